@@ -1,0 +1,1 @@
+"""Expotion: music that follows a face and a body."""

@@ -1,0 +1,352 @@
+"""What a plugin announces and what core promises in return. This file is the public API.
+
+A plugin is a module named by an entry point in the group `expotion.plugins`. It implements any of the hooks
+at the bottom of this file; each returns a list of specs, plain descriptions that import nothing heavy. Core
+picks one by name and calls its `build`. No hook is called while a model runs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import pluggy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from expotion import timeline
+from expotion.errors import ExpotionError
+
+if TYPE_CHECKING:
+    import torch
+
+API_VERSION = "1.0"
+"""Version of this contract: the major part changes when a plugin must change."""
+
+ENTRY_POINT_GROUP = "expotion.plugins"
+
+Need = Literal["video", "audio", "text", "file"]
+Feed = Literal["prefix", "cross_attention"]
+
+
+class Options(BaseModel):
+    """Base of every plugin's options: unknown keys are refused, values are not changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------------------------------------- features
+
+
+@dataclass(frozen=True)
+class TimedFeatures:
+    """A native track: what an encoder saw, when it saw it, and where it had something to say.
+
+    Shapes: `values` float32 [n, D]; `times_s` float64 [n], strictly increasing seconds from the clip's start;
+    `valid` bool [n], false where the encoder has nothing to say (values there are finite and ignored).
+    """
+
+    values: NDArray[np.float32]
+    times_s: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        n = len(self.times_s)
+        if self.values.ndim != 2 or self.values.dtype != np.float32 or len(self.values) != n:
+            raise ExpotionError(f"TimedFeatures.values must be float32 [n={n}, D], got {self.values.dtype} {self.values.shape}")
+        if self.times_s.dtype != np.float64 or self.times_s.ndim != 1:
+            raise ExpotionError(f"TimedFeatures.times_s must be float64 [n], got {self.times_s.dtype} {self.times_s.shape}")
+        if self.valid.dtype != np.bool_ or self.valid.shape != (n,):
+            raise ExpotionError(f"TimedFeatures.valid must be bool [n={n}], got {self.valid.dtype} {self.valid.shape}")
+        if n > 1 and not bool(np.all(np.diff(self.times_s) > 0)):
+            raise ExpotionError("TimedFeatures.times_s must increase strictly")
+        if not bool(np.isfinite(self.values).all()):
+            raise ExpotionError("TimedFeatures.values must be finite; mark samples without a value by valid=False")
+
+    @property
+    def coverage(self) -> float:
+        """Fraction of samples that are valid, 0..1 (0 for an empty track)."""
+        return float(self.valid.mean()) if len(self.valid) else 0.0
+
+
+@dataclass(frozen=True)
+class TokenFeatures:
+    """Features without a rate (text). `values` float32 [n, D]; `mask` bool [n], false at padding."""
+
+    values: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SmoothedTrack:
+    """A track at the language model's step rate: `values` float32 [T+1, D], `valid` bool [T+1]."""
+
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+# ------------------------------------------------------------------------------------------------- clips
+
+
+@runtime_checkable
+class Video(Protocol):
+    """Frames by time. Times are seconds from the clip's start, taken from the container's timestamps."""
+
+    @property
+    def frame_times_s(self) -> NDArray[np.float64]:
+        """Presentation time of every frame, float64 [n], strictly increasing, first frame at or after 0."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, after rotation metadata."""
+        ...
+
+    def frames_at(
+        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
+    ) -> NDArray[np.uint8]:
+        """RGB frames shown at these times (the last frame whose timestamp is not later), uint8 [m, H, W, 3].
+
+        `shorter_side` scales frames (area averaging, aspect kept). Each source frame is decoded once however
+        often it is asked for. Frames past a place where decoding stops repeat the last good one; see
+        `decodable_until_s`.
+        """
+        ...
+
+    @property
+    def decodable_until_s(self) -> float:
+        """Frames at and after this time could not be decoded (infinity when all could)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth of a clip, where it is known. Times in seconds from the clip's start.
+
+    `beats_s` [b] and `ictus_s` [b]; `intensity` [k] in 0..1 sampled at `intensity_times_s` [k].
+    """
+
+    beats_s: NDArray[np.float64]
+    intensity_times_s: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    tempo_bpm: float | None = None
+    ictus_s: NDArray[np.float64] | None = None
+
+
+class Clip(ABC):
+    """One clip: a stretch of time with video, sound and a caption, any of which may be absent."""
+
+    id: str
+    duration_s: float
+    caption: str | None = None
+    path: Path | None = None
+    truth: Truth | None = None
+    tracks: Mapping[str, Path]
+    """Sensor or control files that belong to the clip, by name (CSV and the like)."""
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """Hex SHA-256 of what the clip is made of: the same clip has the same hash on every machine."""
+
+    @property
+    @abstractmethod
+    def video(self) -> Video | None:
+        """The picture, or None."""
+
+    @abstractmethod
+    def audio(self, sample_rate_hz: int) -> NDArray[np.float32] | None:
+        """Mono samples float32 [n] at the given rate, from the clip's start, or None."""
+
+    def close(self) -> None:  # noqa: B027 - optional to override
+        """Free decoded frames and file handles."""
+
+
+# ---------------------------------------------------------------------------------------------- encoders
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that an encoder needs: where it comes from and under which licence.
+
+    `source` is 'shipped' (inside the package), 'seeded' (made from a seed, nothing to download), or an
+    identifier that `expotion models pull` understands.
+    """
+
+    name: str
+    source: str
+    licence: str
+    non_commercial: bool = False
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What a plugin says about an encoder without building it.
+
+    `width(options)` is D; `rate_hz(options)` is the native rate (None: no fixed rate, or token features);
+    `build(options)` imports what it needs and returns the encoder. `smoother` names core's smoother.
+    """
+
+    name: str
+    description: str
+    needs: frozenset[Need]
+    build: Callable[[Any], Encoder]
+    options: type[Options] = Options
+    width: Callable[[Any], int] = field(default=lambda options: 0)
+    rate_hz: Callable[[Any], float | None] = field(default=lambda options: None)
+    feeds: Feed = "prefix"
+    smoother: timeline.Smoother = "linear"
+    licence: str = "Apache-2.0"
+    weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
+
+
+class Encoder(ABC):
+    """A frozen function of a clip. Three stages by name: `extract`, `smooth`, `project`."""
+
+    spec: EncoderSpec
+    options: Options
+
+    @abstractmethod
+    def extract(self, clip: Clip) -> TimedFeatures | TokenFeatures:
+        """The encoder's own stage: clip to features. Deterministic; no gradients; float32 out."""
+
+    @property
+    def weights_hash(self) -> str:
+        """Hex digest of the weights in use; part of the cache key. '' for an encoder without weights."""
+        return ""
+
+    def smooth(self, track: TimedFeatures, times_s: NDArray[np.float64]) -> SmoothedTrack:
+        """Track at the asked times: [T+1, D]. Core's default is the smoother that the spec names (design 4)."""
+        period_s = None
+        rate_hz = self.spec.rate_hz(self.options)
+        if rate_hz:
+            period_s = 1.0 / rate_hz
+        values, valid = timeline.smooth(
+            track.values, track.times_s, track.valid, times_s, kind=self.spec.smoother, native_period_s=period_s
+        )
+        return SmoothedTrack(values, valid)
+
+    def project(self, d_in: int, rank: int) -> torch.nn.Module:
+        """Trainable map [.., d_in] -> [.., rank], saved with the adaptor. Paper eq. 2 and 4: no bias."""
+        import torch  # noqa: PLC0415 - plugins stay light until they are built
+
+        return torch.nn.Linear(d_in, rank, bias=False)
+
+
+# ------------------------------------------------------------------- backbones, data, metrics, captioners
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A MusicGen that a recipe can name. `locate()` returns a folder in the layout of transformers' MusicGen."""
+
+    name: str
+    description: str
+    locate: Callable[[], Path]
+    licence: str = "Apache-2.0"
+    non_commercial: bool = False
+    default_adaptor: Callable[[], Path] | None = None
+    """A trained adaptor folder for `expotion generate` without --adaptor."""
+
+
+class DataSource(ABC):
+    """Clips for training and testing."""
+
+    @abstractmethod
+    def clips(self, split: Literal["train", "test"]) -> Sequence[Clip]:
+        """Clips of a split, in a fixed order. Cheap: nothing is decoded or rendered until a clip is used."""
+
+
+@dataclass(frozen=True)
+class DataSourceSpec:
+    """A data source that a recipe can name; its `options` are the other keys of the recipe's `data`."""
+
+    name: str
+    description: str
+    build: Callable[[Any], DataSource]
+    options: type[Options] = Options
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A generated (or real) sound to be scored. `samples` float32 [n] mono."""
+
+    samples: NDArray[np.float32]
+    sample_rate_hz: int
+    clip: Clip
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's value for one clip; None with the `reason` where it is not defined."""
+
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric. `build()` imports what it needs and returns a function of one scored sound."""
+
+    name: str
+    description: str
+    build: Callable[[], Callable[[Scored], Score]]
+    higher_is_better: bool
+    unit: str = ""
+    licence: str = "Apache-2.0"
+    not_comparable_with: str = ""
+
+
+@dataclass(frozen=True)
+class CaptionerSpec:
+    """Writes a caption for a clip. `build(options)` returns a function of one clip."""
+
+    name: str
+    description: str
+    build: Callable[[Any], Callable[[Clip], str]]
+    options: type[Options] = Options
+    licence: str = "Apache-2.0"
+    weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
+
+
+# ------------------------------------------------------------------------------------------------- hooks
+
+hookspec = pluggy.HookspecMarker("expotion")
+hookimpl = pluggy.HookimplMarker("expotion")
+
+
+@hookspec
+def expotion_encoders() -> list[EncoderSpec]:
+    """Encoders that this plugin offers."""
+    return []
+
+
+@hookspec
+def expotion_backbones() -> list[BackboneSpec]:
+    """Backbones that this plugin offers."""
+    return []
+
+
+@hookspec
+def expotion_data_sources() -> list[DataSourceSpec]:
+    """Data sources that this plugin offers."""
+    return []
+
+
+@hookspec
+def expotion_metrics() -> list[MetricSpec]:
+    """Metrics that this plugin offers."""
+    return []
+
+
+@hookspec
+def expotion_captioners() -> list[CaptionerSpec]:
+    """Captioners that this plugin offers."""
+    return []

@@ -1,0 +1,69 @@
+"""Errors that a user can act on: where, what was wanted, what came, and the fix, formatted once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    `where` names the file (and line or field), `wanted` and `got` say what was expected and what came,
+    `fix` says what to do about it. Only `where` and `wanted` are required.
+    """
+
+    where: str
+    wanted: str
+    got: str | None = None
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.wanted}"
+        if self.got is not None:
+            text += f", got {self.got}"
+        if self.fix:
+            text += f"; {self.fix}"
+        return text
+
+
+class ExpotionError(Exception):
+    """Base of every error that the command line shows without a traceback.
+
+    Raises no others; holds the list of `problems`, all of them at once.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problems: Problem | str | Sequence[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = Problem(where="expotion", wanted=problems)
+        if isinstance(problems, Problem):
+            problems = [problems]
+        self.problems: list[Problem] = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RecipeError(ExpotionError):
+    """A recipe (or an option given with --set) is wrong."""
+
+    exit_code = 2
+
+
+class MediaError(ExpotionError):
+    """A video, audio or image file cannot be used."""
+
+
+class PluginError(ExpotionError):
+    """A plugin is broken, missing or clashes with another."""
+
+    exit_code = 2
+
+
+class WeightsError(ExpotionError):
+    """A weights file is missing, refused or does not fit the model: every mismatch is listed."""
+
+
+class RunFolderError(ExpotionError):
+    """A run folder is missing, incomplete, or of another version."""

@@ -1,0 +1,1 @@
+"""Facial expression features: MARLIN's video encoder."""

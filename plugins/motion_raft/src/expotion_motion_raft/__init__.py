@@ -1,0 +1,1 @@
+"""Upper-body motion features: RAFT optical flow and a flow CNN."""

@@ -1,0 +1,1 @@
+"""Upper-body motion features: Synchformer's visual encoder."""

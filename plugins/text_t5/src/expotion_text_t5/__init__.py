@@ -1,0 +1,1 @@
+"""Text features: T5 with MusicGen projection."""
