@@ -1,1 +1,25 @@
-"""A procedural world of conducted music and a tiny MusicGen trained on it."""
+"""A procedural world of conducted music and a tiny MusicGen trained on it.
+
+Offers the data source `conductor` and the backbone `tiny`. Importing this draws nothing and loads neither
+torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+from expotion.contracts import BackboneSpec, DataSourceSpec, hookimpl
+
+
+@hookimpl
+def expotion_data_sources() -> list[DataSourceSpec]:
+    """The world's clips."""
+    from expotion_conductor import source  # noqa: PLC0415 - submodules import this package
+
+    return [source.SPEC]
+
+
+@hookimpl
+def expotion_backbones() -> list[BackboneSpec]:
+    """The tiny MusicGen."""
+    from expotion_conductor import backbone  # noqa: PLC0415
+
+    return [backbone.SPEC]

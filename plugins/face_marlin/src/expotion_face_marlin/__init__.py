@@ -1,1 +1,91 @@
-"""Facial expression features: MARLIN's video encoder."""
+"""Facial expression features: MARLIN's video encoder on the tracked face.
+
+This module imports neither torch nor OpenCV: it only announces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from expotion.contracts import EncoderSpec, Options, Weights, hookimpl
+from expotion_face_marlin.geometry import GEOMETRIES, SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from expotion_face_marlin.encoder import FaceMarlinEncoder
+
+TINY_WEIGHTS = Path(__file__).with_name("weights") / "tiny.safetensors"
+MARLIN_LICENCE = "CC-BY-NC-4.0"
+
+
+class FaceMarlinOptions(Options):
+    """Options of `face_marlin`.
+
+    `tiny` runs with the weights in this package; the official geometries need a file of MARLIN's weights.
+    """
+
+    geometry: Literal["tiny", "small", "base", "large"] = "tiny"
+    weights: Path | None = Field(
+        None, description="official *.encoder.pt, *.full.pt or .ckpt; default: shipped"
+    )
+    weights_seed: int | None = Field(None, description="random weights from this seed instead of a file")
+    window_rate_hz: float = Field(5.0, gt=0.0, le=80.0, description="windows per second; each spans 0.2 s")
+    reference_windows: bool = Field(False, description="the window starts of the released scripts at 80 fps")
+    crop: Literal["face", "frame"] = Field("face", description="frame: the video is a face crop already")
+    person: Literal["largest", "central"] = "largest"
+    margin: float = Field(0.0, ge=0.0, le=1.0, description="added on each side of the face, over its side")
+    detect_hz: float = Field(5.0, gt=0.0, le=60.0, description="rate at which faces are looked for")
+    max_gap_s: float = Field(
+        1.0, ge=0.0, description="a face may be missed this long before it counts as gone"
+    )
+    yunet: Path | None = Field(None, description="face_detection_yunet_*.onnx; default: OpenCV's cascades")
+    batch_size: int = Field(16, ge=1, description="windows per forward pass")
+    bf16: bool = Field(False, description="run the network under bf16 autocast")
+
+
+def _width(options: FaceMarlinOptions) -> int:
+    return GEOMETRIES[options.geometry].width
+
+
+def _rate_hz(options: FaceMarlinOptions) -> float:
+    if options.reference_windows:
+        return SAMPLE_RATE_HZ / GEOMETRIES[options.geometry].n_frames
+    return options.window_rate_hz
+
+
+def _weights(options: FaceMarlinOptions) -> Sequence[Weights]:
+    name = f"marlin_vit_{options.geometry}"
+    if options.weights_seed is not None:
+        return [Weights(f"{name}_seeded", "seeded", "Apache-2.0")]
+    if options.geometry == "tiny":
+        return [Weights(name, "shipped", "Apache-2.0")]
+    source = f"hf:ControlNet/{name}_ytf" if options.weights is None else str(options.weights)
+    return [Weights(f"{name}_ytf", source, MARLIN_LICENCE, non_commercial=True)]
+
+
+def _build(options: FaceMarlinOptions) -> FaceMarlinEncoder:
+    from expotion_face_marlin.encoder import FaceMarlinEncoder  # noqa: PLC0415 - keeps this module light
+
+    return FaceMarlinEncoder(SPEC, options)
+
+
+SPEC = EncoderSpec(
+    name="face_marlin",
+    description="Facial expression: MARLIN on the tracked face, a vector per 0.2 s window",
+    needs=frozenset({"video"}),
+    build=_build,
+    options=FaceMarlinOptions,
+    width=_width,
+    rate_hz=_rate_hz,
+    licence="Apache-2.0",
+    weights=_weights,
+)
+
+
+@hookimpl
+def expotion_encoders() -> list[EncoderSpec]:
+    """The one encoder of this plugin."""
+    return [SPEC]

@@ -1,1 +1,57 @@
-"""Upper-body motion features: RAFT optical flow and a flow CNN."""
+"""Upper-body motion features: RAFT optical flow and a flow CNN, announced to Expotion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from expotion.contracts import EncoderSpec, Weights, hookimpl
+
+from expotion_motion_raft.options import GEOMETRIES, WIDTH, RaftOptions
+
+if TYPE_CHECKING:
+    from expotion_motion_raft.encoder import RaftEncoder
+
+__all__ = ["SPEC", "RaftOptions", "expotion_encoders"]
+
+
+def _build(options: RaftOptions) -> RaftEncoder:
+    from expotion_motion_raft.encoder import RaftEncoder  # noqa: PLC0415 - torch only when built
+
+    return RaftEncoder(options)
+
+
+def _weights(options: RaftOptions) -> Sequence[Weights]:
+    found: list[Weights] = []
+    if options.flow == "raft":
+        if options.weights == "seeded":
+            found.append(Weights(name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0"))
+        elif options.geometry == "tiny":
+            found.append(Weights(name="raft_tiny", source="shipped", licence="Apache-2.0"))
+        else:
+            found.append(Weights(name=f"raft_{options.geometry}_things", source=f"torchvision:raft_{options.geometry}/C_T_V1", licence="BSD-3-Clause"))
+    if GEOMETRIES[options.geometry].shipped_cnn and options.cnn is None:
+        found.append(Weights(name="flow_cnn_tiny", source="shipped", licence="Apache-2.0"))
+    elif options.cnn in (None, "seeded"):
+        found.append(Weights(name=f"flow_cnn_seed{options.seed}", source="seeded", licence="Apache-2.0"))
+    return found
+
+
+SPEC = EncoderSpec(
+    name="motion_raft",
+    description="Upper-body motion: RAFT optical flow (or OpenCV's DIS flow) and a CNN with average pooling to 256",
+    needs=frozenset({"video"}),
+    build=_build,
+    options=RaftOptions,
+    width=lambda options: WIDTH,
+    rate_hz=lambda options: options.pairs_per_s,
+    smoother="linear",
+    licence="Apache-2.0",
+    weights=_weights,
+)
+
+
+@hookimpl
+def expotion_encoders() -> list[EncoderSpec]:
+    """The one encoder of this plugin."""
+    return [SPEC]

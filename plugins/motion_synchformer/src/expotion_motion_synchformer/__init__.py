@@ -1,1 +1,49 @@
-"""Upper-body motion features: Synchformer's visual encoder."""
+"""Upper-body motion features: Synchformer's visual encoder, announced to Expotion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from expotion.contracts import EncoderSpec, Weights, hookimpl
+
+from expotion_motion_synchformer.options import GEOMETRIES, SynchformerOptions
+
+if TYPE_CHECKING:
+    from expotion_motion_synchformer.encoder import SynchformerEncoder
+
+__all__ = ["SPEC", "SynchformerOptions", "expotion_encoders"]
+
+
+def _build(options: SynchformerOptions) -> SynchformerEncoder:
+    from expotion_motion_synchformer.encoder import SynchformerEncoder  # noqa: PLC0415 - torch only when built
+
+    return SynchformerEncoder(options)
+
+
+def _weights(options: SynchformerOptions) -> Sequence[Weights]:
+    if options.weights == "seeded":
+        return [Weights(name=f"synchformer_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0")]
+    if options.geometry == "tiny":
+        return [Weights(name="synchformer_tiny", source="shipped", licence="Apache-2.0")]
+    return [Weights(name="synchformer_sync_audioset", source="synchformer:24-01-04T16-39-21", licence="MIT")]
+
+
+SPEC = EncoderSpec(
+    name="motion_synchformer",
+    description="Upper-body motion in time with the sound: Synchformer's visual encoder (divided space-time MotionFormer)",
+    needs=frozenset({"video"}),
+    build=_build,
+    options=SynchformerOptions,
+    width=lambda options: GEOMETRIES[options.geometry].dim,
+    rate_hz=lambda options: options.rate_hz,
+    smoother="linear",
+    licence="Apache-2.0",
+    weights=_weights,
+)
+
+
+@hookimpl
+def expotion_encoders() -> list[EncoderSpec]:
+    """The one encoder of this plugin."""
+    return [SPEC]

@@ -1,0 +1,1 @@
+"""The trainable part: low-rank projections, per-layer embeddings, the prefix stream and its gates."""

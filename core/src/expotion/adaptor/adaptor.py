@@ -1,0 +1,197 @@
+"""The adaptor: features of a batch of clips in, the gated prefix for the frozen language model out.
+
+Trainable: W_i and n_i (project), W_e,l, positions and O_0 (embedding), the gates g_l, which start at 0 so that
+step 0 of training reproduces the frozen model exactly. Nothing else ever gets a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from expotion.adaptor.config import AdaptorConfig
+from expotion.adaptor.embedding import LayerEmbedding
+from expotion.adaptor.frozen import FrozenLM
+from expotion.adaptor.prefix import Prefix, run_prefix
+from expotion.adaptor.project import Projector, TrackInput, check_inputs, strength
+from expotion.errors import ExpotionError, Problem
+
+
+class Adaptor(nn.Module):
+    """All trainable parameters, float32 whatever the model's type.
+
+    `projections` holds encoders' own projection modules by modality name; the others get a linear map without
+    bias. `seed` makes the initial values reproducible without touching the global generator.
+    """
+
+    def __init__(
+        self,
+        config: AdaptorConfig,
+        projections: Mapping[str, nn.Module] | None = None,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        given = dict(projections or {})
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            self.project = nn.ModuleDict(
+                {f"{m.name}": Projector(m, config, given.get(m.name)) for m in config.modalities}
+            )
+            self.embedding = LayerEmbedding(config)
+            self.gates = nn.Parameter(torch.zeros(config.n_adapted))
+
+    def projector(self, name: str) -> Projector:
+        """The projector of a modality."""
+        module = self.project[name]
+        assert isinstance(module, Projector)
+        return module
+
+    def set_statistics(self, name: str, mean: Tensor, std: Tensor) -> None:
+        """Fix the standardisation of a modality's input: (f - mean) / std per channel, [D] each.
+
+        Channels that hardly vary keep their scale (std below 1e-6 counts as 1).
+        """
+        projector = self.projector(name)
+        if projector.mean is None or projector.scale is None:
+            raise ExpotionError(f"modality {name!r} is not standardised in this adaptor")
+        projector.mean.copy_(mean)
+        projector.scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    def forward(
+        self,
+        lm: FrozenLM,
+        inputs: Mapping[str, TrackInput],
+        *,
+        for_generation: bool = False,
+        row_limit: int | None = None,
+        force_active: bool = False,
+        batch: int | None = None,
+        n_rows: int | None = None,
+    ) -> Prefix | None:
+        """The prefix of the clips in which something is active, or None where nothing is.
+
+        A modality that is missing from `inputs` is dropped. `batch` and `n_rows` are needed only when all are
+        missing. `for_generation` applies the config's row limit (`row_limit` overrides it). `force_active`
+        computes every clip's prefix and opens the gate at every step, whatever was dropped.
+        """
+        check_inputs(self.config, inputs)
+        self._check_model(lm)
+        first = next(iter(inputs.values()), None)
+        if first is not None:
+            batch, n_rows = first.values.shape[0], first.values.shape[1]
+        if batch is None or n_rows is None:
+            if force_active:
+                raise ExpotionError("a prefix without any modality needs the batch size and the number of rows")
+            return None
+        self.embedding.check_length(n_rows)
+        device = self.gates.device
+        keeps = {m.name: strength(inputs.get(m.name), batch, n_rows, device) for m in self.config.modalities}
+
+        active: Tensor | None = None
+        rows: Tensor | None = None
+        always = force_active or not self.config.silent_when_dropped
+        if not always and all(keep is not None for keep in keeps.values()):
+            anywhere = torch.stack([keep != 0 for keep in keeps.values() if keep is not None]).any(dim=0)
+            clips = anywhere.any(dim=1)
+            if not bool(clips.any()):
+                return None
+            if not bool(clips.all()):
+                rows = clips.nonzero()[:, 0]
+                anywhere = anywhere[rows]
+                inputs = {name: _select(track, rows, batch) for name, track in inputs.items()}
+                keeps = {name: None if keep is None else keep[rows] for name, keep in keeps.items()}
+                batch = len(rows)
+            active = None if bool(anywhere.all()) else anywhere
+
+        latents = _Latents(self, inputs, keeps, (batch, n_rows))
+        limit = row_limit
+        if limit is None:
+            limit = n_rows - 1 if for_generation and self.config.row_limit == "frames" else n_rows
+        return run_prefix(
+            lm,
+            self.config,
+            self.embedding.first_hidden(lm, n_rows),
+            lambda layer: self.embedding(lm, layer, latents.of_layer(layer)),
+            self.gates,
+            active=active,
+            rows=rows,
+            row_limit=max(1, limit),
+        )
+
+    def _check_model(self, lm: FrozenLM) -> None:
+        if lm.n_layers != self.config.n_lm_layers:
+            raise ExpotionError(
+                Problem(
+                    "adaptor",
+                    f"the backbone that it was made for, with {self.config.n_lm_layers} layers",
+                    f"one with {lm.n_layers} layers",
+                )
+            )
+
+
+class _Latents:
+    """Concatenated latents by layer; computed once where no modality differs between layers."""
+
+    def __init__(
+        self,
+        adaptor: Adaptor,
+        inputs: Mapping[str, TrackInput],
+        keeps: Mapping[str, Tensor | None],
+        shape: tuple[int, int],
+    ) -> None:
+        self._adaptor = adaptor
+        self._keeps = keeps
+        self._shape = shape
+        self._names = [modality.name for modality in adaptor.config.modalities]
+        self._per_layer = any(adaptor.projector(name).per_layer for name in self._names)
+        self._projected = {name: adaptor.projector(name).projected(track) for name, track in inputs.items()}
+        self._shared: Tensor | None = None
+
+    def of_layer(self, layer: int) -> Tensor:
+        """z of one adapted layer, float32 [Bp, R, sum r]."""
+        if self._shared is not None:
+            return self._shared
+        parts = [
+            self._adaptor.projector(name).latent(self._projected.get(name), self._keeps[name], layer, self._shape)
+            for name in self._names
+        ]
+        joined = torch.cat(parts, dim=-1)
+        if not self._per_layer:
+            self._shared = joined
+        return joined
+
+
+def _select(track: TrackInput, rows: Tensor, batch: int) -> TrackInput:
+    keep = track.keep
+    if isinstance(keep, Tensor) and keep.dim() > 0 and keep.shape[0] == batch:
+        keep = keep[rows]
+    return TrackInput(track.values[rows], None if track.valid is None else track.valid[rows], keep)
+
+
+def trainable_names(adaptor: Adaptor) -> list[str]:
+    """Names of the trainable parameters, sorted."""
+    return sorted(name for name, parameter in adaptor.named_parameters() if parameter.requires_grad)
+
+
+def parameter_groups(adaptor: Adaptor) -> dict[str, list[nn.Parameter]]:
+    """Parameters by learning rate: `project` (W_i, n_i, W_e), `gates`, `other` (positions, O_0)."""
+    groups: dict[str, list[nn.Parameter]] = {"project": [], "gates": [], "other": []}
+    for name, parameter in adaptor.named_parameters():
+        if name == "gates":
+            groups["gates"].append(parameter)
+        elif name.startswith("project.") or name == "embedding.fusion":
+            groups["project"].append(parameter)
+        else:
+            groups["other"].append(parameter)
+    return groups
+
+
+def freeze(lm: nn.Module) -> None:
+    """Make sure that no weight of the language model asks for a gradient, and that dropout is off."""
+    lm.requires_grad_(False)
+    lm.eval()

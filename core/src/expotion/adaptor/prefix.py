@@ -1,0 +1,111 @@
+"""The prefix stream: hidden states that carry the controls through the frozen layers.
+
+For adapted layer i, frozen layer l = s + i, with O_0 and Z_i from `expotion.adaptor.embedding`:
+
+    A   = LN1_l(O_i) + Z_i                            the norm acts on O_i only
+    q, k, v = heads(W_qkv,l A)                        kept, with the gate g_i, for layer l of the model
+    U   = O_i + W_out,l SDPA(q, k, v)                 full attention (paper) or causal (released code)
+    O_{i+1} = U + FFN_l(LN2_l(U))
+
+No cross-attention. O_L would be thrown away, so the last layer stops at q, k, v. With `prefix_block: attention`
+the recursion is the paper's: A = O_i + Z_i and O_{i+1} = W_out,l SDPA(q, k, v), no norm, residual or FFN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from expotion.adaptor.config import AdaptorConfig
+from expotion.adaptor.frozen import FrozenLM
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the model's layers first_layer, first_layer + 1, .. receive.
+
+    q, k, v: per layer [Bp, h, R, d/h]; gates: per layer a scalar; active bool [Bp, R] or None (everywhere);
+    rows int64 [Bp]: the batch rows that have a prefix, or None (all, in order); position p uses prefix row
+    min(p, row_limit - 1).
+    """
+
+    first_layer: int
+    q: tuple[Tensor, ...]
+    k: tuple[Tensor, ...]
+    v: tuple[Tensor, ...]
+    gates: tuple[Tensor, ...]
+    active: Tensor | None
+    rows: Tensor | None
+    row_limit: int
+
+    @property
+    def n_clips(self) -> int:
+        """Number of batch rows with a prefix, Bp."""
+        return self.k[0].shape[0]
+
+    def joined(self, other: Prefix, rows: Tensor) -> Prefix:
+        """Both prefixes' clips in one, for the batch rows `rows` [Bp + Bp']."""
+
+        def both(mine: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(pair) for pair in zip(mine, theirs, strict=True))
+
+        active = None
+        if self.active is not None or other.active is not None:
+            n_rows = self.k[0].shape[2]
+            parts = [
+                torch.ones(p.n_clips, n_rows, dtype=torch.bool, device=rows.device) if p.active is None else p.active
+                for p in (self, other)
+            ]
+            active = torch.cat(parts)
+        return replace(
+            self,
+            q=both(self.q, other.q),
+            k=both(self.k, other.k),
+            v=both(self.v, other.v),
+            active=active,
+            rows=rows,
+        )
+
+
+def run_prefix(
+    lm: FrozenLM,
+    config: AdaptorConfig,
+    start: Tensor,
+    embedding: Callable[[int], Tensor],
+    gates: Tensor,
+    *,
+    active: Tensor | None,
+    rows: Tensor | None,
+    row_limit: int,
+) -> Prefix:
+    """Run the stream. start [R, d] is O_0; embedding(i) gives Z_i [Bp, R, d]; gates [n_adapted]."""
+    hidden = start[None]  # (1, R, d): the same for every clip until the first attention
+    causal = config.prefix_attention == "causal"
+    whole = config.prefix_block == "layer"
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    for index in range(config.n_adapted):
+        layer = lm.block(config.first_adapted_layer + index)
+        q, k, v = layer.heads((layer.norm1(hidden) if whole else hidden) + embedding(index))
+        kept.append((q, k, v))
+        if index == config.n_adapted - 1:
+            break
+        attended = layer.merge_heads(functional.scaled_dot_product_attention(q, k, v, is_causal=causal))
+        if whole:
+            hidden = hidden + attended
+            hidden = hidden + layer.feed_forward(hidden)
+        else:
+            hidden = attended
+    return Prefix(
+        first_layer=config.first_adapted_layer,
+        q=tuple(q for q, _, _ in kept),
+        k=tuple(k for _, k, _ in kept),
+        v=tuple(v for _, _, v in kept),
+        gates=tuple(gates.unbind(0)),
+        active=active,
+        rows=rows,
+        row_limit=row_limit,
+    )

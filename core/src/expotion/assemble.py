@@ -1,0 +1,125 @@
+"""From a recipe to objects: the only place that sees both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.config import AdaptorConfig, Modality
+from expotion.backbone.codec import Codec
+from expotion.backbone.geometry import LMGeometry
+from expotion.backbone.load import Backbone, load_backbone
+from expotion.contracts import Encoder, EncoderSpec
+from expotion.plugins import Registry
+from expotion.recipe import Recipe
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
+    """The dtype to run the frozen decoder in. `auto`: bf16 where the processor multiplies it natively."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "fp16":
+        return torch.float16
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device == "cpu" and _cpu_has_bf16_matmul():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_has_bf16_matmul() -> bool:
+    capabilities: dict[str, Any] = torch.cpu.get_capabilities()  # type: ignore[no-untyped-call]
+    return bool(capabilities.get("amx_bf16"))
+
+
+def backbone_folder(source: str, registry: Registry) -> str:
+    """What `load_backbone` understands: a plugin's backbone becomes its folder, anything else stays."""
+    if source in registry.backbones:
+        return str(registry.backbone(source).locate())
+    if ":" in source or Path(source).is_dir():
+        return source
+    return str(registry.backbone(source).locate())  # raises the error that lists the names
+
+
+def open_backbone(
+    recipe: Recipe, registry: Registry, *, parts: frozenset[str] = frozenset({"lm", "codec", "text"})
+) -> Backbone:
+    """The frozen MusicGen of a recipe, float32 on the CPU."""
+    return load_backbone(backbone_folder(recipe.backbone.source, registry), parts=parts)
+
+
+def build_encoder(spec: EncoderSpec, options: Mapping[str, Any]) -> Encoder:
+    """An encoder from its spec and its plain options."""
+    return spec.build(spec.options(**options))
+
+
+def build_encoders(recipe: Recipe, registry: Registry) -> dict[str, Encoder]:
+    """Condition name -> encoder."""
+    return {
+        condition.name: build_encoder(registry.encoder(condition.encoder), condition.options)
+        for condition in recipe.conditions
+    }
+
+
+@dataclass(frozen=True)
+class EncoderFactory:
+    """Builds a recipe's encoders anew in another process: plain data in, plugins found by name."""
+
+    recipe: dict[str, Any]
+
+    def __call__(self) -> dict[str, Encoder]:
+        from expotion.plugins import discover  # noqa: PLC0415 - runs in the worker
+
+        return build_encoders(Recipe.from_dict(self.recipe), discover())
+
+
+def adaptor_config(
+    recipe: Recipe, widths: Mapping[str, int], geometry: LMGeometry, n_rows: int
+) -> AdaptorConfig:
+    """The adaptor's geometry; `widths` maps condition name -> D, `n_rows` = T + 1 of the training clips."""
+    settings = recipe.adaptor
+    return AdaptorConfig(
+        modalities=tuple(Modality(name=c.name, d_in=widths[c.name], rank=c.rank) for c in recipe.conditions),
+        width=geometry.width,
+        n_lm_layers=geometry.n_layers,
+        n_adapted=settings.n_adapted(geometry.n_layers),
+        prefix_attention=settings.prefix_attention,
+        positions=settings.positions,
+        fusion=settings.fusion,
+        max_rows=None if settings.positions == "sinusoidal" else (settings.position_rows or n_rows),
+        null_branch=settings.null_branch,
+    )
+
+
+def build_adaptor(recipe: Recipe, encoders: Mapping[str, Encoder], geometry: LMGeometry, n_rows: int) -> Adaptor:
+    """A fresh adaptor with each encoder's own projection, seeded by the recipe."""
+    torch.manual_seed(recipe.train_seed)
+    widths = {c.name: encoders[c.name].spec.width(encoders[c.name].options) for c in recipe.conditions}
+    projections = {c.name: encoders[c.name].project(widths[c.name], c.rank) for c in recipe.conditions}
+    config = adaptor_config(recipe, widths, geometry, n_rows)
+    return Adaptor(config, projections, seed=recipe.train_seed)
+
+
+def open_codec(source: str) -> Codec:
+    """Only the codec of a backbone, for encoding a data set in other processes."""
+    codec = load_backbone(source, parts=frozenset({"codec"})).codec
+    assert codec is not None
+    return codec
+
+
+def build_text_encoder(recipe: Recipe, registry: Registry, backbone_source: str) -> Encoder:
+    """The recipe's text encoder; unless it names a model of its own, it reads the backbone's."""
+    spec = registry.encoder(recipe.text.encoder)
+    options = dict(recipe.text.options)
+    if "model" in spec.options.model_fields and options.get("model") is None:
+        options["model"] = backbone_source
+    return build_encoder(spec, options)

@@ -1,0 +1,157 @@
+"""Weights files: found, hashed and read without ever running code from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expotion.errors import Problem, WeightsError
+
+HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt")
+AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; WeightsError when it is missing or is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(Problem(str(path), "the file to exist", fix="check the model folder")) from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(Problem(str(path), "a readable JSON file", str(error))) from None
+    if not isinstance(value, dict):
+        raise WeightsError(Problem(str(path), "a JSON object", type(value).__name__))
+    return value
+
+
+def safetensors_files(folder: Path) -> list[Path]:
+    """The weights of a folder in transformers' layout: one file, or the shards that the index names."""
+    single = folder / "model.safetensors"
+    index = folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        shards = sorted({folder / name for name in read_json(index).get("weight_map", {}).values()})
+        missing = [Problem(str(shard), "the shard to exist") for shard in shards if not shard.is_file()]
+        if missing or not shards:
+            raise WeightsError(missing or Problem(str(index), "a weight_map that names shards"))
+        return shards
+    raise WeightsError(
+        Problem(
+            str(folder),
+            "model.safetensors or model.safetensors.index.json",
+            "neither",
+            "only safetensors are read; convert a pytorch_model.bin with transformers' save_pretrained",
+        )
+    )
+
+
+def read_safetensors(paths: Iterable[Path]) -> dict[str, Tensor]:
+    """All tensors of some safetensors files; a name in two of them is an error."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    tensors: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            part = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(
+                Problem(str(path), "a readable safetensors file", str(error), "copy or download it again")
+            ) from None
+        twice = sorted(tensors.keys() & part.keys())
+        if twice:
+            raise WeightsError([Problem(f"{path} {name}", "each tensor in one shard only") for name in twice])
+        tensors.update(part)
+    return tensors
+
+
+def read_torch(path: Path) -> Any:
+    """A torch-saved file of plain data (`weights_only`); one that holds code is refused."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(Problem(str(path), "the file to exist")) from None
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            Problem(
+                str(path),
+                "a file of tensors and plain data",
+                f"one that needs code to be run or is damaged ({str(error).splitlines()[0]})",
+                "such files are refused because they can run anything; save the plain state dict instead",
+            )
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(
+            Problem(str(path), "a readable torch file", str(error).splitlines()[0] if str(error) else "nothing")
+        ) from None
+
+
+def files_hash(paths: Iterable[Path]) -> str:
+    """SHA-256 over the contents of files, hex. Files that a hub cache stores by their own SHA-256 are not read."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        stored = path.resolve().name
+        if path.is_symlink() and len(stored) == 64 and all(c in "0123456789abcdef" for c in stored):
+            total.update(bytes.fromhex(stored))
+            continue
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def hub_snapshot(repository: str, patterns: Iterable[str] = HUB_PATTERNS, cache: Path | None = None) -> Path:
+    """Folder of a Hugging Face repository: the local cache first, then a download."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    wanted = list(patterns)
+    failure = "it is not in the local cache"
+    for local_only in (True, False):
+        try:
+            folder = Path(
+                snapshot_download(
+                    repository, cache_dir=cache, allow_patterns=wanted, local_files_only=local_only
+                )
+            )
+        except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
+            failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        else:
+            if any(any(folder.glob(pattern)) for pattern in wanted if pattern != "*.json"):
+                return folder
+            failure = "the snapshot in the local cache has no weights"
+    raise WeightsError(
+        Problem(
+            f"hf:{repository}",
+            "weights in the local cache or a connection to the hub",
+            failure,
+            f"on a connected machine run `hf download {repository}` and copy the cache (HF_HOME), "
+            "or give the path of a folder",
+        )
+    )
+
+
+def check_tensors(
+    got: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], where: str, ignored: Iterable[str] = ()
+) -> None:
+    """Every tensor that is missing, unexpected or of another shape, all in one WeightsError."""
+    skip = set(ignored)
+    problems = [Problem(f"{where} {name}", "to be there", "nothing") for name in wanted if name not in got]
+    problems += [
+        Problem(f"{where} {name}", f"shape {list(shape)}", str(list(got[name].shape)))
+        for name, shape in wanted.items()
+        if name in got and tuple(got[name].shape) != shape
+    ]
+    problems += [
+        Problem(f"{where} {name}", "not to be there", f"a tensor {list(got[name].shape)}")
+        for name in got
+        if name not in wanted and name not in skip
+    ]
+    if problems:
+        raise WeightsError(problems)

@@ -1,0 +1,109 @@
+"""Sizes of a MusicGen language model.
+
+The number of parameters follows from the sizes alone: with width d, N layers, FFN width f, K codebooks of V
+codes (embedding tables have V + 1 rows, the last one for the special token) and text width t,
+
+    N (8 d^2 + 2 d f + 6 d)  +  K (V + 1) d  +  K V d  +  2 d  +  [t d + d]
+
+where the bracket is the projection of the text encoder's width, absent when there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from expotion.errors import Problem, WeightsError
+
+
+@dataclass(frozen=True)
+class LMGeometry:
+    """Sizes of the language model. `text_width` is None where the text source has the model's own width."""
+
+    width: int
+    n_layers: int
+    n_heads: int
+    ffn_width: int
+    n_codebooks: int
+    card: int
+    text_width: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("width", "n_layers", "n_heads", "ffn_width", "n_codebooks", "card"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise WeightsError(Problem("model configuration", f"{name} to be a positive integer", repr(value)))
+        if self.width % self.n_heads or self.width % 2:
+            raise WeightsError(
+                Problem(
+                    "model configuration",
+                    "the width to be even and divisible by the number of heads",
+                    f"width {self.width}, heads {self.n_heads}",
+                )
+            )
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head, d / h."""
+        return self.width // self.n_heads
+
+    @property
+    def special_token(self) -> int:
+        """The token where a codebook has no frame yet: the number of codes V."""
+        return self.card
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], where: str = "config.json") -> LMGeometry:
+        """Read the `config.json` of transformers' MusicGen, the full model's or the decoder's.
+
+        Settings that would change the computation (another activation, scaled embeddings, stereo) are refused
+        with a WeightsError that names all of them.
+        """
+        decoder = config.get("decoder", config)
+        problems = [
+            Problem(f"{where} decoder.{key}", f"to be {wanted!r}", repr(decoder[key]))
+            for key, wanted in (("activation_function", "gelu"), ("scale_embedding", False), ("audio_channels", 1))
+            if decoder.get(key, wanted) != wanted
+        ]
+        names = {
+            "width": ("hidden_size", 1024),
+            "n_layers": ("num_hidden_layers", 24),
+            "n_heads": ("num_attention_heads", 16),
+            "ffn_width": ("ffn_dim", 4096),
+            "n_codebooks": ("num_codebooks", 4),
+            "card": ("vocab_size", 2048),
+        }
+        sizes: dict[str, int] = {}
+        for name, (key, default) in names.items():
+            value = decoder.get(key, default)
+            if isinstance(value, bool) or not isinstance(value, int):
+                problems.append(Problem(f"{where} decoder.{key}", "an integer", repr(value)))
+            else:
+                sizes[name] = value
+        if problems:
+            raise WeightsError(problems)
+        text = config.get("text_encoder")
+        text_width = text.get("d_model", text.get("hidden_size", 512)) if isinstance(text, Mapping) else None
+        if text_width == sizes["width"]:
+            text_width = None  # transformers has no projection between equal widths
+        return cls(**sizes, text_width=text_width)
+
+
+SMALL = LMGeometry(1024, 24, 16, 4096, 4, 2048, 768)
+MEDIUM = LMGeometry(1536, 48, 24, 6144, 4, 2048, 768)
+LARGE = LMGeometry(2048, 48, 32, 8192, 4, 2048, 768)
+
+
+def parameter_count(geometry: LMGeometry) -> int:
+    """Number of parameters of the language model with its text projection (the formula above)."""
+    d, f, k, v = geometry.width, geometry.ffn_width, geometry.n_codebooks, geometry.card
+    layers = geometry.n_layers * (8 * d * d + 2 * d * f + 6 * d)
+    text = 0 if geometry.text_width is None else geometry.text_width * d + d
+    return layers + k * (v + 1) * d + k * v * d + 2 * d + text
+
+
+def codebooks_from_bandwidth(bandwidth_kbps: float, frame_rate_hz: float, card: int) -> int:
+    """Codebooks that a bandwidth pays for: floor(1000 bandwidth / (rate log2 V)), at least one."""
+    return max(1, math.floor(1000.0 * bandwidth_kbps / (frame_rate_hz * math.log2(card))))

@@ -1,0 +1,91 @@
+"""Mean cross-entropy over valid codes, with the gradient made in the same pass.
+
+    loss = (1 / n) sum over (b, k, f) with mask:  logsumexp(u) - u[code],   u = W_k h[b, f + D_k]
+
+natural logarithm, equal weight per token (facts of the released trainer). The heads W_k are frozen, so
+d loss / d h = (softmax(u) - onehot(code)) W_k / n is computed at once, in chunks of rows, and no logits are kept:
+memory is one chunk instead of B K T V numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expotion.backbone import delay
+from expotion.backbone.decoder import MusicGenLM
+from expotion.errors import ExpotionError
+
+CHUNK_ROWS = 4096
+
+
+def scored_positions(codes: Tensor, mask: Tensor | None, n_codebooks: int) -> Tensor:
+    """Which codes count: the delay pattern's and the caller's mask together, bool [B, K, T]."""
+    batch, _, n_frames = codes.shape
+    scored = delay.target_mask(n_frames, n_codebooks).to(codes.device).expand(batch, -1, -1)
+    if mask is None:
+        return scored
+    if mask.dtype != torch.bool or mask.shape[-1] != n_frames:
+        raise ExpotionError(f"mask must be bool [.., K, T={n_frames}], got {mask.dtype} {list(mask.shape)}")
+    if mask.dim() == 2 and mask.shape[0] == batch and mask.shape[0] != n_codebooks:
+        mask = mask[:, None, :]
+    return scored & mask.to(codes.device)
+
+
+class _FusedCrossEntropy(torch.autograd.Function):
+    """Rows [n, d] against a head [V, d] and codes [n]: the sum of the negative log likelihoods."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, head: Tensor, codes: Tensor) -> Tensor:
+        total = rows.new_zeros((), dtype=torch.float32)
+        gradient = torch.empty_like(rows)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            part, wanted = rows[start : start + CHUNK_ROWS], codes[start : start + CHUNK_ROWS, None]
+            logits = (part @ head.T).float()  # (n, V)
+            log_mass = logits.logsumexp(dim=1, keepdim=True)
+            total += (log_mass - logits.gather(1, wanted)).sum()
+            slope = (logits - log_mass).exp_()
+            slope.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=slope.dtype))
+            gradient[start : start + CHUNK_ROWS] = slope.to(head.dtype) @ head
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0].to(gradient.dtype), None, None
+
+
+def codebook_loss(lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean loss (nats) over the masked codes.
+
+    hidden [B, S, d] from `lm.hidden` on the training layout (S = T + 1); codes int64 [B, K, T];
+    mask bool [B, K, T], [K, T] or [B, T], and-ed with what the delay pattern scores.
+    """
+    scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
+    total = sum(_codebook_sums(lm, hidden, codes, scored), start=hidden.new_zeros((), dtype=torch.float32))
+    return total / scored.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def per_codebook_loss(
+    lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Mean loss of each codebook, float32 [K]; NaN where nothing is scored. No gradient."""
+    scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
+    counts = scored.sum(dim=(0, 2))
+    return torch.stack(_codebook_sums(lm, hidden, codes, scored)) / counts
+
+
+def _codebook_sums(lm: MusicGenLM, hidden: Tensor, codes: Tensor, scored: Tensor) -> list[Tensor]:
+    n_frames, card = codes.shape[2], lm.geometry.card
+    sums = []
+    for k, late in enumerate(delay.default_delays(lm.geometry.n_codebooks)):
+        kept = max(0, n_frames - late)  # frame f is predicted at position f + late
+        where = scored[:, k, :kept]
+        rows = hidden[:, late : late + kept][where]  # (n, d)
+        head = lm.output_heads.weight[k * card : (k + 1) * card].to(rows.dtype)
+        sums.append(_FusedCrossEntropy.apply(rows, head, codes[:, k, :kept][where]))
+    return sums

@@ -1,0 +1,122 @@
+"""`expotion`: the commands and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from expotion.cli import generate, plugin, recipe
+from expotion.errors import ExpotionError
+
+HELP = """Music that follows a face and a body.
+
+Train controls over a frozen MusicGen from a recipe, measure them, and make music for any clip.
+
+\b
+Example: expotion recipe run recipes/face_motion.yaml
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.add_typer(recipe.app, name="recipe")
+app.add_typer(plugin.app, name="plugin")
+app.command("generate", help=generate.HELP)(generate.generate)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"expotion {version('expotion')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    # Both act before any command: --version in its callback, --debug in `main`.
+    del debug, version
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. Codes: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C."""
+    raise SystemExit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code. With --debug, anywhere, errors raise instead."""
+    debug = "--debug" in arguments
+    given = _spell_out_resume([argument for argument in arguments if argument != "--debug"])
+    try:
+        app(given, prog_name="expotion")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
+    except Exception as error:
+        if debug:
+            raise
+        return _failed(error)
+    return 0
+
+
+def _spell_out_resume(arguments: list[str]) -> list[str]:
+    """A bare `--resume` means `--resume auto`; the option itself always takes a value."""
+    spelt = []
+    for index, argument in enumerate(arguments):
+        following = arguments[index + 1] if index + 1 < len(arguments) else "-"
+        bare = argument == "--resume" and (following.startswith("-") or following.endswith((".yaml", ".yml")))
+        spelt.append("--resume=auto" if bare else argument)
+    return spelt
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    lines = ["Stopped."]
+    if stop.args:
+        lines.append(f"Go on where it stopped: expotion recipe run --resume {stop.args[0]}")
+    _say(lines, "yellow")
+    return 130
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, ExpotionError):
+        _say([str(problem) for problem in error.problems], "red")
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        _say([f"The disk is full{where}. Free some space and run the command again with --resume."], "red")
+        return 1
+    if isinstance(error, OSError) and error.filename is not None:
+        _say([f"{error.filename}: {(error.strerror or str(error)).lower()}"], "red")
+        return 1
+    text = str(error).strip().splitlines()
+    _say(
+        [
+            f"Unexpected {type(error).__name__}: {text[0] if text else 'no message'}",
+            "This is a fault in expotion or a plugin; run the same command with --debug to see where.",
+        ],
+        "red",
+    )
+    return 1
+
+
+def _say(lines: list[str], colour: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    for line in lines:
+        console.print(Text(line, style=colour))

@@ -1,0 +1,109 @@
+"""`expotion plugin ...`: what is installed, what it offers, and whether an encoder keeps the contract."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="List, show and check plugins.\n\n\b\nExample: expotion plugin list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the plugins with version, health and what they offer.
+
+    \b
+    Example: expotion plugin list
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from expotion.plugins import discover
+
+    registry = discover()
+    table = Table(
+        "distribution", "version", "health", "offers", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for plugin in registry.plugins:
+        health = Text("ok", "green") if plugin.error is None else Text(f"broken: {plugin.error}", "red")
+        offers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin.offers.items())
+        table.add_row(plugin.distribution, plugin.version, health, offers)
+    Console(soft_wrap=not Console().is_terminal).print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `plugin list`.")]) -> None:
+    """Show one encoder, backbone, data source, metric or captioner with its options.
+
+    \b
+    Example: expotion plugin show face_marlin
+    """
+    from rich.console import Console
+
+    from expotion.cli.plugin_view import describe
+    from expotion.plugins import discover
+
+    console = Console(soft_wrap=True, highlight=False)
+    for line in describe(discover(), name):
+        console.print(line, markup=False)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of an encoder.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="OPTION=VALUE", help="An option of the encoder; may be repeated."
+        ),
+    ] = None,
+    level: Annotated[str, typer.Option("--level", help="quick, or full with every frame rate.")] = "quick",
+) -> None:
+    """Check that an encoder keeps the contract; exits with 1 where it does not.
+
+    \b
+    Example: expotion plugin check face_marlin --set size=tiny
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from expotion.plugins import discover
+    from expotion.testing import LEVELS, run_checks
+
+    if level not in LEVELS:
+        raise typer.BadParameter(f"one of {', '.join(LEVELS)}", param_hint="--level")
+    spec = discover().encoder(name)
+    results = run_checks(spec, _options(set_ or []), level=level)
+    marks = {True: Text("ok", "green"), False: Text("failed", "red"), None: Text("not run", "yellow")}
+    table = Table("check", "result", "what was found", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for result in results:
+        fix = f" -> {result.fix}" if result.passed is False and result.fix else ""
+        table.add_row(result.name, marks[result.passed], f"{result.detail}{fix}")
+    console = Console()
+    console.print(table)
+    failed = sum(result.passed is False for result in results)
+    console.print(f"{name}: {len(results)} checks, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _options(assignments: list[str]) -> dict[str, Any]:
+    from expotion.errors import ExpotionError, Problem
+    from expotion.recipe.nodes import parse_scalar
+
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise ExpotionError(
+                Problem(f"--set {assignment}", "OPTION=VALUE", None, "for example --set size=tiny")
+            )
+        options[key.strip()] = parse_scalar(value.strip())
+    return options

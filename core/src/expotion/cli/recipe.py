@@ -1,0 +1,183 @@
+"""`expotion recipe ...`: check, run, list, show and copy recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from expotion.plugins import Registry
+    from expotion.recipe import Recipe
+
+app = typer.Typer(
+    help="Check, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or a name from `recipe list`.")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", "-p", help="A profile of the recipe, for example best.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="PATH=VALUE", help="Change one field; may be given several times."),
+]
+
+
+@app.command()
+def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption = None) -> None:
+    """Check a recipe and show each stage with its shapes and rates. Needs no weights.
+
+    \b
+    Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
+    """
+    from expotion.cli.check_view import print_plan
+    from expotion.recipe.plan import plan_of
+
+    loaded, registry = _load(recipe, profile, set_)
+    print_plan(loaded, plan_of(loaded, registry), registry)
+
+
+@app.command()
+def run(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A recipe file or name; with --resume DIR not needed."),
+    ] = None,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="DIR|auto", help="Go on with a run: its folder, or the newest that fits."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="The run folder; made if it does not exist."),
+    ] = None,
+) -> None:
+    """Run a recipe from end to end and write a run folder with a report.
+
+    \b
+    Example: expotion recipe run recipes/face_motion.yaml
+    Example: expotion recipe run recipes/face_motion.yaml --profile best --out runs/best
+    Example: expotion recipe run --resume runs/best
+    """
+    from expotion.errors import Problem, RecipeError
+
+    folder = Path(resume) if resume not in (None, "auto") else None
+    if recipe is None:
+        if folder is None:
+            fix = "name a recipe, or the folder of a run to go on with: --resume DIR"
+            raise RecipeError(Problem("expotion recipe run", "a recipe", "none", fix))
+        recipe = str(_recipe_of_run(folder))
+    loaded, registry = _load(recipe, profile, set_)
+
+    from rich.console import Console
+
+    from expotion.pipeline.run import run_recipe
+
+    console = Console()
+    finished = run_recipe(
+        recipe=loaded,
+        registry=registry,
+        out_dir=out,
+        resume="auto" if resume == "auto" else folder,
+        console=console,
+    )
+    report = finished / "report.html"
+    console.print(f"Report: {report if report.is_file() else finished}", soft_wrap=True, highlight=False)
+
+
+@app.command("list")
+def list_(
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where to look; by default the nearest folder named recipes.")
+    ] = None,
+) -> None:
+    """List the recipes here with their profiles.
+
+    \b
+    Example: expotion recipe list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from expotion.cli.find import recipe_files
+    from expotion.errors import RecipeError
+    from expotion.recipe import load_recipe, read_profiles
+
+    table = Table("recipe", "description", "profiles", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for path in recipe_files(folder):
+        try:
+            loaded = load_recipe(path, registry=None)
+            table.add_row(path.stem, loaded.description, ", ".join(read_profiles(path)))
+        except RecipeError as error:
+            table.add_row(
+                path.stem, f"[red]{len(error.problems)} problems: expotion recipe check {path}[/red]", ""
+            )
+    Console().print(table)
+
+
+@app.command()
+def show(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption = None) -> None:
+    """Show a recipe as it would run, with every default spelt out.
+
+    \b
+    Example: expotion recipe show face_motion --profile paper
+    """
+    loaded, _ = _load(recipe, profile, set_)
+    typer.echo(loaded.to_yaml(), nl=False)
+
+
+@app.command()
+def copy(
+    recipe: RecipeArgument,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The new file; must not exist yet.")],
+) -> None:
+    """Copy a recipe to a file of your own.
+
+    \b
+    Example: expotion recipe copy face_motion my_recipe.yaml
+    """
+    from expotion.cli.find import find_recipe
+    from expotion.errors import Problem, RecipeError
+
+    source = find_recipe(recipe)
+    if target.is_dir():
+        target = target / source.name
+    try:
+        text = source.read_bytes()
+        with target.open("xb") as file:
+            file.write(text)
+    except FileExistsError:
+        raise RecipeError(
+            Problem(str(target), "a file that does not exist yet", None, "choose another name")
+        ) from None
+    typer.echo(f"{target}: change it, then `expotion recipe check {target}`")
+
+
+def _load(name: str, profile: str | None, sets: list[str] | None) -> tuple[Recipe, Registry]:
+    from expotion.cli.find import find_recipe
+    from expotion.plugins import discover
+    from expotion.recipe import load_recipe
+
+    path = find_recipe(name)
+    registry = discover()
+    return load_recipe(path, registry=registry, profile=profile, sets=sets or ()), registry
+
+
+def _recipe_of_run(folder: Path) -> Path:
+    from expotion.errors import Problem, RunFolderError
+
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        fix = "name the folder of a run, one that holds recipe.yaml"
+        raise RunFolderError(Problem(str(folder), "a run folder", "no recipe.yaml in it", fix))
+    return path

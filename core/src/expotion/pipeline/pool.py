@@ -1,0 +1,82 @@
+"""The same work on many items in several processes, each with its own models and one compute thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+State = TypeVar("State")
+
+_state: Any = None
+
+
+def n_workers(n_items: int) -> int:
+    """Processes worth starting: one per usable core, never more than items."""
+    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, n_items))
+
+
+def _start(prepare: Callable[[], Any]) -> None:
+    import torch  # noqa: PLC0415 - runs in the worker
+
+    global _state  # noqa: PLW0603 - one per worker process, set once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    torch.set_num_threads(1)
+    _state = prepare()
+
+
+def _work(function: Callable[[Any, Any], Any], item: Any) -> Any:
+    return function(_state, item)
+
+
+class Pool(Generic[State, Item, Result]):
+    """Maps `function(state, item)` over items; `prepare()` makes the state once per process.
+
+    Both must be importable functions or picklable callables: workers are started afresh (spawn), since a
+    process that has used threads cannot be forked safely. With one worker everything runs here.
+    """
+
+    def __init__(
+        self, prepare: Callable[[], State], function: Callable[[State, Item], Result], workers: int
+    ) -> None:
+        self.prepare, self.function, self.workers = prepare, function, workers
+
+    def run(self, items: Sequence[Item]) -> Iterator[tuple[int, Result | Exception]]:
+        """(index, result or the exception that it raised) in the order in which they finish.
+
+        An interruption ends the workers at once and is passed on.
+        """
+        if self.workers <= 1:
+            state = self.prepare()
+            for index, item in enumerate(items):
+                try:
+                    result: Result | Exception = self.function(state, item)
+                except Exception as error:  # noqa: BLE001 - handed to the caller with its item
+                    result = error
+                yield index, result
+            return
+        context = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(self.prepare,))
+        try:
+            pending: dict[Future[Any], int] = {
+                executor.submit(_work, self.function, item): index for index, item in enumerate(items)
+            }
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    index = pending.pop(future)
+                    error = future.exception()
+                    if error is not None and not isinstance(error, Exception):
+                        raise error
+                    yield index, error if error is not None else future.result()
+        except BaseException:
+            for process in list(getattr(executor, "_processes", {}).values()):
+                process.terminate()
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        executor.shutdown()

@@ -1,0 +1,51 @@
+"""Progress on a terminal, one line per stage; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class StageProgress:
+    """What a stage calls: `update(done, total, note)`."""
+
+    def __init__(self, console: Console, title: str, bar: Progress | None) -> None:
+        self.console, self.title, self.bar = console, title, bar
+        self._task = bar.add_task(title, total=None, note="") if bar is not None else None
+        self._started = self._last = time.monotonic()
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Show how far the stage is."""
+        if self.bar is not None and self._task is not None:
+            self.bar.update(self._task, completed=done, total=max(1, total), note=note)
+            return
+        now = time.monotonic()
+        if now - self._last >= 15.0 and done < total:
+            self._last = now
+            self.console.print(f"  {self.title}: {done}/{total} {note}".rstrip(), highlight=False)
+
+    __call__ = update
+
+
+@contextlib.contextmanager
+def stage_progress(console: Console, title: str) -> Iterator[StageProgress]:
+    """A progress line that ends as 'title: seconds'."""
+    started = time.monotonic()
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            yield StageProgress(console, title, bar)
+    else:
+        yield StageProgress(console, title, None)
+    console.print(f"[green]done[/] {title} [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)

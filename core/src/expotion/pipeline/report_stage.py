@@ -1,0 +1,150 @@
+"""The report stage: what the run folder holds, gathered into one page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion import timeline
+from expotion.adaptor.adaptor import Adaptor
+from expotion.contracts import Clip, MetricSpec, SmoothedTrack
+from expotion.data.audio import load_audio
+from expotion.data.mux import mux_video, write_video
+from expotion.evaluation.beats import track_beats
+from expotion.evaluation.evaluate import Evaluation
+from expotion.generation.influence import GateInfluence
+from expotion.pipeline.run_folder import RunFolder
+from expotion.recipe import Recipe
+from expotion.report import Control, Gates, MetricInfo, ReportData, RunInfo, Sample, Sound, TrainingHistory, write_report
+from expotion.training.loop import Record
+
+
+def write_clip_video(clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path) -> Path | None:
+    """An mp4 of the clip's picture with this sound; None for a clip without a picture."""
+    video = clip.video
+    if video is None:
+        return None
+    if clip.path is not None:
+        mux_video(clip.path, samples, sample_rate_hz, path, duration_s=clip.duration_s)
+        return path
+    times_s = video.frame_times_s
+    frames = (frame for t in times_s for frame in video.frames_at(np.array([t])))
+    write_video(path, frames, times_s, samples, sample_rate_hz, duration_s=clip.duration_s)
+    return path
+
+
+def sample_of(
+    run: RunFolder,
+    clip: Clip,
+    conditions: Sequence[str],
+    main: str,
+    tracks: Mapping[str, SmoothedTrack],
+    influence: GateInfluence | None,
+    sample_rate_hz: int,
+    rate_hz: float,
+) -> Sample:
+    """One clip for the report: picture, sounds of every condition, controls, beats."""
+    sounds: dict[str, Sound] = {}
+    original = clip.audio(sample_rate_hz)
+    if original is not None:
+        sounds["original"] = Sound(original, sample_rate_hz, track_beats(original, sample_rate_hz).beats_s)
+    for condition in conditions:
+        path = run.sample(condition, clip.id)
+        if path.exists():
+            samples = load_audio(path, sample_rate_hz)
+            assert samples is not None
+            sounds[condition] = Sound(samples, sample_rate_hz, track_beats(samples, sample_rate_hz).beats_s)
+    video = None
+    if main in sounds:
+        video = write_clip_video(clip, sounds[main].samples, sample_rate_hz, run.path / "samples" / f"{clip.id}.mp4")
+    times_s = timeline.step_times_s(timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
+    truth = clip.truth
+    if truth is not None:
+        beats, label = truth.beats_s, "true beats"
+    else:
+        beats, label = (sounds["original"].beats_s if "original" in sounds else None), "beats of the clip's own sound"
+    sample = Sample(
+        id=clip.id,
+        caption=clip.caption,
+        duration_s=clip.duration_s,
+        video=video,
+        sounds=sounds,
+        beats_true_s=beats,
+        beats_true_label=label,
+        intensity_times_s=None if truth is None else truth.intensity_times_s,
+        intensity=None if truth is None else truth.intensity,
+        controls=[
+            Control(name=name, times_s=times_s[: len(track.values)], values=track.values, valid=track.valid)
+            for name, track in tracks.items()
+        ],
+        gates=None if influence is None else Gates(influence.times_s, influence.values, influence.layers, influence.what),
+    )
+    clip.close()
+    return sample
+
+
+def training_history(records: Sequence[Record], adaptor: Adaptor | None) -> TrainingHistory | None:
+    """The training curve for the report."""
+    if not records:
+        return None
+    first = 0 if adaptor is None else adaptor.config.first_adapted_layer
+    return TrainingHistory(
+        steps=[{k: v for k, v in record.items() if isinstance(v, int | float)} for record in records],
+        validation=[
+            {"step": r["step"], "loss": r["validation_loss"], "baseline_loss": r["baseline_loss"]}
+            for r in records
+            if "validation_loss" in r
+        ],
+        gates=[{"step": r["step"], "gates": r["gates"]} for r in records],
+        layers=list(range(first, first + len(records[0]["gates"]))),
+    )
+
+
+def run_info(run: RunFolder, recipe: Recipe, facts: Mapping[str, str], warnings: Sequence[str], failures: Sequence[str]) -> RunInfo:
+    """Provenance of the run."""
+    return RunInfo(
+        name=recipe.name,
+        description=recipe.description,
+        created=run.state["created"],
+        command=run.state["command"],
+        recipe_yaml=recipe.to_yaml(),
+        versions=run.state["versions"],
+        hashes=run.state["hashes"],
+        stage_seconds=run.stage_seconds,
+        facts={**facts, "machine": f"{run.state['machine']}, {os.cpu_count()} cores"},
+        warnings=list(warnings),
+        failures=list(failures),
+    )
+
+
+def write_run_report(
+    run: RunFolder,
+    info: RunInfo,
+    evaluation: Evaluation,
+    specs: Sequence[MetricSpec],
+    history: TrainingHistory | None,
+    samples: Sequence[Sample],
+    main: str,
+) -> Path:
+    """Write report.html; returns its path."""
+    path = run.path / "report.html"
+    write_report(
+        path,
+        ReportData(
+            run=info,
+            metrics=evaluation.metrics,
+            comparisons=evaluation.comparisons,
+            per_clip=evaluation.per_clip,
+            metric_info=[MetricInfo(s.name, s.description, s.higher_is_better, s.unit) for s in specs],
+            training=history,
+            samples=samples,
+            main_condition=main,
+        ),
+        max_samples=len(samples),
+    )
+    return path
+

@@ -1,0 +1,200 @@
+"""The run folder: everything a run made, where it stands, and what it was made with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from expotion.files import write_json, write_text
+from expotion.errors import Problem, RunFolderError
+from expotion.recipe import Recipe
+
+FORMAT = 1
+STATE = "run.json"
+README = """\
+# {name}
+
+{description}
+
+A run of `{command}`, started {created}.
+
+| file | what |
+|---|---|
+| `report.html` | the result: table, curves, players; open it in a browser |
+| `metrics.json` | condition -> metric -> mean, 95% interval, n |
+| `metrics_per_clip.json` | the same per clip, with reasons where a value is missing |
+| `comparisons.json` | paired differences against the baselines |
+| `recipe.yaml` | the resolved recipe, with versions |
+| `run.json` | stages, times, hashes, versions |
+| `adaptor/` | the trained adaptor: `expotion generate CLIP.mp4 --adaptor {folder}` |
+| `training.jsonl` | one line per step |
+| `checkpoints/` | where training goes on after an interruption |
+| `samples/` | generated sound per condition and clip |
+| `log.txt` | what happened |
+"""
+
+
+@dataclass
+class RunFolder:
+    """Paths and state of a run."""
+
+    path: Path
+    state: dict[str, Any]
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, versions: Mapping[str, str]) -> RunFolder:
+        """Start a run in a new or empty folder, or take up one of the same recipe.
+
+        Raises RunFolderError if the folder holds another recipe's run or other files.
+        """
+        if (path / STATE).exists():
+            return cls.open(path, recipe)
+        if path.exists() and any(path.iterdir()):
+            raise RunFolderError(
+                Problem(
+                    where=str(path),
+                    wanted="a new or empty folder, or a run folder",
+                    got="a folder with other files",
+                    fix="give another --out",
+                )
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        state = {
+            "format": FORMAT,
+            "name": recipe.name,
+            "recipe_hash": recipe.content_hash,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": " ".join(["expotion", *sys.argv[1:]]),
+            "versions": dict(versions),
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "stages": {},
+            "hashes": {},
+        }
+        run = cls(path, state)
+        run.save()
+        write_text(path / "recipe.yaml", recipe.to_yaml())
+        write_text(
+            path / "README.md",
+            README.format(
+                name=recipe.name,
+                description=recipe.description,
+                command=state["command"],
+                created=state["created"],
+                folder=path,
+            ),
+        )
+        return run
+
+    @classmethod
+    def open(cls, path: Path, recipe: Recipe | None = None) -> RunFolder:
+        """Read a run folder. Raises RunFolderError if it is none, of another format, or of another recipe."""
+        file = path / STATE
+        try:
+            state = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunFolderError(
+                Problem(where=str(path), wanted="a run folder", got=f"no {STATE}", fix="check the path")
+            ) from None
+        except (json.JSONDecodeError, OSError) as error:
+            raise RunFolderError(Problem(where=str(file), wanted="a readable state file", got=str(error))) from None
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            got = state.get("format") if isinstance(state, dict) else type(state).__name__
+            raise RunFolderError(
+                Problem(
+                    where=str(file),
+                    wanted=f"a run folder of format {FORMAT}",
+                    got=f"format {got}",
+                    fix="run the recipe again with this version into a new folder",
+                )
+            )
+        if recipe is not None and state["recipe_hash"] != recipe.content_hash:
+            raise RunFolderError(
+                Problem(
+                    where=str(path),
+                    wanted="the same recipe that this run was started with",
+                    got="a recipe with other settings",
+                    fix="give another --out, or --resume without changes",
+                )
+            )
+        return cls(path, state)
+
+    def save(self) -> None:
+        """Write the state."""
+        write_json(self.path / STATE, self.state)
+
+    # -------------------------------------------------------------------------------------------- stages
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """True if this stage was finished with the same key (a hash of what it depends on)."""
+        record = self.state["stages"].get(stage)
+        return bool(record and record.get("done") and record.get("key") == key)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, key: str) -> Iterator[dict[str, Any]]:
+        """Time a stage and mark it done at its end; what is put into the yielded dict is kept with it."""
+        started = time.monotonic()
+        before = self.state["stages"].get(name, {})
+        spent = float(before.get("seconds", 0.0)) if before.get("key") == key else 0.0
+        record: dict[str, Any] = {"key": key, "done": False, "seconds": spent}
+        self.state["stages"][name] = record
+        self.save()
+        try:
+            yield record
+            record["done"] = True
+        finally:
+            record["seconds"] = round(spent + time.monotonic() - started, 2)
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that brought us here
+                self.save()
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Wall time by stage."""
+        return {name: float(record["seconds"]) for name, record in self.state["stages"].items()}
+
+    # --------------------------------------------------------------------------------------------- paths
+
+    @property
+    def adaptor(self) -> Path:
+        """The trained adaptor's folder."""
+        return self.path / "adaptor"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training checkpoints."""
+        return self.path / "checkpoints"
+
+    def sample(self, condition: str, clip_id: str) -> Path:
+        """The wav of a condition and clip."""
+        return self.path / "samples" / condition / f"{clip_id}.wav"
+
+    def codes(self, condition: str, clip_id: str) -> Path:
+        """The generated codes [K, T] of a condition and clip."""
+        return self.path / "samples" / condition / f"{clip_id}.codes.npy"
+
+    def log_to_file(self) -> logging.Handler:
+        """Send expotion's log to `log.txt`; returns the handler to remove at the end."""
+        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("expotion")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        return handler
+
+
+def installed_versions(names: Mapping[str, str]) -> dict[str, str]:
+    """Versions that matter for a run: the given distributions and the numerical libraries below them."""
+    versions = {"python": platform.python_version(), **names}
+    for name in ("torch", "torchvision", "transformers", "numpy", "librosa", "opencv-python-headless", "av", "decord"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

@@ -1,0 +1,187 @@
+"""What a recipe will do, in numbers: shapes, rates, parameters, cost; needs neither weights nor torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expotion import timeline
+from expotion.errors import ExpotionError, Problem
+from expotion.recipe.resolve import Catalogue
+from expotion.recipe.schema import Recipe
+
+STEP_RATE_HZ = timeline.CODEC_RATE_HZ
+"""Rate of MusicGen's codes where no config says otherwise (facts 2.1)."""
+
+_HUB_SIZES: dict[str, tuple[int, int, int]] = {
+    "small": (1024, 24, 16),
+    "medium": (1536, 48, 24),
+    "melody": (1536, 48, 24),
+    "large": (2048, 48, 32),
+}
+"""Width, layers, heads of the published MusicGen models (facts 2.1), by the end of their names."""
+
+_LAPTOP_FLOPS = 1.0e11
+"""Sustained rate assumed for the rough times: two CPU cores of a laptop."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size of a backbone: decoder width, layers, heads, codebooks, entries; rate of its codes in Hz."""
+
+    width: int
+    n_layers: int
+    n_heads: int
+    n_codebooks: int
+    card: int
+    rate_hz: float
+    read_from: str
+
+
+@dataclass(frozen=True)
+class ConditionPlan:
+    """One modality: encoder, width D, native rate, rank r, and the shapes on the way to the prefix."""
+
+    name: str
+    encoder: str
+    distribution: str
+    needs: tuple[str, ...]
+    width: int
+    rate_hz: float | None
+    rank: int
+    strength: float
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a recipe in numbers. `n_steps` is T: prefix tracks have T+1 rows."""
+
+    geometry: Geometry | None
+    clip_s: float
+    clips: dict[str, int]
+    n_steps: int
+    conditions: tuple[ConditionPlan, ...]
+    n_adapted: int | None
+    trainable: int | None
+    train_flops: float | None
+    generate_flops: float | None
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Rough time of training on two CPU cores, in seconds."""
+        return self.train_flops / _LAPTOP_FLOPS if self.train_flops is not None else None
+
+    @property
+    def generate_seconds(self) -> float | None:
+        """Rough time of generating all test clips under every condition on two CPU cores, in seconds."""
+        return self.generate_flops / _LAPTOP_FLOPS if self.generate_flops is not None else None
+
+
+def plan_of(recipe: Recipe, registry: Catalogue) -> Plan:
+    """The plan of a recipe that `load_recipe` resolved against the same registry."""
+    geometry = geometry_of(recipe, registry)
+    rate_hz = geometry.rate_hz if geometry else STEP_RATE_HZ
+    options = recipe.data.options
+    clip_s = float(options.get("clip_s") or options.get("duration_s") or 10.0)
+    clips = {split: int(options.get(f"{split}_clips") or 0) for split in ("train", "test")}
+    n_steps = timeline.n_steps(clip_s, rate_hz)
+    conditions = tuple(_condition(recipe, index, registry) for index in range(len(recipe.conditions)))
+    n_adapted = recipe.adaptor.n_adapted(geometry.n_layers) if geometry else None
+    trainable = train_flops = generate_flops = None
+    if geometry is not None:
+        trainable = count_trainable(recipe, geometry, conditions, n_steps) if conditions else 0
+        decoder = 12 * geometry.width**2 * geometry.n_layers + 4 * geometry.card * geometry.width * 2
+        tokens = recipe.train.batch_size * (n_steps + geometry.n_codebooks - 1)
+        # Forward through decoder and prefix, and gradients through both: about three forwards each.
+        train_flops = 2.0 * decoder * tokens * 2 * 3 * recipe.train.steps if conditions else 0.0
+        sampled = [
+            name for name in recipe.evaluation_conditions() if name not in ("codec_ceiling", "ground_truth")
+        ]
+        # Guidance doubles the batch; reading weights step by step costs about four times the arithmetic.
+        generate_flops = 2.0 * decoder * n_steps * 2 * 4 * max(clips["test"], 1) * len(sampled)
+    return Plan(
+        geometry, clip_s, clips, n_steps, conditions, n_adapted, trainable, train_flops, generate_flops
+    )
+
+
+def _condition(recipe: Recipe, index: int, registry: Catalogue) -> ConditionPlan:
+    condition = recipe.conditions[index]
+    offer = registry.offers("encoder")[condition.encoder]
+    spec = offer.spec
+    options = spec.options(**condition.options)
+    return ConditionPlan(
+        name=condition.name,
+        encoder=condition.encoder,
+        distribution=f"{offer.distribution} {offer.version}",
+        needs=tuple(sorted(spec.needs)),
+        width=spec.width(options),
+        rate_hz=spec.rate_hz(options),
+        rank=condition.rank,
+        strength=condition.strength,
+        weights=tuple(f"{weights.name} ({weights.source})" for weights in spec.weights(options)),
+    )
+
+
+def count_trainable(
+    recipe: Recipe, geometry: Geometry, conditions: tuple[ConditionPlan, ...], n_steps: int
+) -> int:
+    """Number of trainable values of the adaptor: projections, null vectors, fusion, positions, gates."""
+    adaptor = recipe.adaptor
+    layers = adaptor.n_adapted(geometry.n_layers)
+    rank = sum(condition.rank for condition in conditions)
+    rows = adaptor.position_rows or n_steps + 1
+    project = sum(condition.width * condition.rank for condition in conditions)
+    fusion = rank * geometry.width * (layers if adaptor.fusion == "per_layer" else 1)
+    positions = {
+        "table": (layers + 1) * rows * geometry.width,
+        "fused": rows * rank + rows * geometry.width,
+        "sinusoidal": geometry.width,
+    }[adaptor.positions]
+    return project + rank + fusion + positions + layers
+
+
+def geometry_of(recipe: Recipe, registry: Catalogue) -> Geometry | None:
+    """Size of the recipe's backbone from its `config.json`, or the published size of a hub model, or None."""
+    backbone = recipe.backbone
+    if backbone.kind == "plugin":
+        return read_geometry(registry.offers("backbone")[backbone.source].spec.locate())
+    if backbone.kind == "folder":
+        return read_geometry(Path(backbone.source).expanduser())
+    size = backbone.reference.rstrip("/").rsplit("-", 1)[-1]
+    if size in _HUB_SIZES and backbone.kind in ("hf", "audiocraft"):
+        width, layers, heads = _HUB_SIZES[size]
+        return Geometry(
+            width, layers, heads, 4, 2048, STEP_RATE_HZ, f"published size of {backbone.reference}"
+        )
+    return None
+
+
+def read_geometry(folder: Path) -> Geometry:
+    """Size of a MusicGen folder in transformers' layout. Raises `ExpotionError` for any other folder."""
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        decoder, codec = config["decoder"], config["audio_encoder"]
+        # A key that is missing has transformers' default: its writer may leave defaults out.
+        hop = math.prod(int(ratio) for ratio in codec.get("upsampling_ratios", (8, 5, 4, 2)))
+        return Geometry(
+            width=int(decoder.get("hidden_size", 1024)),
+            n_layers=int(decoder.get("num_hidden_layers", 24)),
+            n_heads=int(decoder.get("num_attention_heads", 16)),
+            n_codebooks=int(decoder.get("num_codebooks", 4)),
+            card=int(decoder.get("vocab_size", 2048)),
+            rate_hz=float(codec.get("sampling_rate", 24_000)) / hop,
+            read_from=path.name,
+        )
+    except FileNotFoundError:
+        fix = "name a folder that holds a MusicGen in transformers' layout"
+        raise ExpotionError(Problem(str(path), "an existing file", "no such file", fix)) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise ExpotionError(
+            Problem(str(path), "the config of a MusicGen in transformers' layout", got)
+        ) from None

@@ -1,0 +1,297 @@
+"""A recipe held against what is installed: every name, option and version, all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from pydantic import BaseModel, ValidationError
+
+from expotion.contracts import EncoderSpec
+from expotion.errors import Problem
+from expotion.recipe.nodes import Node
+from expotion.recipe.problems import Loc, did_you_mean, place, problems_of
+from expotion.recipe.schema import RESERVED_NAMES, Backbone, Condition, Data, Evaluate, Recipe, Text
+
+
+class OfferLike(Protocol):
+    """A spec and the distribution that brought it."""
+
+    @property
+    def spec(self) -> Any:
+        """The spec."""
+        ...
+
+    @property
+    def distribution(self) -> str:
+        """Name of the distribution."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the distribution."""
+        ...
+
+
+class Catalogue(Protocol):
+    """What resolving needs of a plugin registry."""
+
+    def offers(self, kind: str) -> Mapping[str, OfferLike]:
+        """Offers of a kind ('encoder', 'backbone', 'data source', 'metric', 'captioner') by name."""
+        ...
+
+    def explain_missing(self, kind: str, name: str) -> tuple[str, str | None, str]:
+        """(wanted, got, fix) for a name that nobody offers."""
+        ...
+
+    @property
+    def distributions(self) -> dict[str, str]:
+        """Versions of the loaded distributions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The parts of a recipe that are valid by themselves; None stands for a part that is not."""
+
+    plugins: list[str]
+    data: Data | None
+    backbone: Backbone | None
+    text: Text | None
+    conditions: list[Condition | None]
+    condition_dropout: list[str]
+    evaluate: Evaluate | None
+
+
+def draft_of(recipe: Recipe) -> Draft:
+    """All parts of a valid recipe."""
+    return Draft(
+        list(recipe.plugins),
+        recipe.data,
+        recipe.backbone,
+        recipe.text,
+        list(recipe.conditions),
+        list(recipe.train.condition_dropout),
+        recipe.evaluate,
+    )
+
+
+def salvage(plain: dict[str, Any]) -> Draft:
+    """What can still be checked of a recipe that is not valid, so that all problems show at once."""
+    plugins, conditions = plain.get("plugins"), plain.get("conditions")
+    return Draft(
+        [text for text in plugins if isinstance(text, str)] if isinstance(plugins, list) else [],
+        _salvage(Data, plain.get("data")),
+        _salvage(Backbone, plain.get("backbone", {})),
+        _salvage(Text, plain.get("text", {})),
+        [_salvage(Condition, item) for item in conditions] if isinstance(conditions, list) else [],
+        [],
+        _salvage(Evaluate, plain.get("evaluate", {})),
+    )
+
+
+PartT = TypeVar("PartT", bound=BaseModel)
+
+
+def _salvage(model: type[PartT], values: Any) -> PartT | None:
+    """The part without its faulty fields; None where what is left does not do."""
+    if not isinstance(values, dict):
+        return None
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
+    try:
+        return model.model_validate({key: value for key, value in values.items() if key not in faulty})
+    except ValidationError:
+        return None
+
+
+class Resolver:
+    """One pass over a recipe's parts: `run` collects problems, `complete` fills in options and versions."""
+
+    def __init__(self, draft: Draft, root: Node, catalogue: Catalogue) -> None:
+        self.draft = draft
+        self.root = root
+        self.catalogue = catalogue
+        self.problems: list[Problem] = []
+        self.data_options: dict[str, Any] = {}
+        self.text_options: dict[str, Any] = {}
+        self.condition_options: dict[int, dict[str, Any]] = {}
+        self.used: dict[str, str] = {}
+        self.declared: set[str] | None = None
+
+    def run(self) -> list[Problem]:
+        """Every problem found."""
+        self._plugins()
+        self._data()
+        self._backbone()
+        self._text()
+        self._conditions()
+        self._evaluate()
+        return self.problems
+
+    def complete(self, recipe: Recipe) -> Recipe:
+        """The recipe with options complete and versions filled in, after a `run` without problems."""
+        values = recipe.to_dict()
+        values["data"] = {"source": recipe.data.source, **self.data_options}
+        values["text"]["options"] = self.text_options
+        for index, options in self.condition_options.items():
+            values["conditions"][index]["options"] = options
+        core = self.used.pop("expotion", None) or self.catalogue.distributions.get("expotion", "unknown")
+        values["versions"] = {"expotion": core, **dict(sorted(self.used.items()))}
+        return Recipe.from_dict(values)
+
+    def fault(self, loc: Loc, wanted: str, got: str | None = None, fix: str | None = None) -> None:
+        """Note a problem at a path of the recipe."""
+        self.problems.append(Problem(place(self.root, loc), wanted, got, fix))
+
+    def _plugins(self) -> None:
+        installed = {
+            canonicalize_name(name): (name, version) for name, version in self.catalogue.distributions.items()
+        }
+        declared: set[str] = set()
+        for index, text in enumerate(self.draft.plugins):
+            loc: Loc = ("plugins", index)
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement:
+                self.fault(
+                    loc, "a distribution, with a range if you like", repr(text), "for example my-plugin>=0.1"
+                )
+                continue
+            name = canonicalize_name(requirement.name)
+            declared.add(name)
+            if name not in installed:
+                hint = did_you_mean(name, sorted(installed), "installed")
+                fix = hint if hint.startswith("did") else f"install it: uv add '{text}'"
+                fix += " (`expotion plugin list` shows what is there and what is broken)"
+                self.fault(loc, "an installed plugin that works", repr(text), fix)
+                continue
+            version = installed[name][1]
+            if not requirement.specifier.contains(version, prereleases=True):
+                self.fault(loc, f"{requirement.name} {requirement.specifier}", version, f"uv add '{text}'")
+            self.used[installed[name][0]] = version
+        self.declared = declared or None
+
+    def _offer(self, kind: str, name: str, loc: Loc) -> OfferLike | None:
+        offer = self.catalogue.offers(kind).get(name)
+        if offer is None:
+            wanted, got, fix = self.catalogue.explain_missing(kind, name)
+            self.fault(loc, f"{kind} {name!r}: {wanted}", got, fix)
+            return None
+        distribution = canonicalize_name(offer.distribution)
+        if self.declared is not None and distribution not in self.declared and distribution != "expotion":
+            wanted = f"{kind} {name!r} comes with {offer.distribution}, which `plugins` does not list"
+            self.fault(loc, wanted, None, f"add {offer.distribution} to plugins")
+        self.used[offer.distribution] = offer.version
+        return offer
+
+    def _options(self, model: type[BaseModel], values: dict[str, Any], loc: Loc) -> dict[str, Any] | None:
+        try:
+            return model.model_validate(values).model_dump(mode="json")
+        except ValidationError as error:
+            self.problems += problems_of(error, model, self.root, loc)
+            return None
+
+    def _data(self) -> None:
+        data = self.draft.data
+        if data is None:
+            return
+        offer = self._offer("data source", data.source, ("data", "source"))
+        if offer is not None:
+            options = self._options(offer.spec.options, data.options, ("data",))
+            if options is not None:
+                self.data_options = options
+
+    def _backbone(self) -> None:
+        backbone = self.draft.backbone
+        if backbone is None:
+            return
+        loc: Loc = ("backbone", "source")
+        if backbone.kind == "plugin":
+            if Path(backbone.source).is_dir() and backbone.source not in self.catalogue.offers("backbone"):
+                self.fault(
+                    loc, "a folder written as a path", repr(backbone.source), f"write ./{backbone.source}"
+                )
+                return
+            self._offer("backbone", backbone.source, loc)
+        elif backbone.kind == "hf" and backbone.reference.count("/") != 1:
+            self.fault(
+                loc, "hf:ORGANISATION/NAME", repr(backbone.source), "for example hf:facebook/musicgen-small"
+            )
+        elif backbone.kind == "audiocraft" and not backbone.reference:
+            self.fault(loc, "audiocraft:NAME or audiocraft:FOLDER", repr(backbone.source))
+        elif backbone.kind == "folder" and not Path(backbone.source).expanduser().is_dir():
+            self.fault(
+                loc, "an existing folder", repr(backbone.source), "or a plugin's backbone, or hf:ORG/NAME"
+            )
+
+    def _text(self) -> None:
+        text = self.draft.text
+        offer = self._offer("encoder", text.encoder, ("text", "encoder")) if text is not None else None
+        if text is None or offer is None:
+            return
+        if offer.spec.feeds != "cross_attention":
+            got = f"{text.encoder!r}, which feeds the prefix"
+            self.fault(
+                ("text", "encoder"), "an encoder that feeds cross-attention", got, "list it under conditions"
+            )
+        options = self._options(offer.spec.options, text.options, ("text", "options"))
+        if options is not None:
+            self.text_options = options
+
+    def _conditions(self) -> None:
+        seen: dict[str, int] = {}
+        for index, condition in enumerate(self.draft.conditions):
+            if condition is None:
+                continue
+            loc: Loc = ("conditions", index)
+            if condition.name in (*RESERVED_NAMES, "all"):
+                wanted = "a name that the evaluation does not use itself"
+                self.fault((*loc, "name"), wanted, repr(condition.name), "choose another name")
+            if condition.name in seen:
+                got = f"{condition.name!r} as in conditions[{seen[condition.name]}]"
+                self.fault((*loc, "name"), "a name of its own", got, "choose another name")
+            seen.setdefault(condition.name, index)
+            offer = self._offer("encoder", condition.encoder, (*loc, "encoder"))
+            if offer is not None:
+                self._condition(condition, offer.spec, index)
+        for key in self.draft.condition_dropout:
+            if key != "all" and key not in seen:
+                fix = did_you_mean(key, [*seen, "all"], "conditions")
+                self.fault(
+                    ("train", "condition_dropout", key), "the name of a condition, or all", repr(key), fix
+                )
+
+    def _condition(self, condition: Condition, spec: EncoderSpec, index: int) -> None:
+        loc: Loc = ("conditions", index)
+        options = self._options(spec.options, condition.options, (*loc, "options"))
+        if options is not None:
+            self.condition_options[index] = options
+        if spec.feeds == "cross_attention":
+            got = f"{condition.encoder!r}, whose token features have no rate"
+            if "smooth" in self.root.at(loc).value:
+                self.fault((*loc, "smooth"), "smoothing of a time-varying track", got, "remove `smooth`")
+            fix = f"use it as text: {{encoder: {condition.encoder}}}"
+            self.fault((*loc, "encoder"), "an encoder of a time-varying track", got, fix)
+
+    def _evaluate(self) -> None:
+        if self.draft.evaluate is None:
+            return
+        for index, name in enumerate(self.draft.evaluate.metrics):
+            self._offer("metric", name, ("evaluate", "metrics", index))
+        if None in self.draft.conditions:
+            return
+        own = [condition.name for condition in self.draft.conditions if condition is not None]
+        joint = ["+".join(own)] if len(own) > 1 else []
+        for index, name in enumerate(self.draft.evaluate.conditions or []):
+            parts = name.split("+")
+            if name not in RESERVED_NAMES and [part for part in own if part in parts] != parts:
+                wanted = "a condition, or several joined by + in recipe order"
+                fix = did_you_mean(name, [*own, *joint, *RESERVED_NAMES], "known")
+                self.fault(("evaluate", "conditions", index), wanted, repr(name), fix)

@@ -1,0 +1,307 @@
+"""What a recipe may say. Every field, its unit and its default; nothing here knows plugins or models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from expotion.recipe.presets import PRESETS
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Precision = Literal["auto", "fp32", "bf16"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+CONTROLS_BEFORE = ("text_only",)
+CONTROLS_AFTER = ("shuffled", "codec_ceiling", "ground_truth")
+RESERVED_NAMES = (*CONTROLS_BEFORE, *CONTROLS_AFTER)
+"""Conditions of the evaluation that are not the recipe's own."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are refused, types are not guessed, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(BaseModel):
+    """Where the clips come from. All keys but `source` are the source's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    source: str = Field(min_length=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the data source, plain; checked and complete in a recipe from `load_recipe`."""
+        return dict(self.model_extra or {})
+
+
+class Backbone(Section):
+    """The frozen language model: a plugin's name (`tiny`), `hf:ORG/NAME`, `audiocraft:...`, or a folder."""
+
+    source: str = Field(default="tiny", min_length=1)
+    revision: str | None = None
+
+    @property
+    def kind(self) -> Literal["plugin", "hf", "audiocraft", "folder"]:
+        """How `source` is to be read."""
+        if self.source.startswith("hf:"):
+            return "hf"
+        if self.source.startswith("audiocraft:"):
+            return "audiocraft"
+        if "/" in self.source or "\\" in self.source or self.source.startswith((".", "~")):
+            return "folder"
+        return "plugin"
+
+    @property
+    def reference(self) -> str:
+        """`source` without the prefix that names its kind."""
+        return self.source.partition(":")[2] if self.kind in ("hf", "audiocraft") else self.source
+
+
+class Text(Section):
+    """The text condition. `prompt` is `caption` (each clip's own) or a fixed text for every clip."""
+
+    encoder: str = "text_t5"
+    prompt: str = "caption"
+    options: dict[str, Any] = {}
+
+    @property
+    def fixed_prompt(self) -> str | None:
+        """The text for every clip, or None where each clip's caption counts."""
+        return None if self.prompt == "caption" else self.prompt
+
+
+class Smooth(Section):
+    """Overrides of smoothing. `max_gap_s`: longest gap in seconds between valid samples that is bridged."""
+
+    max_gap_s: Positive | None = None
+
+
+class Condition(Section):
+    """One modality: its encoder and how strongly it steers. `strength` 0 is the modality left out."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    encoder: str = Field(min_length=1)
+    rank: int = Field(default=12, ge=1, le=4096)
+    strength: NotNegative = 1.0
+    options: dict[str, Any] = {}
+    smooth: Smooth = Smooth()
+
+
+class Adaptor(Section):
+    """The gated prefix. `preset` fills what the recipe leaves out; explicit keys win."""
+
+    preset: Literal["ours", "paper", "released_code"] = "ours"
+    layers: int | str
+    prefix_attention: Literal["causal", "full"]
+    positions: Literal["sinusoidal", "fused", "table"]
+    fusion: Literal["per_layer", "shared"]
+    null_branch: Literal["none", "null_vectors", "full"]
+    position_rows: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        preset = values.get("preset", "ours")
+        return {**PRESETS.get(preset if isinstance(preset, str) else "", PRESETS["ours"]), **values}
+
+    @field_validator("layers", mode="plain")
+    @classmethod
+    def _layers(cls, value: Any) -> int | str:
+        if value in ("all", "last_half", "last_quarter") and isinstance(value, str):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        raise ValueError("'all', 'last_half', 'last_quarter' or a number of layers")
+
+    def n_adapted(self, n_layers: int) -> int:
+        """How many of the decoder's last layers are adapted, 1..n_layers."""
+        if isinstance(self.layers, int):
+            return min(self.layers, n_layers)
+        share = {"all": 1, "last_half": 2, "last_quarter": 4}[self.layers]
+        return max(1, math.ceil(n_layers / share))
+
+
+class LearningRate(Section):
+    """Peak learning rates of AdamW by group of parameters."""
+
+    project: Positive = 8e-3
+    gates: Positive = 5e-2
+    other: Positive = 3e-4
+
+
+class ContextSwap(Section):
+    """Share of training sequences whose start (in frames) is another clip's and is not scored."""
+
+    prob: Probability = 1.0
+    min_frames: int = Field(default=25, ge=1)
+    max_frames: int = Field(default=400, ge=1)
+    more_prob: Probability = 0.0
+    more_min_frames: int = Field(default=25, ge=1)
+    more_max_frames: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ContextSwap:
+        if self.min_frames > self.max_frames or self.more_min_frames > self.more_max_frames:
+            raise ValueError("the smallest number of frames at most the largest")
+        return self
+
+
+class Train(Section):
+    """Training of the adaptor. `seed` defaults to the recipe's."""
+
+    steps: int = Field(default=160, ge=0)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: LearningRate = LearningRate()
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_learning_rate_ratio: Probability = 0.0
+    warmup_steps: int = Field(default=10, ge=0)
+    weight_decay: NotNegative = 0.01
+    betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(
+        default=[0.9, 0.999], min_length=2, max_length=2
+    )
+    clip_norm: Positive | None = 1.0
+    context_swap: ContextSwap = ContextSwap()
+    condition_dropout: dict[str, Probability] = {"all": 0.1}
+    text_dropout: Probability = 0.1
+    precision: Precision = "auto"
+    ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    workers: int = Field(default=0, ge=0)
+    checkpoint_every_steps: int = Field(default=50, ge=1)
+    log_every_steps: int = Field(default=1, ge=1)
+    seed: Seed | None = None
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _one_rate(cls, value: Any) -> Any:
+        return dict.fromkeys(LearningRate.model_fields, value) if _is_number(value) else value
+
+    @field_validator("context_swap", mode="before")
+    @classmethod
+    def _swap(cls, value: Any) -> Any:
+        return {"prob": float(value)} if isinstance(value, bool) or _is_number(value) else value
+
+    @field_validator("condition_dropout", mode="before")
+    @classmethod
+    def _dropout(cls, value: Any) -> Any:
+        return {"all": value} if _is_number(value) else value
+
+
+class Generate(Section):
+    """Sampling. `control_scale` guides the conditions apart from the text; null leaves them together."""
+
+    cfg_scale: NotNegative = 3.0
+    control_scale: NotNegative | None = None
+    top_k: int = Field(default=250, ge=0)
+    top_p: Probability = 0.0
+    temperature: NotNegative = 1.0
+    batch_size: int = Field(default=8, ge=1)
+    samples: int = Field(default=4, ge=0)
+    precision: Precision = "auto"
+    seed: Seed | None = None
+
+
+class Evaluate(Section):
+    """What is measured, on which conditions (null: all), with how many bootstrap draws."""
+
+    metrics: list[str] = ["beat_f1", "tempo_error_bpm", "tempo_within_4pct", "intensity_correlation"]
+    conditions: list[str] | None = None
+    bootstrap: int = Field(default=1000, ge=1)
+
+
+class Recipe(Section):
+    """A whole run. `load_recipe` makes it from a file; `to_yaml` writes it with every default spelt out."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    description: str = ""
+    seed: Seed = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    plugins: list[str] = []
+    data: Data
+    backbone: Backbone = Backbone()
+    text: Text = Text()
+    conditions: list[Condition] = []
+    adaptor: Adaptor = Field(default_factory=lambda: Adaptor.model_validate({}))
+    train: Train = Train()
+    generate: Generate = Generate()
+    evaluate: Evaluate = Evaluate()
+    versions: dict[str, str] = {}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """A recipe from what `to_dict` gave. Raises pydantic's `ValidationError`."""
+        return cls.model_validate(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every default, in the order of the schema."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
+        import yaml  # noqa: PLC0415 - only needed when a recipe is written
+
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+
+    @property
+    def content_hash(self) -> str:
+        """Hex SHA-256 of everything that can change a result (not name, description, versions)."""
+        return self.section_hash(*[name for name in type(self).model_fields if name not in _NO_CONTENT])
+
+    def section_hash(self, *sections: str) -> str:
+        """Hex SHA-256 of some top-level fields, for the cache keys of stages."""
+        values = self.to_dict()
+        text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def train_seed(self) -> int:
+        """Seed of training."""
+        return self.seed if self.train.seed is None else self.train.seed
+
+    @property
+    def generate_seed(self) -> int:
+        """Seed of generation."""
+        return self.seed if self.generate.seed is None else self.generate.seed
+
+    @property
+    def joint_name(self) -> str:
+        """Name of all conditions together: joined by '+' in recipe order; '' without conditions."""
+        return "+".join(condition.name for condition in self.conditions)
+
+    def condition(self, name: str) -> Condition:
+        """The condition of that name. Raises KeyError."""
+        return {condition.name: condition for condition in self.conditions}[name]
+
+    def condition_dropout(self) -> dict[str, float]:
+        """Probability of dropping each condition in training, by its name."""
+        given = self.train.condition_dropout
+        return {c.name: given.get(c.name, given.get("all", 0.0)) for c in self.conditions}
+
+    def evaluation_conditions(self) -> list[str]:
+        """Conditions to measure, in the order of the table."""
+        own = [condition.name for condition in self.conditions]
+        joint = [self.joint_name] if len(own) > 1 else []
+        # Without conditions of its own a recipe has nothing to shuffle.
+        after = [name for name in CONTROLS_AFTER if own or name != "shuffled"]
+        everything = [*CONTROLS_BEFORE, *own, *joint, *after]
+        chosen = self.evaluate.conditions
+        if chosen is None:
+            return everything
+        extra = [name for name in chosen if name not in everything]
+        return [name for name in everything if name in chosen] + extra
+
+
+_NO_CONTENT = ("name", "description", "versions")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

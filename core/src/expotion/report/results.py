@@ -1,0 +1,186 @@
+"""The result table, the interval plots and the table per clip, as a template needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from expotion.report import plot, wording
+from expotion.report.data import CONTROLS, REFERENCES, MetricInfo, ReportData
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the result table; `strong` where its interval is clear of every control's."""
+
+    mean: str
+    interval: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A condition with its role: trained, control or reference."""
+
+    label: str
+    role: str
+    cells: list[Cell]
+    n: str
+
+
+@dataclass(frozen=True)
+class StripRow:
+    """One condition in an interval plot: places in 0..1000 of the strip, and the values of single clips."""
+
+    label: str
+    role: str
+    text: str
+    whisker: str
+    mean: str
+    clips: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """An interval plot: one row per condition; `band` spans the interval of text only."""
+
+    title: str
+    note: str
+    rows: list[StripRow]
+    ticks: list[plot.Tick]
+    band: str
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """Values of one metric: rows are clips, columns are conditions."""
+
+    title: str
+    conditions: list[str]
+    rows: list[tuple[str, list[tuple[str, str]]]]
+
+
+def role(condition: str) -> str:
+    """What a condition is for."""
+    return "control" if condition in CONTROLS else "reference" if condition in REFERENCES else "trained"
+
+
+def result_table(data: ReportData) -> list[TableRow]:
+    """Rows in the order of the run."""
+    rows = []
+    for condition, values in data.metrics.items():
+        cells = []
+        for info in data.metric_info:
+            numbers = values.get(info.name)
+            if numbers is None or numbers.get("mean") is None:
+                cells.append(Cell("–", ""))
+                continue
+            strong = role(condition) == "trained" and wording.beats_controls(data.metrics, condition, info)
+            interval = wording.span(numbers, info.name, " to ")
+            cells.append(Cell(wording.number(numbers["mean"], info.name), interval, strong))
+        counts = sorted(
+            {int(values[info.name]["n"] or 0) for info in data.metric_info if info.name in values}
+        )
+        n = f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0] if counts else 0)
+        rows.append(TableRow(wording.condition_label(condition), role(condition), cells, n))
+    return rows
+
+
+def strips(data: ReportData) -> list[Strip]:
+    """One interval plot per metric that has any value."""
+    found = []
+    for info in data.metric_info:
+        shown = {
+            condition: values[info.name]
+            for condition, values in data.metrics.items()
+            if values.get(info.name, {}).get("mean") is not None
+        }
+        if shown:
+            found.append(_strip(data, info, shown))
+    return found
+
+
+def clip_tables(data: ReportData) -> list[ClipTable]:
+    """One table per metric with the value, or the reason for none, of every clip and condition."""
+    conditions = list(data.per_clip)
+    clip_ids = list(dict.fromkeys(clip_id for rows in data.per_clip.values() for clip_id in rows))
+    tables = []
+    for info in data.metric_info:
+        rows = []
+        for clip_id in clip_ids:
+            cells = []
+            for condition in conditions:
+                entry = data.per_clip[condition].get(clip_id, {}).get(info.name, {})
+                cells.append(
+                    (wording.clip_number(entry.get("value"), info.name), str(entry.get("reason") or ""))
+                )
+            rows.append((clip_id, cells))
+        labels = [wording.condition_label(condition) for condition in conditions]
+        tables.append(ClipTable(wording.metric_label(info), labels, rows))
+    return tables
+
+
+def difference_rows(data: ReportData) -> list[tuple[str, list[str]]]:
+    """Paired differences of the trained conditions from each baseline."""
+    rows = []
+    for baseline, conditions in data.comparisons.items():
+        for condition, values in conditions.items():
+            if role(condition) != "trained":
+                continue
+            title = f"{wording.condition_label(condition)} − {wording.condition_label(baseline)}"
+            rows.append(
+                (
+                    title,
+                    [wording.with_interval(values.get(info.name), info.name) for info in data.metric_info],
+                )
+            )
+    return rows
+
+
+def _strip(data: ReportData, info: MetricInfo, shown: Mapping[str, Mapping[str, Any]]) -> Strip:
+    clips = {condition: _clip_values(data, condition, info.name) for condition in shown}
+    ends = [float(numbers[end]) for numbers in shown.values() for end in ("ci_low", "ci_high")]
+    every = np.concatenate([np.asarray(ends), *clips.values()])
+    low, high = min(0.0, float(every.min())), max(1.0, float(every.max()))
+    axis = plot.ticks(low, high)
+    if wording.is_fraction(info.name):
+        axis = [plot.Tick(tick.at_pct, f"{100 * float(tick.text):.0f} %") for tick in axis]
+        # Zeros and ones say nothing beside their mean.
+        clips = {condition: np.zeros(0) for condition in shown}
+    rows = []
+    for condition, numbers in shown.items():
+        mean, ci_low, ci_high = (float(numbers[key]) for key in ("mean", "ci_low", "ci_high"))
+        places = plot.unit(np.asarray([ci_low, ci_high, mean]), low, high)
+        rows.append(
+            StripRow(
+                label=wording.condition_label(condition),
+                role=role(condition),
+                text=wording.with_interval(numbers, info.name),
+                whisker=f"M{places[0] * 1000:.1f} 50H{places[1] * 1000:.1f}",
+                mean=f"M{places[2] * 1000:.1f} 50h0",
+                clips="".join(f"M{x * 1000:.0f} 50h0" for x in plot.unit(clips[condition], low, high)),
+            )
+        )
+    band = ""
+    if "text_only" in shown:
+        edges = np.asarray([float(shown["text_only"]["ci_low"]), float(shown["text_only"]["ci_high"])])
+        left, right = plot.unit(edges, low, high) * 1000
+        band = f"M{left:.1f} 0H{right:.1f}V100H{left:.1f}Z"
+    unit = f", {info.unit}" if info.unit else ""
+    better = "more is better" if info.higher_is_better else "less is better"
+    return Strip(
+        f"{wording.metric_label(info)}{unit}",
+        f"{info.description}; {better}",
+        rows,
+        axis,
+        band,
+    )
+
+
+def _clip_values(data: ReportData, condition: str, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    rows = data.per_clip.get(condition, {}).values()
+    values = [row.get(metric, {}).get("value") for row in rows]
+    return np.asarray([value for value in values if value is not None], dtype=np.float64)

@@ -1,0 +1,167 @@
+"""Names and numbers as people read them, and the verdict in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from expotion.report.data import CONTROLS, REFERENCES, MetricInfo, Numbers, ReportData, Results
+
+Verdict = Literal["clear", "likely", "none", "worse"]
+
+_CONDITIONS = {
+    "text_only": "text only",
+    "shuffled": "another clip’s video",
+    "codec_ceiling": "codec round trip",
+    "ground_truth": "original sound",
+    "original": "original sound",
+}
+_METRICS = {
+    "beat_f1": ("Beat F1", "The video drives the beat", "the beat"),
+    "tempo_error_bpm": ("Tempo error", "The video brings the tempo nearer", "the tempo error"),
+    "tempo_within_4pct": ("Tempo within 4 %", "The video sets the tempo", "how often the tempo is met"),
+    "intensity_correlation": ("Intensity correlation", "The video drives the loudness", "the loudness"),
+}
+_LEADS: dict[Verdict, str] = {
+    "clear": "{claim}.",
+    "likely": "{claim}, as far as the comparison clip by clip tells.",
+    "none": "No clear effect of the video on {thing}.",
+    "worse": "The video does harm to {thing}.",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence of the verdict: a bold lead and the numbers behind it."""
+
+    verdict: Verdict
+    lead: str
+    detail: str
+
+
+def condition_label(name: str) -> str:
+    """A condition's name for readers."""
+    return _CONDITIONS.get(name, name.replace("+", " + "))
+
+
+def metric_label(info: MetricInfo) -> str:
+    """A metric's name for readers."""
+    return _METRICS[info.name][0] if info.name in _METRICS else info.name.replace("_", " ")
+
+
+def number(value: float | int | None, metric: str = "") -> str:
+    """Two digits after the point, one for BPM and from 10 on; fractions of clips as per cent."""
+    if value is None:
+        return "–"
+    if is_fraction(metric):
+        return f"{100 * value:.0f} %"
+    text = f"{value:.1f}" if abs(value) >= 9.95 or metric.endswith("_bpm") else f"{value:.2f}"
+    return text.replace("-", "−")
+
+
+def clip_number(value: float | None, metric: str) -> str:
+    """A metric's value for one clip."""
+    if value is not None and is_fraction(metric):
+        return "yes" if value else "no"
+    return number(value, metric)
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric is yes or no for a clip, so that its mean is a fraction of clips."""
+    return metric == "tempo_within_4pct"
+
+
+def span(numbers: Numbers, metric: str, between: str) -> str:
+    """Both ends of an interval."""
+    low, high = number(numbers["ci_low"], metric), number(numbers["ci_high"], metric)
+    return f"{low.removesuffix(' %')}{between}{high}"
+
+
+def with_interval(numbers: Numbers | None, metric: str = "") -> str:
+    """`0.61 [0.55, 0.67]`."""
+    if numbers is None or numbers.get("mean") is None:
+        return "not defined"
+    return f"{number(numbers['mean'], metric)} [{span(numbers, metric, ', ').removesuffix(' %')}]"
+
+
+def is_apart(ours: Numbers | None, theirs: Numbers | None, higher_is_better: bool) -> bool:
+    """Whether our whole interval lies on the good side of theirs."""
+    if ours is None or theirs is None or ours.get("mean") is None or theirs.get("mean") is None:
+        return False
+    if higher_is_better:
+        return float(ours["ci_low"] or 0.0) > float(theirs["ci_high"] or 0.0)
+    return float(ours["ci_high"] or 0.0) < float(theirs["ci_low"] or 0.0)
+
+
+def beats_controls(results: Results, condition: str, info: MetricInfo) -> bool:
+    """Whether a condition's interval is clear of those of all controls that were run (False without any)."""
+    controls = [name for name in CONTROLS if name in results and name != condition]
+    return bool(controls) and all(
+        is_apart(results[condition].get(info.name), results[name].get(info.name), info.higher_is_better)
+        for name in controls
+    )
+
+
+def statements(data: ReportData) -> list[Statement]:
+    """What the numbers say about the main condition, one statement per metric that has values."""
+    main = data.main
+    if main is None or main not in data.metrics:
+        return []
+    found = []
+    for info in data.metric_info:
+        ours = data.metrics[main].get(info.name)
+        controls = [name for name in CONTROLS if _has(data.metrics, name, info.name)]
+        if ours is None or ours.get("mean") is None or not controls:
+            continue
+        verdict = _verdict(data, main, controls, info)
+        label = metric_label(info)
+        _, claim, thing = _METRICS.get(info.name, (label, f"The video improves {label}", label))
+        lead = _LEADS[verdict].format(claim=claim, thing=thing)
+        found.append(Statement(verdict, lead, _detail(data.metrics, main, controls, info, label)))
+    return found
+
+
+def _verdict(data: ReportData, main: str, controls: list[str], info: MetricInfo) -> Verdict:
+    if beats_controls(data.metrics, main, info):
+        return "clear"
+    sign = 1.0 if info.higher_is_better else -1.0
+    sides = []
+    for control in controls:
+        difference = data.comparisons.get(control, {}).get(main, {}).get(info.name)
+        sides.append(_side(difference, sign))
+    if sides and all(side > 0 for side in sides):
+        return "likely"
+    return "worse" if any(side < 0 for side in sides) else "none"
+
+
+def _side(difference: Numbers | None, sign: float) -> int:
+    """1 where the whole interval of the paired difference is good, -1 where it is bad, 0 where it holds 0."""
+    if difference is None or difference.get("mean") is None:
+        return 0
+    ends = sorted((sign * float(difference["ci_low"] or 0.0), sign * float(difference["ci_high"] or 0.0)))
+    return 1 if ends[0] > 0 else -1 if ends[1] < 0 else 0
+
+
+def _detail(results: Results, main: str, controls: list[str], info: MetricInfo, label: str) -> str:
+    unit = f" {info.unit}" if info.unit else ""
+    parts = [f"{with_interval(results[main][info.name], info.name)}{unit} with {condition_label(main)}"]
+    words = {"text_only": "with text only", "shuffled": "when each clip gets another clip’s video"}
+    parts += [f"{with_interval(results[name][info.name], info.name)} {words[name]}" for name in controls]
+    text = f"{label}: " + ", ".join(parts) + "."
+    singles = [
+        name
+        for name in results
+        if name not in (*CONTROLS, *REFERENCES, main) and _has(results, name, info.name)
+    ]
+    if singles:
+        alone = ", ".join(f"{name} {number(results[name][info.name]['mean'], info.name)}" for name in singles)
+        text += f" Alone: {alone}."
+    if _has(results, "codec_ceiling", info.name):
+        ceiling = number(results["codec_ceiling"][info.name]["mean"], info.name)
+        text += f" The most this codec allows: {ceiling}."
+    return text
+
+
+def _has(results: Mapping[str, Mapping[str, Numbers]], condition: str, metric: str) -> bool:
+    return results.get(condition, {}).get(metric, {}).get("mean") is not None

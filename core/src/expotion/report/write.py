@@ -1,0 +1,95 @@
+"""Writes the report: views from data, one template, one file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from expotion.data.atomic import replacing
+from expotion.report import results, training, wording
+from expotion.report.data import ReportData, ReportInfo
+from expotion.report.samples import SampleView, sample_view
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MAX_SAMPLES = 6
+MAX_BYTES = 25_000_000
+_TEXT_BYTES = 2_000_000  # room kept for everything that is not media
+
+
+def write_report(
+    path: Path, data: ReportData, *, max_samples: int = MAX_SAMPLES, max_bytes: int = MAX_BYTES
+) -> ReportInfo:
+    """Write one self-contained HTML file, whole or not at all, and say what had to be left out.
+
+    At most `max_samples` samples get players, fewer where their media would not fit in `max_bytes`. The file
+    makes no request: sounds, pictures, style and script are inside. Raises MediaError where it cannot be
+    written.
+    """
+    views, notes = _views(data, max_samples, max_bytes - _TEXT_BYTES)
+    html = render(data, views, notes)
+    with replacing(path) as part:
+        part.write_text(html, encoding="utf-8")
+    return ReportInfo(path, path.stat().st_size, tuple(notes))
+
+
+def render(data: ReportData, views: list[SampleView], notes: list[str]) -> str:
+    """The page as text."""
+    environment = _environment()
+    folder = files("expotion.report") / "templates"
+    seconds = data.run.stage_seconds
+    slowest = max([*seconds.values(), 1e-9])
+    return environment.get_template("report.html").render(
+        run=data.run,
+        main=wording.condition_label(data.main) if data.main else "",
+        style=(folder / "report.css").read_text(encoding="utf-8"),
+        script=(folder / "report.js").read_text(encoding="utf-8"),
+        statements=wording.statements(data),
+        metrics=[(wording.metric_label(info), info) for info in data.metric_info],
+        table=results.result_table(data),
+        strips=results.strips(data),
+        differences=results.difference_rows(data),
+        clip_tables=results.clip_tables(data),
+        charts=training.charts(data.training) if data.training else [],
+        samples=views,
+        notes=notes,
+        stages=[(name, duration(taken), 100 * taken / slowest) for name, taken in seconds.items()],
+        total=duration(sum(seconds.values())),
+    )
+
+
+def duration(seconds: float) -> str:
+    """`48 s` or `2 min 05 s`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def _views(data: ReportData, max_samples: int, room: int) -> tuple[list[SampleView], list[str]]:
+    views: list[SampleView] = []
+    notes: list[str] = []
+    for sample in data.samples[:max_samples]:
+        view, note = sample_view(data, sample)
+        if note:
+            notes.append(note)
+        if view.n_bytes > room:
+            notes.append(f"{sample.id}: left out, its media would make this file too large")
+            continue
+        room -= view.n_bytes
+        views.append(view)
+    return views, notes
+
+
+def _environment() -> Environment:
+    import jinja2  # noqa: PLC0415
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("expotion.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,54 @@
+"""What the checks share: the spec, the encoder once it is built, and its features of the basic clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from expotion.contracts import Clip, Encoder, EncoderSpec, Options, TimedFeatures, TokenFeatures
+from expotion.testing.clips import Scene, SyntheticClip
+from expotion.testing.results import Failed, NotApplicable
+
+
+@dataclass
+class Subject:
+    """One encoder under test. `encoder` and `features` are made on first use and kept."""
+
+    spec: EncoderSpec
+    options: Options
+    given: dict[str, Any]
+    clip: Clip
+    scene: Scene | None
+    full: bool
+    _encoder: Encoder | None = field(default=None)
+    _features: TimedFeatures | TokenFeatures | None = field(default=None)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The built encoder."""
+        if self._encoder is None:
+            self._encoder = self.spec.build(self.options)
+        return self._encoder
+
+    @property
+    def features(self) -> TimedFeatures | TokenFeatures:
+        """Features of the basic clip."""
+        if self._features is None:
+            self._features = self.encoder.extract(self.clip)
+        return self._features
+
+    @property
+    def track(self) -> TimedFeatures:
+        """Features of the basic clip, where they are a track."""
+        features = self.features
+        if isinstance(features, TokenFeatures):
+            raise NotApplicable("token features have no time")
+        if not isinstance(features, TimedFeatures):
+            raise Failed(
+                f"extract returned {type(features).__name__}", "return TimedFeatures or TokenFeatures"
+            )
+        return features
+
+    def synthetic(self, duration_s: float = 2.0, fps: float | None = 25.0, **changes: Any) -> SyntheticClip:
+        """A synthetic clip with the subject's scene unless another is given."""
+        return SyntheticClip(duration_s, fps, **{"scene": self.scene, **changes})

@@ -1,0 +1,42 @@
+"""The backbone `tiny`: a small MusicGen trained on this world, shipped inside the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from expotion.contracts import BackboneSpec
+from expotion.errors import Problem, WeightsError
+
+
+def _shipped(folder: str, what: str) -> Path:
+    """A folder under `weights/` in this package; WeightsError where it is absent or empty."""
+    path = Path(str(files(__package__))) / "weights" / folder
+    if not path.is_dir() or not any(path.iterdir()):
+        raise WeightsError(
+            Problem(
+                where=str(path),
+                wanted=f"the folder of {what}, which expotion-conductor ships",
+                got="no such folder" if not path.is_dir() else "an empty folder",
+                fix="install expotion-conductor again, or train it as TRAINING.md says",
+            )
+        )
+    return path
+
+
+def locate_tiny() -> Path:
+    """Folder of the tiny MusicGen in the layout of transformers' MusicGen."""
+    return _shipped("tiny", "the tiny MusicGen")
+
+
+def locate_default_adaptor() -> Path:
+    """Folder of the adaptor that `expotion generate` uses without --adaptor."""
+    return _shipped("default_adaptor", "the trained default adaptor")
+
+
+SPEC = BackboneSpec(
+    name="tiny",
+    description="a small MusicGen (32 kHz, 50 Hz, 4 codebooks) trained from scratch on the conductor world",
+    locate=locate_tiny,
+    default_adaptor=locate_default_adaptor,
+)

@@ -1,0 +1,58 @@
+"""The data source `conductor`: as many clips of the world as a recipe asks for, in disjoint seed ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from expotion.contracts import DataSource, DataSourceSpec, Options
+from expotion_conductor.plan import ADAPTOR_TRAIN_SEEDS, TEST_SEEDS, make_plan
+
+if TYPE_CHECKING:
+    from expotion_conductor.clip import ConductorClip
+
+
+class ConductorOptions(Options):
+    """The keys of a recipe's `data` beside `source: conductor`."""
+
+    train_clips: int = Field(default=256, ge=1, le=100_000, description="clips to train on")
+    test_clips: int = Field(default=24, ge=1, le=100_000, description="held-out clips")
+    clip_s: float = Field(default=10.0, ge=1.0, le=600.0, description="length of each clip in seconds")
+    size: int = Field(default=192, ge=64, le=1024, description="side of the square picture in pixels")
+    train_seed: int = Field(default=ADAPTOR_TRAIN_SEEDS, ge=0, description="seed of the first training clip")
+    test_seed: int = Field(default=TEST_SEEDS, ge=0, description="seed of the first held-out clip")
+
+
+class ConductorSource(DataSource):
+    """Clip i of a split is the world's clip number first seed + i."""
+
+    def __init__(self, options: ConductorOptions) -> None:
+        self.options = options
+
+    def clips(self, split: Literal["train", "test"]) -> Sequence[ConductorClip]:
+        """Clips of a split in order of their seeds; nothing is drawn or played until it is asked for."""
+        from expotion_conductor.clip import ConductorClip  # noqa: PLC0415 - brings OpenCV
+
+        options = self.options
+        train = split == "train"
+        first, count = (
+            (options.train_seed, options.train_clips) if train else (options.test_seed, options.test_clips)
+        )
+        return [
+            ConductorClip(make_plan(seed, options.clip_s), size_px=options.size)
+            for seed in range(first, first + count)
+        ]
+
+
+def _build(options: Any) -> ConductorSource:
+    return ConductorSource(options if isinstance(options, ConductorOptions) else ConductorOptions())
+
+
+SPEC = DataSourceSpec(
+    name="conductor",
+    description="procedural clips of conductors and the music they conduct, with true beats and intensity",
+    build=_build,
+    options=ConductorOptions,
+)

@@ -1,0 +1,185 @@
+"""The encoder: face path, crops of the frames that the windows need, MARLIN, one vector per window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from expotion.contracts import Clip, Encoder, EncoderSpec, TimedFeatures, Video
+from expotion.errors import MediaError, Problem, WeightsError
+from expotion_face_marlin import TINY_WEIGHTS, FaceMarlinOptions
+from expotion_face_marlin.crops import crop_squares, useful_shorter_side
+from expotion_face_marlin.faces import Detector, make_detector
+from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
+from expotion_face_marlin.loader import build_from_state, file_sha256, load_encoder, read_state
+from expotion_face_marlin.model import MarlinEncoder, initialise
+from expotion_face_marlin.tracking import FacePath, find_path
+from expotion_face_marlin.windows import Windows, place_windows, reference_starts_s, regular_starts_s
+
+FRAMES_AT_ONCE = 64
+"""Frames held at full size while they are cropped: bounds the memory for long clips."""
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std for each dimension: the tiny network's features get unit variance over its world."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D] -> [B, D]."""
+        out: Tensor = (x - self.mean) / self.std
+        return out
+
+
+class FaceMarlinEncoder(Encoder):
+    """`face_marlin`: float32 [n, D], a row per window; invalid where there is no face."""
+
+    def __init__(self, spec: EncoderSpec, options: FaceMarlinOptions) -> None:
+        self.spec = spec
+        self.options: FaceMarlinOptions = options
+        self.geometry: MarlinGeometry = GEOMETRIES[options.geometry]
+        self.model, self.head, self._weights_hash = load_network(options)
+        self.detector: Detector | None = make_detector(options.yunet) if options.crop == "face" else None
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights file, or the seed."""
+        return self._weights_hash
+
+    def extract(self, clip: Clip) -> TimedFeatures:
+        """One row per window: see `windows.place_windows` for times, `tracking.find_path` for the face.
+
+        A row is invalid where no face was found nearby or the video is not decodable; its values are 0.
+        Raises MediaError for a clip without pictures.
+        """
+        video = clip.video
+        if video is None or not len(video.frame_times_s):
+            where = str(clip.path or clip.id)
+            fix = "give a video, or leave face_marlin out of the recipe"
+            raise MediaError(Problem(where, "a picture for face_marlin", "none", fix))
+        n_frames = self.geometry.n_frames
+        if self.options.reference_windows:
+            starts_s = reference_starts_s(clip.duration_s, n_frames)
+        else:
+            starts_s = regular_starts_s(clip.duration_s, self.options.window_rate_hz)
+        path = self.face_path(video)
+        windows = place_windows(video, starts_s, n_frames, clip.duration_s)
+        valid = windows.seen.copy()
+        if path is not None:
+            valid &= path.at(windows.times_s)[2]
+        values = np.zeros((len(starts_s), self.geometry.width), dtype=np.float32)
+        if valid.any():
+            rows = np.flatnonzero(valid)
+            values[rows] = self.encode(*self._crops(video, windows, rows, path))
+        # A decoder may notice only now that frames stop: what it repeated is not a face.
+        valid &= windows.times_s < video.decodable_until_s
+        values[~valid] = 0.0
+        return TimedFeatures(values, windows.times_s, valid)
+
+    def face_path(self, video: Video) -> FacePath | None:
+        """The face through the clip; None where the whole frame is the crop."""
+        if self.detector is None:
+            return None
+        options = self.options
+        return find_path(
+            video,
+            self.detector,
+            detect_hz=options.detect_hz,
+            person=options.person,
+            max_gap_s=options.max_gap_s,
+        )
+
+    def encode(self, crops: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Crops uint8 [m, H, W, 3] and the crops of each window [n, T] -> features float32 [n, D]."""
+        pixels = torch.from_numpy(crops).permute(3, 0, 1, 2).contiguous()  # [3, m, H, W]
+        chunks = []
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
+            for rows in torch.split(torch.from_numpy(index), self.options.batch_size):
+                clips = pixels[:, rows].transpose(0, 1).to(torch.float32).div_(255.0)  # [B, 3, T, H, W]
+                chunks.append(self.head(self.model.pooled(clips)).float())
+        return torch.cat(chunks).numpy()
+
+    def _crops(
+        self, video: Video, windows: Windows, rows: NDArray[np.int64], path: FacePath | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Each frame that these windows need, cropped once [m, H, W, 3]; index [len(rows), T] into them."""
+        needed, index = np.unique(windows.frame[rows], return_inverse=True)
+        times_s = video.frame_times_s[needed]
+        size = (self.geometry.image_height, self.geometry.image_width)
+        shorter = min(video.size)
+        if path is None:
+            centre = np.tile(np.array(video.size[::-1]) / (2 * shorter), (len(times_s), 1))
+            side = np.ones(len(times_s))
+        else:
+            centre, side, _ = path.at(times_s)
+            side = side * (1.0 + 2.0 * self.options.margin)
+        scale_to = useful_shorter_side(float(np.median(side)), max(size), shorter)
+        crops = np.empty((len(times_s), *size, 3), dtype=np.uint8)
+        for start in range(0, len(times_s), FRAMES_AT_ONCE):
+            part = slice(start, start + FRAMES_AT_ONCE)
+            frames = video.frames_at(times_s[part], shorter_side=scale_to)
+            crops[part] = crop_squares(frames, centre[part], side[part], size)
+        return crops, index.reshape(len(rows), -1).astype(np.int64)
+
+
+def load_network(options: FaceMarlinOptions) -> tuple[MarlinEncoder, nn.Module, str]:
+    """Frozen encoder in eval mode, what standardises its output (official sizes: nothing), weights hash."""
+    geometry = GEOMETRIES[options.geometry]
+    if options.weights_seed is not None:
+        model = MarlinEncoder(geometry)
+        initialise(model, options.weights_seed)
+        return model.requires_grad_(False).eval(), nn.Identity(), f"seed-{options.weights_seed}"
+    if options.weights is None and options.geometry != "tiny":
+        where = f"face_marlin options: geometry={options.geometry}"
+        fix = (
+            "set `weights` to the official file (MARLIN's weights are CC-BY-NC-4.0, not for commercial use), "
+            "or use geometry=tiny, whose weights are in the package"
+        )
+        raise WeightsError(
+            Problem(where, f"a file marlin_vit_{options.geometry}_ytf.encoder.pt", "none", fix)
+        )
+    if options.weights is not None and options.geometry != "tiny":
+        return load_encoder(options.weights, geometry), nn.Identity(), file_sha256(options.weights)
+    path = options.weights or TINY_WEIGHTS
+    model, head = build_tiny(read_state(path), str(path))
+    return model, head, file_sha256(path)
+
+
+def build_tiny(state: Mapping[str, Tensor], where: str) -> tuple[MarlinEncoder, nn.Module]:
+    """Our own small network: official encoder keys plus `output.mean` and `output.std` [D]."""
+    geometry = GEOMETRIES["tiny"]
+    head = Standardise(geometry.width)
+    statistics = {key: state.get(f"output.{key}") for key in ("mean", "std")}
+    for key, value in statistics.items():
+        if value is None or value.shape != (geometry.width,):
+            got = "no such key" if value is None else str(tuple(value.shape))
+            raise WeightsError(Problem(f"{where} output.{key}", f"shape ({geometry.width},)", got))
+        getattr(head, key).copy_(value)
+    encoder_state = {key: value for key, value in state.items() if not key.startswith("output.")}
+    geometry = replace(geometry)
+    model = build_from_state(encoder_state, geometry, where=where)
+    if not isinstance(model, MarlinEncoder):
+        raise WeightsError(
+            Problem(where, "an encoder without decoder for geometry=tiny", "a full autoencoder")
+        )
+    return model, head.eval()
+
+
+def tiny_metadata() -> dict[str, Any]:
+    """How the shipped weights were made: seed, steps, losses, probe results."""
+    text = TINY_WEIGHTS.with_suffix(".json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded

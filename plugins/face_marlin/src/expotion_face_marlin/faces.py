@@ -1,0 +1,221 @@
+"""Faces in single frames: OpenCV's Haar cascades offline, YuNet where its model file is given.
+
+Boxes are squares given by centre and side, in units of the frame's shorter side: they hold at any scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.errors import Problem, WeightsError
+
+Image = NDArray[np.uint8]
+
+SEARCH_SIDES_PX = (96, 160, 240)
+"""Shorter sides at which a whole frame is searched, coarse first: a large face is found at once."""
+FOLLOW_FACE_PX = 40
+"""Size to which the known face is scaled where it is only followed."""
+FOLLOW_REACH = 0.9
+"""Half side of the surroundings in which a face is followed, over the face's side."""
+
+MIN_SIDE = 0.1
+"""Smallest face, as a fraction of the frame's shorter side."""
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """A square around a face: centre (x, y) and side over the frame's shorter side.
+
+    `strict` tells a detection by the main detector from one by a more lenient fallback.
+    """
+
+    x: float
+    y: float
+    side: float
+    strict: bool = True
+
+
+class Detector(Protocol):
+    """Finds faces in RGB frames uint8 [H, W, 3]."""
+
+    @property
+    def n_levels(self) -> int:
+        """Levels of `find`, from coarse to fine."""
+        ...
+
+    def find(self, frame: Image, level: int) -> list[FaceBox]:
+        """All faces of a frame, largest first; a higher level takes longer and sees smaller faces."""
+        ...
+
+    def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
+        """The face that was at `last` a moment ago, or None; `lenient` tries what is slower and less sure."""
+        ...
+
+
+class CascadeDetector:
+    """Haar cascades: a frontal one everywhere; around a known face also a second frontal one and profiles."""
+
+    def __init__(self) -> None:
+        folder = Path(str(cv2.__file__)).parent / "data"
+        self._main = _cascade(folder / "haarcascade_frontalface_alt2.xml")
+        self._second = _cascade(folder / "haarcascade_frontalface_default.xml")
+        self._profile = _cascade(folder / "haarcascade_profileface.xml")
+
+    n_levels = len(SEARCH_SIDES_PX)
+
+    def find(self, frame: Image, level: int) -> list[FaceBox]:
+        """All frontal faces of a frame, largest first."""
+        side_px = SEARCH_SIDES_PX[level]
+        grey = _scaled(_u8(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)), side_px / min(frame.shape[:2]))
+        min_px = max(20, int(MIN_SIDE * side_px))
+        found = self._main.detectMultiScale(grey, scaleFactor=1.2, minNeighbors=3, minSize=(min_px, min_px))
+        return _boxes(found, 1.0 / min(grey.shape), 0.0, 0.0)
+
+    def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
+        """The face near `last`, at most a third larger or smaller; `lenient`: also in profile."""
+        grey, x0, y0 = _surroundings(frame, last, FOLLOW_REACH)
+        if min(grey.shape) < FOLLOW_FACE_PX // 2:
+            return None
+        to_unit = last.side / FOLLOW_FACE_PX
+        low, high = int(FOLLOW_FACE_PX * 0.75), int(FOLLOW_FACE_PX * 1.33)
+        for cascade, image, mirrored in self._lenient(grey) if lenient else self._strict(grey):
+            found = cascade.detectMultiScale(
+                image, scaleFactor=1.1, minNeighbors=2, minSize=(low, low), maxSize=(high, high)
+            )
+            if len(found):
+                if mirrored:
+                    found = [(image.shape[1] - x - w, y, w, h) for x, y, w, h in found]
+                boxes = _boxes(found, to_unit, x0, y0, strict=not lenient)
+                return min(boxes, key=lambda box: (box.x - last.x) ** 2 + (box.y - last.y) ** 2)
+        return None
+
+    def _strict(self, grey: Image) -> Iterator[tuple[cv2.CascadeClassifier, Image, bool]]:
+        """Cascade, picture, mirrored? in the order in which they are tried."""
+        yield self._main, grey, False
+        yield self._main, _u8(cv2.equalizeHist(grey)), False
+
+    def _lenient(self, grey: Image) -> Iterator[tuple[cv2.CascadeClassifier, Image, bool]]:
+        even = _u8(cv2.equalizeHist(grey))
+        yield self._second, even, False
+        yield self._profile, even, False
+        yield self._profile, np.ascontiguousarray(even[:, ::-1]), True
+
+
+class YuNetDetector:
+    """OpenCV's YuNet network, from a model file (`face_detection_yunet_*.onnx`, MIT) that the user has."""
+
+    def __init__(self, model_file: Path, score_threshold: float = 0.7) -> None:
+        where = str(model_file)
+        if not model_file.is_file():
+            raise WeightsError(Problem(where, "a YuNet model file (.onnx)", "no such file", "check `yunet`"))
+        try:
+            self._network = cv2.FaceDetectorYN.create(where, "", (320, 240), score_threshold, 0.3)
+        except cv2.error as error:
+            raise WeightsError(
+                Problem(where, "a YuNet model file (.onnx)", str(error.err or error))
+            ) from error
+
+    n_levels = 1
+
+    def find(self, frame: Image, level: int) -> list[FaceBox]:
+        """All faces of a frame, largest first: the network sees all sizes at once."""
+        picture = _scaled(
+            _u8(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)), SEARCH_SIDES_PX[-1] / min(frame.shape[:2])
+        )
+        self._network.setInputSize((picture.shape[1], picture.shape[0]))
+        _, rows = self._network.detect(picture)
+        if rows is None:
+            return []
+        return _boxes([row[:4] for row in rows], 1.0 / min(picture.shape[:2]), 0.0, 0.0)
+
+    def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
+        """The nearest of all faces that overlaps `last`."""
+        near = [
+            b for b in self.find(frame, 0) if max(abs(b.x - last.x), abs(b.y - last.y)) < 0.75 * last.side
+        ]
+        return min(near, key=lambda b: (b.x - last.x) ** 2 + (b.y - last.y) ** 2, default=None)
+
+
+def make_detector(yunet: Path | None) -> Detector:
+    """YuNet where its file is given, else the cascades that come with OpenCV."""
+    return YuNetDetector(yunet) if yunet is not None else CascadeDetector()
+
+
+def look(frame: Image, box: FaceBox) -> Image:
+    """What the face looks like: a grey picture of about FOLLOW_FACE_PX square, for `match`."""
+    return _surroundings(frame, box, 0.5)[0]
+
+
+def match(frame: Image, template: Image, last: FaceBox, least: float) -> FaceBox | None:
+    """Where the surroundings of `last` correlate most with `template`; None below the `least` correlation.
+
+    It carries a face through moments in which the detector fails: a turned head, a hand, bad light.
+    """
+    grey, x0, y0 = _surroundings(frame, last, FOLLOW_REACH)
+    if grey.shape[0] < template.shape[0] or grey.shape[1] < template.shape[1] or template.std() < 2.0:
+        return None
+    likeness = cv2.matchTemplate(grey, template, cv2.TM_CCOEFF_NORMED)
+    _, best, _, (left, top) = cv2.minMaxLoc(likeness)
+    if best < least:
+        return None
+    to_unit = last.side / FOLLOW_FACE_PX
+    x = x0 + (left + template.shape[1] / 2) * to_unit
+    y = y0 + (top + template.shape[0] / 2) * to_unit
+    return FaceBox(x, y, last.side, strict=False)
+
+
+def _surroundings(frame: Image, box: FaceBox, reach: float) -> tuple[Image, float, float]:
+    """Grey picture around a box, the box's side being FOLLOW_FACE_PX; left and top over the shorter side."""
+    shorter = min(frame.shape[:2])
+    half = reach * box.side
+    left, top = (max(0, round((centre - half) * shorter)) for centre in (box.x, box.y))
+    right, bottom = (max(0, round((centre + half) * shorter)) for centre in (box.x, box.y))
+    patch = frame[top:bottom, left:right]
+    if min(patch.shape[:2]) < 4:
+        return np.zeros((0, 0), dtype=np.uint8), 0.0, 0.0
+    grey = _scaled(_u8(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)), FOLLOW_FACE_PX / (box.side * shorter))
+    return grey, left / shorter, top / shorter
+
+
+def _u8(image: object) -> Image:
+    """OpenCV's stubs do not know that it keeps the type of pixels."""
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _cascade(path: Path) -> cv2.CascadeClassifier:
+    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
+    if cascade is None or cascade.empty():
+        fix = "install opencv-python-headless below 5: later versions do not ship the cascades"
+        raise WeightsError(Problem(str(path), "OpenCV's Haar cascade", "no such file", fix))
+    return cascade
+
+
+def _scaled(image: Image, scale: float) -> Image:
+    if scale == 1.0:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return _u8(cv2.resize(image, size, interpolation=how))
+
+
+def _boxes(
+    found: Sequence[Sequence[float]], to_unit: float, x0: float, y0: float, *, strict: bool = True
+) -> list[FaceBox]:
+    """Corner boxes (x, y, w, h) in pixels to squares, largest first; the order does not depend on threads."""
+    boxes = [
+        FaceBox(
+            x0 + float(x + w / 2) * to_unit,
+            y0 + float(y + h / 2) * to_unit,
+            float(max(w, h)) * to_unit,
+            strict,
+        )
+        for x, y, w, h in found
+    ]
+    return sorted(boxes, key=lambda box: (-box.side, box.x, box.y))

@@ -1,0 +1,216 @@
+"""MARLIN's video masked autoencoder (Cai et al., CVPR 2023): a ViT on tubelets and a small decoder.
+
+Symbols: B clips, N tokens, D encoder width, E decoder width, P values in a tubelet. Module names give exactly
+the keys of the official files, so these load strictly. Attention has one fused qkv matrix without bias and
+separate `q_bias` and `v_bias`; the key bias is zero. Every LayerNorm has eps 1e-5.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from expotion_face_marlin.geometry import MarlinGeometry
+
+
+def sincos_table(n_tokens: int, width: int) -> Tensor:
+    """Fixed position table, float32 [1, N, D]: sin in even columns, cos in odd ones.
+
+    Row p, column j has the angle p / 10000^(2 floor(j/2) / D). It is computed in float32, as a product with
+    the inverse, because the official files hold exactly that rounding at large p.
+    """
+    exponents = 2.0 * torch.div(torch.arange(width), 2, rounding_mode="floor") / width
+    frequencies = 1.0 / torch.pow(10000.0, exponents)
+    angles = torch.arange(n_tokens, dtype=torch.float32)[:, None] * frequencies
+    table = torch.empty(n_tokens, width)
+    table[:, 0::2] = torch.sin(angles[:, 0::2])
+    table[:, 1::2] = torch.cos(angles[:, 1::2])
+    return table[None]
+
+
+def to_tubelets(clips: Tensor, patch: int, tubelet: int) -> Tensor:
+    """Clips [B, 3, T, H, W] to tubelets [B, N, P]; inside a tubelet: colour, time, row, column."""
+    b, c, t, h, w = clips.shape
+    cut = clips.reshape(b, c, t // tubelet, tubelet, h // patch, patch, w // patch, patch)
+    return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, -1, c * tubelet * patch * patch)
+
+
+class PatchEmbedding(nn.Module):
+    """Tubelet embedding: a 3-D convolution whose kernel is its stride, computed as one matrix product."""
+
+    def __init__(self, geometry: MarlinGeometry) -> None:
+        super().__init__()
+        kernel = (geometry.tubelet, geometry.patch, geometry.patch)
+        self.projection = nn.Conv3d(3, geometry.width, kernel_size=kernel, stride=kernel)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[B, 3, T, H, W] -> [B, N, D]."""
+        tubelet, patch, _ = self.projection.kernel_size
+        weight = self.projection.weight.flatten(1)
+        return F.linear(to_tubelets(clips, patch, tubelet), weight, self.projection.bias)
+
+
+class PositionTable(nn.Module):
+    """The fixed table as a frozen parameter: it is stored in the official files."""
+
+    def __init__(self, n_tokens: int, width: int) -> None:
+        super().__init__()
+        self.emb = nn.Parameter(sincos_table(n_tokens, width), requires_grad=False)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, q scaled by head_dim^-0.5, effective bias [q_bias, 0, v_bias]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        b, n, d = x.shape
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+        qkv = F.linear(x, self.qkv.weight, bias).reshape(b, n, 3, self.heads, d // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, N, head_dim] each
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, n, d))
+        return out
+
+
+class _MlpLayer(nn.Module):
+    """A linear layer under the name that the official keys have, with or without exact GELU after it."""
+
+    def __init__(self, d_in: int, d_out: int, activate: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(d_in, d_out)
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return F.gelu(x) if self.activate else x
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(_MlpLayer(width, hidden, True), _MlpLayer(hidden, width, False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        out: Tensor = self.layers(x)
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm block: x + Attn(LN(x)), then x + MLP(LN(x))."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, mlp_ratio * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        x = x + self.attn(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class MarlinEncoder(nn.Module):
+    """Clips [B, 3, T, H, W] in 0..1 (RGB, only scaled by 1/255) to tokens or one vector per clip."""
+
+    def __init__(self, geometry: MarlinGeometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.patch_embedding = PatchEmbedding(geometry)
+        self.pos_embedding = PositionTable(geometry.n_tokens, geometry.width)
+        self.blocks = nn.ModuleList(
+            Block(geometry.width, geometry.heads, geometry.mlp_ratio) for _ in range(geometry.depth)
+        )
+        self.norm = nn.LayerNorm(geometry.width)
+
+    def _blocks(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+        x: Tensor = self.patch_embedding(clips) + self.pos_embedding.emb
+        if visible is not None:
+            x = x[visible].reshape(len(x), -1, x.shape[-1])
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Normalised tokens [B, N, D]; with `visible` (bool [B, N], as many in each row) those only."""
+        out: Tensor = self.norm(self._blocks(clips, visible))
+        return out
+
+    def pooled(self, clips: Tensor) -> Tensor:
+        """One vector per clip [B, D]: LN(mean over tokens), the mean taken before the final norm."""
+        out: Tensor = self.norm(self._blocks(clips).mean(dim=1))
+        return out
+
+
+class MarlinDecoder(nn.Module):
+    """Visible tokens plus mask tokens to the pixels of the hidden tubelets."""
+
+    def __init__(self, geometry: MarlinGeometry) -> None:
+        super().__init__()
+        width = geometry.decoder_width
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embedding = PositionTable(geometry.n_tokens, width)
+        self.blocks = nn.ModuleList(
+            Block(width, geometry.decoder_heads, geometry.mlp_ratio) for _ in range(geometry.decoder_depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, geometry.patch_values)
+
+    def forward(self, visible_tokens: Tensor, visible: Tensor) -> Tensor:
+        """[B, V, E] and bool [B, N] -> predictions for the hidden tubelets [B, N - V, P]."""
+        b, n_visible, width = visible_tokens.shape
+        positions = self.pos_embedding.emb.expand(b, -1, -1)
+        hidden = self.mask_token + positions[~visible].reshape(b, -1, width)
+        x = torch.cat((visible_tokens + positions[visible].reshape(b, n_visible, width), hidden), dim=1)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.head(self.norm(x[:, n_visible:]))
+        return out
+
+
+class MarlinAutoencoder(nn.Module):
+    """Encoder, projection to the decoder's width, decoder: what masked pre-training trains."""
+
+    def __init__(self, geometry: MarlinGeometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.encoder = MarlinEncoder(geometry)
+        self.enc_dec_proj = nn.Linear(geometry.width, geometry.decoder_width, bias=False)
+        self.decoder = MarlinDecoder(geometry)
+
+    def forward(self, clips: Tensor, visible: Tensor) -> Tensor:
+        """Clips [B, 3, T, H, W] and bool [B, N] -> predicted hidden tubelets [B, N - V, P]."""
+        out: Tensor = self.decoder(self.enc_dec_proj(self.encoder(clips, visible)), visible)
+        return out
+
+
+def initialise(module: nn.Module, seed: int) -> None:
+    """Weights from a seed, the same on every machine: Xavier-uniform matrices, zero biases, unit norms."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("pos_embedding.emb"):
+                continue
+            if name.endswith("mask_token"):
+                parameter.normal_(std=0.02, generator=generator)
+            elif parameter.ndim > 1:
+                fan_out, fan_in = parameter.shape[0], parameter[0].numel()
+                bound = (6.0 / (fan_in + fan_out)) ** 0.5
+                parameter.uniform_(-bound, bound, generator=generator)
+            else:
+                is_norm_weight = ".norm" in f".{name}" and name.endswith("weight")
+                parameter.fill_(1.0 if is_norm_weight else 0.0)

@@ -1,0 +1,255 @@
+"""From faces in some frames to one smooth path of a square through the clip, and where there is none.
+
+Detection runs about five times a second; between, the path is interpolated by time. Found once, a face is
+followed around its last place, which is cheap, and the whole frame is searched again now and then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts import Video
+from expotion_face_marlin.faces import SEARCH_SIDES_PX, Detector, FaceBox, Image, look, match
+
+Floats = NDArray[np.float64]
+Person = Literal["largest", "central"]
+
+MIN_DETECTIONS = 3
+"""A face seen less often is taken for an accident."""
+MIN_HIT_RATE = 0.4
+"""A face found in a smaller part of the frames between its first and last sight is one, too."""
+SEARCH_EVERY_S = 2.0
+"""How often the whole frame is searched while a face is being followed."""
+SEARCH_AFTER_MISS_S = 0.35
+FINE_EVERY_S = 1.0
+MATCH_FOR_S = 1.5
+"""A face that the detector does not find is carried on by its look for at most this long."""
+MIN_MATCH = 0.6
+"""Correlation with its last look from which a face that is not detected is taken to be still there."""
+SURE_MATCH = 0.9
+SURE_FOR_S = 0.3
+"""Just after a detection, a face that looks this much the same need not be detected again."""
+EDGE_S = 0.5
+"""A path goes on this long before its first and after its last detection."""
+SMOOTH_CENTRE_S = 0.2
+SMOOTH_SIDE_S = 0.8
+"""Standard deviations of the Gaussians that smooth over time: heads move faster than they change size."""
+MAX_PEOPLE = 3
+CHUNK = 64
+
+
+@dataclass
+class _Track:
+    times_s: list[float] = field(default_factory=list)
+    boxes: list[FaceBox] = field(default_factory=list)
+    look: Image | None = None
+    looked_s: float = -np.inf
+
+    def add(self, time_s: float, box: FaceBox, frame: Image) -> None:
+        self.times_s.append(time_s)
+        self.boxes.append(box)
+        if box.strict:
+            self.look, self.looked_s = look(frame, box), time_s
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch with a face: smoothed centre [n, 2] and side [n] over the shorter side, at `times_s` [n]."""
+
+    times_s: Floats
+    centre: Floats
+    side: Floats
+
+
+@dataclass(frozen=True)
+class FacePath:
+    """The chosen face over a clip: segments in order of time that do not overlap."""
+
+    segments: tuple[Segment, ...]
+    max_gap_s: float = 1.0
+
+    def at(self, times_s: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Centre [m, 2], side [m] and valid [m] at these times; where invalid: the frame's middle, side 1."""
+        centre = np.full((len(times_s), 2), 0.5)
+        side = np.ones(len(times_s))
+        valid = np.zeros(len(times_s), dtype=bool)
+        for segment in self.segments:
+            first, last = segment.times_s[0], segment.times_s[-1]
+            inside = (times_s >= first - EDGE_S) & (times_s <= last + EDGE_S) & ~valid
+            after = np.clip(np.searchsorted(segment.times_s, times_s), 1, max(1, len(segment.times_s) - 1))
+            if len(segment.times_s) > 1:
+                gap = segment.times_s[after] - segment.times_s[after - 1]
+                outside = (times_s < first) | (times_s > last)
+                inside &= outside | (gap <= self.max_gap_s + 1e-9)
+            for axis in range(2):
+                centre[inside, axis] = np.interp(times_s[inside], segment.times_s, segment.centre[:, axis])
+            side[inside] = np.interp(times_s[inside], segment.times_s, segment.side)
+            valid |= inside
+        return centre, side, valid
+
+    @property
+    def largest_side(self) -> float:
+        """Median side of the longest segment over the shorter side; 1 where no face was found."""
+        if not self.segments:
+            return 1.0
+        return float(np.median(max(self.segments, key=lambda s: len(s.times_s)).side))
+
+
+def detection_times_s(video: Video, detect_hz: float) -> Floats:
+    """Times at which faces are looked for: every 1 / detect_hz from the first to the last decodable frame."""
+    frame_times = video.frame_times_s
+    frame_times = frame_times[frame_times < video.decodable_until_s]
+    if not len(frame_times):
+        return np.zeros(0)
+    n = int((frame_times[-1] - frame_times[0]) * detect_hz + 1e-6) + 1
+    times_s: Floats = float(frame_times[0]) + np.arange(n, dtype=np.float64) / detect_hz
+    return times_s
+
+
+def find_path(
+    video: Video,
+    detector: Detector,
+    *,
+    detect_hz: float = 5.0,
+    person: Person = "largest",
+    max_gap_s: float = 1.0,
+) -> FacePath:
+    """Detect, follow, choose one person and smooth. A clip without a usable face gives an empty path."""
+    times_s = detection_times_s(video, detect_hz)
+    follower = _Follower(detector, max_gap_s)
+    shorter_side = min(SEARCH_SIDES_PX[-1], *video.size)
+    for start in range(0, len(times_s), CHUNK):
+        chunk = times_s[start : start + CHUNK]
+        for time_s, frame in zip(chunk, video.frames_at(chunk, shorter_side=shorter_side), strict=True):
+            follower.step(float(time_s), frame)
+    height, width = video.size
+    middle = (0.5 * width / min(height, width), 0.5 * height / min(height, width))
+    needed = min(MIN_DETECTIONS, len(times_s))
+    usable = [track for track in follower.tracks if _is_consistent(track, needed, detect_hz)]
+    chosen = _choose(usable, person, middle)
+    return FacePath(tuple(_smoothed(track) for track in chosen), max_gap_s)
+
+
+class _Follower:
+    """Carries faces from frame to frame: follow each known one, search the frame when needed, associate."""
+
+    def __init__(self, detector: Detector, max_gap_s: float) -> None:
+        self.detector = detector
+        self.max_gap_s = max_gap_s
+        self.tracks: list[_Track] = []
+        self.searched_s = -np.inf
+        self.fine_s = -np.inf
+
+    def step(self, time_s: float, frame: Image) -> None:
+        """Take in one frame."""
+        live = [t for t in self.tracks if time_s - t.times_s[-1] <= self.max_gap_s + 1e-9]
+        live = sorted(live, key=lambda t: -len(t.boxes))[:MAX_PEOPLE]
+        seen: list[FaceBox] = []
+        for track in live:
+            box = self._follow(time_s, frame, track)
+            if box is not None and not any(_same_place(box, other) for other in seen):
+                track.add(time_s, box, frame)
+                seen.append(box)
+        wait_s = SEARCH_EVERY_S if seen else SEARCH_AFTER_MISS_S if live else 0.0
+        if time_s - self.searched_s < wait_s - 1e-9:
+            return
+        self.searched_s = time_s
+        boxes = self._search(time_s, frame, needed=not seen)
+        lost = [track for track in live if track.times_s[-1] < time_s]
+        for box in boxes:
+            if any(_same_place(box, other) for other in seen):
+                continue
+            found = next((t for t in lost if _could_be(t.boxes[-1], box)), None)
+            if found is None:
+                found = _Track()
+                self.tracks.append(found)
+            else:
+                lost.remove(found)
+            found.add(time_s, box, frame)
+            seen.append(box)
+
+    def _follow(self, time_s: float, frame: Image, track: _Track) -> FaceBox | None:
+        """By its look where that was seen just now and hardly changed, by detection, at last by its look."""
+        last, age_s = track.boxes[-1], time_s - track.looked_s
+        box = (
+            match(frame, track.look, last, SURE_MATCH)
+            if track.look is not None and age_s < SURE_FOR_S
+            else None
+        )
+        box = box or self.detector.follow(frame, last)
+        if box is None and track.look is not None and age_s <= MATCH_FOR_S:
+            box = match(frame, track.look, last, MIN_MATCH)
+        return box or self.detector.follow(frame, last, lenient=True)
+
+    def _search(self, time_s: float, frame: Image, *, needed: bool) -> list[FaceBox]:
+        """Faces in the whole frame; where none is known, ever finer, the finest only now and then."""
+        boxes = self.detector.find(frame, 0)
+        for level in range(1, self.detector.n_levels):
+            if boxes or not needed:
+                break
+            if level == self.detector.n_levels - 1:
+                if time_s - self.fine_s < FINE_EVERY_S - 1e-9:
+                    break
+                self.fine_s = time_s
+            boxes = self.detector.find(frame, level)
+        return boxes
+
+
+def _same_place(a: FaceBox, b: FaceBox) -> bool:
+    return max(abs(a.x - b.x), abs(a.y - b.y)) < 0.6 * max(a.side, b.side)
+
+
+def _could_be(last: FaceBox, box: FaceBox) -> bool:
+    """Within one and a half faces of where it was lost, and of a similar size."""
+    near = max(abs(last.x - box.x), abs(last.y - box.y)) < 1.5 * last.side
+    return near and 1 / 1.6 < box.side / last.side < 1.6
+
+
+def _is_consistent(track: _Track, needed: int, detect_hz: float) -> bool:
+    span = (track.times_s[-1] - track.times_s[0]) * detect_hz + 1.0
+    n_strict = sum(box.strict for box in track.boxes)
+    n = len(track.boxes)
+    return min(n, 2 * n_strict) >= needed and n >= MIN_HIT_RATE * span
+
+
+def _choose(tracks: list[_Track], person: Person, middle: tuple[float, float]) -> list[_Track]:
+    """The person of each moment: the best track first, then others of similar size where it is absent."""
+
+    def score(track: _Track) -> float:
+        side = float(np.median([box.side for box in track.boxes]))
+        if person == "largest":
+            return side * len(track.boxes) ** 0.5
+        return -float(np.median([np.hypot(box.x - middle[0], box.y - middle[1]) for box in track.boxes]))
+
+    chosen: list[_Track] = []
+    for track in sorted(tracks, key=score, reverse=True):
+        first, last = track.times_s[0] - EDGE_S, track.times_s[-1] + EDGE_S
+        if all(last <= other.times_s[0] or first >= other.times_s[-1] for other in chosen):
+            chosen.append(track)
+    return sorted(chosen, key=lambda track: track.times_s[0])
+
+
+def _smoothed(track: _Track) -> Segment:
+    """Median over five (side) and three (centre) detections against jumps, then a Gaussian in time."""
+    times_s = np.array(track.times_s)
+    values = np.array([(box.x, box.y, box.side) for box in track.boxes])
+    robust = np.stack([_median(values[:, 0], 1), _median(values[:, 1], 1), _median(values[:, 2], 2)], axis=1)
+    centre = _gaussian(times_s, robust[:, :2], SMOOTH_CENTRE_S)
+    return Segment(times_s, centre, _gaussian(times_s, robust[:, 2:], SMOOTH_SIDE_S)[:, 0])
+
+
+def _gaussian(times_s: Floats, values: Floats, spread_s: float) -> Floats:
+    """Weighted mean around each time, values [n, k] -> [n, k]."""
+    weights = np.exp(-0.5 * ((times_s[:, None] - times_s[None]) / spread_s) ** 2)
+    return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _median(values: Floats, radius: int) -> Floats:
+    padded = np.pad(values, radius, mode="edge")
+    return np.asarray(
+        np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1), axis=1), dtype=np.float64
+    )

@@ -1,0 +1,196 @@
+"""Trains the tiny face encoder by masked autoencoding on the conductor world, probes it, writes its weights.
+
+    python plugins/face_marlin/train/tiny.py --minutes 8 --seed 0
+
+As MARLIN: most of the face is hidden (the same places in all frames of a window: tubes), the encoder sees the
+rest, a small decoder draws what was hidden. Unlike MARLIN, which adds a discriminator and normal pixels: the
+target is the difference from the clip's average look. Who it is says nothing about the hidden part's
+difference, the expression of the visible part does, so the features spend their width on expression.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tiny_data import Windows, collect
+from tiny_probe import probe
+from torch import Tensor
+
+from expotion_conductor.plan import ENCODER_SEEDS
+from expotion_face_marlin import TINY_WEIGHTS
+from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
+from expotion_face_marlin.model import MarlinAutoencoder, MarlinEncoder, initialise, to_tubelets
+
+PROBE_SEED_OFFSET = 5_000
+"""Probe clips are ENCODER_SEEDS + this + i: never seen in training."""
+VISIBLE = (0.15, 0.25, 0.4)
+"""Visible parts of a window; each batch takes one (masking 85, 75, 60%)."""
+SHIFT_PX = 2
+
+
+def windows(first_seed: int, n_clips: int, every: int, folder: Path | None) -> Windows:
+    """Windows of these clips, rendered, or read from `folder` where an earlier run kept them."""
+    kept = folder / f"windows_{first_seed}_{n_clips}_{every}.npz" if folder else None
+    if kept is not None and kept.is_file():
+        return Windows.load(kept)
+    data = collect(range(first_seed, first_seed + n_clips), every)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        data.save(kept)
+    return data
+
+
+def batch(data: Windows, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Clips and their clips' average look, both [B, 3, T, S, S], shifted, mirrored and relit alike."""
+    clips = data.crops[data.index[rows]].astype(np.float32) / 255.0  # [B, T, S, S, 3]
+    average = data.average[data.clip[rows]][:, None]  # [B, 1, S, S, 3]
+    both = np.concatenate([clips, average], axis=1)
+    size = both.shape[2]
+    padded = np.pad(both, ((0, 0), (0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)), mode="edge")
+    for i in range(len(rows)):
+        y, x = rng.integers(0, 2 * SHIFT_PX + 1, 2)
+        both[i] = padded[i, :, y : y + size, x : x + size]
+        if rng.random() < 0.5:
+            both[i] = both[i, :, :, ::-1]
+    gain = rng.uniform(0.8, 1.2, (len(rows), 1, 1, 1, 1)) * rng.uniform(0.93, 1.07, (len(rows), 1, 1, 1, 3))
+    lift = rng.uniform(-0.05, 0.05, (len(rows), 1, 1, 1, 1))
+    both = (both * gain + lift).astype(np.float32)
+    pixels = torch.from_numpy(np.ascontiguousarray(both.transpose(0, 4, 1, 2, 3)))
+    return pixels[:, :, :-1].clamp(0, 1), pixels[:, :, -1:].expand(-1, -1, clips.shape[1], -1, -1)
+
+
+def tube_mask(n: int, geometry: MarlinGeometry, part: float, generator: torch.Generator) -> Tensor:
+    """Visible tokens, bool [n, N]: random places, the same at all times of a window."""
+    times, rows, columns = geometry.grid
+    places = rows * columns
+    keep = max(1, round(part * places))
+    order = torch.rand(n, places, generator=generator).argsort(dim=1)
+    visible = torch.zeros(n, places, dtype=torch.bool).scatter_(1, order[:, :keep], True)
+    return visible.repeat(1, times)
+
+
+def features(model: MarlinEncoder, data: Windows) -> NDArray[np.float32]:
+    """Pooled features of all windows [n, D]."""
+    model.eval()
+    out = []
+    with torch.inference_mode():
+        for rows in np.array_split(np.arange(len(data.index)), max(1, len(data.index) // 32)):
+            clips = torch.from_numpy(data.crops[data.index[rows]]).permute(0, 4, 1, 2, 3).float() / 255.0
+            out.append(model.pooled(clips).numpy())
+    return np.concatenate(out)
+
+
+def train(
+    model: MarlinAutoencoder, data: Windows, seconds: float, seed: int, batch_size: int
+) -> list[tuple[int, float]]:
+    """AdamW with warm-up and a cosine over the time allowed. Returns (step, mean loss) every 100 steps."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    spread = float(np.std(data.crops[data.index[::17, 0]] / 255.0 - data.average[data.clip[::17]]))
+    geometry = model.geometry
+    history: list[tuple[int, float]] = []
+    recent: list[float] = []
+    started_s, step = time.monotonic(), 0
+    model.train()
+    while (done := (time.monotonic() - started_s) / seconds) < 1.0:
+        rate = 1.5e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1.0 + np.cos(np.pi * done))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        clips, average = batch(data, rng.integers(0, len(data.index), batch_size), rng)
+        visible = tube_mask(len(clips), geometry, VISIBLE[int(rng.integers(len(VISIBLE)))], generator)
+        target = to_tubelets((clips - average) / spread, geometry.patch, geometry.tubelet)
+        predicted = model(clips, visible)
+        loss = torch.nn.functional.mse_loss(predicted, target[~visible].reshape(predicted.shape))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        recent.append(loss.item())
+        step += 1
+        if step % 100 == 0:
+            history.append((step, round(float(np.mean(recent)), 4)))
+            print(f"step {step}: loss {history[-1][1]}, {time.monotonic() - started_s:.0f} s", flush=True)
+            recent = []
+    return history or [(step, round(float(np.mean(recent)), 4))]
+
+
+def write(model: MarlinEncoder, data: Windows, report: dict[str, object], out: Path) -> None:
+    """The encoder in fp16 beside the statistics that standardise its output, and a JSON about both."""
+    values = features(model, data)
+    state = {f"encoder.{key}": value.half().contiguous() for key, value in model.state_dict().items()}
+    state["output.mean"] = torch.from_numpy(values.mean(axis=0)).float()
+    state["output.std"] = torch.from_numpy(values.std(axis=0)).float().clamp_min(1e-4)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_suffix(".partial")
+    save_file(state, partial, metadata={"licence": "Apache-2.0", "geometry": "tiny"})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.chmod(0o644)
+    partial.replace(out)
+    partial_json = out.with_suffix(".partial.json")
+    partial_json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    partial_json.replace(out.with_suffix(".json"))
+
+
+def main() -> None:
+    """Collect, train, probe, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=8.0, help="training time; rendering comes on top")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=300, help="clips to train on")
+    parser.add_argument("--probe-clips", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--data", type=Path, help="folder in which rendered windows are kept between runs")
+    parser.add_argument("--out", type=Path, default=TINY_WEIGHTS)
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it runs")
+    args = parser.parse_args()
+    if args.smoke:
+        args.minutes, args.clips, args.probe_clips, args.batch_size = 0.03, 2, 2, 4
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    started_s = time.monotonic()
+    held_out = windows(ENCODER_SEEDS + PROBE_SEED_OFFSET, args.probe_clips, 1, args.data)
+    data = windows(ENCODER_SEEDS, args.clips, 2, args.data)
+    rendered_s = time.monotonic() - started_s
+    geometry = GEOMETRIES["tiny"]
+    model = MarlinAutoencoder(geometry)
+    initialise(model, args.seed)
+    random_scores = probe(features(model.encoder, held_out), held_out.intensity, held_out.clip)
+    print(f"random weights: {random_scores}", flush=True)
+    history = train(model, data, 60 * args.minutes, args.seed, args.batch_size)
+    trained = model.encoder
+    scores = probe(features(trained, held_out), held_out.intensity, held_out.clip)
+    print(f"trained weights: {scores}", flush=True)
+    report: dict[str, object] = {
+        "command": f"tiny.py --minutes {args.minutes:g} --seed {args.seed} --clips {args.clips}",
+        "geometry": dataclasses.asdict(geometry),
+        "windows": len(data.index),
+        "rendering_s": round(rendered_s, 1),
+        "steps": history[-1][0],
+        "loss": history,
+        "probe_random": random_scores.rounded(),
+        "probe_trained": scores.rounded(),
+    }
+    write(trained, data, report, args.out)
+    print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Geometries and options: plain data, imported when the plugin is discovered (no torch here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from expotion.contracts import Options
+from pydantic import Field
+
+WIDTH = 256
+"""D: the values per row after pooling (paper eq. 5)."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Widths of a RAFT and the settings that go with it (facts 5.1).
+
+    `feature` and `context` are the five widths of the encoders; the context's last width is `hidden` plus the
+    context channels. `square`: pictures are fitted into a square of `side` pixels, else `side` is the shorter side.
+    """
+
+    feature: tuple[int, int, int, int, int]
+    context: tuple[int, int, int, int, int]
+    bottleneck: bool
+    context_norm: bool
+    levels: int
+    radius: int
+    corr: tuple[int, ...]
+    flow: tuple[int, int]
+    motion: int
+    hidden: int
+    separable_gru: bool
+    head: int
+    convex_upsampling: bool
+    side: int
+    square: bool
+    rate_hz: float
+    iterations: int
+    pool: int
+    shipped_cnn: bool = False
+
+    @property
+    def min_side(self) -> int:
+        """Smallest picture side: the coarsest correlation level must keep two pixels (128 for four levels)."""
+        return 8 * 2 * 2 ** (self.levels - 1)
+
+
+GEOMETRIES: dict[str, Geometry] = {
+    "tiny": Geometry(
+        feature=(16, 16, 24, 32, 64), context=(16, 16, 24, 32, 56), bottleneck=True, context_norm=False,
+        levels=3, radius=3, corr=(48,), flow=(32, 16), motion=40, hidden=32, separable_gru=False, head=48,
+        convex_upsampling=False, side=96, square=True, rate_hz=12.5, iterations=3, pool=4, shipped_cnn=True,
+    ),
+    "small": Geometry(
+        feature=(32, 32, 64, 96, 128), context=(32, 32, 64, 96, 160), bottleneck=True, context_norm=False,
+        levels=4, radius=3, corr=(96,), flow=(64, 32), motion=82, hidden=96, separable_gru=False, head=128,
+        convex_upsampling=False, side=256, square=False, rate_hz=5.0, iterations=12, pool=1,
+    ),
+    "large": Geometry(
+        feature=(64, 64, 96, 128, 256), context=(64, 64, 96, 128, 256), bottleneck=False, context_norm=True,
+        levels=4, radius=4, corr=(256, 192), flow=(128, 64), motion=128, hidden=128, separable_gru=True, head=256,
+        convex_upsampling=True, side=256, square=False, rate_hz=5.0, iterations=12, pool=1,
+    ),
+}  # fmt: skip
+"""`small` and `large` are RAFT's own; `tiny` ships with weights trained on synthetic motion."""
+
+
+class RaftOptions(Options):
+    """Options of `motion_raft`.
+
+    `flow`: `raft`, or `dis` for OpenCV's DIS flow (no weights, fast) in its place.
+    `weights`: None takes the shipped RAFT (tiny) and is an error for small and large; `seeded` means random weights
+    made from `seed`; anything else is a path to princeton's or torchvision's file.
+    `cnn`: the flow CNN: None takes the shipped one (tiny) or frozen weights from `seed` (small, large), `seeded`
+    those from `seed`, anything else is a path to a safetensors file written by the training script.
+    `rate_hz`: pictures per second; None is 5 as in the paper for small and large, 12.5 for tiny (5 cannot carry a
+    pulse above 130 beats per minute).
+    `iterations`: flow updates; None is 3 (tiny) or 12.
+    `last`: what stands for the flow after the last picture: nothing (`none`: n pictures give n - 1 rows) or the last
+    flow again (`repeat`: n rows).
+    """
+
+    geometry: Literal["tiny", "small", "large"] = "tiny"
+    flow: Literal["raft", "dis"] = "raft"
+    weights: str | None = None
+    cnn: str | None = None
+    seed: int = Field(default=0, ge=0)
+    rate_hz: float | None = Field(default=None, gt=0, le=60)
+    iterations: int | None = Field(default=None, ge=1, le=64)
+    last: Literal["none", "repeat"] = "none"
+    batch_size: int = Field(default=16, ge=1, le=1024)
+    device: str = "cpu"
+
+    @property
+    def pairs_per_s(self) -> float:
+        """Pictures (and so flows) per second, the geometry's default where none is given."""
+        return self.rate_hz or GEOMETRIES[self.geometry].rate_hz
+
+    @property
+    def updates(self) -> int:
+        """Flow updates, the geometry's default where none is given."""
+        return self.iterations or GEOMETRIES[self.geometry].iterations

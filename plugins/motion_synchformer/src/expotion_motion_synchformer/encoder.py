@@ -1,0 +1,139 @@
+"""The encoder: a clip in, one row of features per tubelet out."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from expotion.contracts import Clip, Encoder, TimedFeatures, Video
+from expotion.errors import MediaError, Problem, WeightsError
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from expotion_motion_synchformer import SPEC, loader, segments
+from expotion_motion_synchformer.model import scale_pixels, seeded
+from expotion_motion_synchformer.options import GEOMETRIES, Geometry, SynchformerOptions
+
+GREY = 128
+"""Value of the padding beside a frame that is not square."""
+
+
+class SynchformerEncoder(Encoder):
+    """Synchformer's visual encoder, frozen. Rows [n, D] at `options.rate_hz`; D is 96 (tiny) or 768 (base)."""
+
+    options: SynchformerOptions
+
+    def __init__(self, options: SynchformerOptions | None = None) -> None:
+        """Build the model and read its weights. Raises WeightsError where they are missing or do not fit."""
+        self.spec = SPEC
+        self.options = options or SynchformerOptions()
+        self.geometry = GEOMETRIES[self.options.geometry]
+        loaded = _load(self.options, self.geometry)
+        self._weights_hash = loaded.sha256
+        self.mean, self.std = loaded.mean, loaded.std
+        self.device = torch.device(self.options.device)
+        self.model = loaded.model.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights file, or of what the seeded weights are made from."""
+        return self._weights_hash
+
+    def extract(self, clip: Clip) -> TimedFeatures:
+        """Features of the whole clip; rows at the centres of their tubelets (see `segments`).
+
+        Raises MediaError for a clip without a picture. A video of one frame gives rows that are all invalid.
+        """
+        video = clip.video
+        if video is None or len(video.frame_times_s) == 0:
+            raise MediaError(
+                Problem(clip.id, "a clip with a picture for motion_synchformer", "none", "drop the motion condition")
+            )
+        options, geometry = self.options, self.geometry
+        plan = segments.plan_segments(
+            clip.duration_s,
+            fps=options.fps,
+            frames=geometry.frames,
+            tubelet=geometry.tubelet,
+            step=options.step_frames,
+            windows=options.windows,
+        )
+        values, ticks = segments.merge_rows(self._rows(video, plan), plan, overlap=options.overlap)
+        times_s = segments.tick_times_s(ticks, options.fps)
+        inside = times_s < max(clip.duration_s, times_s[0] + 1e-9)
+        values, times_s = values[inside], times_s[inside]
+        valid = segments.rows_valid(
+            times_s,
+            frame_times_s=video.frame_times_s,
+            decodable_until_s=video.decodable_until_s,
+            row_s=geometry.tubelet / options.fps,
+        )
+        return TimedFeatures(values=values, times_s=times_s, valid=valid)
+
+    def _rows(self, video: Video, plan: segments.Segments) -> NDArray[np.float32]:
+        """Run the segments in batches. Returns float32 [S, t, D]; at most one batch of pictures is held."""
+        out: list[NDArray[np.float32]] = []
+        times_s = segments.nearest_frame_times(video.frame_times_s, plan.sample_times_s)
+        for start in range(0, len(times_s), self.options.batch_size):
+            chunk = times_s[start : start + self.options.batch_size]
+            unique, index = np.unique(chunk, return_inverse=True)
+            # A hair after the timestamp, so that rounding never gives the frame before it.
+            pictures = fetch(video, unique + 1e-6, self.geometry)
+            out.append(self.embed(pictures[torch.from_numpy(index.reshape(chunk.shape))]).numpy())
+        return np.concatenate(out)
+
+    @torch.inference_mode()
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Segments of pictures uint8 [B, F, H, W, 3] -> standardised rows float32 [B, t, D] on the CPU."""
+        frames = scale_pixels(pictures.to(self.device)).transpose(1, 2)  # [B, 3, F, H, W]
+        half = self.options.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            rows: Tensor = self.model(frames)
+        rows = rows.float().cpu()
+        if self.mean is not None and self.std is not None:
+            rows = (rows - self.mean) / self.std
+        return rows
+
+
+def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Tensor:
+    """Frames at these times in the model's picture size, uint8 [m, image, image, 3].
+
+    With `geometry.resize` as the reference does: shorter side to it, then the centre crop. Without, the whole frame
+    is fitted into the square and padded with grey.
+    """
+    size = geometry.image
+    if geometry.resize is not None:
+        frames = torch.from_numpy(video.frames_at(times_s, shorter_side=geometry.resize))
+        top, left = (round((side - size) / 2) for side in frames.shape[1:3])
+        return frames[:, top : top + size, left : left + size]
+    height, width = video.size
+    shorter = max(1, round(size * min(height, width) / max(height, width)))
+    frames = torch.from_numpy(video.frames_at(times_s, shorter_side=shorter))
+    height, width = frames.shape[1:3]
+    if max(height, width) > size:  # the aspect may round to one pixel more than the square
+        frames = frames[:, :size, :size]
+        height, width = frames.shape[1:3]
+    top, left = (size - height) // 2, (size - width) // 2
+    pads = (0, 0, left, size - width - left, top, size - height - top)
+    return functional.pad(frames, pads, value=GREY) if any(pads) else frames
+
+
+def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
+    if options.weights == "seeded":
+        text = f"seeded {options.seed} {geometry}"
+        return loader.Loaded(seeded(geometry, options.seed), None, None, hashlib.sha256(text.encode()).hexdigest())
+    if options.weights is not None:
+        return loader.load(Path(options.weights).expanduser(), geometry)
+    if options.geometry == "tiny":
+        return loader.load(loader.SHIPPED, geometry)
+    raise WeightsError(
+        Problem(
+            "motion_synchformer: weights",
+            f"a checkpoint for geometry {options.geometry!r}",
+            "none",
+            "set `weights` to a downloaded Synchformer checkpoint (sync or stage I), or to 'seeded' to try the sizes",
+        )
+    )

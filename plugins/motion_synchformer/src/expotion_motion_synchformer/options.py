@@ -1,0 +1,84 @@
+"""Geometries and options: plain data, imported when the plugin is discovered (no torch here)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from expotion.contracts import Options
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of the visual encoder (facts 4.1). `image` and `patch` in pixels, `frames` per segment.
+
+    `resize` is the shorter side before the centre crop of `image`, as the reference does it; None fits the whole
+    frame into the square instead and pads the rest with grey. `segment_step` is the default step between segments.
+    """
+
+    image: int
+    patch: int
+    frames: int
+    tubelet: int
+    dim: int
+    depth: int
+    heads: int
+    mlp_ratio: int = 4
+    resize: int | None = None
+    segment_step: int = 16
+
+    @property
+    def rows(self) -> int:
+        """Time steps t of one segment: frames / tubelet."""
+        return self.frames // self.tubelet
+
+    @property
+    def patches(self) -> int:
+        """Patches of one time step."""
+        return (self.image // self.patch) ** 2
+
+
+GEOMETRIES: dict[str, Geometry] = {
+    "tiny": Geometry(image=80, patch=20, frames=32, tubelet=2, dim=128, depth=3, heads=4, segment_step=24),
+    "base": Geometry(
+        image=224, patch=16, frames=16, tubelet=2, dim=768, depth=12, heads=12, resize=256, segment_step=8
+    ),
+}
+"""`base` is the released model's geometry; `tiny` ships with weights trained on the conductor world."""
+
+
+class SynchformerOptions(Options):
+    """Options of `motion_synchformer`.
+
+    `weights`: None takes the shipped file (tiny) and is an error for `base`; `seeded` means random weights made
+    from `seed`; anything else is a path to a .safetensors, .pt, .pth or .ckpt file in any of the official layouts.
+    `segment_step_frames`: frames between the starts of two segments; None is the geometry's default (tiny 24 of 32,
+    base 8 of 16 as the released sync models; 16 is their stage I; 5 is the paper's stride).
+    `overlap`: what becomes of rows of two segments with the same time: `central` keeps the one nearest to the middle
+    of its segment, `average` their mean.
+    `windows`: `cover` starts at 0 and covers the whole clip, `reference` is the reference's centred enumeration
+    (floor((n - frames) / step) + 1 segments), which leaves both ends of a clip out.
+    """
+
+    geometry: Literal["tiny", "base"] = "tiny"
+    weights: str | None = None
+    seed: int = Field(default=0, ge=0)
+    fps: float = Field(default=25.0, gt=0, le=120)
+    segment_step_frames: int | None = Field(default=None, ge=1, le=64)
+    overlap: Literal["central", "average"] = "central"
+    windows: Literal["cover", "reference"] = "cover"
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+
+    @property
+    def step_frames(self) -> int:
+        """The step between segments in frames, the geometry's default where none is given."""
+        return self.segment_step_frames or GEOMETRIES[self.geometry].segment_step
+
+    @property
+    def rate_hz(self) -> float:
+        """Rows per second after overlapping segments are merged (12.5 with the defaults)."""
+        return self.fps / math.gcd(self.step_frames, GEOMETRIES[self.geometry].tubelet)

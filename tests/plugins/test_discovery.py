@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from expotion.contracts import CaptionerSpec, EncoderSpec, MetricSpec, hookimpl
+from expotion.errors import PluginError
+from expotion.plugins import Registry, discover
+
+
+@dataclass
+class Point:
+    name: str
+    module: Any
+    distribution: str = ""
+    version: str = "1.2"
+
+    @property
+    def dist(self) -> Any:
+        return SimpleNamespace(name=self.distribution or f"expotion-{self.name}", version=self.version)
+
+    def load(self) -> Any:
+        if isinstance(self.module, Exception):
+            raise self.module
+        return self.module
+
+
+def module_with(**functions: Any) -> ModuleType:
+    module = ModuleType("a_plugin")
+    for name, function in functions.items():
+        setattr(module, name, function)
+    return module
+
+
+def encoder_spec(name: str) -> EncoderSpec:
+    return EncoderSpec(name, "for tests", frozenset({"video"}), build=lambda options: None)  # type: ignore[arg-type, return-value]
+
+
+def offering(*names: str) -> ModuleType:
+    return module_with(expotion_encoders=hookimpl(lambda: [encoder_spec(name) for name in names]))
+
+
+def found(*points: Point) -> Registry:
+    return discover(points, builtins=())
+
+
+def test_offers_are_found_by_name_with_the_distribution_that_brings_them() -> None:
+    registry = found(Point("pose", offering("pose", "hands")), Point("gaze", offering("gaze"), version="0.3"))
+    assert sorted(registry.encoders) == ["gaze", "hands", "pose"]
+    assert registry.encoder("hands").name == "hands"
+    offer = registry.offer("encoder", "gaze")
+    assert (offer.distribution, offer.version) == ("expotion-gaze", "0.3")
+    assert registry.distributions == {"expotion-pose": "1.2", "expotion-gaze": "0.3"}
+    assert registry.plugins[0].offers == {"encoder": ("pose", "hands")}
+
+
+def test_every_kind_of_offer_has_its_table() -> None:
+    metric = MetricSpec("loudness", "dB", lambda: None, True)  # type: ignore[arg-type, return-value]
+    captioner = CaptionerSpec("words", "words", lambda options: None)  # type: ignore[arg-type, return-value]
+    module = module_with(
+        expotion_metrics=hookimpl(lambda: [metric]), expotion_captioners=hookimpl(lambda: [captioner])
+    )
+    registry = found(Point("extra", module))
+    assert registry.metric("loudness") is metric
+    assert registry.captioner("words") is captioner
+    assert not registry.encoders and not registry.backbones and not registry.data_sources
+
+
+def test_a_broken_plugin_is_kept_with_its_cause_and_the_others_work() -> None:
+    registry = found(
+        Point("bad", ImportError("No module named 'mediapipe'")), Point("pose", offering("pose"))
+    )
+    assert list(registry.encoders) == ["pose"]
+    assert [(p.name, p.error) for p in registry.broken] == [
+        ("bad", "ImportError: No module named 'mediapipe'")
+    ]
+
+
+def test_a_hook_that_raises_breaks_only_its_own_plugin() -> None:
+    def announce() -> list[EncoderSpec]:
+        raise RuntimeError("no licence file")
+
+    registry = found(
+        Point("bad", module_with(expotion_encoders=hookimpl(announce))), Point("pose", offering("pose"))
+    )
+    assert registry.broken[0].error == "RuntimeError: no licence file"
+    assert "pose" in registry.encoders
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_misspelt_hook_is_an_error_that_names_plugin_hook_and_the_real_name(marked: bool) -> None:
+    def announce() -> list[EncoderSpec]:
+        return [encoder_spec("pose")]
+
+    module = module_with(expotion_encodres=hookimpl(announce) if marked else announce)
+    with pytest.raises(PluginError) as caught:
+        found(Point("pose", module))
+    assert str(caught.value) == (
+        "plugin pose (expotion-pose): a hook that expotion knows, got 'expotion_encodres'; "
+        "did you mean 'expotion_encoders'?"
+    )
+
+
+def test_a_name_offered_twice_is_an_error_that_names_both_distributions() -> None:
+    with pytest.raises(PluginError) as caught:
+        found(Point("pose", offering("pose")), Point("other", offering("pose"), "third-party-pose"))
+    assert str(caught.value) == (
+        "encoder 'pose': a name that one distribution offers, got two: expotion-pose and third-party-pose; "
+        "uninstall one of them: uv remove third-party-pose"
+    )
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    misspelt = module_with(expotion_metric=hookimpl(lambda: []))
+    with pytest.raises(PluginError) as caught:
+        found(Point("a", offering("x")), Point("b", offering("x")), Point("c", misspelt))
+    assert len(caught.value.problems) == 2
+
+
+def test_a_plugin_of_another_api_is_skipped_with_the_reason() -> None:
+    module = offering("pose")
+    module.EXPOTION_API = "2.0"  # type: ignore[attr-defined]
+    registry = found(Point("pose", module))
+    assert not registry.encoders
+    assert registry.broken[0].error is not None
+    assert "plugin API 1.x, which this expotion speaks, got 2.0" in registry.broken[0].error
+
+
+@pytest.mark.parametrize("answer", ["pose", encoder_spec("pose"), [{"name": "pose"}]])
+def test_an_answer_of_the_wrong_type_breaks_the_plugin(answer: Any) -> None:
+    registry = found(Point("pose", module_with(expotion_encoders=hookimpl(lambda: answer))))
+    assert not registry.encoders
+    assert "a list of" in str(registry.broken[0].error)
+
+
+def test_an_unknown_name_gets_the_closest_one() -> None:
+    with pytest.raises(PluginError, match="did you mean 'pose'"):
+        found(Point("pose", offering("pose"))).encoder("poes")
+
+
+def test_a_known_encoder_that_is_not_installed_names_its_package() -> None:
+    with pytest.raises(PluginError) as caught:
+        found().encoder("face_marlin")
+    assert "install it: uv add expotion-face-marlin" in str(caught.value)
+
+
+def test_a_known_encoder_whose_plugin_is_broken_says_why() -> None:
+    broken = Point("face_marlin", ImportError("No module named 'timm'"), "expotion-face-marlin")
+    with pytest.raises(PluginError) as caught:
+        found(broken).encoder("face_marlin")
+    assert "broken, got ImportError: No module named 'timm'" in str(caught.value)
+
+
+def test_core_announces_its_own_metrics_through_the_same_hook() -> None:
+    registry = discover((), builtins=("expotion.evaluation.hooks", "expotion.no_such_module"))
+    assert "beat_f1" in registry.metrics
+    assert registry.offer("metric", "beat_f1").distribution == "expotion"
+    assert not registry.broken
+
+
+def test_discovering_what_is_installed_imports_no_torch() -> None:
+    code = "import sys; from expotion.plugins import discover; discover(); raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from expotion.errors import ExpotionError
+from expotion.plugins import Registry
+from expotion.recipe import Recipe, load_recipe
+from expotion.recipe.plan import plan_of, read_geometry
+
+Load = Callable[..., Recipe]
+
+
+@pytest.fixture
+def load(recipe_text: str, registry: Registry, write: Callable[[str], Path]) -> Load:
+    path = write(recipe_text)
+    return lambda *sets: load_recipe(path, registry=registry, sets=sets)
+
+
+def test_shapes_and_rates_need_no_weights(load: Load, registry: Registry) -> None:
+    plan = plan_of(load(), registry)
+    assert plan.geometry is not None
+    assert (plan.geometry.width, plan.geometry.n_layers, plan.geometry.rate_hz) == (192, 6, 50.0)
+    assert plan.n_steps == 500
+    assert [(c.width, c.rate_hz, c.rank) for c in plan.conditions] == [(96, 5.0, 12), (10, 25.0, 4)]
+    assert plan.clips == {"train": 16, "test": 4}
+    assert plan.conditions[0].weights == ("marlin_tiny (shipped)",)
+
+
+def test_trainable_parameters_by_hand(load: Load, registry: Registry) -> None:
+    # Released code: projections, null vectors, a merge matrix per layer, positions for input and layers, gates.
+    plan = plan_of(load("adaptor.preset=released_code", "adaptor.layers=2"), registry)
+    by_hand = (96 * 12 + 10 * 4) + 16 + 2 * 16 * 192 + 3 * 501 * 192 + 2
+    assert plan.trainable == by_hand
+    assert plan.n_adapted == 2
+
+
+def test_cost_grows_with_steps_and_is_nothing_without_conditions(load: Load, registry: Registry) -> None:
+    short, long = plan_of(load("train.steps=10"), registry), plan_of(load("train.steps=20"), registry)
+    assert short.train_flops is not None and long.train_flops is not None
+    assert long.train_flops == pytest.approx(2 * short.train_flops)
+    nothing = plan_of(load("conditions=[]"), registry)
+    assert (nothing.trainable, nothing.train_flops) == (0, 0.0)
+
+
+def test_a_hub_model_of_published_size_needs_no_download(load: Load, registry: Registry) -> None:
+    plan = plan_of(load("backbone.source=hf:facebook/musicgen-large"), registry)
+    assert plan.geometry is not None
+    assert (plan.geometry.width, plan.geometry.n_layers) == (2048, 48)
+    unknown = plan_of(load("backbone.source=hf:somebody/else"), registry)
+    assert unknown.geometry is None and unknown.trainable is None
+
+
+def test_a_folder_that_is_no_musicgen_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ExpotionError, match="no such file"):
+        read_geometry(tmp_path)
+    (tmp_path / "config.json").write_text('{"decoder": 3}')
+    with pytest.raises(ExpotionError, match="the config of a MusicGen"):
+        read_geometry(tmp_path)
