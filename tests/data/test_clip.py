@@ -54,7 +54,7 @@ def test_clip_survives_a_process_boundary_without_its_frames(make):
 
 @pytest.mark.parametrize(("start_s", "duration_s"), [(-1.0, None), (1.5, None), (0.0, 0.0), (0.5, -1.0)])
 def test_window_outside_the_file(make, start_s, duration_s):
-    with pytest.raises(MediaError, match="a start from 0 to 1.00 s"):
+    with pytest.raises(MediaError, match=r"a start from 0 to 1\.00 s"):
         FileClip(make(), start_s, duration_s)
 
 

@@ -99,7 +99,7 @@ def test_full_disk_leaves_the_old_file(make, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(MediaError, match="No space left.*disk is not full"):
+    with pytest.raises(MediaError, match=r"No space left.*disk is not full"):
         write_wav(path, np.ones(10, np.float32), RATE_HZ)
     with pytest.raises(MediaError, match="No space left"):
         make("video.mp4")

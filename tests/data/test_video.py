@@ -1,4 +1,4 @@
-"""Frames by time: both decoders, containers, rotation, odd sizes, variable rate, offsets, windows, caching."""
+"""Frames by time: both decoders, containers, rotation, odd sizes, variable rate, offsets, caching."""
 
 import builtins
 import math
@@ -70,6 +70,32 @@ def test_pyav_takes_over_where_decord_is_missing(make, monkeypatch):
     assert len(video.frames_at(np.array([0.0, 0.5]))) == 2
     with pytest.raises(MediaError, match="decord"):
         FileVideo(path, backend="decord").frames_at(np.array([0.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "shift_s"), [("a.mp4", -0.4), ("a.mp4", 5.0), ("a.mkv", 5.0), ("a.ts", 0.4)]
+)
+def test_start_offset_and_negative_timestamps(make, tmp_path, name, shift_s):
+    """What lies before an mp4's own start is not shown; any other offset vanishes, and nothing is damaged."""
+    import av
+
+    path, moved = make("source.mp4"), tmp_path / name
+    with (
+        av.open(str(path)) as source,
+        av.open(str(moved), "w", options={"avoid_negative_ts": "disabled"}) as out,
+    ):
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                ticks = round(shift_s / float(packet.time_base))
+                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+                out.mux(packet)
+    whole, video = FileVideo(path), FileVideo(moved)
+    skipped = 10 if shift_s < 0 else 0
+    assert video.damage is None
+    assert video.frame_times_s == pytest.approx(np.arange(25 - skipped) / 25, abs=2e-3)
+    frames = video.frames_at(video.frame_times_s)
+    assert np.array_equal(frames, whole.frames_at(whole.frame_times_s)[skipped:])
 
 
 @pytest.mark.parametrize("name", ["ten.mp4", "ten.mkv"])

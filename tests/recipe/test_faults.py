@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from expotion.errors import RecipeError
-from expotion.plugins import Registry
+from expotion.plugins import Registry, discover
 from expotion.recipe import load_recipe
 
 Write = Callable[[str], Path]
@@ -86,7 +87,8 @@ FAULTS = [
     (
         "name: motion,",
         "name: face,",
-        "dance.yaml:9 conditions[1].name: a name of its own, got 'face' as in conditions[0]; choose another name",
+        "dance.yaml:9 conditions[1].name: a name of its own, got 'face' as in conditions[0]; "
+        "choose another name",
     ),
     # 13 a name that the evaluation uses itself
     (
@@ -122,8 +124,8 @@ FAULTS = [
     ),
     # 18 a condition that is measured but does not exist
     (
-        "metrics: [beat_f1]",
-        "conditions: [moton]",
+        "{metrics: [beat_f1]}",
+        "{metrics: [], conditions: [moton]}",
         "dance.yaml:13 evaluate.conditions[0]: a condition, or several joined by + in recipe order, "
         "got 'moton'; did you mean 'motion'?",
     ),
@@ -144,8 +146,8 @@ FAULTS = [
     (
         "text: {encoder: text_t5",
         "text: {encoder: flow",
-        "dance.yaml:6 text.encoder: an encoder that feeds cross-attention, got 'flow', which feeds the prefix; "
-        "list it under conditions",
+        "dance.yaml:6 text.encoder: an encoder that feeds cross-attention, got 'flow', which feeds the "
+        "prefix; list it under conditions",
     ),
     # 22 yes and no
     (
@@ -163,10 +165,11 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("right", "wrong", "message"), FAULTS, ids=[fault[1][:28] for fault in FAULTS])
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault[1][:28] for fault in FAULTS])
 def test_each_fault_alone_gives_its_message(
-    right: str, wrong: str, message: str, recipe_text: str, registry: Registry, write: Write
+    fault: tuple[str, str, str], recipe_text: str, registry: Registry, write: Write
 ) -> None:
+    right, wrong, message = fault
     assert recipe_text.count(right) >= 1
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(recipe_text.replace(right, wrong, 1)), registry=registry)
@@ -200,6 +203,29 @@ def test_faults_of_every_stage_are_reported_together_in_the_order_of_the_file(
     ]
 
 
+def test_plugins_that_are_not_there_misspelt_or_broken(recipe_text: str, write: Write) -> None:
+    class Broken:
+        name = "gaze"
+        dist = SimpleNamespace(name="expotion-gaze", version="0.1")
+
+        def load(self) -> None:
+            raise ImportError("No module named 'mediapipe'")
+
+    plugins = "plugins: [expotion-gaze, my-controls>=1, expotion-gazze, '=?']"
+    lines = recipe_text.splitlines()
+    lines[2] = plugins
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write("\n".join(lines)), registry=discover([Broken()], builtins=()))
+    assert [str(problem) for problem in caught.value.problems][:4] == [
+        "dance.yaml:3 plugins[0]: a plugin that works, got expotion-gaze, broken: "
+        "ImportError: No module named 'mediapipe'; reinstall expotion-gaze",
+        "dance.yaml:3 plugins[1]: an installed plugin, got 'my-controls>=1'; install it: uv add 'my-controls>=1'",
+        "dance.yaml:3 plugins[2]: an installed plugin, got 'expotion-gazze'; install it: uv add 'expotion-gazze'",
+        "dance.yaml:3 plugins[3]: a distribution, with a range if you like, got '=?'; "
+        "for example my-plugin>=0.1",
+    ]
+
+
 def test_smoothing_token_features_is_an_error(recipe_text: str, registry: Registry, write: Write) -> None:
     wrong = recipe_text.replace(
         "encoder: flow, rank: 4", "encoder: text_t5, rank: 4, smooth: {max_gap_s: 1.0}"
@@ -207,8 +233,8 @@ def test_smoothing_token_features_is_an_error(recipe_text: str, registry: Regist
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(wrong), registry=registry)
     assert [str(problem) for problem in caught.value.problems] == [
-        "dance.yaml:9 conditions[1].smooth: smoothing of a time-varying track, got 'text_t5', whose token features "
-        "have no rate; remove `smooth`",
+        "dance.yaml:9 conditions[1].smooth: smoothing of a time-varying track, got 'text_t5', whose token "
+        "features have no rate; remove `smooth`",
         "dance.yaml:9 conditions[1].encoder: an encoder of a time-varying track, got 'text_t5', whose token "
         "features have no rate; use it as text: {encoder: text_t5}",
     ]

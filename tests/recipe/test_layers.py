@@ -48,7 +48,7 @@ def test_another_encoder_takes_none_of_the_old_options(load: Load) -> None:
 
 
 def test_an_unknown_profile_gets_the_closest_one(load: Load) -> None:
-    with pytest.raises(RecipeError, match="--profile bset: a profile of this recipe.*did you mean 'best'"):
+    with pytest.raises(RecipeError, match=r"--profile bset: a profile of this recipe.*did you mean 'best'"):
         load(profile="bset")
 
 
@@ -117,7 +117,8 @@ def test_set_wins_over_the_profile(load: Load) -> None:
         ),
         (
             "text.prompt=[a",
-            "--set text.prompt=[a: a YAML value, got expected ',' or ']', but got '<stream end>'; quote the value",
+            "--set text.prompt=[a: a YAML value, "
+            "got expected ',' or ']', but got '<stream end>'; quote the value",
         ),
     ],
 )

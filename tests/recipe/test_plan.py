@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.errors import ExpotionError
 from expotion.plugins import Registry
 from expotion.recipe import Recipe, load_recipe
@@ -30,11 +32,27 @@ def test_shapes_and_rates_need_no_weights(load: Load, registry: Registry) -> Non
 
 
 def test_trainable_parameters_by_hand(load: Load, registry: Registry) -> None:
-    # Released code: projections, null vectors, a merge matrix per layer, positions for input and layers, gates.
+    # Projections, a merge matrix per layer, positions for input and layers, gates.
     plan = plan_of(load("adaptor.preset=released_code", "adaptor.layers=2"), registry)
-    by_hand = (96 * 12 + 10 * 4) + 16 + 2 * 16 * 192 + 3 * 501 * 192 + 2
+    by_hand = (96 * 12 + 10 * 4) + 2 * 16 * 192 + 3 * 501 * 192 + 2
     assert plan.trainable == by_hand
     assert plan.n_adapted == 2
+
+
+@pytest.mark.parametrize("preset", ["ours", "paper", "released_code"])
+def test_trainable_parameters_are_those_of_the_adaptor(preset: str, load: Load, registry: Registry) -> None:
+    recipe = load(f"adaptor.preset={preset}", "adaptor.layers=3")
+    plan = plan_of(recipe, registry)
+    modalities = tuple(Modality(c.name, c.width, c.rank, null=recipe.adaptor.null) for c in plan.conditions)
+    config = AdaptorConfig(
+        modalities,
+        width=192,
+        n_lm_layers=6,
+        n_adapted=3,
+        max_rows=plan.n_steps + 1 if recipe.adaptor.needs_rows else None,
+        **recipe.adaptor.choices(),
+    )
+    assert plan.trainable == sum(p.numel() for p in Adaptor(config).parameters() if p.requires_grad)
 
 
 def test_cost_grows_with_steps_and_is_nothing_without_conditions(load: Load, registry: Registry) -> None:

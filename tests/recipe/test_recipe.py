@@ -21,7 +21,7 @@ def recipe(recipe_text: str, registry: Registry, write: Callable[[str], Path]) -
 def test_options_are_complete_and_versions_kept(recipe: Recipe) -> None:
     assert recipe.condition("face").options == {"geometry": "tiny", "window_rate_hz": 5.0}
     assert recipe.versions["expotion-face-marlin"] == "0.1.0"
-    assert list(recipe.versions)[0] == "expotion"
+    assert next(iter(recipe.versions)) == "expotion"
     assert recipe.train.learning_rate.other == 1e-4
 
 

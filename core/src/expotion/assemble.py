@@ -11,7 +11,7 @@ import torch
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
-from expotion.backbone.codec import Codec
+from expotion.backbone.codes import CodesEncoder
 from expotion.backbone.geometry import LMGeometry
 from expotion.backbone.load import Backbone, load_backbone
 from expotion.contracts import Encoder, EncoderSpec
@@ -70,16 +70,25 @@ def build_encoders(recipe: Recipe, registry: Registry) -> dict[str, Encoder]:
     }
 
 
+CODES = "@codes"
+"""Name of the codec among a recipe's encoders; no condition can be called so."""
+
+
 @dataclass(frozen=True)
 class EncoderFactory:
-    """Builds a recipe's encoders anew in another process: plain data in, plugins found by name."""
+    """Builds a recipe's encoders, and the codec as `CODES`, in another process: plain data in."""
 
     recipe: dict[str, Any]
+    codec_source: str
 
     def __call__(self) -> dict[str, Encoder]:
+        """The encoders, and the codec."""
         from expotion.plugins import discover  # noqa: PLC0415 - runs in the worker
 
-        return build_encoders(Recipe.from_dict(self.recipe), discover())
+        encoders = build_encoders(Recipe.from_dict(self.recipe), discover())
+        codec = load_backbone(self.codec_source, parts=frozenset({"codec"})).codec
+        assert codec is not None
+        return {**encoders, CODES: CodesEncoder(codec)}
 
 
 def adaptor_config(
@@ -88,32 +97,26 @@ def adaptor_config(
     """The adaptor's geometry; `widths` maps condition name -> D, `n_rows` = T + 1 of the training clips."""
     settings = recipe.adaptor
     return AdaptorConfig(
-        modalities=tuple(Modality(name=c.name, d_in=widths[c.name], rank=c.rank) for c in recipe.conditions),
+        modalities=tuple(
+            Modality(name=c.name, d_in=widths[c.name], rank=c.rank, null=settings.null) for c in recipe.conditions
+        ),
         width=geometry.width,
         n_lm_layers=geometry.n_layers,
         n_adapted=settings.n_adapted(geometry.n_layers),
-        prefix_attention=settings.prefix_attention,
-        positions=settings.positions,
-        fusion=settings.fusion,
-        max_rows=None if settings.positions == "sinusoidal" else (settings.position_rows or n_rows),
-        null_branch=settings.null_branch,
+        max_rows=(settings.position_rows or n_rows) if settings.needs_rows else None,
+        **settings.choices(),
     )
 
 
-def build_adaptor(recipe: Recipe, encoders: Mapping[str, Encoder], geometry: LMGeometry, n_rows: int) -> Adaptor:
+def build_adaptor(
+    recipe: Recipe, encoders: Mapping[str, Encoder], geometry: LMGeometry, n_rows: int
+) -> Adaptor:
     """A fresh adaptor with each encoder's own projection, seeded by the recipe."""
     torch.manual_seed(recipe.train_seed)
     widths = {c.name: encoders[c.name].spec.width(encoders[c.name].options) for c in recipe.conditions}
     projections = {c.name: encoders[c.name].project(widths[c.name], c.rank) for c in recipe.conditions}
     config = adaptor_config(recipe, widths, geometry, n_rows)
     return Adaptor(config, projections, seed=recipe.train_seed)
-
-
-def open_codec(source: str) -> Codec:
-    """Only the codec of a backbone, for encoding a data set in other processes."""
-    codec = load_backbone(source, parts=frozenset({"codec"})).codec
-    assert codec is not None
-    return codec
 
 
 def build_text_encoder(recipe: Recipe, registry: Registry, backbone_source: str) -> Encoder:

@@ -115,6 +115,10 @@ class Registry:
         """Version of every distribution that loaded, by its name."""
         return {plugin.distribution: plugin.version for plugin in self.plugins if plugin.error is None}
 
+    def cause_of(self, distribution: str) -> str | None:
+        """Why a distribution that is installed could not be used; None where it works or is not there."""
+        return next((p.error for p in self.broken if same_distribution(p.distribution, distribution)), None)
+
     def offers(self, kind: str) -> Mapping[str, Offer[Any]]:
         """All offers of a kind (a key of `KINDS`), by name."""
         tables: dict[str, Mapping[str, Offer[Any]]] = {
@@ -138,7 +142,7 @@ class Registry:
         table = self.offers(kind)
         package = KNOWN_OFFERS.get((kind, name))
         if package is not None:
-            cause = next((p.error for p in self.broken if same_distribution(p.distribution, package)), None)
+            cause = self.cause_of(package)
             if cause is not None:
                 return f"the plugin {package} that offers it is broken", cause, f"reinstall {package}"
             here = next(

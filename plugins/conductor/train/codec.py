@@ -26,7 +26,7 @@ from expotion_conductor.plan import LM_AND_CODEC_SEEDS
 
 RATE_HZ = 32_000
 STAGES = ("continuous", "quantised", "decoder")
-STAGE_ENDS = (0.32, 0.72, 1.0)
+STAGE_ENDS = (0.32, 0.74, 1.0)
 
 
 def build_codec(n_filters: int = 12) -> nn.Module:
@@ -49,10 +49,37 @@ def build_codec(n_filters: int = 12) -> nn.Module:
         use_conv_shortcut=False,
         pad_mode="constant",
     )
-    codec = EncodecModel(config)
-    with torch.no_grad():  # start softly: a loud start costs the first hundred steps
-        codec.decoder.layers[-1].conv.parametrizations.weight.original0.mul_(0.2)
-    return codec
+    return EncodecModel(config)
+
+
+@torch.no_grad()
+def start_from_data(codec: nn.Module, sound: Tensor) -> None:
+    """Scale and centre every convolution in turn so that its output on ``sound`` has unit variance.
+
+    With the library's start the sound dies away within a dozen layers: the decoder sees its biases alone, learns
+    the average spectrum and stays there.
+    """
+
+    def flow() -> None:
+        codec.decoder(codec.encoder(sound))
+
+    for part in (codec.encoder, codec.decoder):
+        convolutions = [m for m in part.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+        for convolution in convolutions:
+            last = part is codec.decoder and convolution is convolutions[-1]
+            in_residual = convolution.kernel_size == (1,)
+            wanted = float(sound.std()) * 0.5 if last else 0.5 if in_residual else 1.0
+            seen: list[Tensor] = []
+            hook = convolution.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
+            flow()
+            hook.remove()
+            scale = wanted / float(seen[0].std())
+            convolution.parametrizations.weight.original0.mul_(scale)
+            # Weight norm leaves the length of this free; it sets how fast the direction can turn. Without it the
+            # small weights of wide layers turn by a tenth per step and the training runs away.
+            direction = convolution.parametrizations.weight.original1
+            direction.mul_(0.1 / direction.square().mean().sqrt())
+            convolution.bias.copy_(scale * (convolution.bias - seen[0].mean((0, 2))))
 
 
 class Crops:
@@ -83,7 +110,7 @@ def learning_rate(progress: float, steps_in_stage: int, peak: float) -> float:
     within = (progress - start) / (STAGE_ENDS[stage] - start)
     low = 0.0 if stage == 2 else 0.15
     cosine = low + (1 - low) * 0.5 * (1 + np.cos(np.pi * within))
-    warm = min(1.0, (steps_in_stage + 1) / (100, 30, 30)[stage])
+    warm = min(1.0, (steps_in_stage + 1) / (60, 30, 30)[stage])
     return float(peak * (1.0, 0.6, 0.7)[stage] * cosine * warm)
 
 
@@ -95,6 +122,7 @@ def train(args: argparse.Namespace) -> None:
     crops = Crops(args.clips, args.crop_s, args.seed)
     budget = Budget(args.minutes, args.steps)
     codec = build_codec(args.filters)
+    start_from_data(codec, crops.batch(16, 30_000_000))
     quantiser = Quantiser(codec)
     loss_of = SpectralLoss(RATE_HZ)
     optimiser = torch.optim.AdamW(codec.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.0)
@@ -121,8 +149,8 @@ def train(args: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             with torch.set_grad_enabled(stage < 2):
                 latent = codec.encoder(sound).float()
-            # Weight norm lets the scale of the latent run away in the first steps; this holds it near one.
-            runaway = 0.01 * (latent.square().mean() - 1.0).relu()
+            # The scale of the latent may run away in the first steps; this holds it near one.
+            runaway = 0.01 * (latent.square().mean() - 1.5).relu()
             commitment = sound.new_zeros(())
             if stage:
                 latent, commitment = quantiser.apply(latent, learn=stage == 1, step=step)
@@ -196,11 +224,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=800)
     parser.add_argument("--filters", type=int, default=12)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--crop-s", type=float, default=1.0)
-    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--crop-s", type=float, default=0.8)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--log-every", type=int, default=25)
     parser.add_argument("--save-every-s", type=float, default=120.0)
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=False)
     args = parser.parse_args()
     if args.smoke:
         args.steps, args.clips, args.filters, args.batch, args.log_every = 8, 3, 4, 2, 1

@@ -40,7 +40,7 @@ class SpectralLoss(nn.Module):
             spectrum = torch.stft(both, size, size // 4, window=window, return_complex=True)
             power = spectrum.real.square() + spectrum.imag.square()
             magnitude = torch.sqrt(power.transpose(1, 2) + 1e-9) / (size / 4)  # [2 batch, frames, bins]
-            levels = torch.log(magnitude @ bank + 2e-4)
+            levels = torch.log(magnitude @ bank + 4e-4)
             a, b = levels.chunk(2)
             mel = mel + (a - b).abs().mean() / len(self.sizes)
             x, y = magnitude.sqrt().chunk(2)

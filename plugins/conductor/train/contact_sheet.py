@@ -2,8 +2,8 @@
 
     uv run python plugins/conductor/train/contact_sheet.py --out docs/images/conductor_world.png
 
-Rows rise from soft to loud. The seeds are those kept for the documentation, in order. Sensor noise is left out
-and colours are rounded to multiples of three, which keeps the file small.
+Rows rise from soft to loud. The seeds are those kept for the documentation, in order. Sensor noise is left
+out and colours are rounded to multiples of three, which keeps the file small.
 """
 
 from __future__ import annotations

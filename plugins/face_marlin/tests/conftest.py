@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -95,6 +96,12 @@ def face_frames(
 ) -> NDArray[np.uint8]:
     """Frames uint8 [n, 112, 120, 3] of a slowly moving face whose mouth opens and closes."""
     return np.stack([draw_face((112, 120), where(t), 48, mouth(t)) for t in times_s])
+
+
+@pytest.fixture(scope="session")
+def fakes() -> SimpleNamespace:
+    """`video`, `clip`, `face_frames`: what tests build their clips from."""
+    return SimpleNamespace(video=FakeVideo, clip=FakeClip, face_frames=face_frames)
 
 
 @pytest.fixture(scope="session")

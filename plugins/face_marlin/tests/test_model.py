@@ -76,7 +76,9 @@ def test_official_keys_and_shapes(name: str) -> None:
         }
         for i in range(n):
             block = f"{part}.blocks.{i}"
-            wanted |= {f"{block}.{norm}.{kind}": (d,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")}
+            wanted |= {
+                f"{block}.{norm}.{kind}": (d,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")
+            }
             wanted |= {
                 f"{block}.attn.q_bias": (d,),
                 f"{block}.attn.v_bias": (d,),

@@ -62,7 +62,7 @@ class Adaptor(nn.Module):
         projector.mean.copy_(mean)
         projector.scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
-    def forward(
+    def prefix(
         self,
         lm: FrozenLM,
         inputs: Mapping[str, TrackInput],
@@ -86,7 +86,9 @@ class Adaptor(nn.Module):
             batch, n_rows = first.values.shape[0], first.values.shape[1]
         if batch is None or n_rows is None:
             if force_active:
-                raise ExpotionError("a prefix without any modality needs the batch size and the number of rows")
+                raise ExpotionError(
+                    "a prefix without any modality needs the batch size and the number of rows"
+                )
             return None
         self.embedding.check_length(n_rows)
         device = self.gates.device
@@ -123,6 +125,8 @@ class Adaptor(nn.Module):
             row_limit=max(1, limit),
         )
 
+    forward = prefix
+
     def _check_model(self, lm: FrozenLM) -> None:
         if lm.n_layers != self.config.n_lm_layers:
             raise ExpotionError(
@@ -157,7 +161,9 @@ class _Latents:
         if self._shared is not None:
             return self._shared
         parts = [
-            self._adaptor.projector(name).latent(self._projected.get(name), self._keeps[name], layer, self._shape)
+            self._adaptor.projector(name).latent(
+                self._projected.get(name), self._keeps[name], layer, self._shape
+            )
             for name in self._names
         ]
         joined = torch.cat(parts, dim=-1)

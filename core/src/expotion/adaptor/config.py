@@ -51,10 +51,14 @@ class Modality:
             problems.append(Problem(f"modality {self.name!r}", "a name of letters, digits and _"))
         if self.d_in < 1 or self.rank < 1:
             problems.append(
-                Problem(f"modality {self.name!r}", "widths of at least 1", f"d_in {self.d_in}, rank {self.rank}")
+                Problem(
+                    f"modality {self.name!r}", "widths of at least 1", f"d_in {self.d_in}, rank {self.rank}"
+                )
             )
         if self.projection == "identity" and self.rank != self.d_in:
-            problems.append(Problem(f"modality {self.name!r}", f"rank {self.d_in} with identity", str(self.rank)))
+            problems.append(
+                Problem(f"modality {self.name!r}", f"rank {self.d_in} with identity", str(self.rank))
+            )
         if problems:
             raise ExpotionError(problems)
 
@@ -93,7 +97,9 @@ class AdaptorConfig:
             problems.append(Problem("adaptor.modalities", "at least one, each name once", ", ".join(names)))
         if not 1 <= self.n_adapted <= self.n_lm_layers:
             problems.append(
-                Problem("adaptor.n_adapted", f"1..{self.n_lm_layers} (layers of the model)", str(self.n_adapted))
+                Problem(
+                    "adaptor.n_adapted", f"1..{self.n_lm_layers} (layers of the model)", str(self.n_adapted)
+                )
             )
         if self.needs_max_rows and (self.max_rows is None or self.max_rows < 1):
             problems.append(Problem("adaptor.max_rows", "a length of at least 1, for the learned tables"))
@@ -173,7 +179,7 @@ def released_code(
 def released_mask_variant(
     *, width: int, n_lm_layers: int, n_adapted: int, feature_width: int, rank: int, n_rows: int
 ) -> AdaptorConfig:
-    """The released class with face, body and vid: body and vid have a learned value per layer and step when masked."""
+    """The released class with face, body and vid; masked body and vid have a learned value per layer and step."""
     base = released_code(
         width=width,
         n_lm_layers=n_lm_layers,

@@ -21,6 +21,10 @@ class FrozenLayer(Protocol):
         """q, k, v [B, h, R, d/h] of a normed input."""
         ...
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        """Attention of heads [B, h, R, d/h] among themselves."""
+        ...
+
     def merge_heads(self, attended: Tensor) -> Tensor:
         """Output projection of attended heads: [B, R, d]."""
         ...

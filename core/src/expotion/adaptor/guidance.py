@@ -27,8 +27,11 @@ def guided_prefix(
     row_limit: int | None = None,
     null_branch: NullBranch | None = None,
 ) -> Prefix | None:
-    """Prefix for generation with guidance, or None where nothing is active. `null_branch` overrides the config's."""
-    prefix = adaptor(lm, inputs, for_generation=True, row_limit=row_limit)
+    """Prefix for generation with guidance, or None where nothing is active.
+
+    `null_branch` overrides the config's.
+    """
+    prefix = adaptor.prefix(lm, inputs, for_generation=True, row_limit=row_limit)
     if prefix is None:
         return None
     batch, n_rows = next(iter(inputs.values())).values.shape[:2]
@@ -39,7 +42,8 @@ def guided_prefix(
     doubled = torch.cat([rows, rows + batch])
     if branch == "full":
         return prefix.joined(prefix, doubled)
-    null = adaptor(
+    null = adaptor.prefix(
         lm, {}, row_limit=prefix.row_limit, force_active=True, batch=prefix.n_clips, n_rows=n_rows
     )
+    assert null is not None  # force_active computes one whatever was dropped
     return prefix.joined(null, doubled)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from expotion.adaptor.config import AdaptorConfig
 from expotion.adaptor.frozen import FrozenLM
@@ -57,7 +56,9 @@ class Prefix:
         if self.active is not None or other.active is not None:
             n_rows = self.k[0].shape[2]
             parts = [
-                torch.ones(p.n_clips, n_rows, dtype=torch.bool, device=rows.device) if p.active is None else p.active
+                torch.ones(p.n_clips, n_rows, dtype=torch.bool, device=rows.device)
+                if p.active is None
+                else p.active
                 for p in (self, other)
             ]
             active = torch.cat(parts)
@@ -93,7 +94,7 @@ def run_prefix(
         kept.append((q, k, v))
         if index == config.n_adapted - 1:
             break
-        attended = layer.merge_heads(functional.scaled_dot_product_attention(q, k, v, is_causal=causal))
+        attended = layer.merge_heads(layer.attend(q, k, v, causal=causal))
         if whole:
             hidden = hidden + attended
             hidden = hidden + layer.feed_forward(hidden)

@@ -47,7 +47,9 @@ def check_inputs(config: AdaptorConfig, inputs: Mapping[str, TrackInput]) -> Non
     for name, track in inputs.items():
         if name in known and (track.values.dim() != 3 or track.values.shape[2] != known[name].d_in):
             problems.append(
-                Problem(f"condition {name!r}", f"values [B, R, {known[name].d_in}]", str(list(track.values.shape)))
+                Problem(
+                    f"condition {name!r}", f"values [B, R, {known[name].d_in}]", str(list(track.values.shape))
+                )
             )
         if track.valid is not None and track.valid.shape != track.values.shape[:2]:
             problems.append(Problem(f"condition {name!r}", "valid [B, R]", str(list(track.valid.shape))))
@@ -75,7 +77,9 @@ class Projector(nn.Module):
         self.modality = modality
         if modality.projection == "identity":
             projection = nn.Identity()
-        self.linear = projection if projection is not None else nn.Linear(modality.d_in, modality.rank, bias=False)
+        self.linear = (
+            projection if projection is not None else nn.Linear(modality.d_in, modality.rank, bias=False)
+        )
         self.null: nn.Parameter | None = None
         if modality.null == "vector":
             self.null = nn.Parameter(torch.zeros(modality.rank))
@@ -108,7 +112,9 @@ class Projector(nn.Module):
         result: Tensor = self.linear(values)
         return result
 
-    def latent(self, projected: Tensor | None, keep: Tensor | None, layer: int, shape: tuple[int, int]) -> Tensor:
+    def latent(
+        self, projected: Tensor | None, keep: Tensor | None, layer: int, shape: tuple[int, int]
+    ) -> Tensor:
         """z_i [B, R, r] of one adapted layer; `projected` None means dropped, `keep` None means 1."""
         null = self.null_latent(layer, shape[1])
         if projected is None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BLOCK_ROWS = 256
+BLOCK_NUMBERS = 2**20
+"""Attention weights of one block, all heads together: about 2 MiB in bfloat16, which a core's cache holds."""
 MIN_ROWS = 64
 KEEP_BYTES = 24 * 2**20
 """Attention weights up to this size are kept for the backward pass; larger ones are computed again."""
@@ -35,9 +36,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
     return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
-def _blocks(n_rows: int, n_keys: int, causal: bool) -> list[tuple[int, int, int]]:
+def _blocks(heads: int, n_rows: int, n_keys: int, causal: bool) -> list[tuple[int, int, int]]:
     """(first row, end row, end of the keys it sees) of each block."""
-    ends = [(start, min(start + BLOCK_ROWS, n_rows)) for start in range(0, n_rows, BLOCK_ROWS)]
+    size = max(MIN_ROWS, BLOCK_NUMBERS // (heads * n_keys))
+    if causal:
+        size = min(size, max(MIN_ROWS, -(-n_rows // 2)))
+    ends = [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
     return [(start, end, end if causal else n_keys) for start, end in ends]
 
 
@@ -55,12 +59,12 @@ class _BlockAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
         batch, heads, n_rows, width = q.shape
         n_keys = k.shape[2]
-        q = q * width**-0.5
+        q, k, v = (q * width**-0.5).contiguous(), k.contiguous(), v.contiguous()
+        blocks = _blocks(heads, n_rows, n_keys, causal)
         hidden = None
         if causal:
-            size = min(BLOCK_ROWS, n_rows)
+            size = blocks[0][1]
             hidden = q.new_full((size, size), float("-inf")).triu_(1)
-        blocks = _blocks(n_rows, n_keys, causal)
         keep = batch * heads * n_rows * n_keys * q.element_size() <= KEEP_BYTES
         kept: list[Tensor] = []
         # the memory order of the projection that follows, so that merging heads is free
@@ -79,27 +83,36 @@ class _BlockAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v = ctx.saved_tensors
-        slope = upstream[0]
+        slope = upstream[0].contiguous()
         batch, _, _, width = q.shape
-        need_q, need_k, need_v, _ = ctx.needs_input_grad
-        grad_q = torch.empty_like(q) if need_q else None
-        grad_k = torch.zeros_like(k) if need_k else None
-        grad_v = torch.zeros_like(v) if need_v else None
+        wanted = ctx.needs_input_grad
+        alone = len(ctx.blocks) == 1
+        gradients = [torch.empty_like(tensor) if alone else torch.zeros_like(tensor) for tensor in (q, k, v)]
+        grad_q, grad_k, grad_v = gradients
         kept = iter(ctx.kept)
         for clip in range(batch):
             for block in ctx.blocks:
                 start, end, keys = block
                 weights = next(kept) if ctx.kept else _weights(q[clip], k[clip], block, ctx.hidden)
                 rows = slope[clip, :, start:end]
-                if grad_v is not None:
-                    grad_v[clip, :, :keys] += torch.bmm(weights.transpose(1, 2), rows)
+                if wanted[2]:
+                    _add(grad_v[clip], weights.transpose(1, 2), rows, 0, keys, alone)
+                if not (wanted[0] or wanted[1]):
+                    continue
                 scores = torch.bmm(rows, v[clip, :, :keys].transpose(1, 2))
                 scores = torch._softmax_backward_data(scores, weights, -1, scores.dtype)
-                if grad_q is not None:
-                    grad_q[clip, :, start:end] = torch.bmm(scores, k[clip, :, :keys])
-                if grad_k is not None:
-                    grad_k[clip, :, :keys] += torch.bmm(scores.transpose(1, 2), q[clip, :, start:end])
-        if grad_q is not None:
-            grad_q *= width**-0.5
+                if wanted[0]:
+                    _add(grad_q[clip], scores, k[clip, :, :keys], start, end, alone)
+                if wanted[1]:
+                    _add(grad_k[clip], scores.transpose(1, 2), q[clip, :, start:end], 0, keys, alone)
+        grad_q *= width**-0.5
         ctx.kept = []
-        return grad_q, grad_k, grad_v, None
+        return (*(g if want else None for g, want in zip(gradients, wanted, strict=False)), None)
+
+
+def _add(total: Tensor, left: Tensor, right: Tensor, start: int, end: int, alone: bool) -> None:
+    """total[:, start:end] += left @ right; written in place where one block is all."""
+    if alone:
+        torch.bmm(left, right, out=total)
+    else:
+        total[:, start:end] += torch.bmm(left, right)

@@ -58,6 +58,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return dict(state), _settings(package.get("xp.cfg"), str(path))
 
 
+def _count(state: Mapping[str, Tensor], stem: str) -> int:
+    """How many numbered parts `stem.0`, `stem.1`, .. the names speak of."""
+    numbers = [name.removeprefix(f"{stem}.").split(".")[0] for name in state if name.startswith(f"{stem}.")]
+    return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
+
+
 def geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> LMGeometry:
     """Sizes from the tensors' shapes; the number of heads, which no shape shows, from the settings."""
     lm = settings.get("transformer_lm", {})
@@ -74,18 +80,14 @@ def geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: st
         raise WeightsError(problems)
     rows, width = state["emb.0.weight"].shape
     projection = state.get("condition_provider.conditioners.description.output_proj.weight")
-    count = {"emb": 0, "transformer.layers": 0}
-    for name in state:
-        for stem in count:
-            if name.startswith(f"{stem}."):
-                number = name.removeprefix(f"{stem}.").split(".")[0]
-                count[stem] = max(count[stem], int(number) + 1 if number.isdigit() else 0)
+    n_layers = _count(state, "transformer.layers")
+    n_codebooks = _count(state, "emb")
     return LMGeometry(
         width=width,
-        n_layers=count["transformer.layers"],
+        n_layers=n_layers,
         n_heads=int(lm["num_heads"]),
         ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
-        n_codebooks=count["emb"],
+        n_codebooks=n_codebooks,
         card=rows - 1,
         text_width=None if projection is None else projection.shape[1],
     )

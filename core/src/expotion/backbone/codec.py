@@ -39,7 +39,9 @@ class Codec:
 
     def __init__(self, model: EncodecModel) -> None:
         config = model.config
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
+        self.model.train(False)
+        self.model.requires_grad_(False)
         self.sample_rate_hz = int(config.sampling_rate)
         self.hop = math.prod(int(ratio) for ratio in config.upsampling_ratios)
         self.card = int(config.codebook_size)

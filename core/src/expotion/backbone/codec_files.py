@@ -57,7 +57,9 @@ def codec_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], wher
     from transformers import EncodecConfig  # noqa: PLC0415
 
     if config.get("model_type", "encodec") != "encodec":
-        raise WeightsError(Problem(f"{where} audio_encoder", "model_type encodec", repr(config["model_type"])))
+        raise WeightsError(
+            Problem(f"{where} audio_encoder", "model_type encodec", repr(config["model_type"]))
+        )
     return build_codec(tensors, EncodecConfig(**dict(config)), where)
 
 

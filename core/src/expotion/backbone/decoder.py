@@ -34,21 +34,44 @@ class GatedPrefix(Protocol):
     """
 
     @property
-    def first_layer(self) -> int: ...
+    def first_layer(self) -> int:
+        """Index of the first adapted layer."""
+        ...
+
     @property
-    def q(self) -> Sequence[Tensor]: ...
+    def q(self) -> Sequence[Tensor]:
+        """Per adapted layer [Bp, h, R, d/h]."""
+        ...
+
     @property
-    def k(self) -> Sequence[Tensor]: ...
+    def k(self) -> Sequence[Tensor]:
+        """Per adapted layer [Bp, h, R, d/h]."""
+        ...
+
     @property
-    def v(self) -> Sequence[Tensor]: ...
+    def v(self) -> Sequence[Tensor]:
+        """Per adapted layer [Bp, h, R, d/h]."""
+        ...
+
     @property
-    def gates(self) -> Sequence[Tensor]: ...
+    def gates(self) -> Sequence[Tensor]:
+        """Per adapted layer a scalar."""
+        ...
+
     @property
-    def active(self) -> Tensor | None: ...
+    def active(self) -> Tensor | None:
+        """bool [Bp, R], or None: everywhere."""
+        ...
+
     @property
-    def rows(self) -> Tensor | None: ...
+    def rows(self) -> Tensor | None:
+        """int64 [Bp] batch rows, or None: all."""
+        ...
+
     @property
-    def row_limit(self) -> int: ...
+    def row_limit(self) -> int:
+        """Rows that positions may use."""
+        ...
 
 
 @dataclass
@@ -69,7 +92,7 @@ class DecodeState:
     prefix_rows: slice | Tensor | None
 
 
-def _gate_input(
+def gate_input(
     prefix: GatedPrefix, index: int, start: int, length: int, rows: slice | Tensor | None
 ) -> GateInput:
     """The prefix of one layer cut to the positions start..start+length-1."""
@@ -188,7 +211,7 @@ class MusicGenLM(nn.Module):
             layer = self.block(index)
             gate = None
             if prefix is not None and index >= prefix.first_layer:
-                gate = _gate_input(prefix, index - prefix.first_layer, 0, sequence.shape[2], rows)
+                gate = gate_input(prefix, index - prefix.first_layer, 0, sequence.shape[2], rows)
             x = layer(x, layer.text_keys(source), mask, gate)
         normed: Tensor = self.norm_out(x)
         return normed
@@ -259,7 +282,7 @@ class MusicGenLM(nn.Module):
         for index in range(self.n_layers):
             gate = None
             if prefix is not None and index >= prefix.first_layer:
-                gate = _gate_input(prefix, index - prefix.first_layer, start, length, state.prefix_rows)
+                gate = gate_input(prefix, index - prefix.first_layer, start, length, state.prefix_rows)
             x = self.block(index).step(
                 x,
                 (state.keys[index], state.values[index]),

@@ -34,9 +34,7 @@ def n_steps(n_frames: int, delays: Sequence[int], *, valid_only: bool) -> int:
     return n_frames + 1 if valid_only else n_frames + max(delays) + 1
 
 
-def build(
-    codes: Tensor, special: int, *, delays: Sequence[int] | None = None, valid_only: bool
-) -> Tensor:
+def build(codes: Tensor, special: int, *, delays: Sequence[int] | None = None, valid_only: bool) -> Tensor:
     """Codes int64 [B, K, T] to the delayed sequence int64 [B, K, S]."""
     batch, n_codebooks, n_frames = codes.shape
     used = _checked(delays, n_codebooks)
@@ -73,9 +71,7 @@ def revert(
     """
     batch, n_codebooks, length = sequence.shape
     used = _checked(delays, n_codebooks)
-    codes = torch.full(
-        (batch, n_codebooks, n_frames), special, dtype=sequence.dtype, device=sequence.device
-    )
+    codes = torch.full((batch, n_codebooks, n_frames), special, dtype=sequence.dtype, device=sequence.device)
     mask = torch.zeros(n_codebooks, n_frames, dtype=torch.bool, device=sequence.device)
     for k, delay in enumerate(used):
         kept = max(0, min(n_frames, length - delay - 1))
@@ -109,9 +105,7 @@ def target_mask(n_frames: int, n_codebooks: int, delays: Sequence[int] | None = 
     return torch.arange(n_frames)[None, :] + torch.tensor(used)[:, None] < n_frames
 
 
-def revert_indexes(
-    n_frames: int, delays: Sequence[int], *, valid_only: bool
-) -> Tensor:
+def revert_indexes(n_frames: int, delays: Sequence[int], *, valid_only: bool) -> Tensor:
     """Index of each frame's cell in the flattened sequence (k S + step), or K S where it was cut: [K, T]."""
     length = n_steps(n_frames, delays, valid_only=valid_only)
     step = torch.arange(n_frames)[None, :] + 1 + torch.tensor(list(delays))[:, None]  # (K, T)

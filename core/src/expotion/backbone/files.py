@@ -90,7 +90,9 @@ def read_torch(path: Path) -> Any:
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(
-            Problem(str(path), "a readable torch file", str(error).splitlines()[0] if str(error) else "nothing")
+            Problem(
+                str(path), "a readable torch file", str(error).splitlines()[0] if str(error) else "nothing"
+            )
         ) from None
 
 

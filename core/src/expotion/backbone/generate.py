@@ -14,7 +14,7 @@ from torch import Tensor
 
 from expotion.backbone import delay
 from expotion.backbone.decoder import GatedPrefix, MusicGenLM
-from expotion.backbone.sampling import Sampler, guide
+from expotion.backbone.sampling import Sampler, guide, guide_apart
 from expotion.errors import ExpotionError
 
 UNKNOWN = -1
@@ -29,6 +29,7 @@ def generate_codes(
     null_source: Tensor | None = None,
     prefix: GatedPrefix | None = None,
     cfg_scale: float = 3.0,
+    control_scale: float | None = None,
     sampler: Sampler | None = None,
     generators: Sequence[torch.Generator] = (),
     prompt: Tensor | None = None,
@@ -41,15 +42,18 @@ def generate_codes(
 
     With cfg_scale 1 only the B conditional rows run. Otherwise the batch is [B conditional; B null], the null
     text being zeros of the same length unless `null_source` [B, L, d] says otherwise; `prefix` speaks about that
-    doubled batch. `on_step(done, total)` reports progress; `on_logits` sees each call's guided logits [B, K, V].
+    doubled batch. With `control_scale` the text has a branch of its own, [B text and prefix; B text; B null], and
+    each step of the chain its own scale (`sampling.guide_apart`). `on_step(done, total)` reports progress;
+    `on_logits` sees each call's guided logits [B, K, V].
     """
     sampler = sampler or Sampler()
     batch, text_length, _ = source.shape
-    guided = cfg_scale != 1.0
-    if guided:
+    apart = control_scale is not None and prefix is not None
+    branches = 3 if apart else 1 if cfg_scale == 1.0 else 2
+    if branches > 1:
         null = lm.null_text(batch, text_length) if null_source is None else null_source
-        source = torch.cat([source.to(lm.dtype), null.to(lm.dtype)])
-        source_mask = None if source_mask is None else torch.cat([source_mask, source_mask])
+        source = torch.cat([source.to(lm.dtype)] * (branches - 1) + [null.to(lm.dtype)])
+        source_mask = None if source_mask is None else source_mask.repeat(branches, 1)
     prompt_frames = 0 if prompt is None else prompt.shape[2]
     if not 0 <= prompt_frames < n_frames:
         raise ExpotionError(f"a prompt of {prompt_frames} frames leaves none of {n_frames} to generate")
@@ -67,8 +71,10 @@ def generate_codes(
     fed = 0
     for step in range(prompt_frames + 1, total + 1):
         tokens = sequence[:, :, fed:step]
-        logits = lm.step(torch.cat([tokens, tokens]) if guided else tokens, state)
-        if guided:
+        logits = lm.step(tokens.repeat(branches, 1, 1), state)
+        if apart:
+            logits = guide_apart(logits, cfg_scale, control_scale or 0.0)
+        elif branches == 2:
             logits = guide(logits, cfg_scale)
         if on_logits is not None:
             on_logits(logits)

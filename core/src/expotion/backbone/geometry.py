@@ -34,7 +34,9 @@ class LMGeometry:
         for name in ("width", "n_layers", "n_heads", "ffn_width", "n_codebooks", "card"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise WeightsError(Problem("model configuration", f"{name} to be a positive integer", repr(value)))
+                raise WeightsError(
+                    Problem("model configuration", f"{name} to be a positive integer", repr(value))
+                )
         if self.width % self.n_heads or self.width % 2:
             raise WeightsError(
                 Problem(
@@ -64,7 +66,11 @@ class LMGeometry:
         decoder = config.get("decoder", config)
         problems = [
             Problem(f"{where} decoder.{key}", f"to be {wanted!r}", repr(decoder[key]))
-            for key, wanted in (("activation_function", "gelu"), ("scale_embedding", False), ("audio_channels", 1))
+            for key, wanted in (
+                ("activation_function", "gelu"),
+                ("scale_embedding", False),
+                ("audio_channels", 1),
+            )
             if decoder.get(key, wanted) != wanted
         ]
         names = {

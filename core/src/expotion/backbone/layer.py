@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from expotion.backbone.attention import attend
 from expotion.backbone.geometry import LMGeometry
 
 EPS = 1e-5
@@ -46,7 +47,7 @@ def add_gated(attended: Tensor, query: Tensor, prefix: GateInput) -> Tensor:
     """S + g a S' for the rows that have a prefix; the other rows come back untouched. [B, h, S, d/h]."""
     rows = prefix.rows
     own = query if rows is None else query[rows]
-    term = functional.scaled_dot_product_attention(own + prefix.q, prefix.k, prefix.v)
+    term = attend(own + prefix.q, prefix.k, prefix.v)
     term = term * prefix.gate
     if rows is None:
         return attended + term.to(attended.dtype)
@@ -74,7 +75,7 @@ class DecoderLayer(nn.Module):
         self.ffn_in = nn.Linear(d, geometry.ffn_width, bias=False)
         self.ffn_out = nn.Linear(geometry.ffn_width, d, bias=False)
 
-    # The three parts that the prefix stream of the adaptor shares with the language model.
+    # The parts that the prefix stream of the adaptor shares with the language model.
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v [B, h, S, d/h] of an already normed input [B, S, d]."""
@@ -82,6 +83,10 @@ class DecoderLayer(nn.Module):
         fused = self.qkv(x).view(batch, length, 3, self.n_heads, width // self.n_heads)
         q, k, v = fused.permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        """Self-attention of heads [B, h, S, d/h]."""
+        return attend(q, k, v, causal=causal)
 
     def merge_heads(self, attended: Tensor) -> Tensor:
         """Output projection of attended heads [B, h, S, d/h]: [B, S, d]."""
@@ -120,7 +125,7 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """The whole sequence at once: x [B, S, d] to [B, S, d]."""
         q, k, v = self.heads(self.norm1(x))
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1)
+        attended = self.attend(q, k, v, causal=x.shape[1] > 1)
         if prefix is not None:
             attended = add_gated(attended, q, prefix)
         x = x + self.merge_heads(attended)

@@ -40,8 +40,12 @@ def hf_layout(geometry: LMGeometry, prefix: str = "decoder.", projection: str = 
     codebooks = range(geometry.n_codebooks)
     base = f"{prefix}model.decoder"
     layout: Layout = {
-        "embedding.weight": [Source(f"{base}.embed_tokens.{k}.weight", (geometry.card + 1, d)) for k in codebooks],
-        "output_heads.weight": [Source(f"{prefix}lm_heads.{k}.weight", (geometry.card, d)) for k in codebooks],
+        "embedding.weight": [
+            Source(f"{base}.embed_tokens.{k}.weight", (geometry.card + 1, d)) for k in codebooks
+        ],
+        "output_heads.weight": [
+            Source(f"{prefix}lm_heads.{k}.weight", (geometry.card, d)) for k in codebooks
+        ],
         **_norm("norm_out", f"{base}.layer_norm", d),
     }
     for n in range(geometry.n_layers):
@@ -50,7 +54,9 @@ def hf_layout(geometry: LMGeometry, prefix: str = "decoder.", projection: str = 
             f"{ours}.qkv.weight": [Source(f"{theirs}.self_attn.{p}_proj.weight", (d, d)) for p in "qkv"],
             f"{ours}.out.weight": [Source(f"{theirs}.self_attn.out_proj.weight", (d, d))],
             f"{ours}.cross_q.weight": [Source(f"{theirs}.encoder_attn.q_proj.weight", (d, d))],
-            f"{ours}.cross_kv.weight": [Source(f"{theirs}.encoder_attn.{p}_proj.weight", (d, d)) for p in "kv"],
+            f"{ours}.cross_kv.weight": [
+                Source(f"{theirs}.encoder_attn.{p}_proj.weight", (d, d)) for p in "kv"
+            ],
             f"{ours}.cross_out.weight": [Source(f"{theirs}.encoder_attn.out_proj.weight", (d, d))],
             f"{ours}.ffn_in.weight": [Source(f"{theirs}.fc1.weight", (f, d))],
             f"{ours}.ffn_out.weight": [Source(f"{theirs}.fc2.weight", (d, f))],

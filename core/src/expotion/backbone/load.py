@@ -1,8 +1,8 @@
 """A MusicGen by its source: a folder in transformers' layout, a hub id, or audiocraft's files.
 
-    hf:facebook/musicgen-small        the hub's snapshot (local cache first)
-    PATH                              a folder with config.json and safetensors, or with state_dict.bin
-    audiocraft:PATH or audiocraft:ID  state_dict.bin and compression_state_dict.bin, read without audiocraft
+hf:facebook/musicgen-small        the hub's snapshot (local cache first)
+PATH                              a folder with config.json and safetensors, or with state_dict.bin
+audiocraft:PATH or audiocraft:ID  state_dict.bin and compression_state_dict.bin, read without audiocraft
 """
 
 from __future__ import annotations
@@ -130,7 +130,15 @@ def _from_hf(
         text = text_from_hf(_under(tensors, "text_encoder."), config.get("text_encoder", {}), folder)
     rate_hz, sample_rate_hz = _rates(config.get("audio_encoder"), codec)
     return Backbone(
-        lm, codec, text, geometry, rate_hz, sample_rate_hz, name, tuple(paths), default_delays(geometry.n_codebooks)
+        lm,
+        codec,
+        text,
+        geometry,
+        rate_hz,
+        sample_rate_hz,
+        name,
+        tuple(paths),
+        default_delays(geometry.n_codebooks),
     )
 
 
@@ -180,5 +188,13 @@ def _from_audiocraft(
         text = load_text(audiocraft.text_model_name(settings), cache)
     rate_hz, sample_rate_hz = _rates(None, codec)
     return Backbone(
-        lm, codec, text, geometry, rate_hz, sample_rate_hz, name, tuple(paths), audiocraft.delays(settings, geometry)
+        lm,
+        codec,
+        text,
+        geometry,
+        rate_hz,
+        sample_rate_hz,
+        name,
+        tuple(paths),
+        audiocraft.delays(settings, geometry),
     )

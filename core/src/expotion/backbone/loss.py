@@ -70,9 +70,7 @@ def codebook_loss(lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | 
 
 
 @torch.no_grad()
-def per_codebook_loss(
-    lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None
-) -> Tensor:
+def per_codebook_loss(lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean loss of each codebook, float32 [K]; NaN where nothing is scored. No gradient."""
     scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
     counts = scored.sum(dim=(0, 2))

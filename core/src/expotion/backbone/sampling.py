@@ -25,6 +25,15 @@ def guide(logits: Tensor, scale: float) -> Tensor:
     return null + scale * (conditional - null)
 
 
+def guide_apart(logits: Tensor, text_scale: float, control_scale: float) -> Tensor:
+    """Compositional guidance of logits [3B, ...] (text and control, text, null):
+
+    null + text_scale (text - null) + control_scale (both - text).
+    """
+    both, text, null = logits.chunk(3)
+    return null + text_scale * (text - null) + control_scale * (both - text)
+
+
 def filter_top_k(probabilities: Tensor, k: int) -> Tensor:
     """Zero what lies strictly below the k-th largest of each row (ties kept) and renormalise. [..., V]."""
     threshold = probabilities.topk(min(k, probabilities.shape[-1]), dim=-1).values[..., -1:]

@@ -82,4 +82,7 @@ def _adaptor(recipe: Recipe, plan: Plan, n_rows: int) -> tuple[str, str]:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "unknown time"
-    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
+    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit_s:
+            return f"about {seconds / unit_s:.0f} {unit}"
+    return f"about {seconds / 86_400:,.0f} days"

@@ -63,6 +63,9 @@ def run(arguments: list[str]) -> int:
     try:
         app(given, prog_name="expotion")
     except SystemExit as leaving:
+        stop = _interrupt_behind(leaving)
+        if stop is not None:
+            return _stopped(stop)
         return leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
     except KeyboardInterrupt as stop:
         return _stopped(stop)
@@ -81,6 +84,14 @@ def _spell_out_resume(arguments: list[str]) -> list[str]:
         bare = argument == "--resume" and (following.startswith("-") or following.endswith((".yaml", ".yml")))
         spelt.append("--resume=auto" if bare else argument)
     return spelt
+
+
+def _interrupt_behind(leaving: BaseException) -> KeyboardInterrupt | None:
+    """The Ctrl-C that the command line library turned into an exit, with what it carried."""
+    error: BaseException | None = leaving
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:

@@ -66,7 +66,7 @@ class DecordDecoder:
             import decord  # noqa: PLC0415 - absent on some platforms
 
             decord.logging.set_level(decord.logging.QUIET)
-            self._reader = decord.VideoReader(str(scan.path), num_threads=decode_threads())
+            self._reader = decord.VideoReader(str(scan.path.resolve()), num_threads=decode_threads())
             n = len(self._reader)
             if n != len(picture.times_s):
                 raise Unsupported(f"decord sees {n} frames, the container has {len(picture.times_s)}")

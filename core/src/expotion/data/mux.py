@@ -81,7 +81,7 @@ def write_video(
         av.open(str(part), "w", options=_container_options(part)) as out,
     ):
         fps = Fraction(1.0 / (timeline.period_s(times_s) or last_s)).limit_denominator(1001)
-        stream: Any = out.add_stream(codec or ("libvpx-vp9" if webm else "libx264"), rate=fps)
+        stream = _add_picture(out, codec or ("libvpx-vp9" if webm else "libx264"), fps, path)
         base = Fraction(1, VIDEO_TICKS_HZ)
         stream.time_base = stream.codec_context.time_base = base
         even = pixel_format.startswith("yuv420")
@@ -284,6 +284,14 @@ class _SoundTrack:
             if packet.pts is not None and packet.duration:
                 packet.duration = min(packet.duration, end - packet.pts)
             self._out.mux(packet)
+
+
+def _add_picture(out: Any, codec: str, fps: Fraction, path: Path | str) -> Any:
+    try:
+        return out.add_stream(codec, rate=fps)
+    except ValueError as error:  # PyAV's answer to a codec that the container cannot hold
+        fix = "use another file name suffix (mp4, mov, mkv, webm) or another codec"
+        raise MediaError(Problem(str(path), "a codec that the container holds", str(error), fix)) from error
 
 
 def _mux_timed(out: Any, packets: Any, lasting: dict[int, int]) -> None:

@@ -24,6 +24,38 @@ if TYPE_CHECKING:
 _STATES_DURATION = ("mov,", "matroska,", "avi")
 """Containers whose header states a duration; for others FFmpeg may estimate it."""
 
+FORMATS = (
+    *(
+        "mov",
+        "matroska",
+        "webm",
+        "avi",
+        "mpegts",
+        "mpeg",
+        "mpegvideo",
+        "flv",
+        "asf",
+        "ogg",
+        "mxf",
+        "ivf",
+        "gif",
+    ),
+    *(
+        "h264",
+        "hevc",
+        "mjpeg",
+        "yuv4mpegpipe",
+        "dv",
+        "image2",
+        "png_pipe",
+        "jpeg_pipe",
+        "bmp_pipe",
+        "webp_pipe",
+    ),
+    *("mp3", "wav", "w64", "flac", "aac", "aiff", "caf", "amr", "ac3", "eac3", "au"),
+)
+"""Formats that are opened. Playlists are not: they make a reader open other files and addresses."""
+
 MEDIA_FIX = "give a video file such as mp4, mov, mkv or webm"
 
 
@@ -100,7 +132,8 @@ def open_container(path: Path, limits: Limits = DEFAULT_LIMITS) -> InputContaine
             )
         )
     try:
-        return av.open(where, mode="r", metadata_errors="ignore")
+        options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+        return av.open(str(path.resolve()), mode="r", metadata_errors="ignore", container_options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         fix = f"the file is cut off, damaged or no media file; {MEDIA_FIX}"
@@ -129,6 +162,7 @@ def scan(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Scan:
         packets = _read_packets(container, video, audio)
         stated = container.format.name.startswith(_STATES_DURATION)
         header_s = container.duration / 1_000_000 if container.duration and stated else 0.0
+        matroska = container.format.name.startswith("matroska")
         start_s = container.start_time / 1_000_000 if container.start_time else 0.0
         raw_sound = _raw_sound(audio, packets.audio) if audio is not None else None
         raw_picture = _raw_picture(video, packets) if video is not None else None
@@ -147,6 +181,8 @@ def scan(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Scan:
     if raw_sound is not None:
         sound = replace(raw_sound[0], start_s=raw_sound[1] - zero_s, end_s=raw_sound[2] - zero_s)
     header_end_s = start_s + header_s - zero_s
+    if start_s > 0.0 and matroska:  # some writers state the end instead of the length
+        header_end_s = header_s - zero_s
     picture = (
         _place_picture(raw_picture[0], zero_s, header_end_s, sound, raw_picture[2]) if raw_picture else None
     )
@@ -162,6 +198,7 @@ class _Packets:
     seekable: bool
     audio: tuple[float, float] | None
     damage: str | None
+    n_seen: int = 0
 
 
 def _is_cover(stream: Any) -> bool:
@@ -197,6 +234,7 @@ def _read_packets(container: InputContainer, video: Any, audio: Any) -> _Packets
                 out.damage = "a packet is cut off"
             if check is not None and out.damage is None:
                 out.damage = check.problem(packet)
+            out.n_seen += 1
             if packet.is_discard:
                 continue
             tick = packet.pts
@@ -256,8 +294,8 @@ def _raw_picture(stream: Any, packets: _Packets) -> tuple[Picture, float, float 
     if header_end_s is not None and float(times_s[-1]) + last_s / 4.0 < header_end_s < until_s:
         until_s = header_end_s
     damage = packets.damage
-    if damage is None and stream.frames > len(pts) + max(2, len(packets.pts) - len(pts)):
-        damage = f"{len(pts)} of {stream.frames} frames are there"
+    if damage is None and _indexed(stream) > packets.n_seen:
+        damage = f"{packets.n_seen} of {_indexed(stream)} frames are there"
     fps = len(pts) / (until_s - float(times_s[0]))
     context = stream.codec_context
     picture = Picture(
@@ -277,6 +315,14 @@ def _raw_picture(stream: Any, packets: _Packets) -> tuple[Picture, float, float 
     return picture, float(times_s[0]), header_end_s
 
 
+def _indexed(stream: Any) -> int:
+    """Packets that an mp4 or mov index lists (edit lists applied); 0 where PyAV does not tell."""
+    entries = getattr(stream, "index_entries", None)
+    if entries is None or not stream.container.format.name.startswith("mov"):
+        return 0
+    return len(entries)
+
+
 def _place_picture(
     raw: Picture, zero_s: float, header_end_s: float, sound: Sound | None, stream_end_s: float | None
 ) -> Picture:
@@ -285,6 +331,8 @@ def _place_picture(
     end_s = until_s
     damage = raw.damage
     sound_end_s = sound.end_s if sound is not None else 0.0
+    if float(raw.times_s[-1]) - zero_s + 1e-3 < header_end_s < until_s and damage is None:
+        until_s = end_s = header_end_s
     if damage is not None and stream_end_s is not None:
         end_s = max(until_s, stream_end_s - zero_s)
     elif header_end_s > max(until_s, sound_end_s) + _LATE_S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -128,40 +129,71 @@ def _one(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore | None
 
 _worker: dict[str, Mapping[str, Encoder]] = {}
 
+_DEATHS_IN_A_ROW = 3
+"""After as many clips in a row have each killed a fresh process, the rest is given up."""
+
 
 def _start_worker(factory: Factory) -> None:
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
     _worker["encoders"] = factory()
+    torch = sys.modules.get("torch")  # not imported for encoders that do without
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
-def _work(clip: Clip, store: FeatureStore | None) -> _Result:
+def _work(factory: Factory, clip: Clip, store: FeatureStore | None) -> _Result:
+    if "encoders" not in _worker:
+        _start_worker(factory)
     return _one(_worker["encoders"], clip, store)
 
 
 def _in_processes(
     clips: Sequence[Clip], store: FeatureStore | None, workers: int, factory: Factory
 ) -> Iterator[tuple[Clip, _Result]]:
-    context = multiprocessing.get_context("spawn")
-    with (
-        _one_thread(),
-        ProcessPoolExecutor(
-            min(workers, max(1, len(clips))), context, initializer=_start_worker, initargs=(factory,)
-        ) as pool,
-    ):
-        waiting: dict[Future[_Result], Clip] = {pool.submit(_work, clip, store): clip for clip in clips}
-        for future in as_completed(waiting):
-            clip = waiting[future]
+    """Results in the order in which they come. Clips lost with a process that died are tried again alone."""
+    lost: list[Clip] = []
+    with _pool(min(workers, max(1, len(clips)))) as pool:
+        waiting: dict[Future[_Result], Clip] = {}
+        for clip in clips:
             try:
-                yield clip, future.result()
-            except BrokenProcessPool as error:
-                text = (
-                    f"a worker process died ({error}); it may have run out of memory, or its encoders failed"
-                )
-                yield clip, ({}, [Failure(clip.id, "all encoders", text)], [])
-            except Exception as error:  # a clip that does not pickle
-                yield clip, ({}, [Failure(clip.id, "all encoders", f"{type(error).__name__}: {error}")], [])
+                waiting[pool.submit(_work, factory, clip, store)] = clip
+            except BrokenProcessPool:
+                lost.append(clip)
+        for future in as_completed(waiting):
+            try:
+                yield waiting[future], future.result()
+            except BrokenProcessPool:
+                lost.append(waiting[future])
+            except Exception as error:  # encoders that cannot be built, a clip that does not pickle
+                yield waiting[future], _failed(waiting[future], f"{type(error).__name__}: {error}")
+    deaths = 0
+    while lost and deaths < _DEATHS_IN_A_ROW:
+        with _pool(1) as pool:
+            while lost:
+                clip = lost.pop(0)
+                try:
+                    result = pool.submit(_work, factory, clip, store).result()
+                except BrokenProcessPool:
+                    deaths += 1
+                    yield clip, _failed(clip, "the process died; it may have run out of memory")
+                    break
+                except Exception as error:
+                    result = _failed(clip, f"{type(error).__name__}: {error}")
+                deaths = 0
+                yield clip, result
+    for clip in lost:
+        yield clip, _failed(clip, f"not tried: {_DEATHS_IN_A_ROW} processes in a row have died")
+
+
+def _failed(clip: Clip, text: str) -> _Result:
+    return {}, [Failure(clip.id, "all encoders", text)], []
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes: a forked one would inherit the locks of the arithmetic libraries' threads."""
+    context = multiprocessing.get_context("spawn")
+    with _one_thread(), ProcessPoolExecutor(workers, context) as pool:
+        yield pool
 
 
 @contextmanager

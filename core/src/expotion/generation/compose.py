@@ -39,7 +39,12 @@ class Request:
 
 @dataclass(frozen=True)
 class ComposeSettings:
-    """How to sample. `window_frames`: the longest stretch decoded at once, the length trained on."""
+    """How to sample.
+
+    Without `control_scale` one scale guides text and controls together (two branches). With it, each has its
+    own (three branches): null + cfg_scale (text - null) + control_scale (both - text).
+    `window_frames`: the longest stretch decoded at once, the length trained on.
+    """
 
     cfg_scale: float = 3.0
     control_scale: float | None = None
@@ -72,14 +77,15 @@ def compose(
     lengths = {request.n_frames for request in requests}
     if len(lengths) != 1:
         raise ExpotionError(
-            Problem(where="compose", wanted="requests of one length per batch", got=f"lengths {sorted(lengths)}")
+            Problem(
+                where="compose", wanted="requests of one length per batch", got=f"lengths {sorted(lengths)}"
+            )
         )
     n_frames = lengths.pop()
     longest = settings.window_frames
     overlap = longest // 3 if settings.overlap_frames is None else settings.overlap_frames
     windows = cover(n_frames, longest, overlap)
     source = text_sources(lm, [request.text for request in requests])
-    null_source = torch.zeros_like(source) if settings.cfg_scale != 1.0 else None
     sampler = Sampler(
         greedy=settings.greedy, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
     )
@@ -89,14 +95,14 @@ def compose(
     codes: Tensor | None = None
     for window in windows:
         inputs = {} if adaptor is None else request_inputs(adaptor, requests, window.start, window.stop)
-        guided = settings.cfg_scale != 1.0
         prefix = None
         if adaptor is not None and inputs:
-            prefix = (
-                guided_prefix(adaptor, lm, inputs)
-                if guided
-                else adaptor(lm, inputs, for_generation=True)
-            )
+            if settings.control_scale is not None:
+                prefix = guided_prefix(adaptor, lm, inputs, null_branch="none")
+            elif settings.cfg_scale != 1.0:
+                prefix = guided_prefix(adaptor, lm, inputs)
+            else:
+                prefix = adaptor(lm, inputs, for_generation=True)
 
         def step(at: int, of: int, done: int = done) -> None:
             if on_step is not None:
@@ -107,9 +113,9 @@ def compose(
             lm,
             source,
             window.n_frames,
-            null_source=null_source,
             prefix=prefix,
             cfg_scale=settings.cfg_scale,
+            control_scale=settings.control_scale,
             sampler=sampler,
             generators=generators,
             prompt=known,
@@ -134,7 +140,9 @@ def text_sources(lm: MusicGenLM, texts: Sequence[TokenFeatures | None]) -> Tenso
     return lm.project_text(hidden, mask)
 
 
-def request_inputs(adaptor: Adaptor, requests: Sequence[Request], start: int, stop: int) -> dict[str, TrackInput]:
+def request_inputs(
+    adaptor: Adaptor, requests: Sequence[Request], start: int, stop: int
+) -> dict[str, TrackInput]:
     """Rows start..stop of every modality that some request has; the others of the batch drop it."""
     inputs: dict[str, TrackInput] = {}
     n_rows = stop - start + 1
@@ -160,7 +168,9 @@ def request_inputs(adaptor: Adaptor, requests: Sequence[Request], start: int, st
             valid[i] = track.valid[start : stop + 1]
             keep[i] = request.strengths.get(name, 1.0)
         if keep.any():
-            inputs[name] = TrackInput(torch.from_numpy(values), torch.from_numpy(valid), torch.from_numpy(keep))
+            inputs[name] = TrackInput(
+                torch.from_numpy(values), torch.from_numpy(valid), torch.from_numpy(keep)
+            )
     return inputs
 
 

@@ -59,7 +59,12 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
         default = registry.backbone(name).default_adaptor
         if default is None:
             raise ExpotionError(
-                Problem(where=f"backbone '{name}'", wanted="a default adaptor", got="none", fix="give --adaptor RUN_DIR")
+                Problem(
+                    where=f"backbone '{name}'",
+                    wanted="a default adaptor",
+                    got="none",
+                    fix="give --adaptor RUN_DIR",
+                )
             )
         folder = default()
     if (folder / "adaptor" / "adaptor.json").exists():
@@ -158,7 +163,9 @@ def _generate_one(
         request = Request(n_frames, composer.prompts[words], tracks, used, seed)
         codes = compose(composer.backbone.lm, composer.adaptor, [request], settings, on_step=progress)[0]
         sample_rate_hz = composer.backbone.sample_rate_hz
-        samples = to_sound(composer.backbone.codec, codes, timeline.n_samples(clip.duration_s, sample_rate_hz))
+        samples = to_sound(
+            composer.backbone.codec, codes, timeline.n_samples(clip.duration_s, sample_rate_hz)
+        )
     wav = target.with_suffix(".wav")
     write_wav(wav, samples, sample_rate_hz)
     files = [wav]
@@ -196,7 +203,12 @@ def _tracks(
     with stage_progress(console, f"controls {clip.id}"):
         found = extract_many(wanted, [clip])
     if found.failures:
-        raise MediaError([Problem(where=str(clip.path), wanted=f"features of {f.encoder}", got=f.error) for f in found.failures])
+        raise MediaError(
+            [
+                Problem(where=str(clip.path), wanted=f"features of {f.encoder}", got=f.error)
+                for f in found.failures
+            ]
+        )
     tracks = {}
     for name, features in found.features[clip.id].items():
         assert isinstance(features, TimedFeatures)
@@ -209,4 +221,3 @@ def _tracks(
             console.print(f"[yellow]warning[/] {clip.id}: {name}: {seen}", highlight=False)
         tracks[name] = smoothed
     return tracks
-

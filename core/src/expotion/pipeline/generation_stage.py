@@ -60,7 +60,9 @@ def requests_of(recipe: Recipe, condition: str, clips: Sequence[TestClip], seed:
     controls of the next test clip. The seed of a clip is the same in every condition.
     """
     own = [c.name for c in recipe.conditions]
-    kept = own if condition in ("shuffled", recipe.joint_name) else [name for name in own if name == condition]
+    kept = (
+        own if condition in ("shuffled", recipe.joint_name) else [name for name in own if name == condition]
+    )
     requests = []
     for i, clip in enumerate(clips):
         lender = clips[(i + 1) % len(clips)] if condition == "shuffled" else clip
@@ -84,7 +86,9 @@ def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:
     return SmoothedTrack(np.pad(track.values, ((0, missing), (0, 0))), np.pad(track.valid, (0, missing)))
 
 
-def make_jobs(recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int) -> list[Job]:
+def make_jobs(
+    recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int
+) -> list[Job]:
     """Batches of equally long clips, small enough that every worker gets some."""
     jobs = []
     size = max(1, min(recipe.generate.batch_size, -(-len(clips) * len(conditions) // max(1, workers))))
@@ -126,6 +130,7 @@ class OpenComposer:
     settings: ComposeSettings
 
     def __call__(self) -> ComposerState:
+        """Load both."""
         backbone = load_backbone(self.source, parts=frozenset({"lm", "codec"}))
         backbone = backbone.cast(compute_dtype(self.precision))
         adaptor = None if self.adaptor is None else load_adaptor(self.adaptor)[0]
@@ -146,7 +151,8 @@ def run_job(state: ComposerState, job: Job) -> list[Made]:
     codec = state.backbone.codec
     codes = compose(state.backbone.lm, state.adaptor, job.requests, state.settings)
     return [
-        Made(c.numpy().astype(np.int16), to_sound(codec, c, n)) for c, n in zip(codes, job.n_samples, strict=True)
+        Made(c.numpy().astype(np.int16), to_sound(codec, c, n))
+        for c, n in zip(codes, job.n_samples, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,18 +13,27 @@ import torch
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.assemble import EncoderFactory, open_codec
+from expotion.assemble import CODES, EncoderFactory
+from expotion.backbone.codes import codes_of
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, Problem
 from expotion.features.extract import extract_many
 from expotion.features.smooth import coverage, smooth_track
 from expotion.features.store import FeatureStore
-from expotion.pipeline.pool import Pool, n_workers
+from expotion.pipeline.pool import n_workers
 from expotion.recipe import Recipe
 from expotion.training.examples import Examples
 
 log = logging.getLogger("expotion")
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """By clip id: native tracks by condition, and codes int64 [K, T] of the clips that have sound."""
+
+    tracks: dict[str, dict[str, TimedFeatures]]
+    codes: dict[str, NDArray[np.int64]]
 
 
 @dataclass
@@ -32,47 +42,48 @@ class Failures:
 
     by_clip: dict[str, str] = field(default_factory=dict)
 
-    def add(self, clip_id: str, reason: str) -> None:
-        """Note a failed clip, once."""
-        if clip_id not in self.by_clip:
-            log.warning("clip %s failed: %s", clip_id, reason)
-            self.by_clip[clip_id] = reason
+    def add(self, clip_id: str, reason: str, *, vital: bool = True) -> None:
+        """Log a reason; the first vital one of a clip is kept."""
+        log.warning("clip %s: %s", clip_id, reason)
+        if vital:
+            self.by_clip.setdefault(clip_id, reason)
 
 
 # ---------------------------------------------------------------------------------------------- controls
 
 
-def control_tracks(
+def extract_all(
     recipe: Recipe,
     encoders: dict[str, Encoder],
+    codec_source: str,
     clips: Sequence[Clip],
     store: FeatureStore,
     failures: Failures,
     *,
-    workers: int,
     progress: Progress,
-) -> dict[str, dict[str, TimedFeatures]]:
-    """clip id -> condition -> native track. Clips whose extraction fails are listed in `failures`."""
-    if not encoders:
-        return {clip.id: {} for clip in clips}
+) -> Tracks:
+    """Every condition's native track and the clip's codes, over all cores. Failed clips go to `failures`."""
     found = extract_many(
-        encoders,
+        None,
         clips,
         store,
-        workers=workers if workers > 1 else 0,
-        factory=EncoderFactory(recipe.to_dict()),
+        workers=n_workers(len(clips) // 4),
+        factory=EncoderFactory(recipe.to_dict(), codec_source),
         progress=lambda done, total, _clip: progress(done, total),
     )
     for failure in found.failures:
-        failures.add(failure.clip_id, f"{failure.encoder}: {failure.error}")
-    for warning in [*found.warnings, *store.reports]:
+        failures.add(failure.clip_id, f"{failure.encoder}: {failure.error}", vital=failure.encoder != CODES)
+    for warning in found.warnings:
         log.warning("%s", warning)
     tracks: dict[str, dict[str, TimedFeatures]] = {}
+    codes: dict[str, NDArray[np.int64]] = {}
     for clip_id, by_name in found.features.items():
         timed = {name: track for name, track in by_name.items() if isinstance(track, TimedFeatures)}
+        if CODES in timed:
+            codes[clip_id] = codes_of(timed.pop(CODES))
         if len(timed) == len(encoders):
             tracks[clip_id] = timed
-    return tracks
+    return Tracks(tracks, codes)
 
 
 def smooth_all(
@@ -83,7 +94,11 @@ def smooth_all(
 
 
 def coverage_warnings(
-    encoders: dict[str, Encoder], clip_id: str, tracks: dict[str, TimedFeatures], n_frames: int, rate_hz: float
+    encoders: dict[str, Encoder],
+    clip_id: str,
+    tracks: dict[str, TimedFeatures],
+    n_frames: int,
+    rate_hz: float,
 ) -> list[str]:
     """A line for each control that has nothing to say in more than a tenth of the clip."""
     lines = []
@@ -92,67 +107,6 @@ def coverage_warnings(
         if smoothed.valid.mean() < 0.9:
             lines.append(f"{clip_id}: {name}: {coverage(track, smoothed, rate_hz)}")
     return lines
-
-
-# ------------------------------------------------------------------------------------------------- codes
-
-
-@dataclass(frozen=True)
-class _OpenCodec:
-    source: str
-
-    def __call__(self) -> object:
-        return open_codec(self.source)
-
-
-def _encode(codec: object, clip: Clip) -> NDArray[np.int16]:
-    samples = clip.audio(codec.sample_rate_hz)  # type: ignore[attr-defined]
-    clip.close()
-    if samples is None:
-        raise ExpotionError(Problem(where=clip.id, wanted="a clip with sound to train on", got="no audio stream"))
-    with torch.inference_mode():
-        codes = codec.encode(torch.from_numpy(samples))  # type: ignore[attr-defined]
-    return codes.numpy().astype(np.int16)
-
-
-def audio_codes(
-    source: str,
-    codec_hash: str,
-    clips: Sequence[Clip],
-    store: FeatureStore,
-    failures: Failures,
-    *,
-    workers: int,
-    progress: Progress,
-) -> dict[str, NDArray[np.int16]]:
-    """clip id -> EnCodec codes [K, T] of the clip's own sound."""
-    codes: dict[str, NDArray[np.int16]] = {}
-    missing = []
-    for clip in clips:
-        stored = store.load_arrays(_codes_key(clip, codec_hash))
-        if stored is None:
-            missing.append(clip)
-        else:
-            codes[clip.id] = stored["codes"]
-    done = len(codes)
-    progress(done, len(clips))
-    pool: Pool[object, Clip, NDArray[np.int16]] = Pool(
-        _OpenCodec(source), _encode, n_workers(len(missing) // 4) if workers > 1 else 1
-    )
-    for index, result in pool.run(missing) if missing else ():
-        clip = missing[index]
-        done += 1
-        progress(done, len(clips))
-        if isinstance(result, Exception):
-            failures.add(clip.id, str(result))
-            continue
-        codes[clip.id] = result
-        store.save_arrays(_codes_key(clip, codec_hash), {"codes": result})
-    return codes
-
-
-def _codes_key(clip: Clip, codec_hash: str) -> dict[str, str]:
-    return {"clip": clip.content_hash, "what": "codes", "codec": codec_hash}
 
 
 # -------------------------------------------------------------------------------------------------- text
@@ -170,8 +124,6 @@ class PromptClip(Clip):
     @property
     def content_hash(self) -> str:
         """Hash of the words."""
-        import hashlib  # noqa: PLC0415
-
         return hashlib.sha256((self.caption or "").encode()).hexdigest()
 
     @property
@@ -220,16 +172,21 @@ def stack_examples(
     recipe: Recipe,
     encoders: dict[str, Encoder],
     clips: Sequence[Clip],
-    codes: dict[str, NDArray[np.int16]],
-    tracks: dict[str, dict[str, TimedFeatures]],
+    made: Tracks,
     prompts: Prompts,
     rate_hz: float,
 ) -> Examples:
     """Training examples of the clips that have both codes and tracks. Shorter clips are masked at their end."""
+    codes, tracks = made.codes, made.tracks
     usable = [clip for clip in clips if clip.id in codes and clip.id in tracks]
     if not usable:
         raise ExpotionError(
-            Problem(where="train", wanted="at least one usable training clip", got="none", fix="see the failures above")
+            Problem(
+                where="train",
+                wanted="at least one usable training clip",
+                got="none",
+                fix="see the failures above",
+            )
         )
     lengths = [codes[clip.id].shape[1] for clip in usable]
     longest = max(lengths)
@@ -243,7 +200,7 @@ def stack_examples(
     hidden = torch.zeros(len(usable), n_tokens, width)
     mask = torch.zeros(len(usable), n_tokens, dtype=torch.bool)
     for i, (clip, text) in enumerate(zip(usable, texts, strict=True)):
-        stacked[i, :, : lengths[i]] = torch.from_numpy(codes[clip.id].astype(np.int64))
+        stacked[i, :, : lengths[i]] = torch.from_numpy(codes[clip.id])
         hidden[i, : len(text.mask)] = torch.from_numpy(text.values)
         mask[i, : len(text.mask)] = torch.from_numpy(text.mask)
         for name, track in smooth_all(encoders, tracks[clip.id], longest, rate_hz).items():

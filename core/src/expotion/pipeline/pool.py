@@ -18,7 +18,12 @@ _state: Any = None
 
 def n_workers(n_items: int) -> int:
     """Processes worth starting: one per usable core, never more than items."""
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, n_items))
+    return max(
+        1,
+        min(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, n_items
+        ),
+    )
 
 
 def _start(prepare: Callable[[], Any]) -> None:
@@ -56,7 +61,7 @@ class Pool(Generic[State, Item, Result]):
             for index, item in enumerate(items):
                 try:
                     result: Result | Exception = self.function(state, item)
-                except Exception as error:  # noqa: BLE001 - handed to the caller with its item
+                except Exception as error:
                     result = error
                 yield index, result
             return

@@ -19,11 +19,23 @@ from expotion.evaluation.evaluate import Evaluation
 from expotion.generation.influence import GateInfluence
 from expotion.pipeline.run_folder import RunFolder
 from expotion.recipe import Recipe
-from expotion.report import Control, Gates, MetricInfo, ReportData, RunInfo, Sample, Sound, TrainingHistory, write_report
+from expotion.report import (
+    Control,
+    Gates,
+    MetricInfo,
+    ReportData,
+    RunInfo,
+    Sample,
+    Sound,
+    TrainingHistory,
+    write_report,
+)
 from expotion.training.loop import Record
 
 
-def write_clip_video(clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path) -> Path | None:
+def write_clip_video(
+    clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path
+) -> Path | None:
     """An mp4 of the clip's picture with this sound; None for a clip without a picture."""
     video = clip.video
     if video is None:
@@ -60,13 +72,18 @@ def sample_of(
             sounds[condition] = Sound(samples, sample_rate_hz, track_beats(samples, sample_rate_hz).beats_s)
     video = None
     if main in sounds:
-        video = write_clip_video(clip, sounds[main].samples, sample_rate_hz, run.path / "samples" / f"{clip.id}.mp4")
+        video = write_clip_video(
+            clip, sounds[main].samples, sample_rate_hz, run.path / "samples" / f"{clip.id}.mp4"
+        )
     times_s = timeline.step_times_s(timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
     truth = clip.truth
     if truth is not None:
         beats, label = truth.beats_s, "true beats"
     else:
-        beats, label = (sounds["original"].beats_s if "original" in sounds else None), "beats of the clip's own sound"
+        beats, label = (
+            (sounds["original"].beats_s if "original" in sounds else None),
+            "beats of the clip's own sound",
+        )
     sample = Sample(
         id=clip.id,
         caption=clip.caption,
@@ -81,7 +98,9 @@ def sample_of(
             Control(name=name, times_s=times_s[: len(track.values)], values=track.values, valid=track.valid)
             for name, track in tracks.items()
         ],
-        gates=None if influence is None else Gates(influence.times_s, influence.values, influence.layers, influence.what),
+        gates=None
+        if influence is None
+        else Gates(influence.times_s, influence.values, influence.layers, influence.what),
     )
     clip.close()
     return sample
@@ -104,7 +123,9 @@ def training_history(records: Sequence[Record], adaptor: Adaptor | None) -> Trai
     )
 
 
-def run_info(run: RunFolder, recipe: Recipe, facts: Mapping[str, str], warnings: Sequence[str], failures: Sequence[str]) -> RunInfo:
+def run_info(
+    run: RunFolder, recipe: Recipe, facts: Mapping[str, str], warnings: Sequence[str], failures: Sequence[str]
+) -> RunInfo:
     """Provenance of the run."""
     return RunInfo(
         name=recipe.name,
@@ -147,4 +168,3 @@ def write_run_report(
         max_samples=len(samples),
     )
     return path
-

@@ -25,11 +25,12 @@ from expotion.assemble import (
     open_backbone,
 )
 from expotion.backbone.load import Backbone
-from expotion.contracts import Clip, MetricSpec, Scored, TimedFeatures
+from expotion.contracts import Clip, Encoder, MetricSpec, Scored
 from expotion.data.audio import load_audio
 from expotion.data.mux import write_wav
 from expotion.errors import ExpotionError, Problem, RunFolderError
-from expotion.evaluation.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
+from expotion.evaluation.evaluate import Evaluation, evaluate
+from expotion.evaluation.files import load_evaluation, write_evaluation
 from expotion.evaluation.registry import choose_metrics
 from expotion.evaluation.tables import table_text
 from expotion.features.store import FeatureStore
@@ -108,7 +109,9 @@ def _folder(recipe: Recipe, out_dir: Path | None, resume: Path | Literal["auto"]
                 continue
             return path
         raise RunFolderError(
-            Problem(where=str(runs), wanted=f"a run of '{recipe.name}' with these settings to resume", got="none")
+            Problem(
+                where=str(runs), wanted=f"a run of '{recipe.name}' with these settings to resume", got="none"
+            )
         )
     return runs / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
@@ -137,25 +140,31 @@ class _Run:
             prompts = material.Prompts(build_text_encoder(recipe, self.registry, source))
         hashes = {"backbone": backbone.weights_hash, **{n: e.weights_hash for n, e in encoders.items()}}
         self.run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}
-        trace = _digest(recipe.section_hash("data", "backbone", "text", "conditions", "adaptor", "train", "seed"), hashes)
+        trace = _digest(
+            recipe.section_hash("data", "backbone", "text", "conditions", "adaptor", "train", "seed"), hashes
+        )
 
         test_clips = list(self.data.clips("test"))
         adaptor: Adaptor | None = None
         if recipe.conditions:
             adaptor = self._train(backbone, source, encoders, prompts, trace)
-        tracks = self._tracks("test controls", encoders, test_clips)
+        made = self._extract("test clips", source, encoders, test_clips)
+        tracks = made.tracks
         test_clips = [clip for clip in test_clips if clip.id in tracks]
         if not test_clips:
             raise ExpotionError(Problem(where="data", wanted="at least one usable test clip", got="none"))
         ready = [self._test_clip(backbone, encoders, clip, tracks[clip.id], prompts) for clip in test_clips]
         for clip in test_clips:
             self.warnings += material.coverage_warnings(
-                encoders, clip.id, tracks[clip.id], timeline.n_steps(clip.duration_s, backbone.frame_rate_hz),
+                encoders,
+                clip.id,
+                tracks[clip.id],
+                timeline.n_steps(clip.duration_s, backbone.frame_rate_hz),
                 backbone.frame_rate_hz,
             )
         window_frames = self._window_frames(backbone)
         self._generate(source, backbone.sample_rate_hz, ready, window_frames, trace)
-        self._ceiling(backbone, test_clips)
+        self._ceiling(backbone, test_clips, made)
         evaluation = self._evaluate(backbone, test_clips, trace)
         self._report(backbone, adaptor, test_clips, ready, evaluation)
         self.console.print(table_text(evaluation.metrics, self.specs), highlight=False, markup=False)
@@ -164,27 +173,22 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------ material
 
-    def _tracks(
-        self, title: str, encoders: dict[str, object], clips: Sequence[Clip]
-    ) -> dict[str, dict[str, TimedFeatures]]:
-        with self.run.stage(title, self.recipe.section_hash("data", "conditions")), stage_progress(
-            self.console, title
-        ) as progress:
-            return material.control_tracks(
-                self.recipe,
-                encoders,  # type: ignore[arg-type]
-                clips,
-                self.store,
-                self.failures,
-                workers=n_workers(len(clips) // 4),
-                progress=progress,
+    def _extract(
+        self, title: str, source: str, encoders: dict[str, Encoder], clips: Sequence[Clip]
+    ) -> material.Tracks:
+        key = self.recipe.section_hash("data", "backbone", "conditions")
+        with self.run.stage(title, key), stage_progress(self.console, title) as progress:
+            return material.extract_all(
+                self.recipe, encoders, source, clips, self.store, self.failures, progress=progress
             )
 
     def _window_frames(self, backbone: Backbone) -> int:
         """The length the adaptor was trained on: the longest training clip."""
         if not self.recipe.conditions:
             return timeline.n_steps(10.0, backbone.frame_rate_hz)
-        return max(timeline.n_steps(clip.duration_s, backbone.frame_rate_hz) for clip in self.data.clips("train"))
+        return max(
+            timeline.n_steps(clip.duration_s, backbone.frame_rate_hz) for clip in self.data.clips("train")
+        )
 
     def _test_clip(self, backbone, encoders, clip, tracks, prompts) -> TestClip:  # type: ignore[no-untyped-def]
         n_frames = timeline.n_steps(clip.duration_s, backbone.frame_rate_hz)
@@ -203,16 +207,9 @@ class _Run:
         if run.is_done("training", trace):
             return load_adaptor(run.adaptor)[0]
         clips = list(self.data.clips("train"))
-        tracks = self._tracks("training controls", encoders, clips)
-        with run.stage("training codes", recipe.section_hash("data", "backbone")), stage_progress(
-            self.console, "training codes"
-        ) as progress:
-            codes = material.audio_codes(
-                source, backbone.weights_hash, clips, self.store, self.failures,
-                workers=n_workers(len(clips) // 4), progress=progress,
-            )
+        made = self._extract("training clips", source, encoders, clips)
         rate_hz = backbone.frame_rate_hz
-        examples = material.stack_examples(recipe, encoders, clips, codes, tracks, prompts, rate_hz)
+        examples = material.stack_examples(recipe, encoders, clips, made, prompts, rate_hz)
         n_frames = examples.codes.shape[-1]
         adaptor = build_adaptor(recipe, encoders, backbone.geometry, n_frames + 1)
         lm = backbone.cast(compute_dtype(recipe.train.precision)).lm
@@ -222,8 +219,13 @@ class _Run:
             )
             write_history(run.path / "training.jsonl", training.records)
             publish_adaptor(
-                run.adaptor, adaptor, recipe, backbone, {n: e.weights_hash for n, e in encoders.items()},
-                run.state["versions"], n_frames,
+                run.adaptor,
+                adaptor,
+                recipe,
+                backbone,
+                {n: e.weights_hash for n, e in encoders.items()},
+                run.state["versions"],
+                n_frames,
             )
             record["clips"] = len(examples)
         return adaptor
@@ -246,7 +248,9 @@ class _Run:
         jobs = make_jobs(recipe, conditions, clips, n_workers(len(clips)))
         left = [j for j in jobs if stale or not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
         opener = OpenComposer(
-            source, run.adaptor if recipe.conditions else None, recipe.generate.precision,
+            source,
+            run.adaptor if recipe.conditions else None,
+            recipe.generate.precision,
             compose_settings(recipe, window_frames),
         )
         with run.stage("generation", key), stage_progress(self.console, "generation") as progress:
@@ -268,20 +272,16 @@ class _Run:
 
             generate_all(opener, left, on_batch=keep)
 
-    def _ceiling(self, backbone: Backbone, clips: Sequence[Clip]) -> None:
+    def _ceiling(self, backbone: Backbone, clips: Sequence[Clip], made: material.Tracks) -> None:
         """Each test clip's own sound through the codec: the best that this codec can do."""
         if "codec_ceiling" not in self.recipe.evaluation_conditions():
             return
-        codes = material.audio_codes(
-            backbone.source, backbone.weights_hash, clips, self.store, material.Failures(), workers=1,
-            progress=lambda done, total: None,
-        )
         assert backbone.codec is not None
         for clip in clips:
             path = self.run.sample("codec_ceiling", clip.id)
-            if clip.id in codes and not path.exists():
+            if clip.id in made.codes and not path.exists():
                 n_samples = timeline.n_samples(clip.duration_s, backbone.sample_rate_hz)
-                samples = to_sound(backbone.codec, torch.from_numpy(codes[clip.id].astype(np.int64)), n_samples)
+                samples = to_sound(backbone.codec, torch.from_numpy(made.codes[clip.id]), n_samples)
                 write_wav(path, samples, backbone.sample_rate_hz)
 
     # ---------------------------------------------------------------------------------------- evaluation
@@ -338,11 +338,19 @@ class _Run:
                 path = run.codes(main, clip.id)
                 if adaptor is not None and path.exists():
                     codes = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-                    influence = gate_influence(backbone.lm, adaptor, requests[i], codes, backbone.frame_rate_hz)
+                    influence = gate_influence(
+                        backbone.lm, adaptor, requests[i], codes, backbone.frame_rate_hz
+                    )
                 samples.append(
                     sample_of(
-                        run, clip, self._made_conditions(), main, test_clip.tracks, influence,
-                        backbone.sample_rate_hz, backbone.frame_rate_hz,
+                        run,
+                        clip,
+                        self._made_conditions(),
+                        main,
+                        test_clip.tracks,
+                        influence,
+                        backbone.sample_rate_hz,
+                        backbone.frame_rate_hz,
                     )
                 )
             facts: Mapping[str, str] = {
@@ -353,7 +361,9 @@ class _Run:
                 facts = {**facts, "trainable parameters": f"{sum(p.numel() for p in adaptor.parameters()):,}"}
             failures = [f"{clip_id}: {reason}" for clip_id, reason in self.failures.by_clip.items()]
             info = run_info(run, recipe, facts, self.warnings, failures)
-            write_run_report(run, info, evaluation, self.specs, training_history(records, adaptor), samples, main)
+            write_run_report(
+                run, info, evaluation, self.specs, training_history(records, adaptor), samples, main
+            )
 
 
 def _digest(*parts: object) -> str:

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from expotion.files import write_json, write_text
 from expotion.errors import Problem, RunFolderError
+from expotion.files import write_json, write_text
 from expotion.recipe import Recipe
 
 FORMAT = 1
@@ -106,7 +106,9 @@ class RunFolder:
                 Problem(where=str(path), wanted="a run folder", got=f"no {STATE}", fix="check the path")
             ) from None
         except (json.JSONDecodeError, OSError) as error:
-            raise RunFolderError(Problem(where=str(file), wanted="a readable state file", got=str(error))) from None
+            raise RunFolderError(
+                Problem(where=str(file), wanted="a readable state file", got=str(error))
+            ) from None
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             got = state.get("format") if isinstance(state, dict) else type(state).__name__
             raise RunFolderError(
@@ -194,7 +196,16 @@ class RunFolder:
 def installed_versions(names: Mapping[str, str]) -> dict[str, str]:
     """Versions that matter for a run: the given distributions and the numerical libraries below them."""
     versions = {"python": platform.python_version(), **names}
-    for name in ("torch", "torchvision", "transformers", "numpy", "librosa", "opencv-python-headless", "av", "decord"):
+    for name in (
+        "torch",
+        "torchvision",
+        "transformers",
+        "numpy",
+        "librosa",
+        "opencv-python-headless",
+        "av",
+        "decord",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions

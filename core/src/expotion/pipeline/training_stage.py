@@ -79,7 +79,10 @@ def train_adaptor(
         if "validation_loss" in record:
             log.info(
                 "step %d loss %.4f validation %.4f control gain %.4f",
-                record["step"], record["loss"], record["validation_loss"], record["control_gain"],
+                record["step"],
+                record["loss"],
+                record["validation_loss"],
+                record["control_gain"],
             )
     run.finish()
     return run

@@ -1,8 +1,8 @@
 """YAML into a tree that remembers where each value stands.
 
 Values follow YAML 1.2's core schema: only `true` and `false` are booleans (`off` is a word), `1e-4` is a
-number, `010` is ten. Repeated keys are problems, not silently the last one. Only plain data is read: tags that
-would make objects are refused, and aliases are expanded up to a limit.
+number, `010` is ten. Repeated keys are problems, not silently the last one. Only plain data is read:
+tags that would make objects are refused, and aliases are expanded up to a limit.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expotion import timeline
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, WeightsError
 from expotion.recipe.resolve import Catalogue
 from expotion.recipe.schema import Recipe
 
@@ -129,26 +129,31 @@ def _condition(recipe: Recipe, index: int, registry: Catalogue) -> ConditionPlan
 def count_trainable(
     recipe: Recipe, geometry: Geometry, conditions: tuple[ConditionPlan, ...], n_steps: int
 ) -> int:
-    """Number of trainable values of the adaptor: projections, null vectors, fusion, positions, gates."""
+    """Number of trainable values of the adaptor: projections, nulls, fusion, positions, start, gates."""
     adaptor = recipe.adaptor
     layers = adaptor.n_adapted(geometry.n_layers)
     rank = sum(condition.rank for condition in conditions)
     rows = adaptor.position_rows or n_steps + 1
     project = sum(condition.width * condition.rank for condition in conditions)
+    null = {"vector": rank, "zero": 0, "layer_table": layers * rows * rank}[adaptor.null]
     fusion = rank * geometry.width * (layers if adaptor.fusion == "per_layer" else 1)
     positions = {
-        "table": (layers + 1) * rows * geometry.width,
-        "fused": rows * rank + rows * geometry.width,
-        "sinusoidal": geometry.width,
+        "table": layers * rows * geometry.width,
+        "fused": rows * rank,
+        "sinusoidal": layers,
     }[adaptor.positions]
-    return project + rank + fusion + positions + layers
+    start = geometry.width * (rows if adaptor.start == "table" else 1)
+    return project + null + fusion + positions + start + layers
 
 
 def geometry_of(recipe: Recipe, registry: Catalogue) -> Geometry | None:
-    """Size of the recipe's backbone from its `config.json`, or the published size of a hub model, or None."""
+    """Size of the recipe's backbone from its `config.json`, the published size of a hub model, or None."""
     backbone = recipe.backbone
     if backbone.kind == "plugin":
-        return read_geometry(registry.offers("backbone")[backbone.source].spec.locate())
+        try:
+            return read_geometry(registry.offers("backbone")[backbone.source].spec.locate())
+        except WeightsError:
+            return None
     if backbone.kind == "folder":
         return read_geometry(Path(backbone.source).expanduser())
     size = backbone.reference.rstrip("/").rsplit("-", 1)[-1]

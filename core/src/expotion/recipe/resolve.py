@@ -48,6 +48,10 @@ class Catalogue(Protocol):
         """(wanted, got, fix) for a name that nobody offers."""
         ...
 
+    def cause_of(self, distribution: str) -> str | None:
+        """Why an installed distribution could not be used, or None."""
+        ...
+
     @property
     def distributions(self) -> dict[str, str]:
         """Versions of the loaded distributions."""
@@ -166,11 +170,14 @@ class Resolver:
                 continue
             name = canonicalize_name(requirement.name)
             declared.add(name)
+            cause = self.catalogue.cause_of(name) if name not in installed else None
+            if cause is not None:
+                self.fault(loc, "a plugin that works", f"{name}, broken: {cause}", f"reinstall {name}")
+                continue
             if name not in installed:
                 hint = did_you_mean(name, sorted(installed), "installed")
                 fix = hint if hint.startswith("did") else f"install it: uv add '{text}'"
-                fix += " (`expotion plugin list` shows what is there and what is broken)"
-                self.fault(loc, "an installed plugin that works", repr(text), fix)
+                self.fault(loc, "an installed plugin", repr(text), fix)
                 continue
             version = installed[name][1]
             if not requirement.specifier.contains(version, prereleases=True):

@@ -96,14 +96,24 @@ class Condition(Section):
 
 
 class Adaptor(Section):
-    """The gated prefix. `preset` fills what the recipe leaves out; explicit keys win."""
+    """The gated prefix. `preset` fills what the recipe leaves out; explicit keys win.
+
+    `position_rows` is the length of learned tables (`positions: table | fused`, `start: table`,
+    `null: layer_table`); by default that of the training clips, T + 1.
+    """
 
     preset: Literal["ours", "paper", "released_code"] = "ours"
     layers: int | str
     prefix_attention: Literal["causal", "full"]
+    prefix_block: Literal["layer", "attention"]
     positions: Literal["sinusoidal", "fused", "table"]
     fusion: Literal["per_layer", "shared"]
+    start: Literal["vector", "table"]
+    null: Literal["vector", "zero", "layer_table"]
     null_branch: Literal["none", "null_vectors", "full"]
+    row_limit: Literal["all", "frames"]
+    silent_when_dropped: bool
+    standardise: bool
     position_rows: Annotated[int, Field(ge=2)] | None = None
 
     @model_validator(mode="before")
@@ -122,6 +132,16 @@ class Adaptor(Section):
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
         raise ValueError("'all', 'last_half', 'last_quarter' or a number of layers")
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether something is learned per row, which bounds the length of a clip."""
+        return self.positions != "sinusoidal" or self.start == "table" or self.null == "layer_table"
+
+    def choices(self) -> dict[str, Any]:
+        """The named choices (all but preset, layers, null and position_rows), as keywords of the adaptor."""
+        apart = {"preset", "layers", "null", "position_rows"}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in apart}
 
     def n_adapted(self, n_layers: int) -> int:
         """How many of the decoder's last layers are adapted, 1..n_layers."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import typing
+from functools import cache
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -16,6 +17,7 @@ from expotion.testing.results import Failed, NotApplicable
 from expotion.testing.subject import Subject
 
 _RATE_TOLERANCE = 0.1
+_IMPORTS_TORCH = 9
 
 
 def spec_is_complete(subject: Subject) -> str:
@@ -74,15 +76,19 @@ def announces_without_torch(subject: Subject) -> str:
     package = getattr(subject.spec.build, "__module__", "").split(".")[0]
     if not package or package == "__main__":
         raise NotApplicable("the encoder is not part of an importable package")
-    code = f"import sys, {package}\nraise SystemExit(9 if 'torch' in sys.modules else 0)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
-    if done.returncode == 9:
+    code = _exit_code_of_import(package)
+    if code == _IMPORTS_TORCH:
         raise Failed(f"importing {package} imports torch", "import torch inside build and extract")
-    if done.returncode != 0:
+    if code != 0:
         raise NotApplicable(f"{package} cannot be imported by its name alone")
     return f"importing {package} is light"
+
+
+@cache
+def _exit_code_of_import(package: str) -> int:
+    code = f"import sys, {package}\nraise SystemExit({_IMPORTS_TORCH} if 'torch' in sys.modules else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
+    return done.returncode
 
 
 def features_fit_the_contract(subject: Subject) -> str:

@@ -55,7 +55,9 @@ def swap_context(
     codes: Tensor, donors: Tensor, swap: ContextSwap, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Codes [B, K, T] with foreign stretches from `donors` [B, K, T], and `scored` bool [B, T]."""
-    foreign = torch.from_numpy(np.stack([foreign_frames(codes.shape[-1], swap, rng) for _ in range(len(codes))]))
+    foreign = torch.from_numpy(
+        np.stack([foreign_frames(codes.shape[-1], swap, rng) for _ in range(len(codes))])
+    )
     return torch.where(foreign[:, None, :], donors, codes), ~foreign
 
 

@@ -32,7 +32,10 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, draft / "tensors.safetensors")
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            draft / "tensors.safetensors",
+        )
         (draft / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
         digests = {name: _digest(draft / name) for name in ("tensors.safetensors", "state.json")}
         (draft / _DIGEST).write_text(json.dumps(digests), encoding="utf-8")

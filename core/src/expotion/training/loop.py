@@ -78,7 +78,7 @@ class TrainingRun:
         self.validation = validation
         self.folder = folder
         self.trace = trace
-        self.names = list(adaptor.config.modality_names)
+        self.names = [modality.name for modality in adaptor.config.modalities]
         groups = parameter_groups(adaptor)
         by_parameter = {parameter: name for name, parameter in adaptor.named_parameters()}
         self.parameter_names = [by_parameter[p] for group in groups.values() for p in group]
@@ -90,7 +90,9 @@ class TrainingRun:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        self.average = {n: p.detach().clone() for n, p in adaptor.named_parameters()} if settings.ema else None
+        self.average = (
+            {n: p.detach().clone() for n, p in adaptor.named_parameters()} if settings.ema else None
+        )
         self.step_number = 0
         self.records: list[Record] = []
         self.notes: list[str] = []
@@ -108,8 +110,10 @@ class TrainingRun:
         keep = draw_strengths(self.names, settings.batch_size, settings.condition_dropout, rng)
         with_text = torch.from_numpy(rng.random(settings.batch_size) >= settings.text_dropout)
 
-        factor = 1.0 if settings.constant else warmup_cosine(
-            s, settings.n_steps, settings.warmup_steps, settings.final_ratio
+        factor = (
+            1.0
+            if settings.constant
+            else warmup_cosine(s, settings.n_steps, settings.warmup_steps, settings.final_ratio)
         )
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate[group["name"]] * factor
@@ -204,7 +208,9 @@ class TrainingRun:
             while self.step_number < settings.n_steps:
                 record = self.step()
                 last = self.step_number == settings.n_steps
-                if self.validation is not None and (last or record["step"] % settings.validate_every_steps == 0):
+                if self.validation is not None and (
+                    last or record["step"] % settings.validate_every_steps == 0
+                ):
                     record |= self.validate()
                 self.records.append(record)
                 if on_record is not None:
@@ -234,7 +240,9 @@ class TrainingRun:
         tensors |= checkpoints.flatten_optimizer(self.optimizer, self.parameter_names)
         if self.average is not None:
             tensors |= {f"average.{n}": t for n, t in self.average.items()}
-        checkpoints.save(self.folder, self.step_number, tensors, {"trace": self.trace, "records": self.records})
+        checkpoints.save(
+            self.folder, self.step_number, tensors, {"trace": self.trace, "records": self.records}
+        )
 
     def resume(self) -> bool:
         """Continue from the newest intact checkpoint of the same run; false if there is none."""
@@ -249,7 +257,9 @@ class TrainingRun:
             self.notes.append("the checkpoints belong to other settings; training starts anew")
             return False
         prefix = "adaptor."
-        self.adaptor.load_state_dict({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
+        self.adaptor.load_state_dict(
+            {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+        )
         checkpoints.restore_optimizer(self.optimizer, self.parameter_names, tensors)
         if self.average is not None:
             self.average = {n: tensors[f"average.{n}"].clone() for n in self.average}

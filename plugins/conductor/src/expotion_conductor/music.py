@@ -3,10 +3,12 @@
 Loudness follows the plan's intensity over ``DYNAMIC_RANGE_DB`` and drags brightness and arrangement along with
 it, as it does when an orchestra plays louder. Every beat is struck by chord, bass, melody and drum; nothing
 below the beat is louder than a light hat, and only where twice the tempo could not be taken for the beat.
-All music stays within the seven tones of one scale; the mood chooses mode, progression and register.
+Tones come from one harmonic series (just intonation); the mood chooses chords, scale and register.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +22,37 @@ _LOUDEST_RMS = 0.16
 _RELEASE_S = 0.05
 _OFF_BEATS_ABOVE_BPM = 96.0
 
-_WHITE_KEYS = (0, 2, 4, 5, 7, 9, 11)
-# Progressions as scale degrees of C (0 = C major, 5 = A minor ...), one chord per bar.
-_PROGRESSIONS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "happy": ((0, 3, 4, 0), (0, 4, 5, 3)),
-    "sad": ((5, 3, 0, 4), (5, 1, 2, 5)),
-    "calm": ((0, 3, 0, 3), (0, 5, 3, 0)),
-    "dramatic": ((5, 4, 3, 2), (5, 3, 1, 2)),
-    "dreamy": ((3, 0, 3, 4), (3, 2, 5, 4)),
-    "mysterious": ((2, 3, 2, 1), (1, 2, 3, 2)),
+# Chords: bass, then three voices, as multiples of 50 Hz. On C = 400 Hz: C, G, E minor, the septimal G minor
+# (6:7:9), C with the harmonic seventh, C with the major seventh.
+_CHORDS: dict[str, tuple[int, tuple[int, int, int]]] = {
+    "C": (2, (8, 10, 12)),
+    "G": (3, (9, 12, 15)),
+    "Em": (5, (10, 12, 15)),
+    "Gm": (3, (6, 7, 9)),
+    "C7": (4, (8, 10, 14)),
+    "Cmaj7": (4, (8, 12, 15)),
 }
-# Lowest melody step (in scale steps above C4), number of steps, the two drums, light chords.
-_STYLES: dict[str, tuple[int, int, tuple[str, str], bool]] = {
-    "happy": (4, 8, ("kick", "snare"), False),
-    "sad": (0, 7, ("kick", "brush"), False),
-    "calm": (2, 7, ("kick", "brush"), True),
-    "dramatic": (-2, 8, ("tom", "snare"), False),
-    "dreamy": (5, 8, ("kick", "brush"), True),
-    "mysterious": (-3, 7, ("tom", "brush"), True),
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a mood is played: progressions (a chord per bar), melody tones, drums, chords spread or in block."""
+
+    progressions: tuple[tuple[str, ...], ...]
+    scale: tuple[int, ...]
+    kit: tuple[str, str]
+    light: bool
+
+
+_STYLES: dict[str, _Style] = {
+    "happy": _Style(
+        (("C", "G", "C", "G"), ("C", "Em", "G", "C")), (8, 9, 10, 12, 15, 16, 18, 20), ("kick", "snare"), False
+    ),
+    "sad": _Style((("Em", "C", "Em", "G"), ("Em", "G", "Em", "Em")), (9, 10, 12, 15, 18), ("kick", "brush"), False),
+    "calm": _Style((("C", "Em"), ("C", "Cmaj7", "C", "G")), (8, 9, 10, 12, 16, 18), ("kick", "brush"), True),
+    "dramatic": _Style((("Gm", "C7"), ("Gm", "Em", "Gm", "C7")), (6, 7, 8, 9, 10, 12), ("tom", "snare"), False),
+    "dreamy": _Style((("Cmaj7", "Em"), ("Cmaj7", "G")), (12, 15, 16, 18, 20, 24), ("kick", "brush"), True),
+    "mysterious": _Style((("Gm", "Em"), ("C7", "Gm")), (6, 7, 8, 9, 12, 14), ("tom", "brush"), True),
 }
 # Levels of the two drums on the first, second, third ... beat of a bar. They differ little: to a beat tracker
 # a strong alternation is half the tempo.
@@ -50,28 +65,25 @@ def render_music(plan: Plan) -> NDArray[np.float32]:
     n_samples = round(plan.duration_s * SAMPLE_RATE_HZ)
     # Rendered twice, played softly and loudly; the intensity then blends the two.
     soft_and_loud = np.zeros((2, n_samples + 2 * SAMPLE_RATE_HZ), dtype=np.float32)
-    floor_step, n_melody, kit, light = _STYLES[plan.mood]
-    options = _PROGRESSIONS[plan.mood]
-    chords = options[int(rng.integers(len(options)))]
-    bar = 0
-    step = int(rng.integers(n_melody))
+    style = _STYLES[plan.mood]
+    chords = style.progressions[int(rng.integers(len(style.progressions)))]
+    bar, step = 0, int(rng.integers(len(style.scale)))
     # The beat before the first one is played too; what of it still sounds at 0 s fills the start.
     upbeat_s = (plan.beats_s[0] if len(plan.beats_s) else plan.duration_s) - plan.beat_period_s
     upbeat = (plan.beat_in_bar[0] - 1) % plan.beats_per_bar if len(plan.beat_in_bar) else 0
     beats_s = np.concatenate([[upbeat_s], plan.beats_s])
     for beat_s, in_bar in zip(beats_s, [upbeat, *plan.beat_in_bar], strict=True):
         bar += int(in_bar == 0)
-        root = chords[bar % len(chords)]
+        bass, triad = _CHORDS[chords[bar % len(chords)]]
         start, length_s = _snap(float(beat_s)), plan.beat_period_s
-        step = _next_step(rng, step, n_melody, floor_step, root, strong=bool(in_bar == 0))
-        voices = [(_white(root - 14), 0.85), (_white(floor_step + step), 0.9)]
+        step = _next_step(rng, step, style.scale, triad, strong=bool(in_bar == 0))
+        voices = [(bass, 0.85), (style.scale[step], 0.9)]
         # Light moods spread the chord over the beats of the bar, the others strike it as a block.
-        triad = [_white(_close(root + third)) for third in (0, 2, 4)]
-        voices += [(triad[int(in_bar) % 3], 0.75)] if light else [(key, 0.45) for key in triad]
+        voices += [(triad[int(in_bar) % 3], 0.75)] if style.light else [(tone, 0.45) for tone in triad]
         for bright, mix in enumerate(soft_and_loud):
-            for key, level in voices:
-                _add(mix, start, _cut(note(plan.timbre, key, bool(bright)), length_s), level)
-            for kind, level in zip(kit, _STROKES[int(in_bar)], strict=True):
+            for tone, level in voices:
+                _add(mix, start, _cut(note(plan.timbre, tone, bool(bright)), length_s), level)
+            for kind, level in zip(style.kit, _STROKES[int(in_bar)], strict=True):
                 _add(mix, start, drum(kind, bool(bright)), level)
             if bright and plan.tempo_bpm > _OFF_BEATS_ABOVE_BPM:
                 _add(mix, _snap(float(beat_s) + length_s / 2), drum("hat", True), 0.22)
@@ -96,25 +108,22 @@ def _snap(time_s: float) -> int:
     return round(time_s / GRID_S) * round(GRID_S * SAMPLE_RATE_HZ)
 
 
-def _white(step: int) -> int:
-    """MIDI number of a white key, counted in scale steps from C4."""
-    return 60 + 12 * (step // 7) + _WHITE_KEYS[step % 7]
-
-
-def _close(step: int) -> int:
-    """The same tone in the octave from G3 to F4, so that chords stay close to each other."""
-    return (step + 3) % 7 - 3
-
-
 def _next_step(
-    rng: np.random.Generator, step: int, n_melody: int, floor_step: int, root: int, *, strong: bool
+    rng: np.random.Generator, step: int, scale: tuple[int, ...], triad: tuple[int, int, int], *, strong: bool
 ) -> int:
-    """A melody that walks by small steps and rests on chord tones on strong beats."""
-    step = int(np.clip(step + rng.integers(-2, 3), 0, n_melody - 1))
+    """A melody that walks by small steps and meets a tone of the chord, in any octave, on strong beats."""
+    step = int(np.clip(step + rng.integers(-2, 3), 0, len(scale) - 1))
     if strong:
-        while (floor_step + step - root) % 7 not in (0, 2, 4):
-            step = step + 1 if step < n_melody - 1 else step - 3
+        fitting = [i for i, tone in enumerate(scale) if _class(tone) in {_class(t) for t in triad}]
+        step = min(fitting, key=lambda i: (abs(i - step), i))
     return step
+
+
+def _class(tone: int) -> int:
+    """The odd part of a multiple: the same for all octaves of a tone."""
+    while tone % 2 == 0:
+        tone //= 2
+    return tone
 
 
 def _cut(wave: NDArray[np.float32], length_s: float) -> NDArray[np.float32]:

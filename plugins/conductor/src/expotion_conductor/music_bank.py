@@ -1,7 +1,8 @@
 """The world's instruments: a fixed bank of waveforms, one per timbre, pitch and brightness.
 
-Every time a note is struck it starts with the very same samples. Together with onsets on the 20 ms grid of the
-codec this keeps the number of different sounds small enough for a tiny codec and language model.
+Every time a note is struck it starts with the very same samples, and every pitch is a multiple of 50 Hz: a held note
+repeats exactly with each 20 ms frame of the codec. Together with onsets on that grid this keeps the number of
+different frames small enough for a tiny codec and language model, which otherwise keep rhythm and lose all pitch.
 """
 
 from __future__ import annotations
@@ -16,40 +17,36 @@ NOTE_S = 1.25
 """Length of a bank waveform in seconds; the longest beat (60 BPM) plus the release."""
 _TOP_HZ = 7_000.0
 
-# Harmonic numbers with amplitudes, decay in 1/s of the first harmonic, extra decay per further harmonic,
-# attack in s, vibrato depth (relative frequency).
-_RECIPES: dict[str, tuple[dict[float, float], float, float, float, float]] = {
-    "piano": ({n: n**-1.15 for n in (1, 2.001, 3.003, 4.008, 5.014, 6.02, 8.05)}, 0.9, 0.7, 0.003, 0.0),
-    "strings": ({float(n): 1.0 / n for n in range(1, 15)}, 0.25, 0.0, 0.018, 0.004),
-    "organ": ({1: 1.0, 2: 0.8, 3: 0.5, 4: 0.55, 6: 0.3, 8: 0.3}, 0.1, 0.0, 0.006, 0.0),
-    "marimba": ({1: 1.0, 3.98: 0.45, 9.9: 0.2}, 1.6, 1.6, 0.002, 0.0),
-    "flute": ({1: 1.0, 2: 0.35, 3: 0.12, 4: 0.05}, 0.2, 0.0, 0.014, 0.006),
-    "synth lead": ({float(n): 1.0 / n for n in range(1, 24, 2)}, 0.3, 0.05, 0.004, 0.0),
+PITCH_UNIT_HZ = 50.0
+"""Pitches are multiples of this: the harmonic series gives just intonation."""
+
+# Per timbre: partials (number: amplitude), decay in 1/s of the first, extra decay per further partial, attack in s.
+_RECIPES: dict[str, tuple[dict[int, float], float, float, float]] = {
+    "piano": ({n: n**-1.15 for n in (1, 2, 3, 4, 5, 6, 8)}, 0.9, 0.7, 0.003),
+    "strings": ({n: 1.0 / n for n in range(1, 15)}, 0.25, 0.0, 0.018),
+    "organ": ({1: 1.0, 2: 0.8, 3: 0.5, 4: 0.55, 6: 0.3, 8: 0.3}, 0.1, 0.0, 0.006),
+    "marimba": ({1: 1.0, 4: 0.45, 10: 0.2}, 1.6, 1.6, 0.002),
+    "flute": ({1: 1.0, 2: 0.35, 3: 0.12, 4: 0.05}, 0.2, 0.0, 0.014),
+    "synth lead": ({n: 1.0 / n for n in range(1, 24, 2)}, 0.3, 0.05, 0.004),
 }
 
 
-def pitch_hz(midi: int) -> float:
-    """Equal temperament, A4 = MIDI 69 = 440 Hz."""
-    return float(440.0 * 2.0 ** ((midi - 69) / 12.0))
-
-
 @lru_cache(maxsize=512)
-def note(timbre: str, midi: int, bright: bool) -> NDArray[np.float32]:
-    """One struck note, float32 [1.25 s], of unit RMS over its first half second.
+def note(timbre: str, pitch: int, bright: bool) -> NDArray[np.float32]:
+    """One struck note of ``pitch`` times 50 Hz, float32 [1.25 s], of unit RMS over its first half second.
 
     Raises:
         KeyError: for a timbre outside the bank.
     """
-    partials, decay, extra, attack_s, vibrato = _RECIPES[timbre]
+    partials, decay, extra, attack_s = _RECIPES[timbre]
     t = np.arange(round(NOTE_S * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    f0 = pitch_hz(midi)
-    phase = 2 * np.pi * f0 * (t - vibrato / (2 * np.pi * 5.5) * np.cos(2 * np.pi * 5.5 * t))
+    f0 = PITCH_UNIT_HZ * pitch
+    phase = 2 * np.pi * f0 * t
     tilt = 1.0 if bright else 0.45
     wave = np.zeros_like(t)
     for number, amplitude in partials.items():
         if number * f0 < _TOP_HZ:
-            level = amplitude * tilt ** (number - 1) if number > 1 else amplitude
-            wave += level * np.sin(number * phase) * np.exp(-t * (decay + extra * (number - 1)))
+            wave += amplitude * tilt ** (number - 1) * np.sin(number * phase) * np.exp(-t * (decay + extra * (number - 1)))
     # The first tenth of a second stands out, so that every beat is heard as an onset.
     wave *= np.minimum(t / attack_s, 1.0) * (0.62 + 0.38 * np.exp(-t / 0.09))
     return _unit(wave, 0.5)

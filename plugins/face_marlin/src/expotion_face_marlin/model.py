@@ -18,12 +18,13 @@ def sincos_table(n_tokens: int, width: int) -> Tensor:
     """Fixed position table, float32 [1, N, D]: sin in even columns, cos in odd ones.
 
     Row p, column j has the angle p / 10000^(2 floor(j/2) / D). It is computed in float32, as a product with
-    the inverse, because the official files hold exactly that rounding at large p.
+    the inverse, because the official files hold exactly that rounding at large p. Always on the CPU: sin of
+    a meta tensor would load torch's compiler, which takes seconds.
     """
-    exponents = 2.0 * torch.div(torch.arange(width), 2, rounding_mode="floor") / width
+    exponents = 2.0 * torch.div(torch.arange(width, device="cpu"), 2, rounding_mode="floor") / width
     frequencies = 1.0 / torch.pow(10000.0, exponents)
-    angles = torch.arange(n_tokens, dtype=torch.float32)[:, None] * frequencies
-    table = torch.empty(n_tokens, width)
+    angles = torch.arange(n_tokens, dtype=torch.float32, device="cpu")[:, None] * frequencies
+    table = torch.empty(n_tokens, width, device="cpu")
     table[:, 0::2] = torch.sin(angles[:, 0::2])
     table[:, 1::2] = torch.cos(angles[:, 1::2])
     return table[None]
@@ -36,6 +37,11 @@ def to_tubelets(clips: Tensor, patch: int, tubelet: int) -> Tensor:
     return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, -1, c * tubelet * patch * patch)
 
 
+def _select(tokens: Tensor, chosen: Tensor) -> Tensor:
+    """Tokens [B or 1, N, D] where `chosen` bool [B, N] (as many in each row) -> [B, V, D]."""
+    return tokens.expand(len(chosen), -1, -1)[chosen].reshape(len(chosen), -1, tokens.shape[-1])
+
+
 class PatchEmbedding(nn.Module):
     """Tubelet embedding: a 3-D convolution whose kernel is its stride, computed as one matrix product."""
 
@@ -44,11 +50,13 @@ class PatchEmbedding(nn.Module):
         kernel = (geometry.tubelet, geometry.patch, geometry.patch)
         self.projection = nn.Conv3d(3, geometry.width, kernel_size=kernel, stride=kernel)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """[B, 3, T, H, W] -> [B, N, D]."""
+    def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+        """[B, 3, T, H, W] -> [B, N, D], or the `visible` tokens only."""
         tubelet, patch, _ = self.projection.kernel_size
-        weight = self.projection.weight.flatten(1)
-        return F.linear(to_tubelets(clips, patch, tubelet), weight, self.projection.bias)
+        tubelets = to_tubelets(clips, patch, tubelet)
+        if visible is not None:
+            tubelets = _select(tubelets, visible)
+        return F.linear(tubelets, self.projection.weight.flatten(1), self.projection.bias)
 
 
 class PositionTable(nn.Module):
@@ -138,9 +146,9 @@ class MarlinEncoder(nn.Module):
         self.norm = nn.LayerNorm(geometry.width)
 
     def _blocks(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
-        x: Tensor = self.patch_embedding(clips) + self.pos_embedding.emb
-        if visible is not None:
-            x = x[visible].reshape(len(x), -1, x.shape[-1])
+        positions: Tensor = self.pos_embedding.emb
+        x = self.patch_embedding(clips, visible)
+        x = x + (positions if visible is None else _select(positions, visible))
         for block in self.blocks:
             x = block(x)
         return x
@@ -172,10 +180,10 @@ class MarlinDecoder(nn.Module):
 
     def forward(self, visible_tokens: Tensor, visible: Tensor) -> Tensor:
         """[B, V, E] and bool [B, N] -> predictions for the hidden tubelets [B, N - V, P]."""
-        b, n_visible, width = visible_tokens.shape
-        positions = self.pos_embedding.emb.expand(b, -1, -1)
-        hidden = self.mask_token + positions[~visible].reshape(b, -1, width)
-        x = torch.cat((visible_tokens + positions[visible].reshape(b, n_visible, width), hidden), dim=1)
+        n_visible = visible_tokens.shape[1]
+        positions = self.pos_embedding.emb
+        hidden = self.mask_token + _select(positions, ~visible)
+        x = torch.cat((visible_tokens + _select(positions, visible), hidden), dim=1)
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.head(self.norm(x[:, n_visible:]))

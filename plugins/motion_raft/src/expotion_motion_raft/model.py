@@ -45,18 +45,17 @@ def build_raft(geometry: Geometry) -> raft.RAFT:
 class FlowCnn(nn.Module):
     """3x3 convolutions with ReLU, then adaptive average pooling to 256 values (paper eq. 5).
 
-    Depth and widths are not public; here three convolutions of stride 2 (the last one of stride 1 where the flow is
-    small) and a pooling grid of `pool` x `pool` cells with 256 / pool^2 channels: 1 is global pooling, 4 keeps where
-    in the picture something moves.
+    Depth and widths are not public; here three convolutions of stride 2 and a pooling grid of `pool` x `pool` cells
+    with 256 / pool^2 channels: 1 is global pooling, 4 keeps where in the picture something moves.
     """
 
     def __init__(self, pool: int) -> None:
         super().__init__()
         channels = WIDTH // pool**2
         self.pool = pool
-        self.conv1 = nn.Conv2d(2, 32, 3, stride=2, padding=1)
-        self.conv2 = nn.Conv2d(32, 64, 3, stride=2, padding=1)
-        self.conv3 = nn.Conv2d(64, channels, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(2, 16, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(32, channels, 3, stride=2, padding=1)
 
     def forward(self, flow: Tensor) -> Tensor:
         """flow [B, 2, H, W] in pixels -> [B, 256], ordered channel, row, column."""

@@ -50,7 +50,7 @@ GEOMETRIES: dict[str, Geometry] = {
     "tiny": Geometry(
         feature=(16, 16, 24, 32, 64), context=(16, 16, 24, 32, 56), bottleneck=True, context_norm=False,
         levels=3, radius=3, corr=(48,), flow=(32, 16), motion=40, hidden=32, separable_gru=False, head=48,
-        convex_upsampling=False, side=96, square=True, rate_hz=12.5, iterations=3, pool=4, shipped_cnn=True,
+        convex_upsampling=False, side=80, square=True, rate_hz=12.5, iterations=3, pool=4, shipped_cnn=True,
     ),
     "small": Geometry(
         feature=(32, 32, 64, 96, 128), context=(32, 32, 64, 96, 160), bottleneck=True, context_norm=False,

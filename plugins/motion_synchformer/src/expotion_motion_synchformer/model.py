@@ -174,11 +174,14 @@ class VisualEncoder(nn.Module):
             x = block(x, steps)
         return x
 
+    def aggregate(self, patches: Tensor) -> Tensor:
+        """Normed patch tokens [B, t n, D] -> one row per time step: [B, t, D]."""
+        x = patches.unflatten(1, (self.geometry.rows, -1)).flatten(0, 1)  # [B t, n, D]
+        return self.spatial_attn_agg.aggregate(x).unflatten(0, (-1, self.geometry.rows))
+
     def forward(self, video: Tensor) -> Tensor:
         """video [B, 3, F, H, W] in [-1, 1] -> one row per time step: [B, t, D]."""
-        x = self.norm(self.tokens(video)[:, 1:])
-        x = x.unflatten(1, (self.geometry.rows, -1)).flatten(0, 1)  # [B t, n, D]
-        return self.spatial_attn_agg.aggregate(x).unflatten(0, (-1, self.geometry.rows))
+        return self.aggregate(self.norm(self.tokens(video)[:, 1:]))
 
 
 def seeded(geometry: Geometry, seed: int) -> VisualEncoder:

@@ -41,7 +41,9 @@ class Geometry:
 
 
 GEOMETRIES: dict[str, Geometry] = {
-    "tiny": Geometry(image=80, patch=20, frames=32, tubelet=2, dim=128, depth=3, heads=4, segment_step=24),
+    "tiny": Geometry(
+        image=48, patch=12, frames=32, tubelet=2, dim=96, depth=3, heads=3, mlp_ratio=2, segment_step=24
+    ),
     "base": Geometry(
         image=224, patch=16, frames=16, tubelet=2, dim=768, depth=12, heads=12, resize=256, segment_step=8
     ),

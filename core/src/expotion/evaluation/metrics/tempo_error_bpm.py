@@ -32,6 +32,5 @@ SPEC = MetricSpec(
     build=build,
     higher_is_better=False,
     unit="BPM",
-    licence="ISC",
     not_comparable_with="tempo errors of another tracker or with octave forgiveness",
 )

@@ -33,6 +33,5 @@ SPEC = MetricSpec(
     description="fraction of clips whose tempo is met within 4 %, no forgiveness for half or double tempo",
     build=build,
     higher_is_better=True,
-    licence="ISC",
     not_comparable_with="tempo accuracy of another tracker or with octave forgiveness",
 )

@@ -1,0 +1,171 @@
+"""A trained adaptor on disk: a folder that explains itself.
+
+    adaptor.safetensors   every tensor of the adaptor
+    adaptor.json          format, the adaptor's configuration, what the caller adds (recipe, encoders, versions),
+                          and the SHA-256 of the tensors' file
+    README.md             the model card
+
+Written beside the target and renamed into place. Read strictly: all mismatches are reported at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expotion.adaptor.adaptor import Adaptor, trainable_names
+from expotion.adaptor.config import AdaptorConfig
+from expotion.errors import ExpotionError, Problem, WeightsError
+
+FORMAT = "expotion-adaptor/1"
+TENSORS, DESCRIPTION, CARD = "adaptor.safetensors", "adaptor.json", "README.md"
+
+
+def default_card(config: AdaptorConfig, metadata: Mapping[str, Any]) -> str:
+    """A short model card in Markdown."""
+    lines = [
+        "# Expotion adaptor",
+        "",
+        "A gated prefix that lets tracks steer a frozen MusicGen. Load it with `expotion generate --adaptor`.",
+        "",
+        "| modality | features | latent |",
+        "|---|---|---|",
+        *(f"| {m.name} | {m.d_in} | {m.rank} |" for m in config.modalities),
+        "",
+        f"Adapts the last {config.n_adapted} of {config.n_lm_layers} layers of width {config.width}.",
+    ]
+    for key in ("backbone", "licence", "data"):
+        if key in metadata:
+            lines += ["", f"{key.capitalize()}: {metadata[key]}"]
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_adaptor(
+    folder: Path, adaptor: Adaptor, metadata: Mapping[str, Any] | None = None, *, card: str | None = None
+) -> None:
+    """Write the folder. An existing adaptor there is replaced; any other existing folder is left alone (error)."""
+    from safetensors.torch import save  # noqa: PLC0415
+
+    if (
+        folder.exists()
+        and not (folder / DESCRIPTION).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise WeightsError(Problem(str(folder), "a new folder, an empty one or an adaptor", "something else"))
+    extra = dict(metadata or {})
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in adaptor.state_dict().items()}
+    tensors = save(state)
+    description = {
+        "format": FORMAT,
+        "config": adaptor.config.to_json(),
+        "trainable": trainable_names(adaptor),
+        "sha256": hashlib.sha256(tensors).hexdigest(),
+        "metadata": extra,
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(fresh / TENSORS, tensors)
+        _write(fresh / DESCRIPTION, text.encode())
+        _write(fresh / CARD, (card or default_card(adaptor.config, extra)).encode())
+        fresh.chmod(0o755)
+        old = None
+        if folder.exists():
+            old = fresh.with_name(fresh.name + ".old")
+            folder.rename(old)
+        fresh.rename(folder)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise WeightsError(Problem(str(folder), "to be writable", error.strerror or str(error))) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of adaptor.json, checked for its format."""
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(
+            Problem(
+                str(folder), f"an adaptor folder with {DESCRIPTION}", fix="give a folder that training wrote"
+            )
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(Problem(str(path), "readable JSON", str(error))) from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else type(description).__name__
+        raise WeightsError(
+            Problem(str(path), f"format {FORMAT}", repr(found), "train it again with this version")
+        )
+    return description
+
+
+def load_adaptor(
+    folder: Path, *, projections: Mapping[str, nn.Module] | None = None
+) -> tuple[Adaptor, dict[str, Any]]:
+    """The adaptor and the metadata saved with it. `projections` as for `Adaptor`, from the same encoders."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
+
+    description = read_description(folder)
+    path = folder / TENSORS
+    try:
+        data = path.read_bytes()
+        state = load(data)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(Problem(str(path), "a readable safetensors file", str(error))) from None
+    if hashlib.sha256(data).hexdigest() != description.get("sha256"):
+        raise WeightsError(Problem(str(path), f"the contents that {DESCRIPTION} names by SHA-256", "others"))
+    config = description.get("config")
+    if not isinstance(config, dict):
+        raise WeightsError(Problem(str(folder / DESCRIPTION), "a config", repr(config)))
+    try:
+        adaptor = Adaptor(AdaptorConfig.from_json(config, str(folder / DESCRIPTION)), projections)
+    except ExpotionError as error:
+        raise WeightsError(error.problems) from None
+    load_state(adaptor, state, str(path))
+    metadata = description.get("metadata", {})
+    return adaptor, metadata if isinstance(metadata, dict) else {}
+
+
+def load_state(adaptor: Adaptor, state: Mapping[str, Tensor], where: str) -> None:
+    """Strict: missing, unexpected and misshaped tensors and other number types, all in one WeightsError."""
+    wanted = adaptor.state_dict()
+    problems = [Problem(f"{where} {name}", "to be there", "nothing") for name in wanted if name not in state]
+    problems += [
+        Problem(f"{where} {name}", "not to be there", "a tensor") for name in state if name not in wanted
+    ]
+    for name in sorted(wanted.keys() & state.keys()):
+        mine, theirs = wanted[name], state[name]
+        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            problems.append(
+                Problem(
+                    f"{where} {name}",
+                    f"{mine.dtype} {list(mine.shape)}",
+                    f"{theirs.dtype} {list(theirs.shape)}",
+                )
+            )
+    if problems:
+        raise WeightsError(problems)
+    with torch.no_grad():
+        adaptor.load_state_dict(dict(state), strict=True)

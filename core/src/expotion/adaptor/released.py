@@ -1,0 +1,169 @@
+"""The authors' adaptor files (`diff_N_end.pth`): a flat dictionary of float32 tensors, read and written.
+
+pos_emb [L+1, R, d]           row 0 is O_0, row i+1 the positions of adapted layer i
+gates [L]
+ld_proj.weight [r, C]         W of the one stream (or of the face)
+merge_linear.{i}.weight [d, r]   W_e,i; r + 2 columns in the class with masks
+masked_embedding [L, R, 2]    only there: stand-ins for body and vid
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.checkpoint import load_state
+from expotion.adaptor.config import AdaptorConfig, released_code, released_mask_variant
+from expotion.errors import ExpotionError, Problem, WeightsError
+
+MASKED = ("body", "vid")
+
+
+def read_released(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; anything but a flat dictionary of tensors is refused, code above all."""
+    try:
+        data: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            Problem(
+                str(path),
+                "a plain dictionary of tensors",
+                "a file that is damaged or holds code",
+                "it is refused",
+            )
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(Problem(str(path), "a readable torch file", str(error) or "nothing")) from None
+    if not isinstance(data, Mapping) or not all(isinstance(item, Tensor) for item in data.values()):
+        raise WeightsError(Problem(str(path), "a flat dictionary of tensors", type(data).__name__))
+    return dict(data)
+
+
+def released_config(state: Mapping[str, Tensor], n_lm_layers: int, where: str) -> AdaptorConfig:
+    """The preset whose sizes are those of the tensors."""
+    ranks = {"pos_emb": 3, "gates": 1, "ld_proj.weight": 2}
+    problems = [
+        Problem(
+            f"{where} {name}",
+            f"a tensor of {rank} dimensions",
+            str(list(state[name].shape)) if name in state else "nothing",
+        )
+        for name, rank in ranks.items()
+        if name not in state or state[name].dim() != rank
+    ]
+    if problems:
+        raise WeightsError(problems)
+    layers_and_start, n_rows, width = state["pos_emb"].shape
+    rank, feature_width = state["ld_proj.weight"].shape
+    preset = released_mask_variant if "masked_embedding" in state else released_code
+    try:
+        return preset(
+            width=width,
+            n_lm_layers=n_lm_layers,
+            n_adapted=layers_and_start - 1,
+            feature_width=feature_width,
+            rank=rank,
+            n_rows=n_rows,
+        )
+    except ExpotionError as error:
+        raise WeightsError(error.problems) from None
+
+
+def adaptor_from_released(state: Mapping[str, Tensor], n_lm_layers: int, where: str) -> Adaptor:
+    """An adaptor with these tensors for a model of `n_lm_layers` layers. Strict (WeightsError lists all)."""
+    config = released_config(state, n_lm_layers, where)
+    adaptor = Adaptor(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in to_released(adaptor).items()}
+    problems = [Problem(f"{where} {name}", "to be there", "nothing") for name in wanted if name not in state]
+    problems += [
+        Problem(f"{where} {name}", "not to be there", "a tensor") for name in state if name not in wanted
+    ]
+    problems += [
+        Problem(
+            f"{where} {name}",
+            f"torch.float32 {list(shape)}",
+            f"{state[name].dtype} {list(state[name].shape)}",
+        )
+        for name, shape in wanted.items()
+        if name in state and (tuple(state[name].shape) != shape or state[name].dtype != torch.float32)
+    ]
+    if problems:
+        raise WeightsError(problems)
+    first = config.modalities[0].name
+    ours = {
+        "gates": state["gates"],
+        "embedding.start": state["pos_emb"][0],
+        "embedding.position_table": state["pos_emb"][1:],
+        "embedding.fusion": torch.stack([state[f"merge_linear.{i}.weight"] for i in range(config.n_adapted)]),
+        f"project.{first}.linear.weight": state["ld_proj.weight"],
+    }
+    if "masked_embedding" in state:
+        for column, name in enumerate(MASKED):
+            ours[f"project.{name}.null"] = state["masked_embedding"][..., column : column + 1]
+    load_state(adaptor, ours, where)
+    return adaptor
+
+
+def import_released(path: Path, *, n_lm_layers: int) -> Adaptor:
+    """Read an authors' file for a model of `n_lm_layers` layers (48 for MusicGen large)."""
+    return adaptor_from_released(read_released(path), n_lm_layers, str(path))
+
+
+def to_released(adaptor: Adaptor) -> dict[str, Tensor]:
+    """The authors' tensors of an adaptor that has their shape; ExpotionError for any other."""
+    config = adaptor.config
+    names = [modality.name for modality in config.modalities]
+    masked = tuple(names[1:]) == MASKED
+    plain = released_mask_variant if masked else released_code
+    first = config.modalities[0]
+    expected = plain(
+        width=config.width,
+        n_lm_layers=config.n_lm_layers,
+        n_adapted=config.n_adapted,
+        feature_width=first.d_in,
+        rank=first.rank,
+        n_rows=config.max_rows or 1,
+    )
+    if expected != config:
+        raise ExpotionError(
+            Problem(
+                "adaptor",
+                "the preset released_code, the only one that the authors' format can hold",
+                "another",
+            )
+        )
+    state = {name: tensor.detach().cpu() for name, tensor in adaptor.state_dict().items()}
+    table = torch.cat([state["embedding.start"][None], state["embedding.position_table"]])
+    released = {
+        "pos_emb": table,
+        "gates": state["gates"],
+        "ld_proj.weight": state[f"project.{names[0]}.linear.weight"],
+    }
+    for index, weight in enumerate(state["embedding.fusion"]):
+        released[f"merge_linear.{index}.weight"] = weight.clone()
+    if masked:
+        released["masked_embedding"] = torch.cat([state[f"project.{name}.null"] for name in MASKED], dim=-1)
+    return released
+
+
+def export_released(adaptor: Adaptor, path: Path) -> None:
+    """Write the authors' format, atomically. ExpotionError for an adaptor of another shape."""
+    state = to_released(adaptor)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

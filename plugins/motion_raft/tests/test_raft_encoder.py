@@ -1,0 +1,140 @@
+"""The encoder on videos made in memory: times, validity, frame rates, the DIS option, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from expotion.contracts import Clip
+from expotion.errors import MediaError, WeightsError
+from expotion_motion_raft import SPEC, RaftOptions
+from expotion_motion_raft.encoder import RaftEncoder
+from expotion_motion_raft.pairs import plan_pairs
+
+BACKDROP = np.random.default_rng(3).integers(0, 255, (20, 20, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+PIECE = np.random.default_rng(4).integers(0, 255, (6, 6, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+
+
+class MemoryVideo:
+    """A textured square that moves right at a constant speed over a still, textured picture."""
+
+    size = (80, 80)
+
+    def __init__(self, frame_times_s, decodable_until_s=np.inf, speed_px_per_s=20.0):
+        self.frame_times_s = np.asarray(frame_times_s, dtype=np.float64)
+        self.decodable_until_s = decodable_until_s
+        self.speed_px_per_s = speed_px_per_s
+
+    def frames_at(self, times_s, *, shorter_side=None):
+        index = np.clip(np.searchsorted(self.frame_times_s, times_s, side="right") - 1, 0, None)
+        frames = np.repeat(BACKDROP[None], len(index), axis=0)
+        for frame, time_s in zip(frames, self.frame_times_s[index], strict=True):
+            x = round(4 + self.speed_px_per_s * time_s)
+            frame[28:52, x : x + 24] = PIECE
+        return frames
+
+
+class MemoryClip(Clip):
+    def __init__(self, video, duration_s):
+        self.id, self.duration_s, self.tracks = "memory", duration_s, {}
+        self._video = video
+
+    @property
+    def content_hash(self):
+        return "0"
+
+    @property
+    def video(self):
+        return self._video
+
+    def audio(self, sample_rate_hz):
+        return None
+
+
+def clip_at(fps, duration_s=2.0, **more):
+    return MemoryClip(MemoryVideo(np.arange(round(duration_s * fps)) / fps, **more), duration_s)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return RaftEncoder(RaftOptions())
+
+
+def test_times_shapes_and_determinism(encoder):
+    track = encoder.extract(clip_at(25))
+    assert track.values.shape == (24, 256) and SPEC.width(encoder.options) == 256
+    np.testing.assert_allclose(track.times_s, 0.04 + 0.08 * np.arange(24))
+    assert track.valid.all() and SPEC.rate_hz(encoder.options) == 12.5
+    np.testing.assert_array_equal(encoder.extract(clip_at(25)).values, track.values)
+    batches = RaftEncoder(RaftOptions(batch_size=5)).extract(clip_at(25))
+    np.testing.assert_allclose(batches.values, track.values, atol=1e-3)
+    assert len(encoder.weights_hash) == 64 and encoder.raft is not None
+    assert not any(parameter.requires_grad for parameter in [*encoder.raft.parameters(), *encoder.cnn.parameters()])
+
+
+@pytest.mark.parametrize("flow", ["raft", "dis"])
+def test_flow_points_where_the_square_goes(flow):
+    encoder = RaftEncoder(RaftOptions(flow=flow))
+    video = MemoryVideo([0.0, 0.1, 0.2], speed_px_per_s=30.0)  # 3 px to the right
+    found = encoder.flow(encoder.pictures(video, video.frame_times_s))
+    assert found.shape == (2, 2, 80, 80)
+    inside, outside = found[:, :, 34:46, 14:22].mean((0, 2, 3)), found[:, :, 4:16, 40:76].mean((0, 2, 3))
+    assert inside[0] > 1.2 and abs(float(inside[1])) < 1.0
+    assert outside.abs().max() < 1.0
+
+
+def test_shipped_weights_name_what_they_are():
+    sources = {weights.name: weights.source for weights in SPEC.weights(RaftOptions())}
+    assert sources == {"raft_tiny": "shipped", "flow_cnn_tiny": "shipped"}
+    assert [w.name for w in SPEC.weights(RaftOptions(flow="dis"))] == ["flow_cnn_tiny"]
+    official = {w.name: w.licence for w in SPEC.weights(RaftOptions(geometry="large"))}
+    assert official == {"raft_large_things": "BSD-3-Clause", "flow_cnn_seed0": "Apache-2.0"}
+
+
+@pytest.mark.parametrize("fps", [12, 24, 29.97, 60])
+def test_constant_motion_has_the_same_flow_at_any_frame_rate(fps):
+    encoder = RaftEncoder(RaftOptions(flow="dis", cnn="seeded"))
+    reference, other = encoder.extract(clip_at(50)), encoder.extract(clip_at(fps))
+    a, b = reference.values[4:-4].mean(0), other.values[4:-4].mean(0)
+    assert np.linalg.norm(a - b) < 0.2 * np.linalg.norm(a)
+
+
+def test_pairs_by_hand():
+    pairs = plan_pairs(np.array([0.0, 0.1, 0.2, 0.3, 1.2]), 1.3, 5.0)
+    assert pairs.frame_times_s.tolist() == [0.0, 0.2, 0.3, 1.2]
+    np.testing.assert_allclose(pairs.times_s, [0.1, 0.25, 0.75])
+    np.testing.assert_allclose(pairs.scale, [1.0, 2.0, 0.2 / 0.9])
+    assert pairs.near.tolist() == [True, True, False]
+    assert len(plan_pairs(np.arange(250) / 25, 10.0, 5.0).times_s) == 49
+
+
+def test_last_repeats_the_last_flow():
+    track = RaftEncoder(RaftOptions(flow="dis", rate_hz=5.0, last="repeat")).extract(clip_at(25))
+    assert len(track.times_s) == 10 and track.times_s[-1] == pytest.approx(1.9)
+    np.testing.assert_array_equal(track.values[-1], track.values[-2])
+
+
+def test_where_decoding_stops_rows_are_not_valid():
+    track = RaftEncoder(RaftOptions(flow="dis")).extract(clip_at(25, decodable_until_s=1.0))
+    np.testing.assert_array_equal(track.valid, track.times_s + 0.04 < 1.0 - 1e-9)
+
+
+def test_one_picture_has_no_motion(encoder):
+    track = encoder.extract(MemoryClip(MemoryVideo([0.0]), 1.0))
+    assert track.values.shape == (1, 256) and track.coverage == 0.0
+
+
+def test_no_picture_and_no_weights_are_clear_errors(encoder):
+    with pytest.raises(MediaError, match="memory: a clip with a picture"):
+        encoder.extract(MemoryClip(None, 1.0))
+    with pytest.raises(WeightsError, match="flow: dis"):
+        RaftEncoder(RaftOptions(geometry="large"))
+
+
+def test_official_sizes_run_with_seeded_weights():
+    options = RaftOptions(geometry="small", weights="seeded", iterations=1)
+    encoder = RaftEncoder(options)
+    assert SPEC.rate_hz(options) == 5.0
+    pictures = torch.randint(0, 255, (2, 100, 150, 3), dtype=torch.uint8)
+    assert encoder.flow(pictures).shape == (1, 2, 100, 150)
+    assert encoder.describe(encoder.flow(pictures)).shape == (1, 256)

@@ -1,0 +1,82 @@
+"""T5's last hidden states of a clip's caption. Frozen, deterministic, float32.
+
+One prompt at a time: the tokenizer appends its end-of-sequence token and cuts nothing; there is no padding, so
+the mask is true for every token. An absent or empty caption is the null text: one masked row of zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from expotion.contracts import Clip, Encoder, EncoderSpec, TokenFeatures
+from expotion.errors import MediaError, PluginError, Problem
+
+from expotion_text_t5.loading import LoadedT5, load_t5
+from expotion_text_t5.options import TextT5Options
+
+
+class TextT5(Encoder):
+    """A T5 encoder with its tokenizer. Raises PluginError when no model is named or it cannot be read."""
+
+    def __init__(self, spec: EncoderSpec, options: TextT5Options) -> None:
+        self.spec = spec
+        self.options = options
+        self.max_words = options.max_words
+        if options.model is None:
+            raise PluginError(
+                Problem(
+                    "text_t5 options.model",
+                    "a folder or hub id of a T5 encoder, or of a MusicGen that holds one",
+                    "nothing",
+                    "in a recipe, leave it out to use the backbone's own text encoder",
+                )
+            )
+        self._t5: LoadedT5 = load_t5(options.model)
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        self._hash = digest.hexdigest()
+
+    @property
+    def model(self) -> Any:
+        """The frozen T5 encoder, a torch module."""
+        return self._t5.model
+
+    @property
+    def width(self) -> int:
+        """Width D of the hidden states."""
+        return int(self.model.config.d_model)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights, hex."""
+        return self._hash
+
+    def extract(self, clip: Clip) -> TokenFeatures:
+        """Hidden states float32 [n, D] of the clip's caption, mask [n]. Raises MediaError for a book of a prompt."""
+        return self.encode(clip.caption, where=f"clip {clip.id}")
+
+    def encode(self, prompt: str | None, where: str = "prompt") -> TokenFeatures:
+        """Hidden states of a prompt; None and white space are the null text."""
+        import torch  # noqa: PLC0415 - the package stays light until a model is built
+
+        text = (prompt or "").strip()
+        n_words = len(text.split())
+        if n_words > self.max_words:
+            raise MediaError(
+                Problem(
+                    where,
+                    f"a prompt of at most {self.max_words} words",
+                    f"{n_words} words",
+                    "shorten it, or raise max_words of text_t5",
+                )
+            )
+        if not text:
+            return TokenFeatures(np.zeros((1, self.width), dtype=np.float32), np.zeros(1, dtype=bool))
+        ids = self._t5.tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            hidden = self.model(input_ids=ids).last_hidden_state[0]
+        values = np.ascontiguousarray(hidden.float().numpy())
+        return TokenFeatures(values, np.ones(len(values), dtype=bool))
