@@ -118,7 +118,7 @@ def test_full_disk_is_one_clear_error(tmp_path, toy, clip, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(ExpotionError, match=r"could not be kept.*No space left.*EXPOTION_CACHE"):
+    with pytest.raises(ExpotionError, match=r"could not be written.*No space left.*EXPOTION_CACHE"):
         extract_clip(toy(), clip("a"), FeatureStore(tmp_path))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -37,8 +37,7 @@ def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
 
 
 def _cpu_has_bf16_matmul() -> bool:
-    capabilities: dict[str, Any] = torch.cpu.get_capabilities()  # type: ignore[no-untyped-call]
-    return bool(capabilities.get("amx_bf16"))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def backbone_folder(source: str, registry: Registry) -> str:
@@ -50,11 +49,9 @@ def backbone_folder(source: str, registry: Registry) -> str:
     return str(registry.backbone(source).locate())  # raises the error that lists the names
 
 
-def open_backbone(
-    recipe: Recipe, registry: Registry, *, parts: frozenset[str] = frozenset({"lm", "codec", "text"})
-) -> Backbone:
+def open_backbone(recipe: Recipe, registry: Registry) -> Backbone:
     """The frozen MusicGen of a recipe, float32 on the CPU."""
-    return load_backbone(backbone_folder(recipe.backbone.source, registry), parts=parts)
+    return load_backbone(backbone_folder(recipe.backbone.source, registry))
 
 
 def build_encoder(spec: EncoderSpec, options: Mapping[str, Any]) -> Encoder:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from expotion import timeline
-from expotion.errors import ExpotionError
+from expotion.errors import ExpotionError, Problem
 
 if TYPE_CHECKING:
     import torch
@@ -56,16 +56,31 @@ class TimedFeatures:
 
     def __post_init__(self) -> None:
         n = len(self.times_s)
-        if self.values.ndim != 2 or self.values.dtype != np.float32 or len(self.values) != n:
-            raise ExpotionError(f"TimedFeatures.values must be float32 [n={n}, D], got {self.values.dtype} {self.values.shape}")
-        if self.times_s.dtype != np.float64 or self.times_s.ndim != 1:
-            raise ExpotionError(f"TimedFeatures.times_s must be float64 [n], got {self.times_s.dtype} {self.times_s.shape}")
-        if self.valid.dtype != np.bool_ or self.valid.shape != (n,):
-            raise ExpotionError(f"TimedFeatures.valid must be bool [n={n}], got {self.valid.dtype} {self.valid.shape}")
+        expected = (
+            ("values", self.values, np.float32, self.values.ndim == 2 and len(self.values) == n, "[n, D]"),
+            ("times_s", self.times_s, np.float64, self.times_s.ndim == 1, "[n]"),
+            ("valid", self.valid, np.bool_, self.valid.shape == (n,), "[n]"),
+        )
+        problems = [
+            Problem(
+                f"TimedFeatures.{name}", f"{np.dtype(dtype)} {shape}, n = {n}", f"{array.dtype} {array.shape}"
+            )
+            for name, array, dtype, fits, shape in expected
+            if not fits or array.dtype != dtype
+        ]
+        if problems:
+            raise ExpotionError(problems)
         if n > 1 and not bool(np.all(np.diff(self.times_s) > 0)):
-            raise ExpotionError("TimedFeatures.times_s must increase strictly")
+            raise ExpotionError(Problem("TimedFeatures.times_s", "strictly increasing seconds"))
         if not bool(np.isfinite(self.values).all()):
-            raise ExpotionError("TimedFeatures.values must be finite; mark samples without a value by valid=False")
+            raise ExpotionError(
+                Problem(
+                    "TimedFeatures.values",
+                    "finite values",
+                    "NaN or infinity",
+                    "mark such samples valid=False",
+                )
+            )
 
     @property
     def coverage(self) -> float:
@@ -228,7 +243,12 @@ class Encoder(ABC):
         if rate_hz:
             period_s = 1.0 / rate_hz
         values, valid = timeline.smooth(
-            track.values, track.times_s, track.valid, times_s, kind=self.spec.smoother, native_period_s=period_s
+            track.values,
+            track.times_s,
+            track.valid,
+            times_s,
+            kind=self.spec.smoother,
+            native_period_s=period_s,
         )
         return SmoothedTrack(values, valid)
 

@@ -67,3 +67,7 @@ class WeightsError(ExpotionError):
 
 class RunFolderError(ExpotionError):
     """A run folder is missing, incomplete, or of another version."""
+
+
+class OutputError(ExpotionError):
+    """A file could not be written."""

@@ -5,32 +5,38 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from expotion.errors import OutputError, Problem
+
+WRITE_FIX = "check that the folder can be written to and that the disk is not full"
+
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same suffix; renamed onto it when the block ends well.
+def replacing(path: Path | str, *, fix: str = WRITE_FIX) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix, that takes its place when the block succeeds.
 
-    The folder is made if need be. On any error the temporary file is removed and `path` is as it was.
+    The folder is made if need be. The file is flushed to disk before it is renamed; when the block fails it
+    is removed and `path` is left as it was. An OSError (full disk, no permission) becomes an OutputError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft_", suffix=path.suffix)
-    os.close(handle)
-    draft = Path(name)
+    target = Path(path)
+    draft = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:12]}.part{target.suffix}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
-        draft.chmod(0o644)
-        draft.replace(path)
+        os.replace(draft, target)
+    except OSError as error:
+        raise OutputError(Problem(str(target), "could not be written", str(error), fix)) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

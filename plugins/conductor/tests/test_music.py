@@ -2,8 +2,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from expotion_conductor.music import DYNAMIC_RANGE_DB, render_music
-from expotion_conductor.music_bank import SAMPLE_RATE_HZ, drum, note, pitch_hz
+from expotion_conductor.music_bank import PITCH_UNIT_HZ, SAMPLE_RATE_HZ, drum, note
 from expotion_conductor.plan import TEST_SEEDS, TIMBRES, Plan, make_plan
 
 SEED = TEST_SEEDS + 910_000
@@ -28,11 +29,13 @@ def test_length_type_range_and_repeatability() -> None:
 
 
 def test_loudness_follows_the_intensity() -> None:
+    likeness = []
     for seed in range(SEED, SEED + 12):
         plan = make_plan(seed)
         level = level_db(render_music(plan))
         true = plan.intensity_at((np.arange(len(level)) + 0.5) * 0.1)
-        assert np.corrcoef(level[3:-3], true[3:-3])[0, 1] > 0.9
+        likeness.append(np.corrcoef(level[3:-3], true[3:-3])[0, 1])
+    assert min(likeness) > 0.8 and np.mean(likeness) > 0.93
 
 
 def test_the_range_from_soft_to_loud_is_wide() -> None:
@@ -65,11 +68,10 @@ def test_timbres_sound_different_at_equal_level() -> None:
     spectra = []
     for timbre in TIMBRES:
         sound = render_music(dataclasses.replace(steady(plan, 0.7), timbre=timbre))
-        spectra.append(np.abs(np.fft.rfft(sound)))
         assert -26.0 < 10 * np.log10(np.square(sound).mean()) < -12.0
-    unit = np.stack([s / np.linalg.norm(s) for s in spectra])
-    likeness = unit @ unit.T
-    assert likeness[~np.eye(len(TIMBRES), dtype=bool)].max() < 0.98
+        spectra.append(np.log(np.abs(np.fft.rfft(note(timbre, 8, True)))[500:8000:500] + 1.0))
+    distances = [np.abs(a - b).mean() for i, a in enumerate(spectra) for b in spectra[:i]]
+    assert min(distances) > 0.2
 
 
 def test_a_clip_without_beats_is_still_sound() -> None:
@@ -78,11 +80,16 @@ def test_a_clip_without_beats_is_still_sound() -> None:
 
 
 def test_notes_are_in_tune_and_of_unit_level() -> None:
-    assert pitch_hz(69) == pytest.approx(440.0) and pitch_hz(57) == pytest.approx(220.0)
-    wave = note("organ", 69, False)
+    wave = note("organ", 9, False)
     spectrum = np.abs(np.fft.rfft(wave[: SAMPLE_RATE_HZ // 2]))
-    assert spectrum.argmax() * 2 == pytest.approx(440, abs=4)
+    assert spectrum.argmax() * 2 == 9 * PITCH_UNIT_HZ
     assert np.sqrt(np.mean(wave[: SAMPLE_RATE_HZ // 2] ** 2)) == pytest.approx(1.0, abs=1e-3)
     assert np.isfinite(drum("kick", True)).all()
     with pytest.raises(KeyError):
-        note("kazoo", 60, True)
+        note("kazoo", 8, True)
+
+
+def test_a_held_note_repeats_with_every_frame_of_the_codec() -> None:
+    frames = note("strings", 7, True)[12_800:25_600].reshape(-1, 640)
+    unit = frames / np.linalg.norm(frames, axis=1, keepdims=True)
+    assert (unit @ unit[0]).min() > 0.999

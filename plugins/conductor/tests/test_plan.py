@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from expotion_conductor.plan import (
     GRID_S,
     MOODS,

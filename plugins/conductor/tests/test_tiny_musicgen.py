@@ -1,7 +1,8 @@
 from pathlib import Path
 
-import expotion_conductor
 import pytest
+
+import expotion_conductor
 
 TINY = Path(expotion_conductor.__file__).parent / "weights" / "tiny"
 LIMIT_BYTES = 16_000_000
@@ -61,6 +62,7 @@ def test_the_tokenizer_ends_sentences_pads_and_knows_the_captions(tokenizer) -> 
 def test_the_codec_keeps_length_and_loudness(tiny) -> None:
     import numpy as np
     import torch
+
     from expotion_conductor.music import render_music
     from expotion_conductor.plan import TEST_SEEDS, make_plan
 
@@ -90,8 +92,9 @@ def test_greedy_and_sampled_music_have_the_right_length(tiny, tokenizer) -> None
 
 def test_the_caption_is_heard(tiny, tokenizer) -> None:
     import torch
-    from expotion_conductor.plan import TEST_SEEDS, make_plan
+
     from expotion_conductor.music import render_music
+    from expotion_conductor.plan import TEST_SEEDS, make_plan
 
     losses = {}
     for timbre in ("organ", "marimba"):

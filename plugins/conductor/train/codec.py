@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Budget, log_section, render_clips, save_torch
 from codec_loss import SpectralLoss
 from codec_quantise import Quantiser
+from common import Budget, log_section, render_clips, save_torch
 from torch import Tensor, nn
 
 from expotion_conductor.plan import LM_AND_CODEC_SEEDS
 
 RATE_HZ = 32_000
 STAGES = ("continuous", "quantised", "decoder")
-STAGE_ENDS = (0.32, 0.74, 1.0)
+STAGE_ENDS = (0.4, 0.8, 1.0)
 
 
 def build_codec(n_filters: int = 12) -> nn.Module:
@@ -156,7 +156,7 @@ def train(args: argparse.Namespace) -> None:
                 latent, commitment = quantiser.apply(latent, learn=stage == 1, step=step)
             heard = codec.decoder(latent)
         losses = loss_of(heard.float(), sound)
-        loss = losses["mel"] + 4.0 * losses["stft"] + 4.0 * losses["wave"] + 0.5 * commitment + runaway
+        loss = losses["mel"] + 4.0 * losses["stft"] + 0.3 * losses["wave"] + 0.5 * commitment + runaway
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -177,7 +177,7 @@ def train(args: argparse.Namespace) -> None:
         log(args, budget, history, quantiser.usage(crops, args.batch), codec)
 
 
-def save(codec, optimiser, budget, stage, history, path: Path) -> None:  # noqa: ANN001
+def save(codec, optimiser, budget, stage, history, path: Path) -> None:
     """A checkpoint from which ``--resume`` goes on."""
     state = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "budget": budget.state()}
     save_torch(state | {"stage": stage, "history": history}, path)

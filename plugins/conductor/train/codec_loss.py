@@ -1,4 +1,4 @@
-"""How far two sounds are apart: log-mel and compressed magnitude spectra at several resolutions, and the waveform."""
+"""How far two sounds are apart: log-mel and magnitude spectra at several resolutions, and the waveform."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def mel_bank(rate_hz: int, n_fft: int, n_mels: int) -> Tensor:
 
 class SpectralLoss(nn.Module):
     """``mel``: mean absolute difference of log-mel levels, ``stft``: of square roots of magnitudes,
-    ``wave``: of samples.
+    ``wave``: of samples, relative to the level of the crop.
 
     Windows of 8 to 64 ms: the short ones keep onsets sharp, the long ones the pitch. The logarithm makes soft
     passages count as much as loud ones, so that loudness survives the codec.
     """
 
-    def __init__(self, rate_hz: int, sizes: tuple[int, ...] = (256, 512, 1024, 2048)) -> None:
+    def __init__(self, rate_hz: int, sizes: tuple[int, ...] = (256, 1024, 2048)) -> None:
         super().__init__()
         self.sizes = sizes
         self.windows = [torch.hann_window(n) for n in sizes]
-        self.banks = [mel_bank(rate_hz, n, {256: 24, 512: 40, 1024: 64, 2048: 96}[n]) for n in sizes]
+        self.banks = [mel_bank(rate_hz, n, {256: 24, 1024: 64, 2048: 128}[n]) for n in sizes]
 
     def forward(self, heard: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Both float32 [batch, 1, samples]."""
@@ -45,4 +45,5 @@ class SpectralLoss(nn.Module):
             mel = mel + (a - b).abs().mean() / len(self.sizes)
             x, y = magnitude.sqrt().chunk(2)
             stft = stft + (x - y).abs().mean() / len(self.sizes)
-        return {"mel": mel, "stft": stft, "wave": (heard - wanted).abs().mean()}
+        scale = wanted.square().mean((1, 2), keepdim=True).sqrt() + 1e-2
+        return {"mel": mel, "stft": stft, "wave": ((heard - wanted) / scale).abs().mean()}

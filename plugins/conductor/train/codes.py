@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, LM_AND_CODEC_SEEDS, make_plan
 
-SHARD_CLIPS = 250
+SHARD_CLIPS = 125
 CLIP_S = 12.0
 """Longer than what the model is trained on, so that every epoch cuts another ten seconds from a clip."""
-VALIDATION_CLIPS = 96
+VALIDATION_CLIPS = 48
 
 
 def make_shards(codec_dir: Path, folder: Path, n_clips: int, threads: int, shard_clips: int = SHARD_CLIPS) -> None:
@@ -26,7 +27,8 @@ def make_shards(codec_dir: Path, folder: Path, n_clips: int, threads: int, shard
     torch.set_num_threads(threads)
     codec = EncodecModel.from_pretrained(codec_dir).eval()
     folder.mkdir(parents=True, exist_ok=True)
-    todo = {"validation": range(DEVELOPMENT_SEEDS + 5000, DEVELOPMENT_SEEDS + 5000 + min(n_clips, VALIDATION_CLIPS))}
+    first_held_out = DEVELOPMENT_SEEDS + 5000
+    todo = {"validation": range(first_held_out, first_held_out + min(n_clips, VALIDATION_CLIPS))}
     for first in range(0, n_clips, shard_clips):
         start = LM_AND_CODEC_SEEDS + 100_000 + first
         todo[f"{first:06d}"] = range(start, start + min(shard_clips, n_clips - first))
@@ -35,7 +37,7 @@ def make_shards(codec_dir: Path, folder: Path, n_clips: int, threads: int, shard
         if path.exists():
             continue
         sound = render_clips(seeds, CLIP_S, processes=1)
-        codes = [encode(codec, sound[i : i + 4]) for i in range(0, len(sound), 4)]
+        codes = [encode(codec, sound[i : i + 1]) for i in range(len(sound))]  # one by one fits the cache
         plans = [make_plan(seed, CLIP_S) for seed in seeds]
         beside = path.with_suffix(".tmp.npz")
         np.savez(
@@ -89,9 +91,10 @@ class Codes:
         for row in rows:
             cuts = [0, self.n_frames]
             if rng.random() < spliced:
-                cuts = [0, *sorted(rng.choice(np.arange(25, self.n_frames - 25), rng.integers(1, 4))), self.n_frames]
+                inner = rng.choice(np.arange(25, self.n_frames - 25), rng.integers(1, 4), replace=False)
+                cuts = [0, *sorted(inner), self.n_frames]
             sequence, clip = [], int(row)
-            for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+            for start, end in pairwise(cuts):
                 at = int(rng.integers(self.codes.shape[2] - (end - start) + 1))
                 sequence.append(self.codes[clip, :, at : at + end - start])
                 clip = int(rng.choice(self.members[self.groups[row]]))

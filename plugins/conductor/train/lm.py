@@ -266,8 +266,8 @@ def log(args: argparse.Namespace, budget: Budget, history: list[dict[str, Any]],
             "",
             "Cross-entropy per codebook (nats; a uniform guess is 5.55); held out: whole clips, averaged weights.",
             "",
-            "Half of the training sequences are spliced: two to four stretches of different clips of one timbre and "
-            "mood. Trained on whole clips only, the model reads beat, tempo and loudness off the first second and "
+            "Half of the training sequences are spliced: two to four stretches of different clips of one timbre "
+            "and mood. Trained on whole clips only, the model reads beat, tempo and loudness off the first second and "
             "is then so sure of them that no control can move it; with splices it keeps all three open.",
             "",
             "| step | minutes | clips | train (spliced, dropout) | held out |",
@@ -293,8 +293,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few steps on a few clips, in seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clips", type=int, default=4000)
-    parser.add_argument("--first-clips", type=int, default=500, help="start training once these are encoded")
-    parser.add_argument("--shard-clips", type=int, default=250)
+    parser.add_argument("--first-clips", type=int, default=250, help="start training once these are encoded")
+    parser.add_argument("--shard-clips", type=int, default=125)
     parser.add_argument("--codes-made-elsewhere", action="store_true", help="codes.py is already running")
     parser.add_argument("--frames", type=int, default=508)
     parser.add_argument("--width", type=int, default=192)

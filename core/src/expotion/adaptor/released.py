@@ -9,9 +9,7 @@ masked_embedding [L, R, 2]    only there: stand-ins for body and vid
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_state
 from expotion.adaptor.config import AdaptorConfig, released_code, released_mask_variant
 from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.files import replacing
 
 MASKED = ("body", "vid")
 
@@ -157,13 +156,5 @@ def to_released(adaptor: Adaptor) -> dict[str, Tensor]:
 def export_released(adaptor: Adaptor, path: Path) -> None:
     """Write the authors' format, atomically. ExpotionError for an adaptor of another shape."""
     state = to_released(adaptor)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(path) as draft:
+        torch.save(state, draft)

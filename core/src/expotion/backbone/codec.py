@@ -72,7 +72,7 @@ class Codec:
             raise ExpotionError(f"a sound must be [n] or [B, n] with n > 0, got {list(samples.shape)}")
         batched = samples if samples.dim() == 2 else samples[None]
         codes = self.model.quantizer.encode(self.latent(batched), self.bandwidth_kbps)  # (K, B, T)
-        codes = cast(Tensor, codes).transpose(0, 1).contiguous()
+        codes = codes.transpose(0, 1).contiguous()
         return codes if samples.dim() == 2 else codes[0]
 
     @torch.no_grad()

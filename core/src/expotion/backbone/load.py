@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expotion.backbone import files, layouts
 from expotion.backbone.codec import Codec
@@ -87,7 +87,7 @@ def load_backbone(
         backbone = build(folder, name, dtype, parts, cache)
     backbone.lm.to(device)
     if backbone.codec is not None:
-        backbone.codec.model.to(device)
+        nn.Module.to(backbone.codec.model, device)
     if backbone.text is not None:
         backbone.text.encoder.to(device)
     return backbone

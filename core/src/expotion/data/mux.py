@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.data.atomic import replacing
 from expotion.data.limits import DEFAULT_LIMITS, Limits
 from expotion.data.scan import Scan, open_container, scan
 from expotion.errors import MediaError, Problem
+from expotion.files import replacing
 
 VIDEO_TICKS_HZ = 90_000
 """Time base of written video: every usual frame rate is exact or within 6 microseconds."""

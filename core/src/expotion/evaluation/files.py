@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from expotion.data.atomic import replacing
 from expotion.errors import Problem, RunFolderError
 from expotion.evaluation.evaluate import Evaluation
+from expotion.files import replacing
 
 METRICS = "metrics.json"
 PER_CLIP = "metrics_per_clip.json"

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import sys
-import uuid
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from expotion.contracts import API_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, Problem
+from expotion.files import replacing
 
 STORE_VERSION = 1
 """Raised when the meaning or the layout of entries changes: older entries are then never read."""
@@ -99,19 +99,10 @@ def write_entry(path: Path, features: Features, notes: dict[str, str]) -> None:
     tensors = _tensors(features)
     kind = "timed" if isinstance(features, TimedFeatures) else "token"
     blob = save(tensors, metadata=notes | {"kind": kind, "sha256": _checksum(tensors)})
-    part = path.with_name(f".{path.stem[:16]}.{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        fix = "free some space, or set EXPOTION_CACHE to a folder that can be written"
-        raise ExpotionError(Problem(str(path), "features could not be kept", str(error), fix)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(
+        path, fix="free some space, or set EXPOTION_CACHE to a folder that can be written"
+    ) as draft:
+        draft.write_bytes(blob)
 
 
 def read_entry(path: Path) -> Features:

@@ -63,11 +63,12 @@ def extract_all(
     progress: Progress,
 ) -> Tracks:
     """Every condition's native track and the clip's codes, over all cores. Failed clips go to `failures`."""
+    workers = n_workers(len(clips), items_per_worker=8)
     found = extract_many(
         None,
         clips,
         store,
-        workers=n_workers(len(clips) // 4),
+        workers=workers if workers > 1 else 0,
         factory=EncoderFactory(recipe.to_dict(), codec_source),
         progress=lambda done, total, _clip: progress(done, total),
     )
@@ -94,18 +95,13 @@ def smooth_all(
 
 
 def coverage_warnings(
-    encoders: dict[str, Encoder],
-    clip_id: str,
-    tracks: dict[str, TimedFeatures],
-    n_frames: int,
-    rate_hz: float,
+    encoders: dict[str, Encoder], clip: Clip, tracks: dict[str, TimedFeatures], rate_hz: float
 ) -> list[str]:
     """A line for each control that has nothing to say in more than a tenth of the clip."""
     lines = []
-    for name, track in tracks.items():
-        smoothed = smooth_track(encoders[name], track, n_frames, rate_hz)
+    for name, smoothed in smooth_all(encoders, tracks, n_frames_of(clip, rate_hz), rate_hz).items():
         if smoothed.valid.mean() < 0.9:
-            lines.append(f"{clip_id}: {name}: {coverage(track, smoothed, rate_hz)}")
+            lines.append(f"{clip.id}: {name}: {coverage(tracks[name], smoothed, rate_hz)}")
     return lines
 
 

@@ -16,14 +16,15 @@ State = TypeVar("State")
 _state: Any = None
 
 
-def n_workers(n_items: int) -> int:
-    """Processes worth starting: one per usable core, never more than items."""
-    return max(
-        1,
-        min(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, n_items
-        ),
-    )
+def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:
+    """Processes worth starting: one per usable core, none that would get fewer than `items_per_worker` items.
+
+    The environment variable EXPOTION_WORKERS sets another upper bound.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("EXPOTION_WORKERS", "")
+    most = int(asked) if asked.isdigit() and int(asked) > 0 else cores
+    return max(1, min(most, n_items // items_per_worker))
 
 
 def _start(prepare: Callable[[], Any]) -> None:
@@ -75,10 +76,13 @@ class Pool(Generic[State, Item, Result]):
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     index = pending.pop(future)
-                    error = future.exception()
-                    if error is not None and not isinstance(error, Exception):
-                        raise error
-                    yield index, error if error is not None else future.result()
+                    failure = future.exception()
+                    if failure is None:
+                        yield index, future.result()
+                    elif isinstance(failure, Exception):
+                        yield index, failure
+                    else:
+                        raise failure
         except BaseException:
             for process in list(getattr(executor, "_processes", {}).values()):
                 process.terminate()

@@ -77,13 +77,11 @@ def sample_of(
         )
     times_s = timeline.step_times_s(timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
     truth = clip.truth
+    beats, label = None, "beats of the clip's own sound"
     if truth is not None:
         beats, label = truth.beats_s, "true beats"
-    else:
-        beats, label = (
-            (sounds["original"].beats_s if "original" in sounds else None),
-            "beats of the clip's own sound",
-        )
+    elif "original" in sounds:
+        beats = sounds["original"].beats_s
     sample = Sample(
         id=clip.id,
         caption=clip.caption,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import save_adaptor
 from expotion.backbone.load import Backbone
+from expotion.contracts import Encoder
 from expotion.files import replacing
 from expotion.pipeline.progress import StageProgress
 from expotion.recipe import Recipe
@@ -108,7 +110,7 @@ def publish_adaptor(
     adaptor: Adaptor,
     recipe: Recipe,
     backbone: Backbone,
-    encoder_hashes: dict[str, str],
+    encoders: Mapping[str, Encoder],
     versions: dict[str, str],
     window_frames: int,
 ) -> None:
@@ -119,7 +121,7 @@ def publish_adaptor(
         {
             "recipe": recipe.to_dict(),
             "backbone_hash": backbone.weights_hash,
-            "encoder_hashes": encoder_hashes,
+            "encoder_hashes": {name: encoder.weights_hash for name, encoder in encoders.items()},
             "versions": versions,
             "window_frames": window_frames,
         },

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expotion.data.atomic import replacing
+from expotion.files import replacing
 from expotion.report import results, training, wording
 from expotion.report.data import ReportData, ReportInfo
 from expotion.report.samples import SampleView, sample_view

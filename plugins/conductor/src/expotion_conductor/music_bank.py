@@ -1,8 +1,8 @@
 """The world's instruments: a fixed bank of waveforms, one per timbre, pitch and brightness.
 
-Every time a note is struck it starts with the very same samples, and every pitch is a multiple of 50 Hz: a held note
-repeats exactly with each 20 ms frame of the codec. Together with onsets on that grid this keeps the number of
-different frames small enough for a tiny codec and language model, which otherwise keep rhythm and lose all pitch.
+Every time a note is struck it starts with the very same samples, and every pitch is a multiple of 50 Hz: a held
+note repeats exactly with each 20 ms frame of the codec. Together with onsets on that grid this keeps the number of
+different frames small enough for a tiny codec and language model, which else keep rhythm and lose all pitch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def note(timbre: str, pitch: int, bright: bool) -> NDArray[np.float32]:
     wave = np.zeros_like(t)
     for number, amplitude in partials.items():
         if number * f0 < _TOP_HZ:
-            wave += amplitude * tilt ** (number - 1) * np.sin(number * phase) * np.exp(-t * (decay + extra * (number - 1)))
+            fading = np.exp(-t * (decay + extra * (number - 1)))
+            wave += amplitude * tilt ** (number - 1) * np.sin(number * phase) * fading
     # The first tenth of a second stands out, so that every beat is heard as an onset.
     wave *= np.minimum(t / attack_s, 1.0) * (0.62 + 0.38 * np.exp(-t / 0.09))
     return _unit(wave, 0.5)

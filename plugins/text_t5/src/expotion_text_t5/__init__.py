@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from expotion.contracts import EncoderSpec, Weights, hookimpl
-
 from expotion_text_t5.options import TextT5Options
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import hashlib
 from typing import Any
 
 import numpy as np
+
 from expotion.contracts import Clip, Encoder, EncoderSpec, TokenFeatures
 from expotion.errors import MediaError, PluginError, Problem
-
 from expotion_text_t5.loading import LoadedT5, load_t5
 from expotion_text_t5.options import TextT5Options
 
@@ -55,7 +55,7 @@ class TextT5(Encoder):
         return self._hash
 
     def extract(self, clip: Clip) -> TokenFeatures:
-        """Hidden states float32 [n, D] of the clip's caption, mask [n]. Raises MediaError for a book of a prompt."""
+        """Hidden states float32 [n, D] of the caption and mask [n]. MediaError for a book of a prompt."""
         return self.encode(clip.caption, where=f"clip {clip.id}")
 
     def encode(self, prompt: str | None, where: str = "prompt") -> TokenFeatures:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from expotion.contracts import Options
 from pydantic import Field
+
+from expotion.contracts import Options
 
 
 class TextT5Options(Options):
@@ -11,6 +12,6 @@ class TextT5Options(Options):
 
     model: str | None = Field(
         None,
-        description="folder or hub id of a T5 encoder, or of a MusicGen that holds one; core fills in the backbone's",
+        description="folder or hub id of a T5 encoder or of a MusicGen; core fills in the backbone's",
     )
     max_words: int = Field(200, ge=1, description="longer prompts are refused")
