@@ -26,7 +26,9 @@ class Golden:
         return torch.from_numpy(self.arrays[name])
 
     def under(self, prefix: str) -> dict[str, torch.Tensor]:
-        return {name.removeprefix(prefix): self[name] for name in self.arrays.files if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): self[name] for name in self.arrays.files if name.startswith(prefix)
+        }
 
 
 @pytest.fixture(scope="session")

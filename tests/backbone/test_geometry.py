@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.geometry import LARGE, MEDIUM, SMALL, LMGeometry, codebooks_from_bandwidth, parameter_count
+from expotion.backbone.geometry import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    LMGeometry,
+    codebooks_from_bandwidth,
+    parameter_count,
+)
 from expotion.errors import WeightsError
 
 
@@ -19,7 +26,13 @@ def test_official_parameter_counts(geometry, official):
 
 
 def test_reads_the_hugging_face_configuration():
-    decoder = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 128, "vocab_size": 32}
+    decoder = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "ffn_dim": 128,
+        "vocab_size": 32,
+    }
     full = LMGeometry.from_hf({"decoder": decoder, "text_encoder": {"d_model": 48}})
     assert full == LMGeometry(64, 2, 4, 128, 4, 32, 48)
     assert LMGeometry.from_hf({"decoder": decoder, "text_encoder": {"d_model": 64}}).text_width is None

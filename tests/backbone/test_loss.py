@@ -56,7 +56,9 @@ def test_figures_by_codebook_average_to_the_loss(small_lm):
     hidden = torch.randn(2, 10, 32)
     parts = loss.per_codebook_loss(small_lm, hidden, codes)
     weights = torch.tensor([9.0, 8.0, 7.0, 6.0])
-    assert ((parts * weights).sum() / weights.sum() - loss.codebook_loss(small_lm, hidden, codes)).abs() < 1e-5
+    assert (
+        (parts * weights).sum() / weights.sum() - loss.codebook_loss(small_lm, hidden, codes)
+    ).abs() < 1e-5
 
 
 def test_nothing_scored_is_zero_not_nan(small_lm):

@@ -27,11 +27,12 @@ from expotion.contracts import (
     CaptionerSpec,
     DataSourceSpec,
     EncoderSpec,
+    GoldenCheckSpec,
     MetricSpec,
 )
 from expotion.errors import PluginError, Problem
 
-BUILTIN_MODULES = ("expotion.evaluation.hooks", "expotion.data.hooks")
+BUILTIN_MODULES = ("expotion.evaluation.hooks", "expotion.data.hooks", "expotion.verify.hooks")
 """Modules of core that announce what core itself offers, through the same hooks as any plugin."""
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
@@ -40,6 +41,7 @@ KINDS: dict[str, tuple[str, type[Any]]] = {
     "data source": ("expotion_data_sources", DataSourceSpec),
     "metric": ("expotion_metrics", MetricSpec),
     "captioner": ("expotion_captioners", CaptionerSpec),
+    "golden check": ("expotion_golden_checks", GoldenCheckSpec),
 }
 """Kind of offer -> (hook that announces it, type of its spec)."""
 
@@ -50,6 +52,11 @@ KNOWN_OFFERS: dict[tuple[str, str], str] = {
     ("encoder", "text_t5"): "expotion-text-t5",
     ("data source", "conductor"): "expotion-conductor",
     ("backbone", "tiny"): "expotion-conductor",
+    ("golden check", "marlin"): "expotion-face-marlin",
+    ("golden check", "marlin_postable"): "expotion-face-marlin",
+    ("golden check", "synchformer"): "expotion-motion-synchformer",
+    ("golden check", "raft_small"): "expotion-motion-raft",
+    ("golden check", "raft_large"): "expotion-motion-raft",
 }
 """Which distribution of this project brings a name: for the message when it is not installed."""
 
@@ -104,6 +111,7 @@ class Registry:
     metrics: Mapping[str, Offer[MetricSpec]]
     captioners: Mapping[str, Offer[CaptionerSpec]]
     plugins: tuple[PluginInfo, ...]
+    golden_checks: Mapping[str, Offer[GoldenCheckSpec]] = field(default_factory=dict)
 
     @property
     def broken(self) -> tuple[PluginInfo, ...]:
@@ -127,6 +135,7 @@ class Registry:
             "data source": self.data_sources,
             "metric": self.metrics,
             "captioner": self.captioners,
+            "golden check": self.golden_checks,
         }
         return tables[kind]
 
@@ -267,6 +276,7 @@ def _discover(entry_points: Iterable[EntryPointLike], builtins: Sequence[str]) -
         metrics=tables["metric"],
         captioners=tables["captioner"],
         plugins=tuple(plugins),
+        golden_checks=tables["golden check"],
     )
 
 

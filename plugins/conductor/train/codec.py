@@ -114,6 +114,32 @@ def learning_rate(progress: float, steps_in_stage: int, peak: float) -> float:
     return float(peak * (1.0, 0.6, 0.7)[stage] * cosine * warm)
 
 
+def learn(
+    codec: nn.Module,
+    quantiser: Quantiser,
+    loss_of: SpectralLoss,
+    sound: Tensor,
+    stage: int,
+    step: int,
+    *,
+    bf16: bool,
+) -> dict[str, float]:
+    """Forward and backward of one step; returns the losses."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.set_grad_enabled(stage < 2):
+            latent = codec.encoder(sound).float()
+        # The scale of the latent may run away in the first steps; this holds it near one.
+        runaway = 0.01 * (latent.square().mean() - 1.5).relu()
+        commitment = sound.new_zeros(())
+        if stage:
+            latent, commitment = quantiser.apply(latent, learn=stage == 1, step=step)
+        heard = codec.decoder(latent)
+    losses = loss_of(heard.float(), sound) | {"commit": commitment}
+    weights = {"mel": 1.0, "stft": 4.0, "wave": 0.3, "commit": 0.5}
+    (sum(weight * losses[name] for name, weight in weights.items()) + runaway).backward()
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
 def train(args: argparse.Namespace) -> None:
     """The whole training, from the first clip to the log."""
     torch.manual_seed(args.seed)
@@ -133,7 +159,11 @@ def train(args: argparse.Namespace) -> None:
         optimiser.load_state_dict(state["optimiser"])
         budget.restore(state["budget"])
         stage, history = state["stage"], state["history"]
-    average, saved = {}, time.monotonic()
+        if args.more_decoder:
+            budget = Budget(args.more_decoder, None, budget.done_steps, starts_at=STAGE_ENDS[1])
+            stage, stage_start = 2, budget.done_steps
+    average: dict[str, float] = {}
+    saved = time.monotonic()
     for step in budget.run():
         now = stage_of(budget.progress)
         if now > stage:
@@ -146,24 +176,12 @@ def train(args: argparse.Namespace) -> None:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(budget.progress, step - stage_start, args.lr)
         sound = crops.batch(args.batch, step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            with torch.set_grad_enabled(stage < 2):
-                latent = codec.encoder(sound).float()
-            # The scale of the latent may run away in the first steps; this holds it near one.
-            runaway = 0.01 * (latent.square().mean() - 1.5).relu()
-            commitment = sound.new_zeros(())
-            if stage:
-                latent, commitment = quantiser.apply(latent, learn=stage == 1, step=step)
-            heard = codec.decoder(latent)
-        losses = loss_of(heard.float(), sound)
-        loss = losses["mel"] + 4.0 * losses["stft"] + 0.3 * losses["wave"] + 0.5 * commitment + runaway
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        losses = learn(codec, quantiser, loss_of, sound, stage, step, bf16=args.bf16)
         nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimiser.step()
-        for name, value in {**losses, "commit": commitment}.items():
-            value_now = float(value.detach())
-            average[name] = 0.97 * average.get(name, value_now) + 0.03 * value_now
+        optimiser.zero_grad(set_to_none=True)
+        for name, value in losses.items():
+            average[name] = 0.97 * average.get(name, value) + 0.03 * value
         if step % args.log_every == 0:
             row = {"step": step, "stage": STAGES[stage], "minutes": round(budget.elapsed_s / 60, 2)}
             history.append(row | {k: round(v, 4) for k, v in average.items()})
@@ -219,6 +237,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/conductor-train")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--more-decoder", type=float, help="with --resume: minutes more for the decoder alone")
     parser.add_argument("--smoke", action="store_true", help="a few steps on a few clips, in seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clips", type=int, default=800)

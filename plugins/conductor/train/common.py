@@ -25,6 +25,8 @@ class Budget:
     steps: int | None = None
     done_steps: int = 0
     done_s: float = 0.0
+    starts_at: float = 0.0
+    """Progress at the beginning, for a run that only adds to the last part of a training."""
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -36,7 +38,7 @@ class Budget:
     def progress(self) -> float:
         """0 at the start, 1 at the end."""
         share = self.done_steps / self.steps if self.steps else self.elapsed_s / (60.0 * self.minutes)
-        return min(1.0, share)
+        return min(1.0, self.starts_at + (1.0 - self.starts_at) * share)
 
     def run(self) -> Iterator[int]:
         """Step numbers until the budget is spent; the count goes on after a resume."""

@@ -109,6 +109,21 @@ def test_patch_embedding_equals_convolution() -> None:
     torch.testing.assert_close(model.patch_embedding(clips), convolved, atol=1e-5, rtol=1e-5)
 
 
+def test_windows_over_shared_crops_equal_their_pixels() -> None:
+    model = MarlinEncoder(SMALL)
+    initialise(model, 0)
+    crops = torch.randint(0, 256, (5, 32, 48, 3), dtype=torch.uint8)
+    index = torch.tensor([[0, 0, 1, 1], [2, 3, 3, 4], [4, 4, 4, 4]])
+    clips = crops[index].permute(0, 4, 1, 2, 3).float() / 255.0
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model.patch_embedding.of_windows(crops, index), model.patch_embedding(clips), atol=1e-5, rtol=1e-5
+        )
+        torch.testing.assert_close(
+            model.pooled_windows(crops, index), model.pooled(clips), atol=1e-5, rtol=1e-5
+        )
+
+
 def test_non_square_grid_and_masked_decoding() -> None:
     """A 4 x 6 grid; the decoder answers for exactly the hidden tubelets, and only hidden ones do not matter."""
     assert SMALL.grid == (2, 4, 6)

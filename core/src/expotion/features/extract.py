@@ -138,6 +138,9 @@ def _start_worker(factory: Factory) -> None:
     torch = sys.modules.get("torch")  # not imported for encoders that do without
     if torch is not None:
         torch.set_num_threads(1)
+    cv2 = sys.modules.get("cv2")
+    if cv2 is not None:
+        cv2.setNumThreads(1)
 
 
 def _work(factory: Factory, clip: Clip, store: FeatureStore | None) -> _Result:

@@ -104,12 +104,11 @@ class FaceMarlinEncoder(Encoder):
 
     def encode(self, crops: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.float32]:
         """Crops uint8 [m, H, W, 3] and the crops of each window [n, T] -> features float32 [n, D]."""
-        pixels = torch.from_numpy(crops).permute(3, 0, 1, 2).contiguous()  # [3, m, H, W]
+        pixels = torch.from_numpy(crops)
         chunks = []
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
             for rows in torch.split(torch.from_numpy(index), self.options.batch_size):
-                clips = pixels[:, rows].transpose(0, 1).to(torch.float32).div_(255.0)  # [B, 3, T, H, W]
-                chunks.append(self.head(self.model.pooled(clips)).float())
+                chunks.append(self.head(self.model.pooled_windows(pixels, rows).float()))
         return torch.cat(chunks).numpy()
 
     def _crops(

@@ -58,6 +58,23 @@ class PatchEmbedding(nn.Module):
             tubelets = _select(tubelets, visible)
         return F.linear(tubelets, self.projection.weight.flatten(1), self.projection.bias)
 
+    def of_windows(self, crops: Tensor, index: Tensor) -> Tensor:
+        """Crops uint8 [m, H, W, 3] and the crops of each window, int64 [B, T] -> [B, N, D].
+
+        The same as `forward` on the windows' pixels / 255, without building them: neighbouring windows and
+        samples share crops, so pixels stay 8-bit until each tubelet is gathered in one go.
+        """
+        tubelet, p, _ = self.projection.kernel_size
+        m, height, width, _ = crops.shape
+        rows, columns = height // p, width // p
+        patches = crops.reshape(m, rows, p, columns, p, 3).permute(0, 1, 3, 5, 2, 4).reshape(-1, 3 * p * p)
+        place = torch.arange(rows * columns)
+        frames = index.reshape(len(index), -1, 1, tubelet) * len(place)  # [B, T / tubelet, 1, tubelet]
+        chosen = (frames + place[:, None]).reshape(-1)  # order: window, time, place, time inside the tubelet
+        tubelets = patches.index_select(0, chosen).reshape(len(index), -1, tubelet * 3 * p * p)
+        weight = self.projection.weight.transpose(1, 2).flatten(1) / 255.0  # time before colour
+        return F.linear(tubelets.to(weight.dtype), weight, self.projection.bias)
+
 
 class PositionTable(nn.Module):
     """The fixed table as a frozen parameter: it is stored in the official files."""
@@ -145,23 +162,31 @@ class MarlinEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(geometry.width)
 
-    def _blocks(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
-        positions: Tensor = self.pos_embedding.emb
-        x = self.patch_embedding(clips, visible)
-        x = x + (positions if visible is None else _select(positions, visible))
+    def _blocks(self, tokens: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x)
-        return x
+            tokens = block(tokens)
+        return tokens
 
     def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """Normalised tokens [B, N, D]; with `visible` (bool [B, N], as many in each row) those only."""
-        out: Tensor = self.norm(self._blocks(clips, visible))
+        out: Tensor = self.norm(self._blocks(self._embed(clips, visible)))
         return out
 
-    def pooled(self, clips: Tensor) -> Tensor:
+    def pooled(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """One vector per clip [B, D]: LN(mean over tokens), the mean taken before the final norm."""
-        out: Tensor = self.norm(self._blocks(clips).mean(dim=1))
+        out: Tensor = self.norm(self._blocks(self._embed(clips, visible)).mean(dim=1))
         return out
+
+    def pooled_windows(self, crops: Tensor, index: Tensor) -> Tensor:
+        """`pooled` of windows over shared crops: uint8 [m, H, W, 3] and int64 [B, T] -> [B, D]."""
+        tokens = self.patch_embedding.of_windows(crops, index) + self.pos_embedding.emb
+        out: Tensor = self.norm(self._blocks(tokens).mean(dim=1))
+        return out
+
+    def _embed(self, clips: Tensor, visible: Tensor | None) -> Tensor:
+        positions: Tensor = self.pos_embedding.emb
+        tokens: Tensor = self.patch_embedding(clips, visible)
+        return tokens + (positions if visible is None else _select(positions, visible))
 
 
 class MarlinDecoder(nn.Module):

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from expotion.errors import ExpotionError, MediaError, PluginError, WeightsError
+from expotion.testing import SyntheticClip, check_encoder
+from expotion_text_t5 import SPEC, TextT5Options
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random T5 encoder with a tokenizer of whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("t5")
+    words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "calm", "warm", "strings", "drums"])}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(path)
+    config = T5Config(vocab_size=8, d_model=12, d_kv=4, d_ff=16, num_layers=2, num_heads=3)
+    T5EncoderModel(config).save_pretrained(path)
+    return path
+
+
+def test_conformance(folder):
+    check_encoder(SPEC, {"model": str(folder)})
+
+
+def test_announcing_imports_nothing_heavy():
+    code = "import sys, expotion_text_t5 as p; p.expotion_encoders(); print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_gives_t5s_hidden_states(folder):
+    import torch
+    from transformers import T5EncoderModel
+
+    encoder = SPEC.build(TextT5Options(model=str(folder)))
+    features = encoder.extract(SyntheticClip(caption="warm strings"))
+    with torch.no_grad():
+        wanted = T5EncoderModel.from_pretrained(folder).eval()(torch.tensor([[4, 5, 1]])).last_hidden_state[0]
+    assert np.abs(features.values - wanted.numpy()).max() < 1e-5
+    assert features.mask.all() and features.values.shape == (3, SPEC.width(encoder.options))
+    assert len(encoder.weights_hash) == 64
+
+
+@pytest.mark.parametrize("caption", [None, "", "  "])
+def test_no_caption_is_the_null_text(folder, caption):
+    features = SPEC.build(TextT5Options(model=str(folder))).extract(SyntheticClip(caption=caption))
+    assert features.values.shape == (1, 12) and not features.mask.any() and not features.values.any()
+
+
+def test_a_book_is_refused(folder):
+    encoder = SPEC.build(TextT5Options(model=str(folder), max_words=5))
+    with pytest.raises(MediaError, match="at most 5 words"):
+        encoder.extract(SyntheticClip(caption="calm " * 6))
+
+
+def test_models_that_cannot_be_used(folder, tmp_path, monkeypatch):
+    with pytest.raises(PluginError, match=r"options\.model"):
+        SPEC.build(TextT5Options())
+    broken = shutil.copytree(folder, tmp_path / "t5")
+    (broken / "tokenizer.json").unlink()
+    (broken / "tokenizer_config.json").unlink()
+    with pytest.raises(WeightsError, match="tokenizer"):
+        SPEC.build(TextT5Options(model=str(broken)))
+    (broken / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(WeightsError, match="safetensors"):
+        SPEC.build(TextT5Options(model=str(broken)))
+    (broken / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(WeightsError, match="T5"):
+        SPEC.build(TextT5Options(model=str(broken)))
+
+    import huggingface_hub
+
+    def offline(*_args, **_kwargs):
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(WeightsError, match="hf download"):
+        SPEC.build(TextT5Options(model="google-t5/t5-base"))
+
+
+def test_mismatched_weights_are_all_listed(folder, tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(folder, tmp_path / "t5")
+    state = load_file(broken / "model.safetensors")
+    state.pop("encoder.final_layer_norm.weight")
+    state["stray"] = torch.zeros(1)
+    save_file(state, broken / "model.safetensors")
+    with pytest.raises(ExpotionError) as error:
+        SPEC.build(TextT5Options(model=str(broken)))
+    assert len(error.value.problems) == 2
