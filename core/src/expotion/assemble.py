@@ -95,7 +95,8 @@ def adaptor_config(
     settings = recipe.adaptor
     return AdaptorConfig(
         modalities=tuple(
-            Modality(name=c.name, d_in=widths[c.name], rank=c.rank, null=settings.null) for c in recipe.conditions
+            Modality(name=c.name, d_in=widths[c.name], rank=c.rank, null=settings.null)
+            for c in recipe.conditions
         ),
         width=geometry.width,
         n_lm_layers=geometry.n_layers,
@@ -110,10 +111,18 @@ def build_adaptor(
 ) -> Adaptor:
     """A fresh adaptor with each encoder's own projection, seeded by the recipe."""
     torch.manual_seed(recipe.train_seed)
-    widths = {c.name: encoders[c.name].spec.width(encoders[c.name].options) for c in recipe.conditions}
-    projections = {c.name: encoders[c.name].project(widths[c.name], c.rank) for c in recipe.conditions}
-    config = adaptor_config(recipe, widths, geometry, n_rows)
-    return Adaptor(config, projections, seed=recipe.train_seed)
+    config = adaptor_config(recipe, _widths(recipe, encoders), geometry, n_rows)
+    return Adaptor(config, build_projections(recipe, encoders), seed=recipe.train_seed)
+
+
+def build_projections(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, torch.nn.Module]:
+    """Each encoder's own projection by condition name: what `load_adaptor` needs to build the same modules."""
+    widths = _widths(recipe, encoders)
+    return {c.name: encoders[c.name].project(widths[c.name], c.rank) for c in recipe.conditions}
+
+
+def _widths(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, int]:
+    return {c.name: encoders[c.name].spec.width(encoders[c.name].options) for c in recipe.conditions}
 
 
 def build_text_encoder(recipe: Recipe, registry: Registry, backbone_source: str) -> Encoder:

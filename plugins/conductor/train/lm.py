@@ -21,129 +21,19 @@ import torch
 from assemble_tiny import assemble, export
 from codes import Codes
 from common import Budget, log_section, save_torch
-from fast_attention import register
-from text_model import build_text_encoder, build_tokenizer
-from torch import Tensor, nn
+from lm_model import Optimisers, TinyMusicgen, delayed, losses_of
+from text_model import build_tokenizer
+from torch import nn
 
 from expotion_conductor.plan import LM_AND_CODEC_SEEDS, make_plan
 
-N_BOOKS, N_ENTRIES, SPECIAL = 4, 256, 256
 TINY = Path(__file__).parents[1] / "src" / "expotion_conductor" / "weights" / "tiny"
-
-
-def build_decoder(width: int, layers: int, heads: int, dropout: float) -> nn.Module:
-    """MusicGen's decoder: sinusoidal positions, pre-norm, no biases, FFN four times the width."""
-    from transformers import MusicgenDecoderConfig, MusicgenForCausalLM  # noqa: PLC0415
-
-    config = MusicgenDecoderConfig(
-        vocab_size=N_ENTRIES,
-        num_codebooks=N_BOOKS,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        ffn_dim=4 * width,
-        activation_function="gelu",
-        dropout=dropout,
-        audio_channels=1,
-        pad_token_id=SPECIAL,
-        bos_token_id=SPECIAL,
-        max_position_embeddings=2048,
-    )
-    config._attn_implementation = register()
-    decoder = MusicgenForCausalLM(config)
-    with torch.no_grad():
-        # The library's start of 0.02 would drown the codes under the sinusoidal positions, which are near one.
-        for table in decoder.model.decoder.embed_tokens:
-            table.weight.normal_(std=0.4)
-        for name, matrix in decoder.model.decoder.layers.named_parameters():
-            if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight", "fc1.weight")):
-                matrix.normal_(std=width**-0.5)
-    return decoder
-
-
-class TinyMusicgen(nn.Module):
-    """Text encoder, projection and decoder in one module; the codec stays outside."""
-
-    def __init__(self, n_words: int, width: int, layers: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.text_encoder = build_text_encoder(n_words)
-        self.enc_to_dec_proj = nn.Linear(self.text_encoder.config.d_model, width)
-        self.decoder = build_decoder(width, layers, heads, dropout)
-        self.offset = 0
-        table = self.decoder.model.decoder.embed_positions
-        plain = table.forward
-        # Positions may start anywhere in training, so that they mean distance and not place in the clip.
-        table.forward = lambda ids, past=0: plain(ids, past + self.offset)
-
-    def forward(self, ids: Tensor, words: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
-        """Logits [batch, 4, steps, 256] of delayed ids int64 [batch, 4, steps].
-
-        ``words`` and ``mask`` are the tokenised captions [batch, n]; where ``keep`` [batch] is 0 the text is
-        dropped. As in MusicGen, padded and dropped text is zero and nothing is masked in the attention.
-        """
-        states = self.text_encoder(input_ids=words, attention_mask=mask).last_hidden_state
-        states = self.enc_to_dec_proj(states) * (mask * keep[:, None])[..., None]
-        flat = ids.reshape(-1, ids.shape[2])
-        logits = self.decoder(input_ids=flat, encoder_hidden_states=states, use_cache=False).logits
-        return logits.view(len(ids), N_BOOKS, ids.shape[2], -1)
-
-
-def delayed(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of the delay pattern; int64 [batch, 4, T] -> two int64 [batch, 4, T].
-
-    Step s holds frame s-1-k of codebook k and predicts frame s-k; what has no frame is the special token in the
-    inputs and -100 in the targets.
-    """
-    batch, n_books, n_frames = codes.shape
-    inputs = codes.new_full((batch, n_books, n_frames), SPECIAL)
-    targets = codes.new_full((batch, n_books, n_frames), -100)
-    for k in range(n_books):
-        inputs[:, k, k + 1 :] = codes[:, k, : n_frames - k - 1]
-        targets[:, k, k:] = codes[:, k, : n_frames - k]
-    return inputs, targets
-
-
-def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of each codebook, float32 [4]."""
-    return torch.stack(
-        [nn.functional.cross_entropy(logits[:, k].flatten(0, 1).float(), targets[:, k].flatten()) for k in range(4)]
-    )
 
 
 def learning_rate(progress: float, step: int, peak: float) -> float:
     """A warm-up of 100 steps, flat to a third, then a cosine to a hundredth."""
     falling = max(0.0, (progress - 0.33) / 0.67)
     return float(peak * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * falling))))
-
-
-class Optimisers:
-    """Muon on the matrices inside the layers, AdamW on the rest: fewer steps than AdamW alone needs."""
-
-    def __init__(self, model: nn.Module, rate: float, decay: float) -> None:
-        inner, outer = [], []
-        for name, p in model.named_parameters():
-            (inner if "decoder.layers" in name and p.ndim == 2 else outer).append(p)
-        self.parts = [
-            torch.optim.Muon(inner, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(outer, lr=rate, weight_decay=0.0, betas=(0.9, 0.95)),
-        ]
-
-    def step(self, rate: float) -> None:
-        """One step of both at this rate; clears the gradients."""
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-            part.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        """Of both."""
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Of both."""
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
 
 
 @torch.no_grad()
@@ -182,76 +72,96 @@ def wait_for_codes(args: argparse.Namespace, out: Path) -> tuple[Codes, subproce
     return codes, child
 
 
-def train(args: argparse.Namespace) -> None:
-    """The whole training, from codes to the shipped folder."""
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    out = Path(args.out)
-    tokenizer = build_tokenizer([make_plan(LM_AND_CODEC_SEEDS + i).caption for i in range(2000)])
-    model = TinyMusicgen(len(tokenizer), args.width, args.layers, args.heads, args.dropout).train()
-    smooth = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimiser = Optimisers(model, args.lr, args.weight_decay)
-    codes, child = wait_for_codes(args, out)
-    budget = Budget(args.minutes, args.steps)
-    checkpoint, history = out / "lm.pt", []
-    if args.resume and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        smooth = state["smooth"]
-        optimiser.load_state_dict(state["optimiser"])
-        budget.restore(state["budget"])
-        history = state["history"]
-    average, saved = torch.zeros(0), time.monotonic()
+class Training:
+    """The state of one training: model, averaged weights, optimisers, data, budget and history."""
 
-    def keep() -> None:
-        state = {"model": model.state_dict(), "smooth": smooth, "optimiser": optimiser.state_dict()}
-        save_torch(state | {"budget": budget.state(), "history": history}, checkpoint)
-        averaged = TinyMusicgen(len(tokenizer), args.width, args.layers, args.heads, 0.0)
-        with torch.no_grad():
-            for name, p in averaged.named_parameters():
-                p.copy_(smooth[name])
-        held_out = validate(averaged.eval(), tokenizer, out / "codes" / "validation.npz", args.frames)
-        row = {"step": budget.done_steps, "minutes": round(budget.elapsed_s / 60, 1), "clips": len(codes.codes)}
-        row |= {"train": [round(float(x), 3) for x in average], "held_out": held_out}
-        history.append(row)
-        print(json.dumps(row), flush=True)
-        export(assemble(averaged, out / "codec"), tokenizer, Path(args.weights))
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.manual_seed(args.seed)
+        torch.set_num_threads(args.threads)
+        self.args, self.out = args, Path(args.out)
+        captions = [make_plan(LM_AND_CODEC_SEEDS + i).caption for i in range(2000)]
+        self.tokenizer = build_tokenizer(captions)
+        self.model = self.fresh(args.dropout).train()
+        self.smooth = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.optimiser = Optimisers(self.model, args.lr, args.weight_decay)
+        self.codes, self.child = wait_for_codes(args, self.out)
+        self.budget = Budget(args.minutes, args.steps)
+        self.history: list[dict[str, Any]] = []
+        self.average = torch.zeros(0)
+        if args.resume and (self.out / "lm.pt").exists():
+            state = torch.load(self.out / "lm.pt", weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.smooth = state["smooth"]
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.budget.restore(state["budget"])
+            self.history = state["history"]
 
-    for step in budget.run():
-        rate = learning_rate(budget.progress, step, args.lr)
-        if step % 50 == 0:
-            codes.refresh()
+    def fresh(self, dropout: float) -> TinyMusicgen:
+        """An untrained model of this geometry."""
+        args = self.args
+        return TinyMusicgen(len(self.tokenizer), args.width, args.layers, args.heads, dropout)
+
+    def step(self, step: int) -> float:
+        """One batch forward, backward and into the weights; returns the learning rate."""
+        args = self.args
         rng = np.random.default_rng([args.seed, step])
-        batch, captions = codes.batch(args.batch, args.spliced, rng)
+        batch, captions = self.codes.batch(args.batch, args.spliced, rng)
         # Unknown words must not disturb: some words become one.
         words = [" ".join("?" if rng.random() < 0.05 else w for w in text.split()) for text in captions]
-        text = tokenizer(words, padding=True, return_tensors="pt")
+        text = self.tokenizer(words, padding=True, return_tensors="pt")
         keep_text = torch.from_numpy((rng.random(len(captions)) >= args.text_dropout).astype(np.float32))
         inputs, targets = delayed(torch.from_numpy(batch))
-        model.offset = int(rng.integers(1000)) if rng.random() < args.shifted else 0
+        self.model.offset = int(rng.integers(1000)) if rng.random() < args.shifted else 0
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(inputs, text.input_ids, text.attention_mask, keep_text)
+            logits = self.model(inputs, text.input_ids, text.attention_mask, keep_text)
         losses = losses_of(logits, targets)
         losses.mean().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step(rate)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        rate = learning_rate(self.budget.progress, step, args.lr)
+        self.optimiser.step(rate)
         now = losses.detach()
-        average = 0.98 * average + 0.02 * now if len(average) else now
+        self.average = 0.98 * self.average + 0.02 * now if len(self.average) else now
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
-            for name, p in model.named_parameters():
-                smooth[name].lerp_(p, 1 - decay)
-        if step % args.log_every == 0:
-            print(json.dumps({"step": step, "min": round(budget.elapsed_s / 60, 2), "lr": round(rate, 6),
-                              "train": [round(float(x), 3) for x in average]}), flush=True)  # fmt: skip
-        if time.monotonic() - saved > args.save_every_s:
-            keep()
-            saved = time.monotonic()
-    keep()
-    if child is not None:
-        child.wait()
-    if not args.smoke:
-        log(args, budget, history, model)
+            for name, p in self.model.named_parameters():
+                self.smooth[name].lerp_(p, 1 - decay)
+        return rate
+
+    def keep(self) -> None:
+        """Save a checkpoint, validate the averaged weights and ship them."""
+        averaged = self.fresh(0.0)
+        with torch.no_grad():
+            for name, p in averaged.named_parameters():
+                p.copy_(self.smooth[name])
+        validation = self.out / "codes" / "validation.npz"
+        held_out = validate(averaged.eval(), self.tokenizer, validation, self.args.frames)
+        row = {"step": self.budget.done_steps, "minutes": round(self.budget.elapsed_s / 60, 1)}
+        row |= {"clips": len(self.codes.codes), "train": [round(float(x), 3) for x in self.average]}
+        self.history.append(row | {"held_out": held_out})
+        print(json.dumps(self.history[-1]), flush=True)
+        state = {"model": self.model.state_dict(), "smooth": self.smooth, "history": self.history}
+        state |= {"optimiser": self.optimiser.state_dict(), "budget": self.budget.state()}
+        save_torch(state, self.out / "lm.pt")
+        export(assemble(averaged, self.out / "codec"), self.tokenizer, Path(self.args.weights))
+
+    def run(self) -> None:
+        """Until the budget is spent."""
+        saved = time.monotonic()
+        for step in self.budget.run():
+            if step % 50 == 0:
+                self.codes.refresh()
+            rate = self.step(step)
+            if step % self.args.log_every == 0:
+                row = {"step": step, "min": round(self.budget.elapsed_s / 60, 2), "lr": round(rate, 6)}
+                print(json.dumps(row | {"train": [round(float(x), 3) for x in self.average]}), flush=True)
+            if time.monotonic() - saved > self.args.save_every_s:
+                self.keep()
+                saved = time.monotonic()
+        self.keep()
+        if self.child is not None:
+            self.child.wait()
+        if not self.args.smoke:
+            log(self.args, self.budget, self.history, self.model)
 
 
 def log(args: argparse.Namespace, budget: Budget, history: list[dict[str, Any]], model: nn.Module) -> None:
@@ -266,9 +176,9 @@ def log(args: argparse.Namespace, budget: Budget, history: list[dict[str, Any]],
             "",
             "Cross-entropy per codebook (nats; a uniform guess is 5.55); held out: whole clips, averaged weights.",
             "",
-            "Half of the training sequences are spliced: two to four stretches of different clips of one timbre "
-            "and mood. Trained on whole clips only, the model reads beat, tempo and loudness off the first second and "
-            "is then so sure of them that no control can move it; with splices it keeps all three open.",
+            "Half of the training sequences are spliced: two to four stretches of different clips of one timbre",
+            "and mood. Trained on whole clips only, the model reads beat, tempo and loudness off the first second",
+            "and is then so sure of them that no control can move it; with splices it keeps all three open.",
             "",
             "| step | minutes | clips | train (spliced, dropout) | held out |",
             "|---|---|---|---|---|",
@@ -283,7 +193,9 @@ def log(args: argparse.Namespace, budget: Budget, history: list[dict[str, Any]],
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=35.0, help="wall time of the training")
     parser.add_argument("--steps", type=int, help="a number of steps instead of minutes, for exact repeats")
     parser.add_argument("--seed", type=int, default=0)
@@ -313,7 +225,7 @@ def main() -> None:
     if args.smoke:
         args.steps, args.clips, args.shard_clips, args.width, args.layers, args.heads = 3, 4, 4, 32, 2, 2
         args.frames, args.batch, args.log_every = 60, 2, 1
-    train(args)
+    Training(args).run()
 
 
 if __name__ == "__main__":

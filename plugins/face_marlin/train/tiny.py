@@ -2,10 +2,11 @@
 
     python plugins/face_marlin/train/tiny.py --minutes 8 --seed 0
 
-As MARLIN: most of the face is hidden (the same places in all frames of a window: tubes), the encoder sees the
-rest, a small decoder draws what was hidden. Unlike MARLIN, which adds a discriminator and normal pixels: the
-target is the difference from the clip's average look. Who it is says nothing about the hidden part's
-difference, the expression of the visible part does, so the features spend their width on expression.
+As MARLIN: part of the face is hidden (the same places in all frames of a window: tubes), the encoder sees the
+rest, and from that the face is drawn again. Two things differ, both because a network this small, trained for
+minutes on few faces, would otherwise spend itself on who it is. What is drawn is the difference from the
+clip's average look, in principal components: not the person but the expression and the pose. And it is drawn
+by a linear map from the pooled vector, not token by token, so that the vector itself must hold it.
 """
 
 from __future__ import annotations
@@ -29,12 +30,17 @@ from torch import Tensor
 from expotion_conductor.plan import ENCODER_SEEDS
 from expotion_face_marlin import TINY_WEIGHTS
 from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
-from expotion_face_marlin.model import MarlinAutoencoder, MarlinEncoder, initialise, to_tubelets
+from expotion_face_marlin.model import MarlinEncoder, initialise
 
 PROBE_SEED_OFFSET = 5_000
 """Probe clips are ENCODER_SEEDS + this + i: never seen in training."""
-VISIBLE = (0.15, 0.25, 0.4)
-"""Visible parts of a window; each batch takes one (masking 85, 75, 60%)."""
+VISIBLE = (0.25, 0.5, 0.75)
+"""Visible parts of a window; each batch takes one."""
+COMPONENTS = 48
+SAMPLES = 600
+"""Windows from which the components are computed."""
+LEARNING_RATE = 2e-3
+WARM_UP = 60
 SHIFT_PX = 2
 LOG_EVERY = 50
 
@@ -51,24 +57,63 @@ def windows(first_seed: int, n_clips: int, every: int, folder: Path | None) -> W
     return data
 
 
-def batch(data: Windows, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Clips [B, 3, T, S, S] in 0..1 and what they differ by from their clips' average look, same shape.
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Clips float32 [B, 3, T, S, S] in 0..1 and what is to be drawn: differences [B, 2, pixels]."""
 
-    Both are shifted, mirrored and relit alike, window by window.
-    """
-    clips = data.crops[data.index[rows]]  # [B, T, S, S, 3]
+    clips: Tensor
+    differences: Tensor
+
+
+def batch(data: Windows, rows: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+    """Windows and their differences from the clip's average look, shifted, mirrored and relit alike."""
     average = np.rint(data.average[data.clip[rows], None] * 255).astype(np.uint8)  # [B, 1, S, S, 3]
-    both = np.concatenate([clips, average], axis=1)
+    both = np.concatenate([data.crops[data.index[rows]], average], axis=1)  # [B, T + 1, S, S, 3]
     size = both.shape[2]
-    padded = np.pad(both, ((0, 0), (0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)), mode="edge")
+    edge = ((0, 0), (0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0))
+    padded = np.pad(both, edge, mode="edge")
     for i in range(len(rows)):
         y, x = rng.integers(0, 2 * SHIFT_PX + 1, 2)
         window = padded[i, :, y : y + size, x : x + size]
-        both[i] = window[:, :, ::-1] if rng.random() < 0.5 else window
-    gain = rng.uniform(0.8, 1.2, (len(rows), 1, 1, 1, 1)) * rng.uniform(0.93, 1.07, (len(rows), 3, 1, 1, 1))
-    lift = torch.from_numpy(rng.uniform(-0.05, 0.05, (len(rows), 1, 1, 1, 1)).astype(np.float32))
-    relit = torch.from_numpy(both).permute(0, 4, 1, 2, 3) * torch.from_numpy((gain / 255).astype(np.float32))
-    return relit[:, :, :-1] + lift, relit[:, :, :-1] - relit[:, :, -1:]
+        window = np.ascontiguousarray(window[:, :, ::-1] if rng.random() < 0.5 else window)
+        relit = cv2.convertScaleAbs(
+            window.reshape(-1, size), None, rng.uniform(0.8, 1.2), rng.uniform(-12, 12)
+        )
+        both[i] = relit.reshape(window.shape)
+    clips = torch.from_numpy(both[:, :-1]).permute(0, 4, 1, 2, 3).float() / 255.0
+    return Batch(clips, differences(both))
+
+
+def differences(windows_and_average: NDArray[np.uint8]) -> Tensor:
+    """Each half of a window (two of its frames) minus the average look, at half size: [B, 2, 3 S S / 4]."""
+    n, last = len(windows_and_average), windows_and_average.shape[1] - 1
+    picks = np.array([1, 5, last // 2 + 1, last // 2 + 5, last])
+    pixels = torch.from_numpy(windows_and_average[:, picks]).flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
+    small = torch.nn.functional.avg_pool2d(pixels, 2).reshape(n, 5, -1)
+    return small[:, :4].reshape(n, 2, 2, -1).mean(dim=2) - small[:, 4:]
+
+
+class Drawing(torch.nn.Module):
+    """The decoder: a linear map from the pooled vector to principal components of both halves' differences."""
+
+    basis: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, samples: Tensor) -> None:
+        super().__init__()
+        samples = samples.flatten(0, 1)
+        _, spread, axes = torch.linalg.svd(samples, full_matrices=False)
+        spread = spread[:COMPONENTS] / len(samples) ** 0.5
+        self.register_buffer("basis", axes[:COMPONENTS].T.contiguous())
+        # Between plain pixels (large differences only) and whitened ones (noise as loud as a smile).
+        self.register_buffer("scale", (spread * spread[0]).sqrt())
+        self.weight = (spread / self.scale).square().sum()
+        self.draw = torch.nn.Linear(width, 2 * COMPONENTS)
+
+    def loss(self, pooled: Tensor, differences: Tensor) -> Tensor:
+        """Squared error over the variance of what is drawn: 1 for drawing the average look."""
+        target = (differences @ self.basis / self.scale).flatten(1)
+        return (self.draw(pooled) - target).square().sum(dim=1).mean() / (2 * self.weight)
 
 
 def tube_mask(n: int, geometry: MarlinGeometry, part: float, generator: torch.Generator) -> Tensor:
@@ -86,40 +131,43 @@ def features(model: MarlinEncoder, data: Windows) -> NDArray[np.float32]:
     model.eval()
     out = []
     with torch.inference_mode():
-        for rows in np.array_split(np.arange(len(data.index)), max(1, len(data.index) // 32)):
-            clips = torch.from_numpy(data.crops[data.index[rows]]).permute(0, 4, 1, 2, 3).float() / 255.0
-            out.append(model.pooled(clips).numpy())
+        crops = torch.from_numpy(data.crops)
+        for rows in torch.from_numpy(data.index).split(48):
+            out.append(model.pooled_windows(crops, rows).numpy())
     return np.concatenate(out)
 
 
 def train(
-    model: MarlinAutoencoder, data: Windows, seconds: float, seed: int, batch_size: int
+    model: MarlinEncoder, data: Windows, seconds: float, seed: int, batch_size: int
 ) -> list[tuple[int, float]]:
     """AdamW with warm-up and a cosine over the processor time allowed. Returns (step, mean loss) pairs."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
-    spread = float(np.std(data.crops[data.index[::17, 0]] / 255.0 - data.average[data.clip[::17]]))
-    geometry = model.geometry
+    drawing = Drawing(
+        model.geometry.width, batch(data, rng.integers(0, len(data.index), SAMPLES), rng).differences
+    )
+    parameters = [p for p in (*model.parameters(), *drawing.parameters()) if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+    )
     history: list[tuple[int, float]] = []
     recent: list[float] = []
     started_s, step = time.process_time(), 0
     model.train()
     while (done := (time.process_time() - started_s) / seconds) < 1.0:
-        rate = 1.5e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1.0 + np.cos(np.pi * done))
         for group in optimiser.param_groups:
-            group["lr"] = rate
-        clips, difference = batch(data, rng.integers(0, len(data.index), batch_size), rng)
-        visible = tube_mask(len(clips), geometry, VISIBLE[int(rng.integers(len(VISIBLE)))], generator)
-        target = to_tubelets(difference / spread, geometry.patch, geometry.tubelet)
-        predicted = model(clips, visible)
-        loss = torch.nn.functional.mse_loss(predicted, target[~visible].reshape(predicted.shape))
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + np.cos(np.pi * done))
+        seen = batch(data, rng.integers(0, len(data.index), batch_size), rng)
+        part = VISIBLE[int(rng.integers(len(VISIBLE)))]
+        visible = tube_mask(batch_size, model.geometry, part, generator)
+        loss = drawing.loss(model.pooled(seen.clips, visible), seen.differences)
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         recent.append(loss.item())
         step += 1
@@ -157,7 +205,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=int, default=300, help="clips to train on")
     parser.add_argument("--probe-clips", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=48)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--data", type=Path, help="folder in which rendered windows are kept between runs")
     parser.add_argument("--out", type=Path, default=TINY_WEIGHTS)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it runs")
@@ -172,13 +220,12 @@ def main() -> None:
     data = windows(ENCODER_SEEDS, args.clips, 2, args.data)
     rendered_s = time.monotonic() - started_s
     geometry = GEOMETRIES["tiny"]
-    model = MarlinAutoencoder(geometry)
+    model = MarlinEncoder(geometry)
     initialise(model, args.seed)
-    random_scores = probe(features(model.encoder, held_out), held_out.intensity, held_out.clip)
+    random_scores = probe(features(model, held_out), held_out.intensity, held_out.clip)
     print(f"random weights: {random_scores}", flush=True)
     history = train(model, data, 60 * args.minutes, args.seed, args.batch_size)
-    trained = model.encoder
-    scores = probe(features(trained, held_out), held_out.intensity, held_out.clip)
+    scores = probe(features(model, held_out), held_out.intensity, held_out.clip)
     print(f"trained weights: {scores}", flush=True)
     report: dict[str, object] = {
         "command": f"tiny.py --minutes {args.minutes:g} --seed {args.seed} --clips {args.clips}",
@@ -190,7 +237,7 @@ def main() -> None:
         "probe_random": random_scores.rounded(),
         "probe_trained": scores.rounded(),
     }
-    write(trained, data, report, args.out)
+    write(model, data, report, args.out)
     print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
 
 

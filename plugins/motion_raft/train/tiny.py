@@ -203,6 +203,7 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=10.0, help="processor time: 60%% RAFT, 20%% each CNN")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--clips", type=int, default=240, help="training clips, from ENCODER_SEEDS")
+    arguments.add_argument("--flow-clips", type=int, default=240, help="of these, the ones whose flow trains the CNNs")
     arguments.add_argument("--probe-clips", type=int, default=40, help="held-out clips, half to fit the probes")
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
     arguments.add_argument("--out", type=Path, default=SHIPPED)
@@ -222,6 +223,8 @@ def main() -> None:
     )
     raft = train_raft(train_world, minutes=0.6 * options.minutes, seed=options.seed, batch=batch, peak_lr=1e-3, say=say)
 
+    cnn_world = train_world.part(0, options.flow_clips)
+
     def raft_flow(frames: Tensor) -> Tensor:
         x = scale_pixels(frames)
         found: Tensor = raft(x[:-1], x[1:], num_flow_updates=GEOMETRY.iterations)[-1]
@@ -233,12 +236,12 @@ def main() -> None:
     state = {f"raft.{key}": value.detach().half() for key, value in raft.state_dict().items()}
     say("phase r | beat F1 | log tempo r | intensity r | intensity r within a clip")
     for name, method in (("raft", raft_flow), ("dis", dis)):
-        flow = flows(train_world, method, options.cache / f"flow_{name}.f16", say)
+        flow = flows(cnn_world, method, options.cache / f"flow_{name}.f16", say)
         unseen = flows(held_out, method, options.cache / f"flow_{name}_held_out.f16", say)
         untrained = FlowCnn(GEOMETRY.pool)
         seed_weights(untrained, options.seed)
         say(f"{name}, random CNN: {score(untrained.eval(), held_out, unseen)}")
-        cnn = train_cnn(train_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say)
+        cnn = train_cnn(cnn_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say)
         say(f"{name}, trained CNN: {score(cnn, held_out, unseen)}")
         rows = torch.from_numpy(np.concatenate([describe(cnn, clip) for clip in flow[:40]]))
         state |= {f"cnn_{name}.{key}": value.detach().half() for key, value in cnn.state_dict().items()}

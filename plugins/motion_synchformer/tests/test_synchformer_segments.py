@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from expotion_motion_synchformer.segments import (
     Segments,
+    around,
     merge_rows,
-    nearest_frame_times,
     plan_segments,
     rows_valid,
     tick_times_s,
@@ -65,11 +65,15 @@ def test_odd_steps_interleave_to_strictly_increasing_times():
     assert np.all(np.diff(ticks) > 0) and np.diff(ticks).min() == 2
 
 
-def test_nearest_frames():
+def test_frames_around_a_time():
     frames_s = np.array([0.0, 0.1, 0.2, 0.4])
-    asked_s = np.array([-1.0, 0.04, 0.05, 0.06, 0.29, 0.31, 9.0])
-    assert nearest_frame_times(frames_s, asked_s).tolist() == [0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.4]
-    assert nearest_frame_times(np.array([0.3]), asked_s).tolist() == [0.3] * 7
+    asked_s = np.array([-1.0, 0.04, 0.05, 0.06, 0.2, 0.29, 0.31, 9.0])
+    before, after, weight = around(frames_s, asked_s, between="blend")
+    assert before.tolist() == [0, 0, 0, 0, 2, 2, 2, 3] and after.tolist() == [1, 1, 1, 1, 3, 3, 3, 3]
+    np.testing.assert_allclose(weight, [0, 0.4, 0.5, 0.6, 0, 0.45, 0.55, 1.0], atol=1e-6)
+    before, after, weight = around(frames_s, asked_s, between="nearest")
+    assert np.where(weight > 0, after, before).tolist() == [0, 0, 0, 1, 2, 2, 3, 3]
+    assert around(np.array([0.3]), asked_s, between="blend")[0].tolist() == [0] * 8
 
 
 def test_rows_are_invalid_where_nothing_moves_or_decodes():

@@ -11,12 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import rhythm
-import torch
 from expotion.contracts import Clip
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
-from expotion_motion_synchformer import segments
-from expotion_motion_synchformer.encoder import fetch
+from expotion_motion_synchformer.encoder import pictures_at
 from expotion_motion_synchformer.options import Geometry
 from numpy.typing import NDArray
 
@@ -62,9 +60,7 @@ def grid_frames(clip: Clip, geometry: Geometry) -> NDArray[np.uint8]:
     video = clip.video
     assert video is not None
     grid_s = np.arange(round(clip.duration_s * FPS)) / FPS
-    times_s = segments.nearest_frame_times(video.frame_times_s, grid_s)
-    unique, index = np.unique(times_s, return_inverse=True)
-    return np.asarray(fetch(video, unique + 1e-6, geometry)[torch.from_numpy(index)].numpy())
+    return np.asarray(pictures_at(video, grid_s, geometry, between=geometry.between).numpy())
 
 
 def halve(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

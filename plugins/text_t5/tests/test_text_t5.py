@@ -38,7 +38,10 @@ def test_conformance(folder):
 
 
 def test_announcing_imports_nothing_heavy():
-    code = "import sys, expotion_text_t5 as p; p.expotion_encoders(); print({'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, expotion_text_t5 as p; p.expotion_encoders();"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

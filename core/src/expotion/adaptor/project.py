@@ -118,17 +118,11 @@ class Projector(nn.Module):
         """z_i [B, R, r] of one adapted layer; `projected` None means dropped, `keep` None means 1."""
         null = self.null_latent(layer, shape[1])
         if projected is None:
-            empty = torch.zeros(*shape, self.modality.rank, device=_device(self, null))
+            device = None if keep is None else keep.device
+            empty = torch.zeros(*shape, self.modality.rank, device=device)
             return empty + null
         if keep is None:
             return projected
         amount = keep[:, :, None]
         mixed = null + amount * (projected - null)
         return torch.where(amount == 1, projected, mixed)
-
-
-def _device(module: nn.Module, null: Tensor | float) -> torch.device:
-    if isinstance(null, Tensor):
-        return null.device
-    first = next(module.parameters(), None)
-    return torch.device("cpu") if first is None else first.device

@@ -121,6 +121,36 @@ def _row_selection(rows: Tensor | None) -> slice | Tensor | None:
     return rows
 
 
+@dataclass(frozen=True)
+class _HeldPrefix:
+    """A prefix as generation reads it, a row at a time: contiguous, in the model's type."""
+
+    first_layer: int
+    q: list[Tensor]
+    k: list[Tensor]
+    v: list[Tensor]
+    gates: list[Tensor]
+    active: Tensor | None
+    rows: Tensor | None
+    row_limit: int
+
+    @classmethod
+    def of(cls, prefix: GatedPrefix, dtype: torch.dtype) -> _HeldPrefix:
+        def held(tensors: Sequence[Tensor]) -> list[Tensor]:
+            return [tensor.detach().to(dtype).contiguous() for tensor in tensors]
+
+        return cls(
+            prefix.first_layer,
+            held(prefix.q),
+            held(prefix.k),
+            held(prefix.v),
+            held(prefix.gates),
+            prefix.active,
+            prefix.rows,
+            prefix.row_limit,
+        )
+
+
 class MusicGenLM(nn.Module):
     """The language model. Build it empty, then load weights with `expotion.backbone.load`."""
 
@@ -258,7 +288,7 @@ class MusicGenLM(nn.Module):
             text=text,
             text_mask=None if source_mask is None else source_mask[:, None, None, :],
             positions=self.position_table(0, n_positions),
-            prefix=prefix,
+            prefix=None if prefix is None else _HeldPrefix.of(prefix, self.dtype),
             prefix_rows=None if prefix is None else _row_selection(prefix.rows),
         )
 

@@ -43,14 +43,20 @@ class GateInput:
     rows: slice | Tensor | None
 
 
-def add_gated(attended: Tensor, query: Tensor, prefix: GateInput) -> Tensor:
-    """S + g a S' for the rows that have a prefix; the other rows come back untouched. [B, h, S, d/h]."""
+def add_gated(attended: Tensor, query: Tensor, prefix: GateInput, *, in_place: bool = False) -> Tensor:
+    """S + g a S' for the rows that have a prefix; the other rows come back untouched. [B, h, S, d/h].
+
+    `in_place` allows `attended` to be overwritten (when no gradient is wanted and nobody else reads it).
+    """
     rows = prefix.rows
     own = query if rows is None else query[rows]
     term = attend(own + prefix.q, prefix.k, prefix.v)
     term = term * prefix.gate
     if rows is None:
         return attended + term.to(attended.dtype)
+    if in_place and isinstance(rows, slice):
+        attended[rows] += term
+        return attended
     if isinstance(rows, slice):
         inside = attended[rows] + term.to(attended.dtype)
         return torch.cat([attended[: rows.start], inside, attended[rows.stop :]])
@@ -154,7 +160,7 @@ class DecoderLayer(nn.Module):
             q, keys[:, :, :end], values[:, :, :end], is_causal=x.shape[1] > 1
         )
         if prefix is not None:
-            attended = add_gated(attended, q, prefix)
+            attended = add_gated(attended, q, prefix, in_place=True)
         x = x + self.merge_heads(attended)
         x = x + self.cross(x, *text, text_mask)
         return x + self.feed_forward(x)

@@ -60,7 +60,7 @@ def load_backbone(
     *,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
-    parts: Collection[Part] = ALL_PARTS,
+    parts: Collection[str] = ALL_PARTS,
     cache: Path | None = None,
 ) -> Backbone:
     """Load the asked parts of a MusicGen, frozen and in eval mode. The codec and T5 stay float32.
@@ -98,7 +98,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _from_hf(
-    folder: Path, name: str, dtype: torch.dtype, parts: Collection[Part], cache: Path | None
+    folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
 ) -> Backbone:
     config = files.read_json(folder / "config.json")
     where = str(folder / "config.json")
@@ -167,7 +167,7 @@ def _check_codec(codec: Codec, geometry: LMGeometry, where: str) -> None:
 
 
 def _from_audiocraft(
-    folder: Path, name: str, dtype: torch.dtype, parts: Collection[Part], cache: Path | None
+    folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
 ) -> Backbone:
     from expotion.backbone import audiocraft_files as audiocraft  # noqa: PLC0415
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from expotion.errors import ExpotionError, Problem
 
 HELP = """Make music for clips: a wav, and an mp4 with the new sound track, as long as the clip.
 
@@ -31,7 +34,9 @@ def generate(
             "--out", "-o", metavar="FILE", help="The mp4 or wav to write; for several clips, a folder."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another piece.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Another seed, another piece.")
+    ] = 0,
     cfg_scale: Annotated[
         float | None,
         typer.Option("--cfg-scale", min=0.0, help="Guidance; by default as the adaptor was measured."),
@@ -51,6 +56,8 @@ def generate(
     from rich.console import Console
 
     strengths = _strengths(strength or [])
+    if cfg_scale is not None and not math.isfinite(cfg_scale):
+        raise ExpotionError(Problem("--cfg-scale", "a number of at least 0", str(cfg_scale)))
     from expotion.pipeline.generate import generate_files
     from expotion.plugins import discover
 
@@ -68,12 +75,10 @@ def generate(
         console=console,
     )
     for path in written:
-        console.print(f"Wrote {path}", soft_wrap=True, highlight=False)
+        console.print(f"Wrote {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _strengths(assignments: list[str]) -> dict[str, float]:
-    from expotion.errors import ExpotionError, Problem
-
     strengths: dict[str, float] = {}
     problems: list[Problem] = []
     for assignment in assignments:

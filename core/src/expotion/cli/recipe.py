@@ -92,7 +92,9 @@ def run(
         console=console,
     )
     report = finished / "report.html"
-    console.print(f"Report: {report if report.is_file() else finished}", soft_wrap=True, highlight=False)
+    console.print(
+        f"Report: {report if report.is_file() else finished}", soft_wrap=True, highlight=False, markup=False
+    )
 
 
 @app.command("list")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from expotion.contracts import Clip, Encoder, TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError, PluginError, Problem
+from expotion.errors import ExpotionError, OutputError, PluginError, Problem
 from expotion.features.store import Features, FeatureStore
 
 Factory = Callable[[], Mapping[str, Encoder]]
@@ -47,6 +47,7 @@ def extract_clip(encoder: Encoder, clip: Clip, store: FeatureStore | None = None
     """Features of one clip, from the store where they are there, else computed, checked and kept.
 
     Raises what the encoder raises (MediaError for a bad file), PluginError for features of the wrong width.
+    A store that cannot be written to is reported in `store.reports`; the features are returned all the same.
     """
     if store is not None:
         kept = store.load(clip, encoder)
@@ -55,7 +56,10 @@ def extract_clip(encoder: Encoder, clip: Clip, store: FeatureStore | None = None
     features = encoder.extract(clip)
     _check(encoder, features)
     if store is not None:
-        store.save(clip, encoder, features)
+        try:
+            store.save(clip, encoder, features)
+        except OutputError as error:  # the features are good without it
+            store.reports.append(f"features of {clip.id} are not kept: {error}")
     return features
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor
@@ -93,6 +94,8 @@ def make_jobs(
     jobs = []
     size = max(1, min(recipe.generate.batch_size, -(-len(clips) * len(conditions) // max(1, workers))))
     for condition in conditions:
+        if condition == "shuffled" and len(clips) < 2:
+            continue  # there is no other clip to take controls from
         requests = requests_of(recipe, condition, clips, recipe.generate_seed)
         by_length: dict[int, list[int]] = {}
         for i, clip in enumerate(clips):
@@ -126,6 +129,7 @@ class OpenComposer:
 
     source: str
     adaptor: Path | None
+    projections: Mapping[str, nn.Module]
     precision: str
     settings: ComposeSettings
 
@@ -133,7 +137,9 @@ class OpenComposer:
         """Load both."""
         backbone = load_backbone(self.source, parts=frozenset({"lm", "codec"}))
         backbone = backbone.cast(compute_dtype(self.precision))
-        adaptor = None if self.adaptor is None else load_adaptor(self.adaptor)[0]
+        adaptor = None
+        if self.adaptor is not None:
+            adaptor = load_adaptor(self.adaptor, projections=self.projections)[0]
         return ComposerState(backbone, adaptor, self.settings)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -33,7 +34,8 @@ class StageProgress:
         now = time.monotonic()
         if now - self._last >= 15.0 and done < total:
             self._last = now
-            self.console.print(f"  {self.title}: {done}/{total} {note}".rstrip(), highlight=False)
+            line = f"  {self.title}: {done}/{total} {escape(note)}".rstrip()
+            self.console.print(line, highlight=False)
 
     __call__ = update
 
@@ -42,6 +44,7 @@ class StageProgress:
 def stage_progress(console: Console, title: str) -> Iterator[StageProgress]:
     """A progress line that ends as 'title: seconds'."""
     started = time.monotonic()
+    title = escape(title)
     if console.is_terminal:
         columns = (
             TextColumn("{task.description:<22}"),
@@ -49,7 +52,7 @@ def stage_progress(console: Console, title: str) -> Iterator[StageProgress]:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=console, transient=True) as bar:
             yield StageProgress(console, title, bar)

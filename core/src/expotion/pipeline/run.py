@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 
 from expotion.errors import Problem, RunFolderError
 from expotion.pipeline.run_folder import RunFolder, installed_versions
@@ -34,7 +35,7 @@ def run_recipe(
     folder = _folder(recipe, out_dir, resume)
     run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
     handler = run.log_to_file()
-    console.print(f"[bold]{recipe.name}[/] -> {folder}", highlight=False)
+    console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
     try:
         Stages(recipe, registry, run, console).all()
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from expotion.errors import Problem, RunFolderError
+from expotion.errors import OutputError, Problem, RunFolderError
 from expotion.files import write_json, write_text
 from expotion.recipe import Recipe
 
 FORMAT = 1
 STATE = "run.json"
+_REQUIRED = {"recipe_hash", "created", "command", "versions", "machine", "stages", "hashes"}
+_NEW_FOLDER = "run the recipe again with this version into a new folder"
 README = """\
 # {name}
 
@@ -44,6 +47,17 @@ A run of `{command}`, started {created}.
 """
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk silences: what matters is said by whoever fails to write a result."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        del record
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @dataclass
 class RunFolder:
     """Paths and state of a run."""
@@ -58,7 +72,10 @@ class RunFolder:
         Raises RunFolderError if the folder holds another recipe's run or other files.
         """
         if (path / STATE).exists():
-            return cls.open(path, recipe)
+            run = cls.open(path, recipe)
+            run._sweep()
+            run._describe(recipe)
+            return run
         if path.exists() and any(path.iterdir()):
             raise RunFolderError(
                 Problem(
@@ -82,18 +99,29 @@ class RunFolder:
         }
         run = cls(path, state)
         run.save()
-        write_text(path / "recipe.yaml", recipe.to_yaml())
-        write_text(
-            path / "README.md",
-            README.format(
+        run._describe(recipe)
+        return run
+
+    def _describe(self, recipe: Recipe) -> None:
+        """Write the recipe and the README where they are not there yet."""
+        if not (self.path / "recipe.yaml").exists():
+            write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        if not (self.path / "README.md").exists():
+            text = README.format(
                 name=recipe.name,
                 description=recipe.description,
-                command=state["command"],
-                created=state["created"],
-                folder=path,
-            ),
-        )
-        return run
+                command=self.state["command"],
+                created=self.state["created"],
+                folder=self.path,
+            )
+            write_text(self.path / "README.md", text)
+
+    def _sweep(self) -> None:
+        """Remove the unfinished files of a process that was killed."""
+        for path in self.path.rglob(".*.part*"):
+            path.unlink(missing_ok=True)
+        for path in self.path.glob(".adaptor.*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     @classmethod
     def open(cls, path: Path, recipe: Recipe | None = None) -> RunFolder:
@@ -105,10 +133,19 @@ class RunFolder:
             raise RunFolderError(
                 Problem(where=str(path), wanted="a run folder", got=f"no {STATE}", fix="check the path")
             ) from None
-        except (json.JSONDecodeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise RunFolderError(
-                Problem(where=str(file), wanted="a readable state file", got=str(error))
+                Problem(where=str(file), wanted="a readable state file", got=str(error), fix=_NEW_FOLDER)
             ) from None
+        if isinstance(state, dict) and state.get("format") == FORMAT and not state.keys() >= _REQUIRED:
+            raise RunFolderError(
+                Problem(
+                    where=str(file),
+                    wanted=f"the fields {', '.join(sorted(_REQUIRED))}",
+                    got=", ".join(sorted(state)),
+                    fix=_NEW_FOLDER,
+                )
+            )
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             got = state.get("format") if isinstance(state, dict) else type(state).__name__
             raise RunFolderError(
@@ -116,7 +153,7 @@ class RunFolder:
                     where=str(file),
                     wanted=f"a run folder of format {FORMAT}",
                     got=f"format {got}",
-                    fix="run the recipe again with this version into a new folder",
+                    fix=_NEW_FOLDER,
                 )
             )
         if recipe is not None and state["recipe_hash"] != recipe.content_hash:
@@ -152,11 +189,13 @@ class RunFolder:
         self.save()
         try:
             yield record
-            record["done"] = True
-        finally:
+        except BaseException:
             record["seconds"] = round(spent + time.monotonic() - started, 2)
-            with contextlib.suppress(OSError):  # a full disk must not hide the error that brought us here
+            with contextlib.suppress(OutputError):  # a full disk must not hide what brought us here
                 self.save()
+            raise
+        record |= {"done": True, "seconds": round(spent + time.monotonic() - started, 2)}
+        self.save()
 
     @property
     def stage_seconds(self) -> dict[str, float]:
@@ -185,7 +224,7 @@ class RunFolder:
 
     def log_to_file(self) -> logging.Handler:
         """Send expotion's log to `log.txt`; returns the handler to remove at the end."""
-        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("expotion")
         logger.setLevel(logging.INFO)

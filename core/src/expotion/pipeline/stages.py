@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from expotion import timeline
 from expotion.adaptor.adaptor import Adaptor
@@ -17,6 +19,7 @@ from expotion.assemble import (
     backbone_folder,
     build_adaptor,
     build_encoders,
+    build_projections,
     build_text_encoder,
     compute_dtype,
     open_backbone,
@@ -86,7 +89,14 @@ class Stages:
         self.trace = _digest(recipe.section_hash(*sections), hashes)
 
     def all(self) -> None:
-        """Clips, training, generation, evaluation, report."""
+        """Clips, training, generation, evaluation, report; at the end, whatever it is, what failed is listed."""
+        try:
+            self._all()
+        finally:
+            for clip_id, reason in self.failures.by_clip.items():
+                self.console.print(f"[yellow]failed[/] {escape(f'{clip_id}: {reason}')}", highlight=False)
+
+    def _all(self) -> None:
         train_clips = list(self.data.clips("train")) if self.recipe.conditions else []
         if self.run.is_done("training", self.trace):
             train_clips = []
@@ -102,8 +112,6 @@ class Stages:
         evaluation = self._evaluation(test_clips)
         self._report(adaptor, test_clips, ready, tracks, evaluation)
         self.console.print(table_text(evaluation.metrics, self.specs), highlight=False, markup=False)
-        for clip_id, reason in self.failures.by_clip.items():
-            self.console.print(f"[yellow]failed[/] {clip_id}: {reason}", highlight=False)
 
     # ------------------------------------------------------------------------------------------- clips
 
@@ -142,7 +150,9 @@ class Stages:
         if not recipe.conditions:
             return None, timeline.n_steps(10.0, rate_hz)
         if run.is_done("training", self.trace):
-            adaptor, metadata = load_adaptor(run.adaptor)
+            adaptor, metadata = load_adaptor(
+                run.adaptor, projections=build_projections(recipe, self.encoders)
+            )
             return adaptor, int(metadata["window_frames"])
         examples = material.stack_examples(recipe, self.encoders, clips, tracks, self.prompts, rate_hz)
         n_frames = examples.codes.shape[-1]
@@ -177,14 +187,16 @@ class Stages:
     def _generation(self, clips: Sequence[TestClip], window_frames: int) -> None:
         recipe, run = self.recipe, self.run
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"))
-        if run.is_done("generation", key):
-            return
-        stale = run.state["stages"].get("generation", {}).get("key") != key
+        if run.state["stages"].get("generation", {}).get("key") != key:
+            shutil.rmtree(run.path / "samples", ignore_errors=True)  # made with other weights
         jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)))
-        left = [j for j in jobs if stale or not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
+        left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
+        if run.is_done("generation", key) and not left:
+            return
         opener = OpenComposer(
             self.source,
             run.adaptor if recipe.conditions else None,
+            build_projections(recipe, self.encoders),
             recipe.generate.precision,
             compose_settings(recipe, window_frames),
         )
@@ -192,12 +204,14 @@ class Stages:
         done = total - sum(len(job.clip_ids) for job in left)
         with run.stage("generation", key), stage_progress(self.console, "generation") as progress:
             progress(done, total)
+            errors: list[Exception] = []
 
             def keep(job: Job, result: list[Made] | Exception) -> None:
                 nonlocal done
                 done += len(job.clip_ids)
                 progress(done, total, job.condition)
                 if isinstance(result, Exception):
+                    errors.append(result)
                     for clip_id in job.clip_ids:
                         self.failures.add(clip_id, f"{job.condition}: {result}")
                     return
@@ -206,6 +220,8 @@ class Stages:
                     write_wav(run.sample(job.condition, clip_id), made.samples, self.backbone.sample_rate_hz)
 
             generate_all(opener, left, on_batch=keep)
+            if errors and len(errors) == len(jobs):
+                raise errors[0]
 
     def _codec_ceiling(self, clips: Sequence[Clip], tracks: material.Tracks) -> None:
         """Each test clip's own sound through the codec: the best that this codec can do."""
@@ -224,7 +240,9 @@ class Stages:
 
     def _evaluation(self, clips: Sequence[Clip]) -> Evaluation:
         recipe, run, rate_hz = self.recipe, self.run, self.backbone.sample_rate_hz
-        key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), "scores")
+        # What failed before may have been made since.
+        made = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("samples/*/*.wav"))
+        key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made)
         if run.is_done("evaluation", key):
             return load_evaluation(run.path)
         scored: dict[str, list[Scored]] = {}
@@ -260,9 +278,12 @@ class Stages:
     ) -> None:
         recipe, run, backbone = self.recipe, self.run, self.backbone
         main = recipe.joint_name or "text_only"
+        key = _digest(recipe.content_hash, run.state["stages"]["evaluation"]["key"], self.failures.by_clip)
+        if run.is_done("report", key) and (run.path / "report.html").exists():
+            return
         history = run.path / "training.jsonl"
         records = read_history(history) if history.exists() else []
-        with run.stage("report", recipe.content_hash), stage_progress(self.console, "report") as progress:
+        with run.stage("report", key), stage_progress(self.console, "report") as progress:
             samples: list[Sample] = []
             requests = requests_of(recipe, main, ready, recipe.generate_seed)
             chosen = min(recipe.generate.samples, len(clips))

@@ -76,18 +76,26 @@ def train_adaptor(
         log.info("training resumes at step %d", run.step_number)
     for note in run.notes:
         log.warning("%s", note)
-    for record in run.run():
-        progress.update(run.step_number, run.settings.n_steps, _note(record))
-        if "validation_loss" in record:
-            log.info(
-                "step %d loss %.4f validation %.4f control gain %.4f",
-                record["step"],
-                record["loss"],
-                record["validation_loss"],
-                record["control_gain"],
-            )
+    try:
+        for record in run.run():
+            progress.update(run.step_number, run.settings.n_steps, _note(record))
+            _log(record)
+    except KeyboardInterrupt:
+        run.save()  # it may have come here, between two steps
+        raise
     run.finish()
     return run
+
+
+def _log(record: Record) -> None:
+    if "validation_loss" in record:
+        log.info(
+            "step %d loss %.4f validation %.4f control gain %.4f",
+            record["step"],
+            record["loss"],
+            record["validation_loss"],
+            record["control_gain"],
+        )
 
 
 def _note(record: Record) -> str:

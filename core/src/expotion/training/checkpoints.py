@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
+
+from expotion.errors import OutputError, Problem
+from expotion.files import WRITE_FIX
 
 KEPT = 2
 _DIGEST = "sha256.json"
@@ -24,17 +28,17 @@ def _digest(path: Path) -> str:
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
     """Write `step_NNNNNN/` with tensors and JSON state; atomic by rename, checksummed; older ones are pruned.
 
-    `step` is the number of steps done. Raises OSError (a full disk) and then leaves nothing behind.
+    `step` is the number of steps done. Raises OutputError (a full disk) and then leaves nothing behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step_{step:06d}"
     draft = folder / f".draft_{step:06d}_{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
     try:
-        save_file(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-            draft / "tensors.safetensors",
+        for killed in folder.glob(".draft_*"):  # what a killed process left
+            shutil.rmtree(killed, ignore_errors=True)
+        draft.mkdir(parents=True)
+        # Not save_file: its error on a full disk is no OSError.
+        (draft / "tensors.safetensors").write_bytes(
+            to_bytes({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
         )
         (draft / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
         digests = {name: _digest(draft / name) for name in ("tensors.safetensors", "state.json")}
@@ -45,12 +49,19 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
-    except BaseException:
+    except OSError as error:
+        raise OutputError(Problem(str(target), "could not be written", str(error), WRITE_FIX)) from error
+    finally:
         shutil.rmtree(draft, ignore_errors=True)
-        raise
     for old in sorted(folder.glob("step_*"))[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def clear(folder: Path) -> None:
+    """Remove every checkpoint: those of another run would outlive the new ones, whose steps are lower."""
+    for old in folder.glob("step_*"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:

@@ -94,6 +94,8 @@ class TrainingRun:
             {n: p.detach().clone() for n, p in adaptor.named_parameters()} if settings.ema else None
         )
         self.step_number = 0
+        self.whole = True
+        """False while weights, step number and records do not belong together."""
         self.records: list[Record] = []
         self.notes: list[str] = []
 
@@ -131,6 +133,7 @@ class TrainingRun:
                     fix="lower train.learning_rate or set train.precision to fp32",
                 )
             )
+        self.whole = False
         self.optimizer.step()
         self._update_average()
         self.step_number += 1
@@ -201,7 +204,8 @@ class TrainingRun:
     def run(self, *, on_record: Callable[[Record], None] | None = None) -> Iterator[Record]:
         """Steps from where the run stands to its end, yielding a record per step; checkpoints on the way.
 
-        On KeyboardInterrupt a checkpoint of the last whole step is written before it is passed on.
+        On KeyboardInterrupt a checkpoint of the last whole step is written before it is passed on; where the
+        interruption tore a step apart, the last checkpoint on disk stays the newest.
         """
         settings = self.settings
         try:
@@ -213,6 +217,7 @@ class TrainingRun:
                 ):
                     record |= self.validate()
                 self.records.append(record)
+                self.whole = True
                 if on_record is not None:
                     on_record(record)
                 if self.step_number % settings.checkpoint_every_steps == 0 or last:
@@ -233,8 +238,8 @@ class TrainingRun:
     # ---------------------------------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
-        """Write a checkpoint of the last whole step (nothing if no folder was given)."""
-        if self.folder is None or self.step_number == 0:
+        """Write a checkpoint (nothing if no folder was given, or if an interruption tore the step apart)."""
+        if self.folder is None or self.step_number == 0 or not self.whole:
             return
         tensors = {f"adaptor.{n}": t for n, t in self.adaptor.state_dict().items()}
         tensors |= checkpoints.flatten_optimizer(self.optimizer, self.parameter_names)
@@ -255,6 +260,7 @@ class TrainingRun:
         self.notes += notes
         if state.get("trace") != self.trace:
             self.notes.append("the checkpoints belong to other settings; training starts anew")
+            checkpoints.clear(self.folder)
             return False
         prefix = "adaptor."
         self.adaptor.load_state_dict(

@@ -42,7 +42,9 @@ class FaceMarlinOptions(Options):
         1.0, ge=0.0, description="a face may be missed this long before it counts as gone"
     )
     yunet: Path | None = Field(None, description="face_detection_yunet_*.onnx; default: OpenCV's cascades")
-    batch_size: int = Field(16, ge=1, description="windows per forward pass")
+    batch_size: int | None = Field(
+        None, ge=1, description="windows per forward pass; default: by their tokens"
+    )
     bf16: bool = Field(False, description="run the network under bf16 autocast")
 
 

@@ -26,6 +26,9 @@ from expotion_face_marlin.windows import Windows, place_windows, reference_start
 FRAMES_AT_ONCE = 64
 """Frames held at full size while they are cropped: bounds the memory for long clips."""
 
+TOKENS_AT_ONCE = 4096
+"""Tokens in one forward pass where the options do not say: two windows of an official size, 56 of `tiny`."""
+
 
 class Standardise(nn.Module):
     """(x - mean) / std for each dimension: the tiny network's features get unit variance over its world."""
@@ -105,9 +108,10 @@ class FaceMarlinEncoder(Encoder):
     def encode(self, crops: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.float32]:
         """Crops uint8 [m, H, W, 3] and the crops of each window [n, T] -> features float32 [n, D]."""
         pixels = torch.from_numpy(crops)
+        batch_size = self.options.batch_size or max(1, TOKENS_AT_ONCE // self.geometry.n_tokens)
         chunks = []
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
-            for rows in torch.split(torch.from_numpy(index), self.options.batch_size):
+            for rows in torch.split(torch.from_numpy(index), batch_size):
                 chunks.append(self.head(self.model.pooled_windows(pixels, rows).float()))
         return torch.cat(chunks).numpy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -76,12 +77,13 @@ class SynchformerEncoder(Encoder):
     def _rows(self, video: Video, plan: segments.Segments) -> NDArray[np.float32]:
         """Run the segments in batches. Returns float32 [S, t, D]; at most one batch of pictures is held."""
         out: list[NDArray[np.float32]] = []
-        times_s = segments.nearest_frame_times(video.frame_times_s, plan.sample_times_s)
+        times_s = plan.sample_times_s
         for start in range(0, len(times_s), self.options.batch_size):
             chunk = times_s[start : start + self.options.batch_size]
-            unique, index = np.unique(chunk, return_inverse=True)
-            # A hair after the timestamp, so that rounding never gives the frame before it.
-            pictures = fetch(video, unique + 1e-6, self.geometry)
+            unique_s, index = np.unique(chunk, return_inverse=True)
+            pictures = pictures_at(
+                video, unique_s, self.geometry, between=self.options.between or self.geometry.between
+            )
             out.append(self.embed(pictures[torch.from_numpy(index.reshape(chunk.shape))]).numpy())
         return np.concatenate(out)
 
@@ -96,6 +98,25 @@ class SynchformerEncoder(Encoder):
         if self.mean is not None and self.std is not None:
             rows = (rows - self.mean) / self.std
         return rows
+
+
+def pictures_at(
+    video: Video, times_s: NDArray[np.float64], geometry: Geometry, *, between: Literal["blend", "nearest"]
+) -> Tensor:
+    """What the encoder sees at these times, uint8 [m, image, image, 3]; see `segments.around`."""
+    frame_times_s = video.frame_times_s
+    before, after, weight = segments.around(frame_times_s, times_s, between=between)
+    used, index = np.unique(
+        np.concatenate((np.where(weight < 1.0, before, after), np.where(weight > 0.0, after, before))),
+        return_inverse=True,
+    )
+    # A hair after the timestamp, so that rounding never gives the frame before it.
+    frames = fetch(video, frame_times_s[used] + 1e-6, geometry)
+    first, second = (frames[torch.from_numpy(part)] for part in np.split(index, 2))
+    if between == "nearest":
+        return first
+    share = torch.from_numpy(weight)[:, None, None, None]
+    return torch.lerp(first.float(), second.float(), share).round_().byte()
 
 
 def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Tensor:

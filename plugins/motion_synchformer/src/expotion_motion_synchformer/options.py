@@ -28,6 +28,7 @@ class Geometry:
     mlp_ratio: int = 4
     resize: int | None = None
     segment_step: int = 16
+    between: Literal["blend", "nearest"] = "nearest"
 
     @property
     def rows(self) -> int:
@@ -42,7 +43,7 @@ class Geometry:
 
 GEOMETRIES: dict[str, Geometry] = {
     "tiny": Geometry(
-        image=48, patch=12, frames=32, tubelet=2, dim=96, depth=3, heads=3, mlp_ratio=2, segment_step=24
+        image=48, patch=12, frames=32, tubelet=2, dim=96, depth=3, heads=3, mlp_ratio=2, segment_step=24, between="blend"
     ),
     "base": Geometry(
         image=224, patch=16, frames=16, tubelet=2, dim=768, depth=12, heads=12, resize=256, segment_step=8
@@ -58,6 +59,9 @@ class SynchformerOptions(Options):
     from `seed`; anything else is a path to a .safetensors, .pt, .pth or .ckpt file in any of the official layouts.
     `segment_step_frames`: frames between the starts of two segments; None is the geometry's default (tiny 24 of 32,
     base 8 of 16 as the released sync models; 16 is their stage I; 5 is the paper's stride).
+    `between`: the picture between two source frames: `nearest` takes the nearer one, as re-encoding to 25 fps does;
+    `blend` mixes both by nearness, which at 12 fps keeps a movement going instead of stopping it at every other
+    picture. None is the geometry's default (tiny: blend, base: nearest).
     `overlap`: what becomes of rows of two segments with the same time: `central` keeps the one nearest to the middle
     of its segment, `average` their mean.
     `windows`: `cover` starts at 0 and covers the whole clip, `reference` is the reference's centred enumeration
@@ -69,6 +73,7 @@ class SynchformerOptions(Options):
     seed: int = Field(default=0, ge=0)
     fps: float = Field(default=25.0, gt=0, le=120)
     segment_step_frames: int | None = Field(default=None, ge=1, le=64)
+    between: Literal["blend", "nearest"] | None = None
     overlap: Literal["central", "average"] = "central"
     windows: Literal["cover", "reference"] = "cover"
     batch_size: int = Field(default=8, ge=1, le=1024)

@@ -1,7 +1,8 @@
 """Which frames each segment sees and when each row is: arithmetic on a grid of sample times, no video involved.
 
-The grid has a point every 1 / fps seconds from the clip's start. At each point the source frame nearest in time is
-taken, so no video is re-encoded and a source of any frame rate, or of a variable one, lands on the same grid.
+The grid has a point every 1 / fps seconds from the clip's start. At each point the picture is either the source frame
+nearest in time or the mixture of the two frames around the point, each weighted by its nearness. So no video is
+re-encoded and a source of any frame rate, or of a variable one, lands on the same grid.
 Row k of a segment that starts at grid point g saw points g + 2k and g + 2k + 1 (tubelets of 2); its time is their
 centre, (g + 2k + 0.5) / fps. Times are kept as whole half-points ("ticks") so that equal times are exactly equal.
 """
@@ -67,15 +68,22 @@ def plan_segments(
     return Segments(starts=starts, frames=frames, tubelet=tubelet, fps=fps)
 
 
-def nearest_frame_times(
-    frame_times_s: NDArray[np.float64], times_s: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The timestamp of the frame nearest to each time (the earlier one of two equally near), same shape."""
-    right = np.clip(np.searchsorted(frame_times_s, times_s), 1, max(1, len(frame_times_s) - 1))
-    right = np.minimum(right, len(frame_times_s) - 1)
-    left = np.maximum(right - 1, 0)
-    nearer_right = (frame_times_s[right] - times_s) < (times_s - frame_times_s[left]) - 1e-9
-    return np.asarray(np.where(nearer_right, frame_times_s[right], frame_times_s[left]), dtype=np.float64)
+def around(
+    frame_times_s: NDArray[np.float64], times_s: NDArray[np.float64], *, between: Literal["blend", "nearest"]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The frames before and after each time and the weight of the latter in 0..1: three arrays of its shape.
+
+    Before the first and after the last frame that frame stands alone. `nearest` rounds the weight to 0 or 1 (the
+    earlier one of two equally near).
+    """
+    last = len(frame_times_s) - 1
+    before = np.clip(np.searchsorted(frame_times_s, times_s + 1e-9, side="right") - 1, 0, last)
+    after = np.minimum(before + 1, last)
+    gap_s = np.maximum(frame_times_s[after] - frame_times_s[before], 1e-9)
+    weight = np.clip((times_s - frame_times_s[before]) / gap_s, 0.0, 1.0)
+    if between == "nearest":
+        weight = (weight > 0.5 + 1e-9).astype(np.float64)
+    return before.astype(np.int64), after.astype(np.int64), weight.astype(np.float32)
 
 
 def merge_rows(

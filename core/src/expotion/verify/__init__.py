@@ -1,0 +1,1 @@
+"""Compare what this installation computes with reference numbers (golden files)."""

@@ -1,0 +1,1 @@
+"""One file per kind of golden file that core checks."""
