@@ -14,7 +14,11 @@ def test_short_clip_is_one_window() -> None:
 
 
 def test_long_clip_by_hand() -> None:
-    assert cover(1100, 500, 100) == [FrameWindow(0, 500, 0), FrameWindow(400, 900, 100), FrameWindow(600, 1100, 300)]
+    assert cover(1100, 500, 100) == [
+        FrameWindow(0, 500, 0),
+        FrameWindow(400, 900, 100),
+        FrameWindow(600, 1100, 300),
+    ]
 
 
 @given(n=st.integers(1, 5000), longest=st.integers(2, 600), share=st.floats(0.0, 0.99))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from expotion.errors import OutputError
 from expotion.training import checkpoints
 
 
@@ -44,8 +45,8 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(checkpoints, "to_bytes", full)
+    with pytest.raises(OutputError, match="No space"):
         checkpoints.save(tmp_path, 2, {"w": torch.ones(2)}, {})
     assert [p.name for p in tmp_path.iterdir()] == ["step_000001"]
 

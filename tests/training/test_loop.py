@@ -72,7 +72,9 @@ def run_to_end(run: TrainingRun) -> dict[str, torch.Tensor]:
 
 
 def test_same_seed_same_weights() -> None:
-    first, second = (run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS)) for _ in "ab")
+    first, second = (
+        run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS)) for _ in "ab"
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -111,10 +113,40 @@ def test_interruption_keeps_the_last_whole_step(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
-    run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="a"))
+    run_to_end(
+        TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="a")
+    )
     other = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="b")
     assert not other.resume()
     assert "other settings" in other.notes[0]
+    # The old ones have higher numbers; left there, they would be taken for newer than the new ones.
+    steps = other.run()
+    for _ in range(3):
+        next(steps)
+    again = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="b")
+    assert again.resume()
+    assert again.step_number == 2
+
+
+def test_an_interruption_inside_a_step_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS))
+    run = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="t")
+
+    def interrupt() -> None:
+        if run.step_number == 3:
+            raise KeyboardInterrupt  # the weights have moved, the step is not counted yet
+
+    monkeypatch.setattr(run, "_update_average", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in run.run():
+            pass
+    again = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="t")
+    assert again.resume()
+    assert again.step_number == 2
+    continued = run_to_end(again)
+    assert all(torch.equal(whole[name], continued[name]) for name in whole)
 
 
 def test_only_the_adaptor_learns() -> None:

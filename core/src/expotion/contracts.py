@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem
+from expotion.files import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -198,6 +199,18 @@ class Weights:
     non_commercial: bool = False
     size_bytes: int | None = None
     sha256: str | None = None
+
+
+def pulled_weights(name: str) -> Path | None:
+    """The file that `expotion models pull NAME` left in the cache, or None. Cheap: nothing is downloaded."""
+    import json  # noqa: PLC0415 - only where official weights are asked for
+
+    try:
+        note = json.loads((cache_folder() / "models" / name / "model.json").read_text(encoding="utf-8"))
+        path = Path(note["file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if path.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and the folder of caches."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,20 @@ import numpy as np
 from expotion.errors import OutputError, Problem
 
 WRITE_FIX = "check that the folder can be written to and that the disk is not full"
+
+
+def cache_folder() -> Path:
+    """Folder of Expotion's caches: $EXPOTION_CACHE, else the platform's cache folder and `expotion`."""
+    asked = os.environ.get("EXPOTION_CACHE")
+    if asked:
+        return Path(asked).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "expotion"
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from expotion.contracts import Clip
 from expotion.errors import MediaError, WeightsError
 from expotion_motion_raft import SPEC, RaftOptions
@@ -57,7 +58,7 @@ def clip_at(fps, duration_s=2.0, **more):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return RaftEncoder(RaftOptions())
+    return RaftEncoder(RaftOptions(flow="raft"))
 
 
 def test_times_shapes_and_determinism(encoder):
@@ -66,10 +67,12 @@ def test_times_shapes_and_determinism(encoder):
     np.testing.assert_allclose(track.times_s, 0.04 + 0.08 * np.arange(24))
     assert track.valid.all() and SPEC.rate_hz(encoder.options) == 12.5
     np.testing.assert_array_equal(encoder.extract(clip_at(25)).values, track.values)
-    batches = RaftEncoder(RaftOptions(batch_size=5)).extract(clip_at(25))
+    batches = RaftEncoder(RaftOptions(flow="raft", batch_size=5)).extract(clip_at(25))
     np.testing.assert_allclose(batches.values, track.values, atol=1e-3)
     assert len(encoder.weights_hash) == 64 and encoder.raft is not None
-    assert not any(parameter.requires_grad for parameter in [*encoder.raft.parameters(), *encoder.cnn.parameters()])
+    assert not any(
+        parameter.requires_grad for parameter in [*encoder.raft.parameters(), *encoder.cnn.parameters()]
+    )
 
 
 @pytest.mark.parametrize("flow", ["raft", "dis"])
@@ -84,9 +87,9 @@ def test_flow_points_where_the_square_goes(flow):
 
 
 def test_shipped_weights_name_what_they_are():
-    sources = {weights.name: weights.source for weights in SPEC.weights(RaftOptions())}
+    sources = {weights.name: weights.source for weights in SPEC.weights(RaftOptions(flow="raft"))}
     assert sources == {"raft_tiny": "shipped", "flow_cnn_tiny": "shipped"}
-    assert [w.name for w in SPEC.weights(RaftOptions(flow="dis"))] == ["flow_cnn_tiny"]
+    assert [w.name for w in SPEC.weights(RaftOptions())] == ["flow_cnn_tiny"]
     official = {w.name: w.licence for w in SPEC.weights(RaftOptions(geometry="large"))}
     assert official == {"raft_large_things": "BSD-3-Clause", "flow_cnn_seed0": "Apache-2.0"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from expotion.errors import WeightsError
 from expotion_motion_raft import loader
 from expotion_motion_raft.model import FlowCnn, build_raft, pad, scale_pixels, seed_weights
@@ -37,7 +38,9 @@ def test_golden_flow_through_princeton_names(size, updates, count, tmp_path):
     assert sum(parameter.numel() for parameter in model.parameters()) == count
     pictures = [scale_pixels(torch.from_numpy(stored[f"in/image{i}_u8"]).movedim(1, -1)) for i in (1, 2)]
     low = []
-    hook = model.update_block.register_forward_hook(lambda module, inputs, outputs: low.append((inputs[3], outputs[1])))
+    hook = model.update_block.register_forward_hook(
+        lambda module, inputs, outputs: low.append((inputs[3], outputs[1]))
+    )
     with torch.inference_mode():
         found = model(*pictures, num_flow_updates=updates)
     hook.remove()
@@ -54,7 +57,9 @@ def test_same_names_and_shapes_as_torchvision(size):
     with torch.device("meta"):
         ours = build_raft(GEOMETRIES[size]).state_dict()
         theirs = getattr(optical_flow, f"raft_{size}")(weights=None).state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}
+    assert {key: value.shape for key, value in ours.items()} == {
+        key: value.shape for key, value in theirs.items()
+    }
     assert loader.to_torchvision(theirs).keys() == theirs.keys()
 
 
@@ -69,7 +74,11 @@ def test_every_difference_is_listed():
         loader.fill(model, loader.to_torchvision(state), "raft.pth")
     text = str(caught.value)
     assert len(caught.value.problems) == 3
-    for part in ("feature_encoder.convnormrelu.0.bias: shape [32], got [3]", "stranger", "convgru1.convz.bias"):
+    for part in (
+        "feature_encoder.convnormrelu.0.bias: shape [32], got [3]",
+        "stranger",
+        "convgru1.convz.bias",
+    ):
         assert part in text
 
 

@@ -2,11 +2,11 @@
 
     python plugins/motion_raft/train/tiny.py --minutes 10
 
-First RAFT, on pictures whose true flow is known because the second one is made from the first: a small affine motion
-of the whole frame, and on top a few soft-edged pieces of other frames that move on their own. The loss is RAFT's
-(weighted end-point error over the updates). Then, with the flow frozen, one CNN for RAFT's flow and one for DIS flow:
-linear heads on their 256 values predict what the clip's sound does at that moment (onsets, pulse, level), as in
-`plugins/motion_synchformer/train`, whose world, hearing and probe are used here too.
+First RAFT, on pictures whose true flow is known because the second one is made from the first: a small affine
+motion of the whole frame, and on top a few soft-edged pieces of other frames that move on their own. The loss
+is RAFT's (weighted end-point error over the updates). Then, with the flow frozen, one CNN for RAFT's flow and
+one for DIS flow: linear heads on their 256 values predict what the clip's sound does at that moment (onsets,
+pulse, level), as in `plugins/motion_synchformer/train`, whose world, hearing and probe are used here too.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from expotion_conductor.plan import DEVELOPMENT_SEEDS, ENCODER_SEEDS
-from expotion_motion_raft.encoder import dis_flow
-from expotion_motion_raft.loader import SHIPPED
-from expotion_motion_raft.model import FlowCnn, build_raft, scale_pixels, seed_weights
-from expotion_motion_raft.options import GEOMETRIES
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.optical_flow.raft import RAFT
 
+from expotion_conductor.plan import DEVELOPMENT_SEEDS, ENCODER_SEEDS
+from expotion_motion_raft.encoder import dis_flow
+from expotion_motion_raft.loader import SHIPPED, read_file
+from expotion_motion_raft.model import FlowCnn, build_raft, scale_pixels, seed_weights
+from expotion_motion_raft.options import GEOMETRIES
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "motion_synchformer" / "train"))
 
 import rhythm
-from expotion_motion_synchformer.options import GEOMETRIES as SYNCHFORMER_GEOMETRIES
 from beat_probe import Example, probe
 from conductor_clips import FPS, World, render
+
+from expotion_motion_synchformer.options import GEOMETRIES as SYNCHFORMER_GEOMETRIES
 
 GEOMETRY = GEOMETRIES["tiny"]
 STRIDE = round(FPS / GEOMETRY.rate_hz)
@@ -78,7 +80,9 @@ def moving_pictures(frames: Tensor, rng: np.random.Generator) -> tuple[Tensor, T
         angle = uniform(0, 2 * math.pi, batch, 1, 1)
         dx, dy = reach * torch.cos(angle), reach * torch.sin(angle)
 
-        def inside(x: Tensor, y: Tensor, x0: Tensor = x0, y0: Tensor = y0, a: Tensor = a, b: Tensor = b) -> Tensor:
+        def inside(
+            x: Tensor, y: Tensor, x0: Tensor = x0, y0: Tensor = y0, a: Tensor = a, b: Tensor = b
+        ) -> Tensor:
             distance = (((x - x0) / a) ** 2 + ((y - y0) / b) ** 2).sqrt()
             return ((1.0 - distance) * torch.minimum(a, b) + 0.5).clamp(0, 1)
 
@@ -91,7 +95,9 @@ def moving_pictures(frames: Tensor, rng: np.random.Generator) -> tuple[Tensor, T
 
 def _look(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
     size = picture.shape[-1]
-    grid = torch.stack((x.expand(len(picture), -1, -1), y.expand(len(picture), -1, -1)), dim=-1) * 2 / size - 1
+    grid = (
+        torch.stack((x.expand(len(picture), -1, -1), y.expand(len(picture), -1, -1)), dim=-1) * 2 / size - 1
+    )
     return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
@@ -105,10 +111,14 @@ def train_raft(world: World, *, minutes: float, seed: int, batch: int, peak_lr: 
     step, total, still, count = 0, 0.0, 0.0, 0
     while (done := (time.process_time() - begin) / (60 * minutes)) < 1.0:
         for group in optimiser.param_groups:
-            group["lr"] = peak_lr * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            group["lr"] = (
+                peak_lr * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            )
         clips = rng.integers(0, len(world.sounds), size=batch)
         places = rng.integers(0, world.frames.shape[1], size=batch)
-        frames = scale_pixels(torch.from_numpy(np.stack([world.frames[c, p] for c, p in zip(clips, places, strict=True)])))
+        frames = scale_pixels(
+            torch.from_numpy(np.stack([world.frames[c, p] for c, p in zip(clips, places, strict=True)]))
+        )
         first, second, flow = moving_pictures(frames, rng)
         found = model(first, second, num_flow_updates=GEOMETRY.iterations)
         errors = [(guess - flow).norm(dim=1).mean() for guess in found]
@@ -118,9 +128,16 @@ def train_raft(world: World, *, minutes: float, seed: int, batch: int, peak_lr: 
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step, total, still, count = step + 1, total + float(errors[-1].detach()), still + float(flow.norm(dim=1).mean()), count + 1
+        step, total, still, count = (
+            step + 1,
+            total + float(errors[-1].detach()),
+            still + float(flow.norm(dim=1).mean()),
+            count + 1,
+        )
         if time.process_time() - said > 20.0 * min(1.0, minutes / 5):
-            say(f"raft step {step}: end-point error {total / count:.3f} px, of no motion {still / count:.3f} px")
+            say(
+                f"raft step {step}: end-point error {total / count:.3f} px, of no motion {still / count:.3f} px"
+            )
             said, total, still, count = time.process_time(), 0.0, 0.0, 0
     return model.eval()
 
@@ -133,7 +150,7 @@ def flows(world: World, method: Callable[[Tensor], Tensor], path: Path, say: Say
     shape = (len(world.sounds), n, 2, size, size)
     out: NDArray[np.float16] = np.memmap(path, dtype=np.float16, mode="w+", shape=shape)
     for number, frames in enumerate(world.frames):
-        out[number] = method(torch.from_numpy(np.asarray(frames[:: STRIDE][: n + 1]))).numpy()
+        out[number] = method(torch.from_numpy(np.asarray(frames[::STRIDE][: n + 1]))).numpy()
         if (number + 1) % 50 == 0:
             say(f"{path.stem}: flow of {number + 1} clips")
     return out
@@ -144,7 +161,9 @@ def pair_times_s(n: int) -> NDArray[np.float64]:
     return (np.arange(n) + 0.5) * STRIDE / FPS
 
 
-def train_cnn(world: World, flow: NDArray[np.float16], *, minutes: float, seed: int, batch: int, say: Say) -> FlowCnn:
+def train_cnn(
+    world: World, flow: NDArray[np.float16], *, minutes: float, seed: int, batch: int, say: Say
+) -> FlowCnn:
     """The CNN under linear heads for onsets around the row, the pulse's cosine and sine, and the level."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 13])
@@ -157,7 +176,9 @@ def train_cnn(world: World, flow: NDArray[np.float16], *, minutes: float, seed: 
     for heard in world.sounds:
         turn = 2 * np.pi * heard.phase(times_s)
         level = np.interp(times_s, np.arange(len(heard.level)) / rhythm.HOP_HZ, heard.level)
-        targets.append(np.column_stack((rhythm.onset_windows(heard, times_s), 2 * np.cos(turn), 2 * np.sin(turn), level)))
+        targets.append(
+            np.column_stack((rhythm.onset_windows(heard, times_s), 2 * np.cos(turn), 2 * np.sin(turn), level))
+        )
     wanted = np.stack(targets).astype(np.float32)
     parameters = [*model.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
@@ -165,9 +186,13 @@ def train_cnn(world: World, flow: NDArray[np.float16], *, minutes: float, seed: 
     step, total, count = 0, 0.0, 0
     while (done := (time.process_time() - begin) / (60 * minutes)) < 1.0:
         for group in optimiser.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            group["lr"] = (
+                3e-3 * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            )
         clips, rows = rng.integers(0, len(flow), size=batch), rng.integers(0, flow.shape[1], size=batch)
-        x = torch.from_numpy(np.stack([flow[c, r] for c, r in zip(clips, rows, strict=True)]).astype(np.float32))
+        x = torch.from_numpy(
+            np.stack([flow[c, r] for c, r in zip(clips, rows, strict=True)]).astype(np.float32)
+        )
         mirror = torch.from_numpy(rng.random(batch) < 0.5).view(-1, 1, 1, 1)
         x = torch.where(mirror, x.flip(3) * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1), x)
         loss = functional.mse_loss(heads(norm(model(x))), torch.from_numpy(wanted[clips, rows]))
@@ -191,7 +216,14 @@ def describe(model: FlowCnn, flow: NDArray[np.float16]) -> NDArray[np.float32]:
 def score(model: FlowCnn, world: World, flow: NDArray[np.float16]) -> str:
     """Probe table row: half of the clips fit the probe, the others are scored."""
     found = [
-        Example(describe(model, rows), pair_times_s(len(rows)), t.beats_s, t.tempo_bpm, t.intensity_times_s, t.intensity)
+        Example(
+            describe(model, rows),
+            pair_times_s(len(rows)),
+            t.beats_s,
+            t.tempo_bpm,
+            t.intensity_times_s,
+            t.intensity,
+        )
         for rows, t in zip(flow, world.truths, strict=True)
     ]
     return probe(found[: len(found) // 2], found[len(found) // 2 :]).row()
@@ -199,15 +231,25 @@ def score(model: FlowCnn, world: World, flow: NDArray[np.float16]) -> str:
 
 def main() -> None:
     """Train everything, probe, save."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--minutes", type=float, default=10.0, help="processor time: 60%% RAFT, 20%% each CNN")
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument(
+        "--minutes", type=float, default=10.0, help="processor time: 60%% RAFT, 20%% each CNN"
+    )
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--clips", type=int, default=240, help="training clips, from ENCODER_SEEDS")
-    arguments.add_argument("--flow-clips", type=int, default=240, help="of these, the ones whose flow trains the CNNs")
-    arguments.add_argument("--probe-clips", type=int, default=40, help="held-out clips, half to fit the probes")
+    arguments.add_argument(
+        "--flow-clips", type=int, default=240, help="of these, the ones whose flow trains the CNNs"
+    )
+    arguments.add_argument(
+        "--probe-clips", type=int, default=40, help="held-out clips, half to fit the probes"
+    )
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
     arguments.add_argument("--out", type=Path, default=SHIPPED)
-    arguments.add_argument("--smoke", action="store_true", help="a few steps on a few short clips, to see that it runs")
+    arguments.add_argument(
+        "--smoke", action="store_true", help="a few steps on a few short clips, to see that it runs"
+    )
     options = arguments.parse_args()
     duration_s, batch = 10.0, 16
     if options.smoke:
@@ -221,9 +263,14 @@ def main() -> None:
         render(range(seed, seed + n), options.cache, sizes, duration_s=duration_s, with_motion=False, say=say)
         for seed, n in ((ENCODER_SEEDS, options.clips), (DEVELOPMENT_SEEDS, options.probe_clips))
     )
-    raft = train_raft(train_world, minutes=0.6 * options.minutes, seed=options.seed, batch=batch, peak_lr=1e-3, say=say)
-
     cnn_world = train_world.part(0, options.flow_clips)
+    state = dict(read_file(options.out)) if options.only and options.out.exists() else {}
+    raft = build_raft(GEOMETRY).eval()
+    if options.only != "dis":
+        raft = train_raft(
+            train_world, minutes=0.6 * options.minutes, seed=options.seed, batch=batch, peak_lr=1e-3, say=say
+        )
+        state |= {f"raft.{key}": value.detach().half() for key, value in raft.state_dict().items()}
 
     def raft_flow(frames: Tensor) -> Tensor:
         x = scale_pixels(frames)
@@ -233,26 +280,32 @@ def main() -> None:
     def dis(frames: Tensor) -> Tensor:
         return dis_flow(frames.permute(0, 3, 1, 2))
 
-    state = {f"raft.{key}": value.detach().half() for key, value in raft.state_dict().items()}
     say("phase r | beat F1 | log tempo r | intensity r | intensity r within a clip")
     for name, method in (("raft", raft_flow), ("dis", dis)):
+        if options.only not in (None, name):
+            continue
         flow = flows(cnn_world, method, options.cache / f"flow_{name}.f16", say)
         unseen = flows(held_out, method, options.cache / f"flow_{name}_held_out.f16", say)
         untrained = FlowCnn(GEOMETRY.pool)
         seed_weights(untrained, options.seed)
         say(f"{name}, random CNN: {score(untrained.eval(), held_out, unseen)}")
-        cnn = train_cnn(cnn_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say)
+        cnn = train_cnn(
+            cnn_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say
+        )
         say(f"{name}, trained CNN: {score(cnn, held_out, unseen)}")
         rows = torch.from_numpy(np.concatenate([describe(cnn, clip) for clip in flow[:40]]))
         state |= {f"cnn_{name}.{key}": value.detach().half() for key, value in cnn.state_dict().items()}
-        state |= {f"cnn_{name}.output.mean": rows.mean(0), f"cnn_{name}.output.std": rows.std(0).clamp(min=1e-3)}
+        state |= {
+            f"cnn_{name}.output.mean": rows.mean(0),
+            f"cnn_{name}.output.std": rows.std(0).clamp(min=1e-3),
+        }
     save(state, options.out)
     say(f"wrote {options.out} ({options.out.stat().st_size / 1e6:.2f} MB)")
 
 
 def save(state: dict[str, Tensor], path: Path) -> None:
     """safetensors, written beside, flushed and renamed."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # noqa: PLC0415 - only to save
 
     temporary = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)

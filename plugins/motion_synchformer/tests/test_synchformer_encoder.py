@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
 from expotion.contracts import Clip
 from expotion.errors import MediaError
 from expotion_motion_synchformer import SPEC, SynchformerOptions
 from expotion_motion_synchformer.encoder import SynchformerEncoder, fetch, pictures_at
 from expotion_motion_synchformer.options import GEOMETRIES
-from pydantic import ValidationError
 
 
 class MemoryVideo:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from expotion_motion_synchformer import loader
 from expotion_motion_synchformer.model import DividedAttention, VisualEncoder, scale_pixels, seeded
 from expotion_motion_synchformer.options import GEOMETRIES, Geometry
@@ -28,7 +29,12 @@ def golden():
 @pytest.mark.parametrize("layout", ["sync", "stage_one", "stage_one_ddp", "bare"])
 def test_golden_through_every_official_layout(golden, layout, tmp_path):
     state = golden_state(golden)
-    prefix = {"sync": "vfeat_extractor.", "stage_one": "v_encoder.", "stage_one_ddp": "module.v_encoder.", "bare": ""}
+    prefix = {
+        "sync": "vfeat_extractor.",
+        "stage_one": "v_encoder.",
+        "stage_one_ddp": "module.v_encoder.",
+        "bare": "",
+    }
     content = {prefix[layout] + key: value for key, value in state.items()}
     if layout == "sync":
         content |= {"vproj.weight": torch.zeros(24, 24), "afeat_extractor.x": torch.zeros(1)}
@@ -100,7 +106,9 @@ def test_official_keys_and_shapes():
         wanted |= {f"spatial_attn_agg.{norm}.{part}": (768,) for part in ("weight", "bias")}
     for number in range(12):
         name = f"blocks.{number}"
-        wanted |= {f"{name}.{norm}.{part}": shape for norm, shape in block.items() for part in ("weight", "bias")}
+        wanted |= {
+            f"{name}.{norm}.{part}": shape for norm, shape in block.items() for part in ("weight", "bias")
+        }
         for attention in ("attn", "timeattn"):
             wanted |= {f"{name}.{attention}.qkv.weight": (2304, 768), f"{name}.{attention}.qkv.bias": (2304,)}
             wanted |= {f"{name}.{attention}.proj.weight": (768, 768), f"{name}.{attention}.proj.bias": (768,)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from expotion_motion_synchformer.segments import (
     Segments,
     around,
@@ -26,7 +27,8 @@ def test_reference_windows_are_the_references_numbers():
 
 
 @pytest.mark.parametrize(("duration_s", "step", "starts"), [
-    (0.64, 8, [0]), (0.1, 8, [0]), (1.28, 8, [0, 8, 16]), (1.28, 16, [0, 16]), (0.88, 16, [0, 6]), (1.0, 16, [0, 10]),
+    (0.64, 8, [0]), (0.1, 8, [0]), (1.28, 8, [0, 8, 16]), (1.28, 16, [0, 16]), (0.88, 16, [0, 6]), (1.0,
+    16, [0, 10]),
 ])  # fmt: skip
 def test_cover_starts(duration_s, step, starts):
     assert plan(duration_s, step=step).starts.tolist() == starts

@@ -57,11 +57,15 @@ def targets(example: Example, grid_s: Floats) -> Floats:
     nearest = np.round((grid_s - example.beats_s[0]) * hz) / hz + example.beats_s[0]
     pulse = np.exp(-0.5 * ((grid_s - nearest) / PULSE_S) ** 2)
     intensity = np.interp(grid_s, example.intensity_times_s, example.intensity)
-    return np.stack((np.sin(phase), np.cos(phase), pulse, np.full_like(phase, np.log2(hz)), intensity), axis=1)
+    return np.stack(
+        (np.sin(phase), np.cos(phase), pulse, np.full_like(phase, np.log2(hz)), intensity), axis=1
+    )
 
 
 def at_50_hz(example: Example) -> tuple[Floats, Floats]:
-    """The track by linear interpolation on the 50 Hz grid inside its first and last row: times [m], values [m, D]."""
+    """The track by linear interpolation on the 50 Hz grid inside its first and last row: times [m], values
+    [m, D].
+    """
     first, last = np.ceil(example.times_s[0] * RATE_HZ), np.floor(example.times_s[-1] * RATE_HZ)
     grid_s = np.arange(first, last + 1) / RATE_HZ
     columns = [np.interp(grid_s, example.times_s, column) for column in example.values.T.astype(np.float64)]
@@ -87,7 +91,9 @@ def probe(fit: Sequence[Example], test: Sequence[Example], *, ridge: float = 10.
 
     levels = np.linspace(0.1, 0.7, 13)
     fit_read = [(example, *read(example)) for example in fit[:40]]
-    level = max(levels, key=lambda v: np.mean([_f1(pick(g, p[:, 2], v), e.beats_s, g) for e, g, p in fit_read]))
+    level = max(
+        levels, key=lambda v: np.mean([_f1(pick(g, p[:, 2], v), e.beats_s, g) for e, g, p in fit_read])
+    )
     read_all = [(example, *read(example)) for example in test]
     predicted = np.concatenate([p for _, _, p in read_all])
     true = np.concatenate([targets(e, g) for e, g, _ in read_all])
@@ -105,7 +111,9 @@ def probe(fit: Sequence[Example], test: Sequence[Example], *, ridge: float = 10.
 
 def pick(grid_s: Floats, curve: Floats, level: float) -> Floats:
     """Times of local maxima above a level, at least 0.25 s apart (the higher one wins)."""
-    inner = np.flatnonzero((curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:]) & (curve[1:-1] > level)) + 1
+    inner = (
+        np.flatnonzero((curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:]) & (curve[1:-1] > level)) + 1
+    )
     kept: list[int] = []
     for index in sorted(inner, key=lambda i: -curve[i]):
         if all(abs(grid_s[index] - grid_s[other]) >= 0.25 for other in kept):

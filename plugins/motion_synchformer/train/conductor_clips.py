@@ -1,4 +1,6 @@
-"""Render clips of the conductor world once and keep what training needs: small pictures and an analysis of the rhythm."""
+"""Render clips of the conductor world once and keep what training needs: small pictures and an analysis of
+the rhythm.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 import rhythm
+from numpy.typing import NDArray
+
 from expotion.contracts import Clip
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
 from expotion_motion_synchformer.encoder import pictures_at
 from expotion_motion_synchformer.options import Geometry
-from numpy.typing import NDArray
 
 FPS = 25.0
 AUDIO_HZ = 32_000
@@ -37,8 +40,9 @@ class Truth:
 
 @dataclass
 class World:
-    """`frames` uint8 [N, n, S, S, 3] at 25 Hz from 0 s; `motion` float16 [N, n / 2, 2, S / 3, S / 3] the DIS flow within
-    each tubelet in pixels of twice the size, averaged over cells; one Sound and one Truth per clip."""
+    """`frames` uint8 [N, n, S, S, 3] at 25 Hz from 0 s; `motion` float16 [N, n / 2, 2, S / 3, S / 3] the DIS
+    flow within each tubelet in pixels of twice the size, averaged over cells; one Sound and one Truth per
+    clip."""
 
     frames: NDArray[np.uint8]
     motion: NDArray[np.float16]
@@ -47,7 +51,9 @@ class World:
 
     def part(self, first: int, last: int) -> World:
         """Clips first .. last - 1."""
-        return World(self.frames[first:last], self.motion[first:last], self.sounds[first:last], self.truths[first:last])
+        return World(
+            self.frames[first:last], self.motion[first:last], self.sounds[first:last], self.truths[first:last]
+        )
 
 
 def open_clip(seed: int, duration_s: float) -> Clip:
@@ -71,10 +77,14 @@ def halve(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def tubelet_motion(frames: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """DIS flow from the first to the second frame of every tubelet: [n, 2 S, 2 S, 3] -> [n / 2, 2, S / 3, S / 3]."""
+    """DIS flow from the first to the second frame of every tubelet: [n, 2 S, 2 S, 3] -> [n / 2, 2, S / 3, S /
+    3].
+    """
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    found = np.stack([method.calc(a, b, None) for a, b in zip(grey[0::2], grey[1::2], strict=False)])  # [m, 2 S, 2 S, 2]
+    found = np.stack(
+        [method.calc(a, b, None) for a, b in zip(grey[0::2], grey[1::2], strict=False)]
+    )  # [m, 2 S, 2 S, 2]
     cell = 2 * MOTION_CELL_PX
     cells = found.shape[1] // cell
     pooled = found.reshape(-1, cells, cell, cells, cell, 2).mean((2, 4))

@@ -21,8 +21,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip's sound at 50 Hz: `log_mel` [n, 32], `onsets` [n] with unit variance, `level` [n] (log RMS, scaled to about
-    -1..1), `tempo_hz` and `phase_at_0` (cycles) of the pulse that fits the onsets best.
+    """A clip's sound at 50 Hz: `log_mel` [n, 32], `onsets` [n] with unit variance, `level` [n] (log RMS,
+    scaled to about -1..1), `tempo_hz` and `phase_at_0` (cycles) of the pulse that fits the onsets best.
     """
 
     log_mel: Floats
@@ -82,7 +82,9 @@ def fit_pulse(onsets: Floats) -> tuple[float, float]:
     hz = TEMPO_GRID_BPM / 60.0
     coefficients = np.exp(-2j * np.pi * hz[:, None] * times_s) @ onsets
     size = np.abs(coefficients)
-    peaks = np.flatnonzero((size >= 0.6 * size.max()) & (size >= np.maximum(np.roll(size, 1), np.roll(size, -1))))
+    peaks = np.flatnonzero(
+        (size >= 0.6 * size.max()) & (size >= np.maximum(np.roll(size, 1), np.roll(size, -1)))
+    )
     best = int(peaks[0]) if len(peaks) else int(size.argmax())
     return float(hz[best]), float(np.angle(coefficients[best]) / (2 * np.pi))
 

@@ -2,13 +2,14 @@
 
     python plugins/motion_synchformer/train/tiny.py --minutes 15
 
-A video encoder (the plugin's own model) and a small audio encoder learn together. As in Synchformer's first stage,
-segments of picture and sound that belong together are pulled together against those of other places and other clips;
-here also every row (80 ms) against all other rows of the batch. Linear heads on the same rows moreover predict what the
-sound does around that moment: its onset envelope, the phase and rate of its pulse, its level; and a linear head on every patch
-predicts the patch's mean DIS flow between its two frames, a dense signal that gets the layers going (for the first
-15% of the time alone, patch by patch). All
-targets come from waveform and pixels (`rhythm.py`, `conductor_clips.py`); the world's plan is read by the probes only.
+A video encoder (the plugin's own model) and a small audio encoder learn together. As in Synchformer's first
+stage, segments of picture and sound that belong together are pulled together against those of other places
+and other clips; here also every row (80 ms) against all other rows of the batch. Linear heads on the same
+rows moreover predict what the sound does around that moment: its onset envelope, the phase and rate of its
+pulse, its level; and a linear head on every patch predicts the patch's mean DIS flow between its two frames,
+a dense signal that gets the layers going (for the first 15% of the time alone, patch by patch). All targets
+come from waveform and pixels (`rhythm.py`, `conductor_clips.py`); the world's plan is read by the probes
+only.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from pathlib import Path
 import numpy as np
 import rhythm
 import torch
+from beat_probe import Example, probe
+from conductor_clips import FPS, MOTION_CELL_PX, World, render
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, ENCODER_SEEDS
 from expotion_motion_synchformer import segments
 from expotion_motion_synchformer.loader import SHIPPED
 from expotion_motion_synchformer.model import VisualEncoder, scale_pixels, seeded
 from expotion_motion_synchformer.options import GEOMETRIES, Geometry
-from numpy.typing import NDArray
-from beat_probe import Example, probe
-from torch import Tensor, nn
-from torch.nn import functional
-from conductor_clips import FPS, MOTION_CELL_PX, World, render
 
 N_ONSET = len(rhythm.LAGS_S)
 
@@ -103,10 +105,10 @@ class Synchrony(nn.Module):
         assert isinstance(loss, Tensor)
         return loss, {name: float(part.detach()) for name, part in parts.items()}
 
-
-
     def patch_motion(self, tubelets: Tensor) -> Tensor:
-        """Motion of lone patches, without attention: [N, n, 3 f p p] pixels as PatchEmbed3d orders them -> [N, n, 2]."""
+        """Motion of lone patches, without attention: [N, n, 3 f p p] pixels as PatchEmbed3d orders them ->
+        [N, n, 2].
+        """
         video = self.video
         embed, block = video.patch_embed_3d.proj, video.blocks[0]
         x = functional.linear(tubelets, embed.weight.flatten(1), embed.bias) + video.pos_embed[:, 1:]
@@ -114,14 +116,23 @@ class Synchrony(nn.Module):
         return result
 
 
-WEIGHTS = {"rows": 0.25, "segments": 0.1, "motion": 1.0, "onset": 1.0, "pulse": 2.0, "tempo": 0.5, "level": 0.5}
+WEIGHTS = {
+    "rows": 0.25,
+    "segments": 0.1,
+    "motion": 1.0,
+    "onset": 1.0,
+    "pulse": 2.0,
+    "tempo": 0.5,
+    "level": 0.5,
+}
 
 
 def start_on_motion(model: VisualEncoder) -> None:
-    """Start values that learn fast at this width: Xavier for the matrices, half of the patch filters as differences.
+    """Start values that learn fast at this width: Xavier for the matrices, half of the patch filters as
+    differences.
 
-    A difference filter is the second frame's minus the first's, so that motion is linearly present in the tokens from
-    the first step on; nothing about the architecture changes.
+    A difference filter is the second frame's minus the first's, so that motion is linearly present in the
+    tokens from the first step on; nothing about the architecture changes.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -154,10 +165,16 @@ def draw(world: World, n_clips: int, geometry: Geometry, rng: np.random.Generato
     """A batch of one segment of each of `n_clips` clips, pictures varied, and its targets."""
     length = world.frames.shape[1]
     picks = rng.choice(len(world.sounds), size=n_clips, replace=len(world.sounds) < n_clips)
-    starts = geometry.tubelet * rng.integers(0, (length - geometry.frames) // geometry.tubelet + 1, size=n_clips)
-    pictures = np.stack([world.frames[c, s : s + geometry.frames] for c, s in zip(picks, starts, strict=True)])
+    starts = geometry.tubelet * rng.integers(
+        0, (length - geometry.frames) // geometry.tubelet + 1, size=n_clips
+    )
+    pictures = np.stack(
+        [world.frames[c, s : s + geometry.frames] for c, s in zip(picks, starts, strict=True)]
+    )
     offsets = np.arange(geometry.rows) * geometry.tubelet + (geometry.tubelet - 1) / 2
-    out: dict[str, list[NDArray[np.float32]]] = {key: [] for key in ("log_mel", "at", "onset", "pulse", "tempo", "level")}
+    out: dict[str, list[NDArray[np.float32]]] = {
+        key: [] for key in ("log_mel", "at", "onset", "pulse", "tempo", "level")
+    }
     margin, span = 15, round(geometry.frames / FPS * rhythm.HOP_HZ) + 30
     for clip, start in zip(picks, starts, strict=True):
         heard = world.sounds[clip]
@@ -180,11 +197,13 @@ def draw(world: World, n_clips: int, geometry: Geometry, rng: np.random.Generato
     return batch
 
 
-def vary(video: Tensor, motion: Tensor, geometry: Geometry, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def vary(
+    video: Tensor, motion: Tensor, geometry: Geometry, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Shift, mirror, brightness, contrast and loss of colour, constant within a segment.
 
-    video [B, 3, F, H, W]; motion [B, t, 2, H / 3, W / 3], moved and mirrored with the picture and then averaged over
-    each patch: [B, t n, 2].
+    video [B, 3, F, H, W]; motion [B, t, 2, H / 3, W / 3], moved and mirrored with the picture and then
+    averaged over each patch: [B, t n, 2].
     """
     pictures, moves = [], []
     for segment, flow in zip(video, motion, strict=True):
@@ -202,11 +221,18 @@ def vary(video: Tensor, motion: Tensor, geometry: Geometry, rng: np.random.Gener
     return torch.stack(pictures), target.unflatten(0, (len(video), -1)).flatten(1, 2)
 
 
-def embed(model: VisualEncoder, frames: NDArray[np.uint8], step: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def embed(
+    model: VisualEncoder, frames: NDArray[np.uint8], step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Rows of one clip as the encoder would give them before standardising: values [n, D] and times [n]."""
     geometry = model.geometry
     plan = segments.plan_segments(
-        len(frames) / FPS, fps=FPS, frames=geometry.frames, tubelet=geometry.tubelet, step=step, windows="cover"
+        len(frames) / FPS,
+        fps=FPS,
+        frames=geometry.frames,
+        tubelet=geometry.tubelet,
+        step=step,
+        windows="cover",
     )
     points = np.minimum(plan.starts[:, None] + np.arange(geometry.frames), len(frames) - 1)
     with torch.inference_mode():
@@ -215,7 +241,9 @@ def embed(model: VisualEncoder, frames: NDArray[np.uint8], step: int) -> tuple[N
     return values, segments.tick_times_s(ticks, FPS)
 
 
-def examples(world: World, track: Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float64]]]) -> list[Example]:
+def examples(
+    world: World, track: Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float64]]]
+) -> list[Example]:
     """Every clip's track beside its truth."""
     return [
         Example(*track(frames), truth.beats_s, truth.tempo_bpm, truth.intensity_times_s, truth.intensity)
@@ -223,7 +251,15 @@ def examples(world: World, track: Callable[[NDArray[np.uint8]], tuple[NDArray[np
     ]
 
 
-def warm_start(model: Synchrony, world: World, geometry: Geometry, *, minutes: float, seed: int, say: Callable[[str], None]) -> None:
+def warm_start(
+    model: Synchrony,
+    world: World,
+    geometry: Geometry,
+    *,
+    minutes: float,
+    seed: int,
+    say: Callable[[str], None],
+) -> None:
     """Teach the patch embedding and the first MLP what moves, patch by patch and without attention, which is cheap.
 
     Target: each patch's DIS flow; of the patches that stand still only a few are used.
@@ -236,13 +272,23 @@ def warm_start(model: Synchrony, world: World, geometry: Geometry, *, minutes: f
     while (done := (time.process_time() - begin) / (60.0 * minutes)) < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = 3e-3 * min(1.0, (done + 1e-3) / 0.04) * (0.05 + 0.95 * (1.0 - done))
-        clips, rows = rng.integers(0, len(world.sounds), size=96), rng.integers(0, world.motion.shape[1], size=96)
-        pictures = np.stack([world.frames[c, tubelet * r : tubelet * (r + 1)] for c, r in zip(clips, rows, strict=True)])
+        clips, rows = (
+            rng.integers(0, len(world.sounds), size=96),
+            rng.integers(0, world.motion.shape[1], size=96),
+        )
+        pictures = np.stack(
+            [world.frames[c, tubelet * r : tubelet * (r + 1)] for c, r in zip(clips, rows, strict=True)]
+        )
         moves = np.stack([world.motion[c, r] for c, r in zip(clips, rows, strict=True)])
         video = scale_pixels(torch.from_numpy(pictures)).transpose(1, 2).contiguous()  # [N, 3, f, H, W]
         video = video * float(rng.uniform(0.7, 1.3)) + float(rng.uniform(-0.2, 0.2))
         target = _patch_targets(torch.from_numpy(moves).float(), geometry)  # [N, n, 2]
-        x = video.view(len(video), 3, tubelet, side, patch, side, patch).permute(0, 3, 5, 1, 2, 4, 6).flatten(3).flatten(1, 2)
+        x = (
+            video.view(len(video), 3, tubelet, side, patch, side, patch)
+            .permute(0, 3, 5, 1, 2, 4, 6)
+            .flatten(3)
+            .flatten(1, 2)
+        )
         moving = (target.abs().amax(2) > 0.1) | torch.from_numpy(rng.random(target.shape[:2]) < 0.1)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = model.patch_motion(x).float()
@@ -251,7 +297,11 @@ def warm_start(model: Synchrony, world: World, geometry: Geometry, *, minutes: f
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step, lost, power = step + 1, lost + float(loss.detach()), power + float(target[moving].square().mean())
+        step, lost, power = (
+            step + 1,
+            lost + float(loss.detach()),
+            power + float(target[moving].square().mean()),
+        )
         if time.process_time() - said > 10.0 * min(1.0, minutes):
             say(f"warm start step {step}: {1 - lost / power:.3f} of the patches' motion explained")
             said, lost, power = time.process_time(), 0.0, 0.0
@@ -264,7 +314,14 @@ def _patch_targets(motion: Tensor, geometry: Geometry) -> Tensor:
 
 
 def train(
-    world: World, geometry: Geometry, *, minutes: float, seed: int, clips_per_step: int, peak_lr: float, say: Callable[[str], None],
+    world: World,
+    geometry: Geometry,
+    *,
+    minutes: float,
+    seed: int,
+    clips_per_step: int,
+    peak_lr: float,
+    say: Callable[[str], None],
     check: Callable[[VisualEncoder], str] | None = None,
 ) -> tuple[Synchrony, list[dict[str, float]]]:
     """AdamW under a budget of processor time: warm-up over the first 4%, then cosine to a hundredth of the peak."""
@@ -276,7 +333,9 @@ def train(
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=peak_lr, betas=(0.9, 0.98)
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=peak_lr,
+        betas=(0.9, 0.98),
     )
     begin = time.process_time()  # a busy machine delays the training but does not shorten it
     history: list[dict[str, float]] = []
@@ -308,7 +367,7 @@ def train(
 
 def save(model: VisualEncoder, mean: NDArray[np.float32], std: NDArray[np.float32], path: Path) -> None:
     """fp16 safetensors with the rows' mean and standard deviation, written beside and renamed."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # noqa: PLC0415 - only to save
 
     state = {key: value.detach().half().contiguous() for key, value in model.state_dict().items()}
     state |= {"output.mean": torch.from_numpy(mean), "output.std": torch.from_numpy(std)}
@@ -322,16 +381,24 @@ def save(model: VisualEncoder, mean: NDArray[np.float32], std: NDArray[np.float3
 
 def main() -> None:
     """Render, train, standardise, probe, save."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--minutes", type=float, default=15.0, help="processor time of the training, after rendering")
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument(
+        "--minutes", type=float, default=15.0, help="processor time of the training, after rendering"
+    )
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--clips", type=int, default=600, help="training clips, from ENCODER_SEEDS")
-    arguments.add_argument("--probe-clips", type=int, default=80, help="held-out clips, half to fit the probes")
+    arguments.add_argument(
+        "--probe-clips", type=int, default=80, help="held-out clips, half to fit the probes"
+    )
     arguments.add_argument("--clips-per-step", type=int, default=16)
     arguments.add_argument("--lr", type=float, default=1.5e-3)
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
     arguments.add_argument("--out", type=Path, default=SHIPPED)
-    arguments.add_argument("--smoke", action="store_true", help="a few steps on a few short clips, to see that it runs")
+    arguments.add_argument(
+        "--smoke", action="store_true", help="a few steps on a few short clips, to see that it runs"
+    )
     options = arguments.parse_args()
     duration_s = 10.0
     if options.smoke:
@@ -342,8 +409,20 @@ def main() -> None:
     def say(text: str) -> None:
         print(text, flush=True)
 
-    train_world = render(range(ENCODER_SEEDS, ENCODER_SEEDS + options.clips), options.cache, geometry, duration_s=duration_s, say=say)
-    held_out = render(range(DEVELOPMENT_SEEDS, DEVELOPMENT_SEEDS + options.probe_clips), options.cache, geometry, duration_s=duration_s, say=say)
+    train_world = render(
+        range(ENCODER_SEEDS, ENCODER_SEEDS + options.clips),
+        options.cache,
+        geometry,
+        duration_s=duration_s,
+        say=say,
+    )
+    held_out = render(
+        range(DEVELOPMENT_SEEDS, DEVELOPMENT_SEEDS + options.probe_clips),
+        options.cache,
+        geometry,
+        duration_s=duration_s,
+        say=say,
+    )
     half = options.probe_clips // 2
 
     def score(model: VisualEncoder) -> str:
@@ -351,7 +430,9 @@ def main() -> None:
         return probe(found[:half], found[half:]).row()
 
     def keep(model: VisualEncoder) -> None:
-        rows = np.concatenate([embed(model, frames, geometry.segment_step)[0] for frames in train_world.frames[:40]])
+        rows = np.concatenate(
+            [embed(model, frames, geometry.segment_step)[0] for frames in train_world.frames[:40]]
+        )
         save(model, rows.mean(0).astype(np.float32), rows.std(0).astype(np.float32), options.out)
 
     def check(model: VisualEncoder) -> str:

@@ -39,7 +39,7 @@ def read_released(path: Path) -> dict[str, Tensor]:
                 "it is refused",
             )
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # on damaged files torch raises whatever its parser meets first
         raise WeightsError(Problem(str(path), "a readable torch file", str(error) or "nothing")) from None
     if not isinstance(data, Mapping) or not all(isinstance(item, Tensor) for item in data.values()):
         raise WeightsError(Problem(str(path), "a flat dictionary of tensors", type(data).__name__))

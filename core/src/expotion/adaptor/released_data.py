@@ -3,7 +3,7 @@
 Kept to reproduce their runs and numbers; our own loading works by timestamps and pads nothing. With a clip of
 10 s at 50 Hz, n_frames = 500 code frames and n_frames + 1 = 501 feature rows. Their quirks, on purpose:
 
-* features are stretched so that both ends are pinned, whatever their rate: row j samples j (n - 1) / (n_frames - 1);
+* features are stretched with both ends pinned, whatever their rate: row j samples j (n - 1) / (n_frames - 1);
 * the last feature row is padding (zeros; ones in the unused image helper);
 * codes that are too short are padded with code 0, and these frames are trained on;
 * the inference offset is ignored for features that have fewer rows than a clip, which they always have.

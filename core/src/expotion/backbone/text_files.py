@@ -13,6 +13,7 @@ from expotion.backbone.text import TextConditioner
 from expotion.errors import Problem, WeightsError
 
 _DECODER = ("decoder.", "lm_head.")
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 
 
 def text_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> TextConditioner:
@@ -42,16 +43,15 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer whose files lie in a folder; never from the network."""
     from transformers import AutoTokenizer  # noqa: PLC0415
 
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
-        raise WeightsError(
-            Problem(
-                str(folder),
-                "the tokenizer's files (tokenizer.json, tokenizer_config.json or spiece.model)",
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            )
-        ) from None
+    reason = "none of them"  # without any, transformers would make up an empty tokenizer
+    if any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    raise WeightsError(
+        Problem(str(folder), f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})", reason)
+    )
 
 
 def load_text(source: str | Path, cache: Path | None = None) -> TextConditioner:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from expotion.cli import generate, plugin, recipe, verify
+from expotion.cli import generate, models, plugin, recipe, verify
 from expotion.errors import ExpotionError
 
 HELP = """Music that follows a face and a body.
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(plugin.app, name="plugin")
+app.add_typer(models.app, name="models")
 app.command("generate", help=generate.HELP)(generate.generate)
 app.command("verify", help=verify.HELP)(verify.verify)
 

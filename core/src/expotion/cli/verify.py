@@ -20,6 +20,8 @@ Exits with 0 when all agree, 1 when something falls short, 2 when a file cannot 
 Example: expotion verify tests/golden
 """
 
+WIDTH = 200
+"""Columns of the table where it does not go to a terminal."""
 COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow", "unreadable": "red"}
 
 
@@ -39,7 +41,8 @@ def verify(
     from expotion.plugins import discover
     from expotion.verify.run import verify as run
 
-    console = Console(highlight=False, soft_wrap=not Console().is_terminal)
+    terminal = Console().is_terminal
+    console = Console(highlight=False, width=None if terminal else WIDTH)
     report = run(paths, discover())
     console.print(_table(report.rows))
     count = {verdict: sum(row.verdict == verdict for row in report.rows) for verdict in COLOURS}
@@ -57,7 +60,15 @@ def _table(rows: list[Row]) -> Table:
     from rich.text import Text
 
     table = Table(
-        "kind", "file", "quantity", "largest deviation", "tolerance", "verdict", box=None, pad_edge=False
+        "kind",
+        "file",
+        "quantity",
+        "largest deviation",
+        "tolerance",
+        "verdict",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
     )
     for row in rows:
         deviation = "" if row.deviation is None else f"{row.deviation:.2g}"

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import sys
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -16,26 +15,13 @@ import numpy as np
 
 from expotion.contracts import API_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, Problem
+from expotion.files import cache_folder as cache_folder
 from expotion.files import replacing
 
 STORE_VERSION = 1
 """Raised when the meaning or the layout of entries changes: older entries are then never read."""
 
 Features = TimedFeatures | TokenFeatures
-
-
-def cache_folder() -> Path:
-    """Folder of Expotion's caches: $EXPOTION_CACHE, else the platform's cache folder and `expotion`."""
-    asked = os.environ.get("EXPOTION_CACHE")
-    if asked:
-        return Path(asked).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "expotion"
 
 
 class FeatureStore:

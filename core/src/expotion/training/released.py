@@ -1,8 +1,8 @@
 """The authors' trainer (2025 code), to reproduce their runs: AdamW, warm-up, cosine, clipping.
 
     step n of `epochs` x `steps_per_epoch`, w = 2 steps_per_epoch, c = (epochs - 2) steps_per_epoch:
-    lr_n = lr n / w                                               n <= w      (the very first step has rate 0)
-    lr_n = eta + (lr - eta) (1 + cos(pi (n - w - 1) / c)) / 2     n > w       (steps w and w + 1 both have the full lr)
+    lr_n = lr n / w                                              n <= w   (the very first step has rate 0)
+    lr_n = eta + (lr - eta) (1 + cos(pi (n - w - 1) / c)) / 2    n > w    (steps w and w + 1 have the full lr)
 
 Weight decay 0.02 acts on every adaptor tensor, gates and position tables included. The total L2 norm of the
 gradient is clipped to 0.1; what is logged is the norm before. The closed form is what the package
@@ -89,7 +89,7 @@ def train_released(
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.step()
-        log.losses.append(float(loss))
+        log.losses.append(float(loss.detach()))
         log.gradient_norms.append(float(norm))
         log.learning_rates.append(rate)
     return log

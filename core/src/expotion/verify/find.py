@@ -35,7 +35,9 @@ def find_golden(paths: Iterable[Path], kinds: Collection[str]) -> list[Found]:
     stems: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            candidates = {_stem(file) for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file()}
+            candidates = {
+                _stem(file) for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file()
+            }
             for stem in sorted(candidates):
                 if kind_of(stem.name, kinds) or all(_with(stem, suffix).is_file() for suffix in SUFFIXES):
                     stems[stem] = None

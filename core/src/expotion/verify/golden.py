@@ -199,6 +199,8 @@ def _reason(error: Exception) -> str:
 
 def _is_listing(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(entry, dict) and isinstance(entry.get("shape"), list) and isinstance(entry.get("dtype"), str)
+        isinstance(entry, dict)
+        and isinstance(entry.get("shape"), list)
+        and isinstance(entry.get("dtype"), str)
         for entry in value.values()
     )

@@ -5,13 +5,13 @@ This module imports neither torch nor OpenCV: it only announces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from expotion.contracts import EncoderSpec, Options, Weights, hookimpl
+from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Options, Weights, hookimpl
 from expotion_face_marlin.geometry import GEOMETRIES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -91,3 +91,19 @@ SPEC = EncoderSpec(
 def expotion_encoders() -> list[EncoderSpec]:
     """The one encoder of this plugin."""
     return [SPEC]
+
+
+def _golden(name: str) -> Callable[[GoldenFile], None]:
+    from expotion_face_marlin import golden  # noqa: PLC0415 - torch only when built
+
+    check: Callable[[GoldenFile], None] = getattr(golden, name)
+    return check
+
+
+@hookimpl
+def expotion_golden_checks() -> list[GoldenCheckSpec]:
+    """Reference numbers that MARLIN's encoder is compared with."""
+    return [
+        GoldenCheckSpec("marlin", lambda: _golden("check_marlin"), "MARLIN's encoder"),
+        GoldenCheckSpec("marlin_postable", lambda: _golden("check_table"), "MARLIN's position table"),
+    ]

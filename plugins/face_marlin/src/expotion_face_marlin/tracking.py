@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion import timeline
 from expotion.contracts import Video
 from expotion_face_marlin.faces import SEARCH_SIDES_PX, Detector, FaceBox, Image, look, match
 
@@ -100,13 +101,14 @@ class FacePath:
 
 
 def detection_times_s(video: Video, detect_hz: float) -> Floats:
-    """Times at which faces are looked for: every 1 / detect_hz from the first to the last decodable frame."""
+    """Timestamps of the frames in which faces are looked for: those shown every 1 / detect_hz, each once."""
     frame_times = video.frame_times_s
     frame_times = frame_times[frame_times < video.decodable_until_s]
     if not len(frame_times):
         return np.zeros(0)
     n = int((frame_times[-1] - frame_times[0]) * detect_hz + 1e-6) + 1
-    times_s: Floats = float(frame_times[0]) + np.arange(n, dtype=np.float64) / detect_hz
+    wanted_s = float(frame_times[0]) + np.arange(n, dtype=np.float64) / detect_hz
+    times_s: Floats = frame_times[np.unique(timeline.shown_at(frame_times, wanted_s))]
     return times_s
 
 

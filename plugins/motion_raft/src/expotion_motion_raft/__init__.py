@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from expotion.contracts import EncoderSpec, Weights, hookimpl
-
+from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
 from expotion_motion_raft.options import GEOMETRIES, WIDTH, RaftOptions
 
 if TYPE_CHECKING:
     from expotion_motion_raft.encoder import RaftEncoder
 
-__all__ = ["SPEC", "RaftOptions", "expotion_encoders"]
+__all__ = ["SPEC", "RaftOptions", "expotion_encoders", "expotion_golden_checks"]
 
 
 def _build(options: RaftOptions) -> RaftEncoder:
@@ -23,13 +22,23 @@ def _build(options: RaftOptions) -> RaftEncoder:
 
 def _weights(options: RaftOptions) -> Sequence[Weights]:
     found: list[Weights] = []
-    if options.flow == "raft":
+    if options.method == "raft":
         if options.weights == "seeded":
-            found.append(Weights(name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0"))
+            found.append(
+                Weights(
+                    name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0"
+                )
+            )
         elif options.geometry == "tiny":
             found.append(Weights(name="raft_tiny", source="shipped", licence="Apache-2.0"))
         else:
-            found.append(Weights(name=f"raft_{options.geometry}_things", source=f"torchvision:raft_{options.geometry}/C_T_V1", licence="BSD-3-Clause"))
+            found.append(
+                Weights(
+                    name=f"raft_{options.geometry}_things",
+                    source=f"torchvision:raft_{options.geometry}/C_T_V1",
+                    licence="BSD-3-Clause",
+                )
+            )
     if GEOMETRIES[options.geometry].shipped_cnn and options.cnn is None:
         found.append(Weights(name="flow_cnn_tiny", source="shipped", licence="Apache-2.0"))
     elif options.cnn in (None, "seeded"):
@@ -55,3 +64,18 @@ SPEC = EncoderSpec(
 def expotion_encoders() -> list[EncoderSpec]:
     """The one encoder of this plugin."""
     return [SPEC]
+
+
+def _golden(size: str) -> Callable[[GoldenFile], None]:
+    from expotion_motion_raft.golden import checker  # noqa: PLC0415 - torch only when built
+
+    return checker(size)
+
+
+@hookimpl
+def expotion_golden_checks() -> list[GoldenCheckSpec]:
+    """Reference numbers that RAFT is compared with."""
+    return [
+        GoldenCheckSpec("raft_small", lambda: _golden("small"), "princeton's RAFT, small"),
+        GoldenCheckSpec("raft_large", lambda: _golden("large"), "princeton's RAFT, large"),
+    ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from expotion.contracts import Clip, Encoder, TimedFeatures, Video
-from expotion.errors import MediaError, Problem, WeightsError
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.optical_flow.raft import RAFT
 
+from expotion.contracts import Clip, Encoder, TimedFeatures, Video
+from expotion.errors import MediaError, Problem, WeightsError
 from expotion_motion_raft import SPEC, loader
 from expotion_motion_raft.model import FlowCnn, build_raft, pad, scale_pixels, seed_weights
 from expotion_motion_raft.options import GEOMETRIES, WIDTH, Geometry, RaftOptions
@@ -20,7 +21,9 @@ from expotion_motion_raft.pairs import plan_pairs
 
 
 class RaftEncoder(Encoder):
-    """RAFT (or DIS) flow of consecutive pictures through a frozen CNN. Rows [n, 256], midway between two pictures."""
+    """RAFT (or DIS) flow of consecutive pictures through a frozen CNN. Rows [n, 256], midway between two
+    pictures.
+    """
 
     options: RaftOptions
 
@@ -31,8 +34,8 @@ class RaftEncoder(Encoder):
         self.geometry = GEOMETRIES[self.options.geometry]
         self.device = torch.device(self.options.device)
         self.raft: RAFT | None = None
-        hashes: list[str] = [self.options.flow]
-        if self.options.flow == "raft":
+        hashes: list[str] = [self.options.method]
+        if self.options.method == "raft":
             self.raft, digest = _load_raft(self.options, self.geometry)
             self.raft.to(self.device).eval().requires_grad_(False)
             hashes.append(digest)
@@ -86,10 +89,11 @@ class RaftEncoder(Encoder):
 
     @torch.inference_mode()
     def flow(self, pictures: Tensor) -> Tensor:
-        """Consecutive pictures uint8 [m, H, W, 3] -> flow float32 [m - 1, 2, H', W'] on the CPU, in pixels (dx, dy).
+        """Consecutive pictures uint8 [m, H, W, 3] -> flow float32 [m - 1, 2, H', W'] on the CPU, in pixels
+        (dx, dy).
 
-        H' and W' include the padding for the square geometry, whose CNN knows places in the picture by it; otherwise
-        the padding is cut away again.
+        H' and W' include the padding for the square geometry, whose CNN knows places in the picture by it;
+        otherwise the padding is cut away again.
         """
         frames, (left, right, top, bottom) = pad(
             scale_pixels(pictures), min_side=self.geometry.min_side, square=self.geometry.square
@@ -112,12 +116,14 @@ class RaftEncoder(Encoder):
 
 
 def dis_flow(frames: Tensor) -> Tensor:
-    """OpenCV's DIS optical flow (Kroeger 2016, medium preset) of consecutive frames uint8 [m, 3, H, W]: float32 [m - 1, 2, H, W]."""
+    """OpenCV's DIS optical flow (Kroeger 2016, medium preset) of consecutive frames uint8 [m, 3, H, W]:
+    float32 [m - 1, 2, H, W].
+    """
     import cv2  # noqa: PLC0415 - only this option needs it
 
     grey = [cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for frame in frames]
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    found = [method.calc(first, second, None) for first, second in zip(grey[:-1], grey[1:], strict=True)]
+    found = [method.calc(first, second, None) for first, second in pairwise(grey)]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float()
 
 
@@ -151,7 +157,12 @@ def _load_cnn(options: RaftOptions, geometry: Geometry) -> tuple[FlowCnn, Tensor
         return model, None, None, f"cnn pool {geometry.pool} seed {options.seed}"
     path = loader.SHIPPED if options.cnn is None else Path(options.cnn).expanduser()
     # DIS and RAFT flows differ in kind, so each has its own trained CNN in the file.
-    state = loader.part(loader.read_file(path), f"cnn_{options.flow}.")
+    state = loader.part(loader.read_file(path), f"cnn_{options.method}.")
     mean, std = state.pop("output.mean", None), state.pop("output.std", None)
-    loader.fill(model, state, f"{path}: cnn_{options.flow}")
-    return model, None if mean is None else mean.float(), None if std is None else std.float(), loader.digest(path)
+    loader.fill(model, state, f"{path}: cnn_{options.method}")
+    return (
+        model,
+        None if mean is None else mean.float(),
+        None if std is None else std.float(),
+        loader.digest(path),
+    )

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from expotion.errors import Problem, WeightsError
 from torch import Tensor, nn
+
+from expotion.errors import Problem, WeightsError
 
 SHIPPED = Path(__file__).parent / "weights" / "tiny.safetensors"
 MAX_LISTED = 40
@@ -92,7 +93,12 @@ def read_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         text = str(error).splitlines()[0][:200] if str(error) else "no message"
         raise WeightsError(
-            Problem(str(path), "a readable file of plain tensors", f"{type(error).__name__}: {text}", "download it again")
+            Problem(
+                str(path),
+                "a readable file of plain tensors",
+                f"{type(error).__name__}: {text}",
+                "download it again",
+            )
         ) from error
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(Problem(str(path), "a state dict (names to tensors)", type(content).__name__))
@@ -109,17 +115,22 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     ]
     for key, value in state.items():
         if key not in expected:
-            problems.append(Problem(f"{where}: {key}", "no such tensor in this geometry", f"shape {list(value.shape)}"))
+            problems.append(
+                Problem(f"{where}: {key}", "no such tensor in this geometry", f"shape {list(value.shape)}")
+            )
         elif value.shape != expected[key].shape:
-            problems.append(Problem(f"{where}: {key}", f"shape {list(expected[key].shape)}", str(list(value.shape))))
+            problems.append(
+                Problem(f"{where}: {key}", f"shape {list(expected[key].shape)}", str(list(value.shape)))
+            )
     if len(problems) > MAX_LISTED:
         left = len(problems) - MAX_LISTED
-        problems = [*problems[:MAX_LISTED], Problem(where, f"{left} more differences", fix="check the geometry")]
+        problems = [
+            *problems[:MAX_LISTED],
+            Problem(where, f"{left} more differences", fix="check the geometry"),
+        ]
     if problems:
         raise WeightsError(problems)
-    model.load_state_dict(
-        {key: value.to(expected[key].dtype) for key, value in state.items()}, strict=True
-    )
+    model.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()}, strict=True)
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -32,9 +32,15 @@ def build_raft(geometry: Geometry) -> raft.RAFT:
         padding=((0, 2), (2, 0)) if geometry.separable_gru else (1,),
     )
     head = raft.FlowHead(in_channels=geometry.hidden, hidden_size=geometry.head)
-    upsampling = raft.MaskPredictor(in_channels=geometry.hidden, hidden_size=256) if geometry.convex_upsampling else None
+    upsampling = (
+        raft.MaskPredictor(in_channels=geometry.hidden, hidden_size=256)
+        if geometry.convex_upsampling
+        else None
+    )
     return raft.RAFT(
-        feature_encoder=raft.FeatureEncoder(block=block, layers=geometry.feature, norm_layer=nn.InstanceNorm2d),
+        feature_encoder=raft.FeatureEncoder(
+            block=block, layers=geometry.feature, norm_layer=nn.InstanceNorm2d
+        ),
         context_encoder=raft.FeatureEncoder(block=block, layers=geometry.context, norm_layer=context_norm),
         corr_block=correlation,
         update_block=raft.UpdateBlock(motion_encoder=motion, recurrent_block=recurrent, flow_head=head),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from expotion.contracts import Options
 from pydantic import Field
+
+from expotion.contracts import Options
 
 WIDTH = 256
 """D: the values per row after pooling (paper eq. 5)."""
@@ -38,6 +39,7 @@ class Geometry:
     rate_hz: float
     iterations: int
     pool: int
+    flow_method: Literal["raft", "dis"] = "raft"
     shipped_cnn: bool = False
 
     @property
@@ -50,7 +52,8 @@ GEOMETRIES: dict[str, Geometry] = {
     "tiny": Geometry(
         feature=(16, 16, 24, 32, 64), context=(16, 16, 24, 32, 56), bottleneck=True, context_norm=False,
         levels=3, radius=3, corr=(48,), flow=(32, 16), motion=40, hidden=32, separable_gru=False, head=48,
-        convex_upsampling=False, side=80, square=True, rate_hz=12.5, iterations=3, pool=4, shipped_cnn=True,
+        convex_upsampling=False, side=80, square=True, rate_hz=12.5, iterations=3, pool=4,
+        flow_method="dis", shipped_cnn=True,
     ),
     "small": Geometry(
         feature=(32, 32, 64, 96, 128), context=(32, 32, 64, 96, 160), bottleneck=True, context_norm=False,
@@ -69,7 +72,8 @@ GEOMETRIES: dict[str, Geometry] = {
 class RaftOptions(Options):
     """Options of `motion_raft`.
 
-    `flow`: `raft`, or `dis` for OpenCV's DIS flow (no weights, fast) in its place.
+    `flow`: `raft`, or `dis` for OpenCV's DIS flow (no weights, fast) in its place; None is `dis` for tiny,
+    `raft` for small and large.
     `weights`: None takes the shipped RAFT (tiny) and is an error for small and large; `seeded` means random weights
     made from `seed`; anything else is a path to princeton's or torchvision's file.
     `cnn`: the flow CNN: None takes the shipped one (tiny) or frozen weights from `seed` (small, large), `seeded`
@@ -77,12 +81,12 @@ class RaftOptions(Options):
     `rate_hz`: pictures per second; None is 5 as in the paper for small and large, 12.5 for tiny (5 cannot carry a
     pulse above 130 beats per minute).
     `iterations`: flow updates; None is 3 (tiny) or 12.
-    `last`: what stands for the flow after the last picture: nothing (`none`: n pictures give n - 1 rows) or the last
-    flow again (`repeat`: n rows).
+    `last`: what stands for the flow after the last picture: nothing (`none`: n pictures give n - 1 rows)
+    or the last flow again (`repeat`: n rows).
     """
 
     geometry: Literal["tiny", "small", "large"] = "tiny"
-    flow: Literal["raft", "dis"] = "raft"
+    flow: Literal["raft", "dis"] | None = None
     weights: str | None = None
     cnn: str | None = None
     seed: int = Field(default=0, ge=0)
@@ -91,6 +95,11 @@ class RaftOptions(Options):
     last: Literal["none", "repeat"] = "none"
     batch_size: int = Field(default=16, ge=1, le=1024)
     device: str = "cpu"
+
+    @property
+    def method(self) -> Literal["raft", "dis"]:
+        """How flow is found, the geometry's default where nothing is given."""
+        return self.flow or GEOMETRIES[self.geometry].flow_method
 
     @property
     def pairs_per_s(self) -> float:

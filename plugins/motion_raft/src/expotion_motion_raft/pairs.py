@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_PAIR = 3.0
-"""Two pictures farther apart than this many periods (and half a second) say nothing about the motion between them."""
+"""Two pictures farther apart than this many periods (and half a second) say nothing about the motion between
+them.
+"""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Consecutive pictures. `frame_times_s` [m] timestamps of the pictures used; row i compares i with i + 1.
 
-    `times_s` [m - 1] the middle between the two; `scale` [m - 1] by which their flow is multiplied, so that it is the
-    motion in one nominal period 1 / rate_hz however far apart the two pictures really are.
+    `times_s` [m - 1] the middle between the two; `scale` [m - 1] by which their flow is multiplied, so
+    that it is the motion in one nominal period 1 / rate_hz however far apart the two pictures really are.
     """
 
     frame_times_s: NDArray[np.float64]
@@ -28,8 +30,8 @@ class Pairs:
 def plan_pairs(frame_times_s: NDArray[np.float64], duration_s: float, rate_hz: float) -> Pairs:
     """The frames nearest to 0, 1 / rate, 2 / rate, ... within the clip, each once, and their pairs.
 
-    A source with fewer frames than asked for gives as many pictures as it has: repeated frames would look like
-    stillness.
+    A source with fewer frames than asked for gives as many pictures as it has: repeated frames would look
+    like stillness.
     """
     grid_s = np.arange(max(1, round(duration_s * rate_hz))) / rate_hz
     right = np.clip(np.searchsorted(frame_times_s, grid_s), 0, len(frame_times_s) - 1)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from expotion.contracts import EncoderSpec, Weights, hookimpl
-
+from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
 from expotion_motion_synchformer.options import GEOMETRIES, SynchformerOptions
 
 if TYPE_CHECKING:
     from expotion_motion_synchformer.encoder import SynchformerEncoder
 
-__all__ = ["SPEC", "SynchformerOptions", "expotion_encoders"]
+__all__ = ["SPEC", "SynchformerOptions", "expotion_encoders", "expotion_golden_checks"]
 
 
 def _build(options: SynchformerOptions) -> SynchformerEncoder:
@@ -23,7 +22,13 @@ def _build(options: SynchformerOptions) -> SynchformerEncoder:
 
 def _weights(options: SynchformerOptions) -> Sequence[Weights]:
     if options.weights == "seeded":
-        return [Weights(name=f"synchformer_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0")]
+        return [
+            Weights(
+                name=f"synchformer_{options.geometry}_seed{options.seed}",
+                source="seeded",
+                licence="Apache-2.0",
+            )
+        ]
     if options.geometry == "tiny":
         return [Weights(name="synchformer_tiny", source="shipped", licence="Apache-2.0")]
     return [Weights(name="synchformer_sync_audioset", source="synchformer:24-01-04T16-39-21", licence="MIT")]
@@ -31,7 +36,7 @@ def _weights(options: SynchformerOptions) -> Sequence[Weights]:
 
 SPEC = EncoderSpec(
     name="motion_synchformer",
-    description="Upper-body motion in time with the sound: Synchformer's visual encoder (divided space-time MotionFormer)",
+    description="Upper-body motion in step with the sound: Synchformer's visual encoder",
     needs=frozenset({"video"}),
     build=_build,
     options=SynchformerOptions,
@@ -47,3 +52,15 @@ SPEC = EncoderSpec(
 def expotion_encoders() -> list[EncoderSpec]:
     """The one encoder of this plugin."""
     return [SPEC]
+
+
+def _golden() -> Callable[[GoldenFile], None]:
+    from expotion_motion_synchformer.golden import check  # noqa: PLC0415 - torch only when built
+
+    return check
+
+
+@hookimpl
+def expotion_golden_checks() -> list[GoldenCheckSpec]:
+    """Reference numbers that the visual encoder is compared with."""
+    return [GoldenCheckSpec("synchformer", _golden, "Synchformer's visual encoder")]

@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from expotion.contracts import Clip, Encoder, TimedFeatures, Video
-from expotion.errors import MediaError, Problem, WeightsError
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from expotion.contracts import Clip, Encoder, TimedFeatures, Video
+from expotion.errors import MediaError, Problem, WeightsError
 from expotion_motion_synchformer import SPEC, loader, segments
 from expotion_motion_synchformer.model import scale_pixels, seeded
 from expotion_motion_synchformer.options import GEOMETRIES, Geometry, SynchformerOptions
@@ -51,7 +51,12 @@ class SynchformerEncoder(Encoder):
         video = clip.video
         if video is None or len(video.frame_times_s) == 0:
             raise MediaError(
-                Problem(clip.id, "a clip with a picture for motion_synchformer", "none", "drop the motion condition")
+                Problem(
+                    clip.id,
+                    "a clip with a picture for motion_synchformer",
+                    "none",
+                    "drop the motion condition",
+                )
             )
         options, geometry = self.options, self.geometry
         plan = segments.plan_segments(
@@ -145,7 +150,9 @@ def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Ten
 def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
     if options.weights == "seeded":
         text = f"seeded {options.seed} {geometry}"
-        return loader.Loaded(seeded(geometry, options.seed), None, None, hashlib.sha256(text.encode()).hexdigest())
+        return loader.Loaded(
+            seeded(geometry, options.seed), None, None, hashlib.sha256(text.encode()).hexdigest()
+        )
     if options.weights is not None:
         return loader.load(Path(options.weights).expanduser(), geometry)
     if options.geometry == "tiny":
@@ -155,6 +162,6 @@ def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
             "motion_synchformer: weights",
             f"a checkpoint for geometry {options.geometry!r}",
             "none",
-            "set `weights` to a downloaded Synchformer checkpoint (sync or stage I), or to 'seeded' to try the sizes",
+            "set `weights` to a downloaded Synchformer checkpoint (sync or stage I), or to 'seeded' to try it",
         )
     )

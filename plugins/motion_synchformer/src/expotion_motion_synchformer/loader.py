@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from expotion.errors import Problem, WeightsError
 from torch import Tensor
 
+from expotion.errors import Problem, WeightsError
 from expotion_motion_synchformer.model import VisualEncoder
 from expotion_motion_synchformer.options import Geometry
 
@@ -66,7 +66,9 @@ def load(path: Path, geometry: Geometry) -> Loaded:
         raise WeightsError(problems)
     model = VisualEncoder(geometry)
     unused = _unused_shapes(geometry)
-    model.load_state_dict({key: value.float() for key, value in state.items() if key not in unused}, strict=True)
+    model.load_state_dict(
+        {key: value.float() for key, value in state.items() if key not in unused}, strict=True
+    )
     return Loaded(
         model=model,
         mean=None if mean is None else mean.float(),
@@ -145,7 +147,10 @@ def _compare(state: Mapping[str, Tensor], geometry: Geometry, path: Path) -> lis
     ]
     if len(problems) > MAX_LISTED:
         left = len(problems) - MAX_LISTED
-        problems = [*problems[:MAX_LISTED], Problem(str(path), f"{left} more differences", fix="check the geometry")]
+        problems = [
+            *problems[:MAX_LISTED],
+            Problem(str(path), f"{left} more differences", fix="check the geometry"),
+        ]
     return problems
 
 

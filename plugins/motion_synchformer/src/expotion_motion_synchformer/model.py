@@ -23,7 +23,8 @@ FUSED_FROM = 64
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over the last two dimensions; q [.., m, d], k and v [.., n, d]. Returns [.., m, d].
+    """softmax(q k^T / sqrt(d)) v over the last two dimensions; q [.., m, d], k and v [.., n, d]. Returns
+    [.., m, d].
 
     Fused kernels cost more than they save on the small groups of the tiny geometry and on a single query.
     """
@@ -103,7 +104,9 @@ class Block(nn.Module):
 
 
 class SpatialAggregation(nn.TransformerEncoderLayer):
-    """A learned CLS and one pre-norm transformer layer over the patches of one time step; the CLS row is returned."""
+    """A learned CLS and one pre-norm transformer layer over the patches of one time step; the CLS row is
+    returned.
+    """
 
     def __init__(self, dim: int, heads: int, mlp_ratio: int) -> None:
         super().__init__(

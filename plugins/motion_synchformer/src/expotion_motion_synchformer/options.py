@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from expotion.contracts import Options
 from pydantic import Field
+
+from expotion.contracts import Options
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,16 @@ class Geometry:
 
 GEOMETRIES: dict[str, Geometry] = {
     "tiny": Geometry(
-        image=48, patch=12, frames=32, tubelet=2, dim=96, depth=3, heads=3, mlp_ratio=2, segment_step=24, between="blend"
+        image=48,
+        patch=12,
+        frames=32,
+        tubelet=2,
+        dim=96,
+        depth=3,
+        heads=3,
+        mlp_ratio=2,
+        segment_step=24,
+        between="blend",
     ),
     "base": Geometry(
         image=224, patch=16, frames=16, tubelet=2, dim=768, depth=12, heads=12, resize=256, segment_step=8
@@ -62,8 +72,8 @@ class SynchformerOptions(Options):
     `between`: the picture between two source frames: `nearest` takes the nearer one, as re-encoding to 25 fps does;
     `blend` mixes both by nearness, which at 12 fps keeps a movement going instead of stopping it at every other
     picture. None is the geometry's default (tiny: blend, base: nearest).
-    `overlap`: what becomes of rows of two segments with the same time: `central` keeps the one nearest to the middle
-    of its segment, `average` their mean.
+    `overlap`: what becomes of rows of two segments with the same time: `central` keeps the one nearest to
+    the middle of its segment, `average` their mean.
     `windows`: `cover` starts at 0 and covers the whole clip, `reference` is the reference's centred enumeration
     (floor((n - frames) / step) + 1 segments), which leaves both ends of a clip out.
     """

@@ -1,10 +1,11 @@
 """Which frames each segment sees and when each row is: arithmetic on a grid of sample times, no video involved.
 
-The grid has a point every 1 / fps seconds from the clip's start. At each point the picture is either the source frame
-nearest in time or the mixture of the two frames around the point, each weighted by its nearness. So no video is
-re-encoded and a source of any frame rate, or of a variable one, lands on the same grid.
-Row k of a segment that starts at grid point g saw points g + 2k and g + 2k + 1 (tubelets of 2); its time is their
-centre, (g + 2k + 0.5) / fps. Times are kept as whole half-points ("ticks") so that equal times are exactly equal.
+The grid has a point every 1 / fps seconds from the clip's start. At each point the picture is either the
+source frame nearest in time or the mixture of the two frames around the point, each weighted by its nearness.
+So no video is re-encoded and a source of any frame rate, or of a variable one, lands on the same grid. Row k
+of a segment that starts at grid point g saw points g + 2k and g + 2k + 1 (tubelets of 2); its time is their
+centre, (g + 2k + 0.5) / fps. Times are kept as whole half-points ("ticks") so that equal times are exactly
+equal.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def around(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The frames before and after each time and the weight of the latter in 0..1: three arrays of its shape.
 
-    Before the first and after the last frame that frame stands alone. `nearest` rounds the weight to 0 or 1 (the
-    earlier one of two equally near).
+    Before the first and after the last frame that frame stands alone. `nearest` rounds the weight to 0 or 1
+    (the earlier one of two equally near).
     """
     last = len(frame_times_s) - 1
     before = np.clip(np.searchsorted(frame_times_s, times_s + 1e-9, side="right") - 1, 0, last)

@@ -11,6 +11,7 @@ from expotion.errors import Problem, WeightsError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _INSIDE_MUSICGEN = "text_encoder."
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 _TIED = ("shared.weight", "encoder.embed_tokens.weight")
 
 
@@ -70,7 +71,7 @@ def _tensors(folder: Path, prefix: str) -> dict[str, Any]:
 
 def load_t5(source: str) -> LoadedT5:
     """The encoder of a T5 folder, or of the T5 inside a MusicGen folder. Strict: WeightsError lists all."""
-    from transformers import AutoTokenizer, T5Config, T5EncoderModel  # noqa: PLC0415
+    from transformers import T5Config, T5EncoderModel  # noqa: PLC0415
 
     folder = _folder(source)
     try:
@@ -106,9 +107,18 @@ def load_t5(source: str) -> LoadedT5:
     model.load_state_dict({name: state[name] for name in wanted}, strict=True)
     model.requires_grad_(False)
     model.train(False)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(Problem(str(folder), "the tokenizer's files", reason)) from None
-    return LoadedT5(model, tokenizer)
+    return LoadedT5(model, _tokenizer(folder))
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    reason = "none of them"  # without any, transformers would make up an empty tokenizer
+    if any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    raise WeightsError(
+        Problem(str(folder), f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})", reason)
+    )

@@ -1,4 +1,4 @@
-"""`delay_pattern`: the codes' layout for training (valid steps) and generation (all steps), there and back. Exact."""
+"""`delay_pattern`: the codes' layout for training (valid steps) and generation (all), there and back. Exact."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def _check_case(golden: GoldenFile, case: dict[str, Any]) -> None:
         at = f"{name}/{layout}"
         sequence = delay.build(codes, special, delays=delays, valid_only=valid_only)
         golden.compare("sequence", sequence, f"{at}_sequence", 0.0)
-        golden.compare("indexes", delay.indexes(n_frames, delays, valid_only=valid_only), f"{at}_indexes", 0.0)
+        golden.compare(
+            "indexes", delay.indexes(n_frames, delays, valid_only=valid_only), f"{at}_indexes", 0.0
+        )
         golden.compare("mask", delay.filled(n_frames, delays, valid_only=valid_only), f"{at}_mask", 0.0)
         back, mask = delay.revert(sequence, n_frames, UNKNOWN, delays=delays)
         golden.compare("codes back", back, f"{at}_revert", 0.0)

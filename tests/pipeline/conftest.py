@@ -1,0 +1,109 @@
+"""One tiny run of the world of lamps, made once, and the command line over that world in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import expotion.plugins
+from expotion.cli.main import run
+from expotion.plugins import Registry
+
+WORLD = Path(__file__).with_name("world.py")
+
+
+@pytest.fixture(scope="session")
+def world() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lamp_world", WORLD)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lamp_world"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def model(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = world.write_model(tmp_path_factory.mktemp("model") / "random")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lamps(world: ModuleType, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The registry of the world, in place of the installed plugins; no worker processes; an own cache."""
+    registry: Registry = world.registry_of(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expotion.plugins, "discover", lambda: registry)
+        patch.setenv("EXPOTION_WORKERS", "1")
+        patch.setenv("EXPOTION_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COLUMNS", "200")
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def recipe_file(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipes") / "lamps.yaml"
+    path.write_text(world.RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_lamps(lamps: Registry, recipe_file: Path) -> Callable[..., int]:
+    """`expotion recipe run lamps.yaml --out OUT --set ...` in this process; returns the exit code."""
+
+    def start(out: Path, *sets: str) -> int:
+        options = [part for one in sets for part in ("--set", one)]
+        return run(["recipe", "run", str(recipe_file), "--out", str(out), *options])
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(run_lamps: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert run_lamps(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copy_of_finished(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def results() -> Callable[[Path], dict[str, bytes]]:
+    """What a run made, byte for byte: the adaptor, every sound and every code."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        kept = [
+            folder / "adaptor" / "adaptor.safetensors",
+            *folder.glob("samples/*/*.wav"),
+            *folder.glob("samples/*/*.npy"),
+        ]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.exists()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def leftovers() -> Callable[[Path], list[str]]:
+    """Drafts that were neither finished nor removed."""
+
+    def find(folder: Path) -> list[str]:
+        return [
+            os.path.join(where, name)
+            for where, folders, files in os.walk(folder)
+            for name in [*folders, *files]
+            if name.startswith(".")
+        ]
+
+    return find
