@@ -8,7 +8,8 @@ import pytest
 from expotion.contracts import TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError
 from expotion.features.extract import extract_clip
-from expotion.features.store import FeatureStore, cache_folder, code_version, read_entry, write_entry
+from expotion.features.store import FeatureStore, code_version, read_entry, write_entry
+from expotion.files import cache_folder
 
 
 def same(one: TimedFeatures, other: TimedFeatures) -> bool:

@@ -42,7 +42,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
             time.sleep(0.05)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=200)
     finally:
         process.kill()
     assert process.returncode == 130, error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -255,6 +256,8 @@ def registry_of(model: Path) -> Registry:
 
 
 if __name__ == "__main__":
+    # Whoever runs the tests in the background has told its children to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     lamps = registry_of(Path(sys.argv[1]))
     expotion.plugins.discover = lambda: lamps  # type: ignore[assignment]
     from expotion.cli.main import main

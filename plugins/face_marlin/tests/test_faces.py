@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from expotion.contracts import Video
 from expotion.errors import WeightsError
 from expotion_face_marlin.crops import crop_squares, useful_shorter_side
-from expotion_face_marlin.faces import CascadeDetector, FaceBox, look, make_detector, match
-from expotion_face_marlin.tracking import FacePath, Segment, detection_times_s, find_path
+from expotion_face_marlin.faces import CascadeDetector, FaceBox, around, make_detector, match
+from expotion_face_marlin.path import FacePath, Segment
+from expotion_face_marlin.tracking import detection_times_s, find_path
 
 GREY = np.full((100, 100, 3), 90, dtype=np.uint8)
 
@@ -127,11 +128,11 @@ def test_a_followed_face_is_searched_for_seldom() -> None:
 def test_match_finds_the_look_again(face_video: Video) -> None:
     first, later = face_video.frames_at(np.array([0.0, 0.4]))
     box = FaceBox(60 / 112, 52 / 112, 48 / 112)
-    moved = match(later, look(first, box), box, 0.6)
+    moved = match(later, around(first, box, 0.5).grey, box, 0.6)
     assert moved is not None
     assert not moved.strict
     assert moved.x == pytest.approx((60 + 6 * np.sin(0.4)) / 112, abs=0.02)
-    assert match(GREY, look(first, box), box, 0.6) is None
+    assert match(GREY, around(first, box, 0.5).grey, box, 0.6) is None
 
 
 def test_path_at_its_edges() -> None:

@@ -248,6 +248,9 @@ def main() -> None:
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
     arguments.add_argument("--out", type=Path, default=SHIPPED)
     arguments.add_argument(
+        "--only", choices=("raft", "dis"), help="train this part only and keep the other one of --out"
+    )
+    arguments.add_argument(
         "--smoke", action="store_true", help="a few steps on a few short clips, to see that it runs"
     )
     options = arguments.parse_args()

@@ -49,7 +49,7 @@ def mel_filters(sample_rate_hz: int, n_fft: int) -> Floats:
 
 def listen(samples: Floats, sample_rate_hz: int) -> Sound:
     """Analyse mono samples [m]. Frames are centred on n / 50 s."""
-    hop, n_fft = round(sample_rate_hz / HOP_HZ), 2048
+    hop, n_fft = round(sample_rate_hz / HOP_HZ), 2 ** round(np.log2(0.064 * sample_rate_hz))
     padded = np.pad(samples, n_fft // 2)
     n = len(samples) // hop + 1
     index = np.arange(n)[:, None] * hop + np.arange(n_fft)

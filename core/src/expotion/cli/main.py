@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. With --debug, anywhere, errors raise instead."""
     debug = "--debug" in arguments
+    # Our own progress lines say what is loaded; the library's belong to a debugging session.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if debug else "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if debug else "1")
     given = _spell_out_resume([argument for argument in arguments if argument != "--debug"])
     try:
         app(given, prog_name="expotion")

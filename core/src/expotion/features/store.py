@@ -15,8 +15,7 @@ import numpy as np
 
 from expotion.contracts import API_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, Problem
-from expotion.files import cache_folder as cache_folder
-from expotion.files import replacing
+from expotion.files import cache_folder, replacing
 
 STORE_VERSION = 1
 """Raised when the meaning or the layout of entries changes: older entries are then never read."""

@@ -20,7 +20,7 @@ from expotion.backbone.sampling import Sampler
 from expotion.backbone.text import pad_text
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, Problem
-from expotion.generation.windows import cover
+from expotion.generation.windows import FrameWindow, cover
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def compose(
     longest = settings.window_frames
     overlap = longest // 3 if settings.overlap_frames is None else settings.overlap_frames
     windows = cover(n_frames, longest, overlap)
-    source = text_sources(lm, [request.text for request in requests])
+    source, source_mask = text_sources(lm, [request.text for request in requests])
     sampler = Sampler(
         greedy=settings.greedy, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
     )
@@ -104,9 +104,9 @@ def compose(
             else:
                 prefix = adaptor(lm, inputs, for_generation=True)
 
-        def step(at: int, of: int, done: int = done) -> None:
+        def step(at: int, of: int, done: int = done, window: FrameWindow = window) -> None:
             if on_step is not None:
-                on_step(min(total, done + at), total)
+                on_step(done + min(at, window.n_frames) - window.n_prompt, total)
 
         known = None if codes is None else codes[:, :, window.start : window.start + window.n_prompt]
         made = generate_codes(
@@ -119,6 +119,7 @@ def compose(
             sampler=sampler,
             generators=generators,
             prompt=known,
+            source_mask=source_mask,
             on_step=step,
         )
         codes = made if codes is None else torch.cat([codes, made[:, :, window.n_prompt :]], dim=-1)
@@ -127,8 +128,12 @@ def compose(
     return list(codes)
 
 
-def text_sources(lm: MusicGenLM, texts: Sequence[TokenFeatures | None]) -> Tensor:
-    """Projected prompts [B, L, d], padded with zeros to the longest (as MusicGen does); zeros for no prompt."""
+def text_sources(lm: MusicGenLM, texts: Sequence[TokenFeatures | None]) -> tuple[Tensor, Tensor]:
+    """Projected prompts [B, L, d], padded to the longest, and which rows are a prompt's own, bool [B, L].
+
+    audiocraft attends to the padding, which makes what a prompt says depend on the longest of its batch; here
+    the padding is hidden, so that each prompt means what it means alone. No prompt is one row of zeros.
+    """
     width = lm.geometry.text_width or lm.geometry.width
     pairs = [
         (torch.zeros(1, width), torch.zeros(1, dtype=torch.bool))
@@ -137,7 +142,9 @@ def text_sources(lm: MusicGenLM, texts: Sequence[TokenFeatures | None]) -> Tenso
         for text in texts
     ]
     hidden, mask = pad_text(pairs)
-    return lm.project_text(hidden, mask)
+    lengths = torch.tensor([len(own) for _, own in pairs])
+    own_rows = torch.arange(mask.shape[1])[None, :] < lengths[:, None]
+    return lm.project_text(hidden, mask), own_rows
 
 
 def request_inputs(

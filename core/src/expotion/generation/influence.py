@@ -43,7 +43,7 @@ def gate_influence(
     if prefix is None:
         return GateInfluence(times_s, np.zeros((n_steps, len(layers)), np.float32), layers)
 
-    source = text_sources(lm, [request.text])
+    source, _ = text_sources(lm, [request.text])  # one prompt: nothing is padded
     x = lm.embed(sequence) + lm.position_table(0, n_steps)
     ratios = []
     for index in range(lm.n_layers):

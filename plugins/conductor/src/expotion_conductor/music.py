@@ -107,7 +107,8 @@ def _play(plan: Plan, soft_and_loud: NDArray[np.float32]) -> NDArray[np.float32]
     blend = soft_and_loud[0] + (soft_and_loud[1] - soft_and_loud[0]) * intensity
     gain = np.exp(np.float32(np.log(10.0) * DYNAMIC_RANGE_DB / 20.0) * (intensity - 1.0))
     # A fixed divisor, never the clip's own peak: how loud a clip is depends on its intensity alone.
-    return np.tanh(blend * gain * np.float32(_LOUDEST_RMS / 1.6)).astype(np.float32)
+    sound: NDArray[np.float32] = np.tanh(blend * gain * np.float32(_LOUDEST_RMS / 1.6))
+    return sound.astype(np.float32)
 
 
 def _snap(time_s: float) -> int:

@@ -84,4 +84,5 @@ def drum(kind: str, bright: bool) -> NDArray[np.float32]:
 
 def _unit(wave: NDArray[np.float64], over_s: float) -> NDArray[np.float32]:
     rms = np.sqrt(np.mean(wave[: round(over_s * SAMPLE_RATE_HZ)] ** 2))
-    return (wave / rms).astype(np.float32)
+    scaled: NDArray[np.float32] = (wave / rms).astype(np.float32)
+    return scaled

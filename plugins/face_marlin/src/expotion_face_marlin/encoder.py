@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from expotion.contracts import Clip, Encoder, EncoderSpec, TimedFeatures, Video
+from expotion.contracts import Clip, Encoder, EncoderSpec, TimedFeatures, Video, pulled_weights
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_face_marlin import TINY_WEIGHTS, FaceMarlinOptions
 from expotion_face_marlin.crops import crop_squares, useful_shorter_side
@@ -145,17 +145,17 @@ def load_network(options: FaceMarlinOptions) -> tuple[MarlinEncoder, nn.Module, 
         model = MarlinEncoder(geometry)
         initialise(model, options.weights_seed)
         return model.requires_grad_(False).eval(), nn.Identity(), f"seed-{options.weights_seed}"
-    if options.weights is None and options.geometry != "tiny":
-        where = f"face_marlin options: geometry={options.geometry}"
-        fix = (
-            "set `weights` to the official file (MARLIN's weights are CC-BY-NC-4.0, not for commercial use), "
-            "or use geometry=tiny, whose weights are in the package"
-        )
-        raise WeightsError(
-            Problem(where, f"a file marlin_vit_{options.geometry}_ytf.encoder.pt", "none", fix)
-        )
-    if options.weights is not None and options.geometry != "tiny":
-        return load_encoder(options.weights, geometry), nn.Identity(), file_sha256(options.weights)
+    official = f"marlin_vit_{options.geometry}_ytf"
+    if options.geometry != "tiny":
+        file = options.weights or pulled_weights(official)
+        if file is None:
+            where = f"face_marlin options: geometry={options.geometry}"
+            fix = (
+                f"run `expotion models pull {official}`, or set `weights` to the official file (MARLIN's weights "
+                "are CC-BY-NC-4.0, not for commercial use), or use geometry=tiny, whose weights are in the package"
+            )
+            raise WeightsError(Problem(where, f"a file {official}.encoder.pt", "none", fix))
+        return load_encoder(file, geometry), nn.Identity(), file_sha256(file)
     path = options.weights or TINY_WEIGHTS
     model, head = build_tiny(read_state(path), str(path))
     return model, head, file_sha256(path)

@@ -42,6 +42,16 @@ class FaceBox:
     strict: bool = True
 
 
+@dataclass(frozen=True)
+class Patch:
+    """A grey piece of a frame: its left and top and the size of its pixels, over the shorter side."""
+
+    grey: Image
+    left: float
+    top: float
+    step: float
+
+
 class Detector(Protocol):
     """Finds faces in RGB frames uint8 [H, W, 3]."""
 
@@ -80,19 +90,18 @@ class CascadeDetector:
 
     def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
         """The face near `last`, at most a third larger or smaller; `lenient`: also in profile."""
-        grey, x0, y0 = _surroundings(frame, last, FOLLOW_REACH)
-        if min(grey.shape) < FOLLOW_FACE_PX // 2:
+        patch = around(frame, last, FOLLOW_REACH)
+        if min(patch.grey.shape) < FOLLOW_FACE_PX // 2:
             return None
-        to_unit = last.side / FOLLOW_FACE_PX
         low, high = int(FOLLOW_FACE_PX * 0.75), int(FOLLOW_FACE_PX * 1.33)
-        for cascade, image, mirrored in self._lenient(grey) if lenient else self._strict(grey):
+        for cascade, image, mirrored in self._lenient(patch.grey) if lenient else self._strict(patch.grey):
             found = cascade.detectMultiScale(
                 image, scaleFactor=1.1, minNeighbors=2, minSize=(low, low), maxSize=(high, high)
             )
             if len(found):
                 if mirrored:
                     found = [(image.shape[1] - x - w, y, w, h) for x, y, w, h in found]
-                boxes = _boxes(found, to_unit, x0, y0, strict=not lenient)
+                boxes = _boxes(found, patch.step, patch.left, patch.top, strict=not lenient)
                 return min(boxes, key=lambda box: (box.x - last.x) ** 2 + (box.y - last.y) ** 2)
         return None
 
@@ -148,40 +157,36 @@ def make_detector(yunet: Path | None) -> Detector:
     return YuNetDetector(yunet) if yunet is not None else CascadeDetector()
 
 
-def look(frame: Image, box: FaceBox) -> Image:
-    """What the face looks like: a grey picture of about FOLLOW_FACE_PX square, for `match`."""
-    return _surroundings(frame, box, 0.5)[0]
-
-
 def match(frame: Image, template: Image, last: FaceBox, least: float) -> FaceBox | None:
     """Where the surroundings of `last` correlate most with `template`; None below the `least` correlation.
 
     It carries a face through moments in which the detector fails: a turned head, a hand, bad light.
     """
-    grey, x0, y0 = _surroundings(frame, last, FOLLOW_REACH)
+    patch = around(frame, last, FOLLOW_REACH)
+    grey = patch.grey
     if grey.shape[0] < template.shape[0] or grey.shape[1] < template.shape[1] or template.std() < 2.0:
         return None
     likeness = cv2.matchTemplate(grey, template, cv2.TM_CCOEFF_NORMED)
     _, best, _, (left, top) = cv2.minMaxLoc(likeness)
     if best < least:
         return None
-    to_unit = last.side / FOLLOW_FACE_PX
-    x = x0 + (left + template.shape[1] / 2) * to_unit
-    y = y0 + (top + template.shape[0] / 2) * to_unit
+    x = patch.left + (left + template.shape[1] / 2) * patch.step
+    y = patch.top + (top + template.shape[0] / 2) * patch.step
     return FaceBox(x, y, last.side, strict=False)
 
 
-def _surroundings(frame: Image, box: FaceBox, reach: float) -> tuple[Image, float, float]:
-    """Grey picture around a box, the box's side being FOLLOW_FACE_PX; left and top over the shorter side."""
+def around(frame: Image, box: FaceBox, reach: float) -> Patch:
+    """Grey surroundings of a box: `reach` times its side to each hand, the side being FOLLOW_FACE_PX."""
     shorter = min(frame.shape[:2])
     half = reach * box.side
     left, top = (max(0, round((centre - half) * shorter)) for centre in (box.x, box.y))
     right, bottom = (max(0, round((centre + half) * shorter)) for centre in (box.x, box.y))
-    patch = frame[top:bottom, left:right]
-    if min(patch.shape[:2]) < 4:
-        return np.zeros((0, 0), dtype=np.uint8), 0.0, 0.0
-    grey = _scaled(_u8(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)), FOLLOW_FACE_PX / (box.side * shorter))
-    return grey, left / shorter, top / shorter
+    cut = frame[top:bottom, left:right]
+    step = box.side / FOLLOW_FACE_PX
+    if min(cut.shape[:2]) < 4:
+        return Patch(np.zeros((4, 4), dtype=np.uint8), box.x, box.y, step)
+    grey = _scaled(_u8(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)), 1.0 / (step * shorter))
+    return Patch(grey, left / shorter, top / shorter, step)
 
 
 def _u8(image: object) -> Image:

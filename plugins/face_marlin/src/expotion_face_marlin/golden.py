@@ -67,7 +67,8 @@ def check_table(golden: GoldenFile) -> None:
     size = re.search(r"(\d+) x \d+", str(golden.about.get("what", "")))
     n_tokens = int(size[1]) if size else OFFICIAL_TOKENS
     rows = golden.array("rows")
-    widths = [match[1] for name in golden.names if (match := re.fullmatch(r"table(\d+)", name))]
+    found = (re.fullmatch(r"(?:table|sum)(\d+)", name) for name in golden.names)
+    widths = sorted({match[1] for match in found if match})
     if not widths:
         raise WeightsError(Problem("marlin_postable", "an array tableWIDTH", "none"))
     for width in widths:

@@ -1,4 +1,4 @@
-"""Weights files to networks: official `*.encoder.pt`, `*.full.pt`, `.ckpt`, and safetensors.
+"""Weights files to networks: official `*.encoder.pt`, `*.full.pt`, `.ckpt`, the Hugging Face form, safetensors.
 
 Every file is read without running code from it, and every key and shape that does not fit is listed at once.
 """
@@ -21,6 +21,9 @@ from expotion_face_marlin.model import MarlinAutoencoder, MarlinEncoder
 
 HEAD_WIDTH = 64
 """Width of an attention head in every official size: the state dict does not tell it."""
+
+HUB_PREFIX = "marlin."
+"""Before every key in the Hugging Face form, whose wrapper keeps the network under this name."""
 
 State = dict[str, Tensor]
 
@@ -60,6 +63,8 @@ def read_state(path: Path) -> State:
         state = {k: v for k, v in state["state_dict"].items() if not str(k).startswith("discriminator")}
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(Problem(where, "a state dict: names and tensors", type(state).__name__))
+    if all(str(key).startswith(HUB_PREFIX) for key in state):
+        state = {str(key).removeprefix(HUB_PREFIX): value for key, value in state.items()}
     strangers = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if strangers:
         raise WeightsError([Problem(f"{where} {key}", "a tensor", "something else") for key in strangers])

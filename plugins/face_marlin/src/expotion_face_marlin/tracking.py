@@ -1,7 +1,8 @@
 """From faces in some frames to one smooth path of a square through the clip, and where there is none.
 
 Detection runs about five times a second; between, the path is interpolated by time. Found once, a face is
-followed around its last place, which is cheap, and the whole frame is searched again now and then.
+followed around its last place, which is cheap, and the whole frame is searched again now and then. `path.py`
+makes the path.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Video
-from expotion_face_marlin.faces import SEARCH_SIDES_PX, Detector, FaceBox, Image, look, match
+from expotion_face_marlin.faces import SEARCH_SIDES_PX, Detector, FaceBox, Image, Patch, around, match
+from expotion_face_marlin.path import EDGE_S, PATCH_REACH, FacePath, smooth_segment
 
 Floats = NDArray[np.float64]
 Person = Literal["largest", "central"]
@@ -34,11 +36,6 @@ MIN_MATCH = 0.6
 SURE_MATCH = 0.9
 SURE_FOR_S = 0.3
 """Just after a detection, a face that looks this much the same need not be detected again."""
-EDGE_S = 0.5
-"""A path goes on this long before its first and after its last detection."""
-SMOOTH_CENTRE_S = 0.2
-SMOOTH_SIDE_S = 0.8
-"""Standard deviations of the Gaussians that smooth over time: heads move faster than they change size."""
 MAX_PEOPLE = 3
 CHUNK = 64
 
@@ -47,57 +44,16 @@ CHUNK = 64
 class _Track:
     times_s: list[float] = field(default_factory=list)
     boxes: list[FaceBox] = field(default_factory=list)
+    patches: list[Patch] = field(default_factory=list)
     look: Image | None = None
     looked_s: float = -np.inf
 
     def add(self, time_s: float, box: FaceBox, frame: Image) -> None:
         self.times_s.append(time_s)
         self.boxes.append(box)
+        self.patches.append(around(frame, box, PATCH_REACH))
         if box.strict:
-            self.look, self.looked_s = look(frame, box), time_s
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch with a face: smoothed centre [n, 2] and side [n] over the shorter side, at `times_s` [n]."""
-
-    times_s: Floats
-    centre: Floats
-    side: Floats
-
-
-@dataclass(frozen=True)
-class FacePath:
-    """The chosen face over a clip: segments in order of time that do not overlap."""
-
-    segments: tuple[Segment, ...]
-    max_gap_s: float = 1.0
-
-    def at(self, times_s: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Centre [m, 2], side [m] and valid [m] at these times; where invalid: the frame's middle, side 1."""
-        centre = np.full((len(times_s), 2), 0.5)
-        side = np.ones(len(times_s))
-        valid = np.zeros(len(times_s), dtype=bool)
-        for segment in self.segments:
-            first, last = segment.times_s[0], segment.times_s[-1]
-            inside = (times_s >= first - EDGE_S) & (times_s <= last + EDGE_S) & ~valid
-            after = np.clip(np.searchsorted(segment.times_s, times_s), 1, max(1, len(segment.times_s) - 1))
-            if len(segment.times_s) > 1:
-                gap = segment.times_s[after] - segment.times_s[after - 1]
-                outside = (times_s < first) | (times_s > last)
-                inside &= outside | (gap <= self.max_gap_s + 1e-9)
-            for axis in range(2):
-                centre[inside, axis] = np.interp(times_s[inside], segment.times_s, segment.centre[:, axis])
-            side[inside] = np.interp(times_s[inside], segment.times_s, segment.side)
-            valid |= inside
-        return centre, side, valid
-
-    @property
-    def largest_side(self) -> float:
-        """Median side of the longest segment over the shorter side; 1 where no face was found."""
-        if not self.segments:
-            return 1.0
-        return float(np.median(max(self.segments, key=lambda s: len(s.times_s)).side))
+            self.look, self.looked_s = around(frame, box, 0.5).grey, time_s
 
 
 def detection_times_s(video: Video, detect_hz: float) -> Floats:
@@ -133,7 +89,7 @@ def find_path(
     needed = min(MIN_DETECTIONS, len(times_s))
     usable = [track for track in follower.tracks if _is_consistent(track, needed, detect_hz)]
     chosen = _choose(usable, person, middle)
-    return FacePath(tuple(_smoothed(track) for track in chosen), max_gap_s)
+    return FacePath(tuple(smooth_segment(t.times_s, t.boxes, t.patches) for t in chosen), max_gap_s)
 
 
 class _Follower:
@@ -233,25 +189,3 @@ def _choose(tracks: list[_Track], person: Person, middle: tuple[float, float]) -
         if all(last <= other.times_s[0] or first >= other.times_s[-1] for other in chosen):
             chosen.append(track)
     return sorted(chosen, key=lambda track: track.times_s[0])
-
-
-def _smoothed(track: _Track) -> Segment:
-    """Median over five (side) and three (centre) detections against jumps, then a Gaussian in time."""
-    times_s = np.array(track.times_s)
-    values = np.array([(box.x, box.y, box.side) for box in track.boxes])
-    robust = np.stack([_median(values[:, 0], 1), _median(values[:, 1], 1), _median(values[:, 2], 2)], axis=1)
-    centre = _gaussian(times_s, robust[:, :2], SMOOTH_CENTRE_S)
-    return Segment(times_s, centre, _gaussian(times_s, robust[:, 2:], SMOOTH_SIDE_S)[:, 0])
-
-
-def _gaussian(times_s: Floats, values: Floats, spread_s: float) -> Floats:
-    """Weighted mean around each time, values [n, k] -> [n, k]."""
-    weights = np.exp(-0.5 * ((times_s[:, None] - times_s[None]) / spread_s) ** 2)
-    return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
-def _median(values: Floats, radius: int) -> Floats:
-    padded = np.pad(values, radius, mode="edge")
-    return np.asarray(
-        np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1), axis=1), dtype=np.float64
-    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.optical_flow.raft import RAFT
 
-from expotion.contracts import Clip, Encoder, TimedFeatures, Video
+from expotion.contracts import Clip, Encoder, TimedFeatures, Video, pulled_weights
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_motion_raft import SPEC, loader
 from expotion_motion_raft.model import FlowCnn, build_raft, pad, scale_pixels, seed_weights
@@ -132,8 +132,10 @@ def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
     if options.weights == "seeded":
         seed_weights(model, options.seed)
         return model, f"raft {options.geometry} seed {options.seed}"
-    if options.weights is not None:
-        path = Path(options.weights).expanduser()
+    official = f"raft_{options.geometry}_things"
+    file = pulled_weights(official) if options.weights is None else Path(options.weights)
+    if file is not None:
+        path = file.expanduser()
         loader.fill(model, loader.to_torchvision(loader.read_file(path)), str(path))
         return model, loader.digest(path)
     if options.geometry == "tiny":
@@ -144,7 +146,8 @@ def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
             "motion_raft: weights",
             f"a RAFT file for geometry {options.geometry!r}",
             "none",
-            "set `weights` to princeton's or torchvision's file, or to 'seeded' to try the sizes, or `flow: dis`",
+            f"run `expotion models pull {official}`, or set `weights` to princeton's or torchvision's file, "
+            "or to 'seeded' to try the sizes, or `flow: dis`",
         )
     )
 

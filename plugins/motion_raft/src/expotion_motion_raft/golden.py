@@ -17,7 +17,10 @@ LOW_FLOW = 1e-3
 """On the float32 flow at an eighth of the resolution, in its pixels."""
 STORED_FLOW = 2e-2
 """On the upsampled flow, which is stored in half precision."""
-MAPS = 1e-4
+MAPS = 1e-3
+"""Relative to the largest value. The stored slices of the encoders' maps are 1e-4 of their range off a float64
+computation on the same weights and pictures, while the flows made from the maps agree to 5e-6: so they tell a wrong
+layer, not the last digits."""
 
 
 def checker(size: str) -> Callable[[GoldenFile], None]:
@@ -52,7 +55,7 @@ def check(golden: GoldenFile, size: str) -> None:
         ("feature map", maps, "out/fmap1_ch0_8"),
         ("context map", context, "out/cnet_ch0_8"),
     ):
-        golden.compare(quantity, found[:, : golden.array(name).shape[1]], name, MAPS)
+        golden.compare(quantity, found[:, : golden.array(name).shape[1]], name, MAPS, relative=True)
     golden.compare("flow at 1/8", low[-1], "out/flow_low_final", LOW_FLOW)
     for quantity, found, name in (
         ("first flow", flows[0], "out/flow_up_first"),

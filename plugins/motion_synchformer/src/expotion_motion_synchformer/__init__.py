@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["SPEC", "SynchformerOptions", "expotion_encoders", "expotion_golden_checks"]
 
 
+OFFICIAL = "synchformer_sync_audioset"
+"""Name of the released weights for `expotion models pull`: the sync model trained on AudioSet."""
+OFFICIAL_ADDRESS = (
+    "https://a3s.fi/swift/v1/AUTH_a235c0f452d648828f745589cde1219a/sync/sync_models/"
+    "24-01-04T16-39-21/24-01-04T16-39-21.pt"
+)
+
+
 def _build(options: SynchformerOptions) -> SynchformerEncoder:
     from expotion_motion_synchformer.encoder import SynchformerEncoder  # noqa: PLC0415 - torch only when built
 
@@ -31,7 +39,7 @@ def _weights(options: SynchformerOptions) -> Sequence[Weights]:
         ]
     if options.geometry == "tiny":
         return [Weights(name="synchformer_tiny", source="shipped", licence="Apache-2.0")]
-    return [Weights(name="synchformer_sync_audioset", source="synchformer:24-01-04T16-39-21", licence="MIT")]
+    return [Weights(name=OFFICIAL, source=OFFICIAL_ADDRESS, licence="MIT")]
 
 
 SPEC = EncoderSpec(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.contracts import Clip, Encoder, TimedFeatures, Video
+from expotion.contracts import Clip, Encoder, TimedFeatures, Video, pulled_weights
 from expotion.errors import MediaError, Problem, WeightsError
-from expotion_motion_synchformer import SPEC, loader, segments
+from expotion_motion_synchformer import OFFICIAL, SPEC, loader, segments
 from expotion_motion_synchformer.model import scale_pixels, seeded
 from expotion_motion_synchformer.options import GEOMETRIES, Geometry, SynchformerOptions
 
@@ -157,11 +157,15 @@ def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
         return loader.load(Path(options.weights).expanduser(), geometry)
     if options.geometry == "tiny":
         return loader.load(loader.SHIPPED, geometry)
+    file = pulled_weights(OFFICIAL)
+    if file is not None:
+        return loader.load(file, geometry)
     raise WeightsError(
         Problem(
             "motion_synchformer: weights",
             f"a checkpoint for geometry {options.geometry!r}",
             "none",
-            "set `weights` to a downloaded Synchformer checkpoint (sync or stage I), or to 'seeded' to try it",
+            f"run `expotion models pull {OFFICIAL}`, or set `weights` to a downloaded Synchformer checkpoint "
+            "(sync or stage I), or to 'seeded' to try it",
         )
     )
