@@ -110,7 +110,7 @@ def _agree(entry: Entry, yes: bool, console: Console) -> None:
     console.print(f"Licence: {_licence(entry)}", markup=False)
     if not entry.non_commercial or yes:
         return
-    console.print("These weights must not be used commercially, nor may music made with them.", markup=False)
+    console.print("These weights must not be used commercially.", markup=False)
     if not sys.stdin.isatty():
         fix = "add --yes if your use is non-commercial"
         raise WeightsError(

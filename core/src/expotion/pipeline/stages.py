@@ -111,7 +111,9 @@ class Stages:
         self._codec_ceiling(test_clips, tracks)
         evaluation = self._evaluation(test_clips)
         self._report(adaptor, test_clips, ready, tracks, evaluation)
-        self.console.print(table_text(evaluation.metrics, self.specs), highlight=False, markup=False)
+        self.console.print(
+            table_text(evaluation.metrics, self.specs), highlight=False, markup=False, soft_wrap=True
+        )
 
     # ------------------------------------------------------------------------------------------- clips
 
