@@ -10,7 +10,7 @@ from expotion.data.audio import load_audio
 from expotion.data.mux import mux_video, write_video, write_wav
 from expotion.data.probe import probe
 from expotion.data.video import FileVideo
-from expotion.errors import MediaError
+from expotion.errors import MediaError, OutputError
 
 RATE_HZ = 32_000
 
@@ -99,9 +99,9 @@ def test_full_disk_leaves_the_old_file(make, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(MediaError, match=r"No space left.*disk is not full"):
+    with pytest.raises(OutputError, match=r"No space left.*disk is not full"):
         write_wav(path, np.ones(10, np.float32), RATE_HZ)
-    with pytest.raises(MediaError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         make("video.mp4")
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.wav"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expotion.contracts import MetricSpec, Score, Scored
-from expotion.errors import ExpotionError, MediaError, RunFolderError
+from expotion.errors import ExpotionError, MediaError, OutputError, RunFolderError
 from expotion.evaluation.evaluate import Evaluation, evaluate
 from expotion.evaluation.files import load_evaluation, write_evaluation
 from expotion.evaluation.tables import table_markdown, table_text
@@ -117,7 +117,7 @@ def test_full_disk_leaves_what_was_there(evaluation, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(MediaError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         write_evaluation(tmp_path, Evaluation({}, {}, {}))
     assert load_evaluation(tmp_path) == evaluation
 

@@ -1,12 +1,13 @@
 """Features on disk: keys, damage, concurrent writers."""
 
+import re
 import threading
 
 import numpy as np
 import pytest
 
 from expotion.contracts import TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError
+from expotion.errors import ExpotionError, OutputError
 from expotion.features.extract import extract_clip
 from expotion.features.store import FeatureStore, code_version, read_entry, write_entry
 from expotion.files import cache_folder
@@ -119,8 +120,12 @@ def test_full_disk_is_one_clear_error(tmp_path, toy, clip, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(ExpotionError, match=r"could not be written.*No space left.*EXPOTION_CACHE"):
-        extract_clip(toy(), clip("a"), FeatureStore(tmp_path))
+    store, encoder = FeatureStore(tmp_path), toy()
+    features = extract_clip(encoder, clip("a"), store)  # the work is not lost, only not kept
+    assert len(features.values) > 0
+    assert re.search(r"not kept.*could not be written.*No space left.*EXPOTION_CACHE", store.reports[0])
+    with pytest.raises(OutputError, match=r"No space left.*EXPOTION_CACHE"):
+        store.save(clip("a"), encoder, features)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -109,9 +109,10 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
 
 def _recipe_of(folder: Path) -> Recipe:
     """The recipe in an adaptor's description; WeightsError where training has not put it there."""
-    metadata = read_description(folder).get("metadata")
+    found = read_description(folder).get("metadata")
+    metadata = found if isinstance(found, dict) else {}
     needed = ("recipe", "backbone_hash", "encoder_hashes", "window_frames")
-    missing = [key for key in needed if not isinstance(metadata, dict) or key not in metadata]
+    missing = [key for key in needed if key not in metadata]
     if missing:
         raise WeightsError(
             Problem(
