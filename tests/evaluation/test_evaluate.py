@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expotion.contracts import MetricSpec, Score, Scored
-from expotion.errors import ExpotionError, MediaError, OutputError, RunFolderError
+from expotion.errors import ExpotionError, OutputError, RunFolderError
 from expotion.evaluation.evaluate import Evaluation, evaluate
 from expotion.evaluation.files import load_evaluation, write_evaluation
 from expotion.evaluation.tables import table_markdown, table_text

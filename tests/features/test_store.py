@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expotion.contracts import TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError, OutputError
+from expotion.errors import OutputError
 from expotion.features.extract import extract_clip
 from expotion.features.store import FeatureStore, code_version, read_entry, write_entry
 from expotion.files import cache_folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -36,15 +37,32 @@ def model(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lamps(world: ModuleType, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The registry of the world, in place of the installed plugins; no worker processes; an own cache."""
+def lamps(world: ModuleType, model: Path) -> Registry:
+    """The registry of the world."""
     registry: Registry = world.registry_of(model)
+    return registry
+
+
+@contextlib.contextmanager
+def among_lamps(registry: Registry, cache: Path) -> Iterator[None]:
+    """The world in place of the installed plugins; no worker processes; an own cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(expotion.plugins, "discover", lambda: registry)
         patch.setenv("EXPOTION_WORKERS", "1")
-        patch.setenv("EXPOTION_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("EXPOTION_CACHE", str(cache))
         patch.setenv("COLUMNS", "200")
-        yield registry
+        yield
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _world_of_lamps(lamps: Registry, cache: Path) -> Iterator[None]:
+    with among_lamps(lamps, cache):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +73,7 @@ def recipe_file(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def run_lamps(lamps: Registry, recipe_file: Path) -> Callable[..., int]:
+def run_lamps(recipe_file: Path) -> Callable[..., int]:
     """`expotion recipe run lamps.yaml --out OUT --set ...` in this process; returns the exit code."""
 
     def start(out: Path, *sets: str) -> int:
@@ -66,10 +84,13 @@ def run_lamps(lamps: Registry, recipe_file: Path) -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def finished(run_lamps: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    run_lamps: Callable[..., int], lamps: Registry, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A finished run; not to be changed."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    assert run_lamps(folder) == 0
+    with among_lamps(lamps, cache):
+        assert run_lamps(folder) == 0
     return folder
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
-from expotion_motion_raft.options import GEOMETRIES, WIDTH, RaftOptions
+from expotion_motion_raft.options import WIDTH, RaftOptions
 
 if TYPE_CHECKING:
     from expotion_motion_raft.encoder import RaftEncoder
@@ -23,14 +23,12 @@ def _build(options: RaftOptions) -> RaftEncoder:
 def _weights(options: RaftOptions) -> Sequence[Weights]:
     found: list[Weights] = []
     if options.method == "raft":
-        if options.weights == "seeded":
+        if options.raft_is_seeded:
             found.append(
                 Weights(
                     name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0"
                 )
             )
-        elif options.geometry == "tiny":
-            found.append(Weights(name="raft_tiny", source="shipped", licence="Apache-2.0"))
         else:
             found.append(
                 Weights(
@@ -39,9 +37,9 @@ def _weights(options: RaftOptions) -> Sequence[Weights]:
                     licence="BSD-3-Clause",
                 )
             )
-    if GEOMETRIES[options.geometry].shipped_cnn and options.cnn is None:
+    if options.cnn is None and not options.cnn_is_seeded:
         found.append(Weights(name="flow_cnn_tiny", source="shipped", licence="Apache-2.0"))
-    elif options.cnn in (None, "seeded"):
+    elif options.cnn_is_seeded:
         found.append(Weights(name=f"flow_cnn_seed{options.seed}", source="seeded", licence="Apache-2.0"))
     return found
 

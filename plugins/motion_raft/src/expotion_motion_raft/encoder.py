@@ -129,7 +129,7 @@ def dis_flow(frames: Tensor) -> Tensor:
 
 def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
     model = build_raft(geometry)
-    if options.weights == "seeded":
+    if options.raft_is_seeded:
         seed_weights(model, options.seed)
         return model, f"raft {options.geometry} seed {options.seed}"
     official = f"raft_{options.geometry}_things"
@@ -138,9 +138,6 @@ def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
         path = file.expanduser()
         loader.fill(model, loader.to_torchvision(loader.read_file(path)), str(path))
         return model, loader.digest(path)
-    if options.geometry == "tiny":
-        loader.fill(model, loader.part(loader.read_file(loader.SHIPPED), "raft."), str(loader.SHIPPED))
-        return model, loader.digest(loader.SHIPPED)
     raise WeightsError(
         Problem(
             "motion_raft: weights",
@@ -155,7 +152,7 @@ def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
 def _load_cnn(options: RaftOptions, geometry: Geometry) -> tuple[FlowCnn, Tensor | None, Tensor | None, str]:
     """The flow CNN, its rows' mean and standard deviation where the file has them, and a digest."""
     model = FlowCnn(geometry.pool)
-    if options.cnn == "seeded" or (options.cnn is None and not geometry.shipped_cnn):
+    if options.cnn_is_seeded:
         seed_weights(model, options.seed)
         return model, None, None, f"cnn pool {geometry.pool} seed {options.seed}"
     path = loader.SHIPPED if options.cnn is None else Path(options.cnn).expanduser()

@@ -66,7 +66,7 @@ GEOMETRIES: dict[str, Geometry] = {
         convex_upsampling=True, side=256, square=False, rate_hz=5.0, iterations=12, pool=1,
     ),
 }  # fmt: skip
-"""`small` and `large` are RAFT's own; `tiny` ships with weights trained on synthetic motion."""
+"""`small` and `large` are RAFT's own; `tiny` ships a trained CNN for DIS flow; its RAFT is seeded."""
 
 
 class RaftOptions(Options):
@@ -74,9 +74,9 @@ class RaftOptions(Options):
 
     `flow`: `raft`, or `dis` for OpenCV's DIS flow (no weights, fast) in its place; None is `dis` for tiny,
     `raft` for small and large.
-    `weights`: None takes the shipped RAFT (tiny) and is an error for small and large; `seeded` means random weights
-    made from `seed`; anything else is a path to princeton's or torchvision's file.
-    `cnn`: the flow CNN: None takes the shipped one (tiny) or frozen weights from `seed` (small, large), `seeded`
+    `weights` of RAFT: None is `seeded` for tiny and the pulled file, or an error, for small and large; `seeded`
+    means random weights made from `seed`; anything else is a path to princeton's or torchvision's file.
+    `cnn`: the flow CNN: None takes the shipped one (tiny with DIS flow) or frozen weights from `seed`, `seeded`
     those from `seed`, anything else is a path to a safetensors file written by the training script.
     `rate_hz`: pictures per second; None is 5 as in the paper for small and large, 12.5 for tiny (5 cannot carry a
     pulse above 130 beats per minute).
@@ -100,6 +100,17 @@ class RaftOptions(Options):
     def method(self) -> Literal["raft", "dis"]:
         """How flow is found, the geometry's default where nothing is given."""
         return self.flow or GEOMETRIES[self.geometry].flow_method
+
+    @property
+    def raft_is_seeded(self) -> bool:
+        """Whether RAFT's weights are made from `seed`: no trained tiny RAFT is shipped."""
+        return self.weights == "seeded" or (self.weights is None and self.geometry == "tiny")
+
+    @property
+    def cnn_is_seeded(self) -> bool:
+        """Whether the flow CNN's weights are made from `seed`: the shipped one reads tiny's DIS flow."""
+        shipped = GEOMETRIES[self.geometry].shipped_cnn and self.method == "dis"
+        return self.cnn == "seeded" or (self.cnn is None and not shipped)
 
     @property
     def pairs_per_s(self) -> float:
