@@ -2,11 +2,13 @@
 
 `state_dict.bin` and `compression_state_dict.bin` are torch-saved dictionaries with `best_state` (tensors) and
 `xp.cfg` (the training configuration: YAML text, in older exports a mapping). A newer compression file may hold
-only `pretrained`, the name of a transformers codec.
+only `pretrained`, the name of a transformers codec. The text keeps references between settings, such as
+`seanet.causal: ${encodec.causal}`; they are looked up here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,34 @@ _FIXED_SETTINGS = {
 }
 
 
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+
+
+def _looked_up(value: Any, settings: Mapping[str, Any]) -> Any:
+    """The setting that `${a.b}` names, followed a few times; what it names elsewhere, or a section, stays text."""
+    for _ in range(4):
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            break
+        found: Any = settings
+        for key in match[1].split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if found is None or isinstance(found, (Mapping, list)):
+            break
+        value = found
+    return value
+
+
+def _without_references(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose references are looked up, at the top and in the sections below it."""
+    return {
+        name: {key: _looked_up(value, settings) for key, value in section.items()}
+        if isinstance(section, Mapping)
+        else _looked_up(section, settings)
+        for name, section in settings.items()
+    }
+
+
 def _settings(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, str):
         try:
@@ -44,7 +74,7 @@ def _settings(value: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise WeightsError(Problem(f"{where} xp.cfg", "YAML text or a mapping", type(value).__name__))
-    return dict(value)
+    return _without_references(value)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

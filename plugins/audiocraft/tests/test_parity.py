@@ -1,0 +1,145 @@
+"""audiocraft beside our own decoder, codec and text source: the same files, the same numbers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
+
+from expotion.backbone import delay  # noqa: E402
+from expotion.backbone.generate import generate_codes  # noqa: E402
+from expotion.backbone.load import load_backbone  # noqa: E402
+from expotion.backbone.sampling import Sampler  # noqa: E402
+
+N_FRAMES = 12
+TOLERANCE = 1e-4
+PROMPTS = ["calm warm strings", "bright drums and piano music", None]
+
+
+@pytest.fixture(scope="module")
+def theirs(release):
+    return expotion_audiocraft.load(release().folder)
+
+
+@pytest.fixture(scope="module")
+def ours(release):
+    return load_backbone(f"audiocraft:{release().folder}")
+
+
+def source_of(backbone, prompts):
+    return backbone.lm.project_text(*backbone.text.encode(prompts))
+
+
+def deviation(record_property, name, got, wanted):
+    """Largest absolute difference; also written to the test report."""
+    largest = float((got - wanted).abs().max())
+    record_property(name, largest)
+    return largest
+
+
+def test_text_source(theirs, ours, record_property):
+    wanted = theirs.text.source(PROMPTS)
+    got = source_of(ours, PROMPTS)
+    assert wanted.shape == (3, 6, 32)  # five words and the end of the sequence
+    assert deviation(record_property, "source", got, wanted) < TOLERANCE
+    assert bool((got[2] == 0).all()) and bool((wanted[2] == 0).all())
+    assert bool((wanted[0, :4] != 0).any()) and bool((wanted[0, 4:] == 0).all())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_logits_of_a_sequence(theirs, ours, batch, record_property):
+    torch.manual_seed(batch)
+    sequence = torch.randint(0, 17, (batch, 4, 11))
+    wanted = theirs.lm(sequence, theirs.text.source(PROMPTS[:batch]))
+    got = ours.lm(sequence, source_of(ours, PROMPTS[:batch]))
+    assert wanted.std() > 0.1
+    assert deviation(record_property, "logits", got, wanted) < TOLERANCE
+
+
+def test_a_small_change_of_one_weight_would_be_seen(theirs, ours):
+    sequence = torch.randint(0, 17, (1, 4, 11))
+    source = theirs.text.source(PROMPTS[:1])
+    changed = copy.deepcopy(ours.lm)
+    changed.block(1).ffn_in.weight.mul_(1.01)
+    assert (changed(sequence, source) - theirs.lm(sequence, source)).abs().max() > 10 * TOLERANCE
+
+
+def test_logits_that_training_scores(theirs, ours, record_property):
+    codes = torch.randint(0, 16, (2, 4, 10))
+    wanted, wanted_mask = theirs.lm.predict(codes, theirs.text.source(PROMPTS[:2]))
+    sequence = delay.build(codes, 16, valid_only=True)
+    got, mask = delay.revert_logits(ours.lm(sequence, source_of(ours, PROMPTS[:2])), 10)
+    assert torch.equal(mask.expand(2, -1, -1), wanted_mask)
+    assert torch.equal(got.isnan(), wanted.isnan())
+    assert deviation(record_property, "training logits", got.nan_to_num(), wanted.nan_to_num()) < TOLERANCE
+
+
+@pytest.mark.parametrize("prompt_frames", [0, 5])
+@pytest.mark.parametrize("cfg_scale", [1.0, 3.0])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_greedy_tokens(theirs, ours, batch, cfg_scale, prompt_frames, record_property):
+    torch.manual_seed(7)
+    prompt = torch.randint(0, 16, (batch, 4, prompt_frames)) if prompt_frames else None
+    raw: list[torch.Tensor] = []
+    wanted = theirs.lm.generate_codes(
+        PROMPTS[:batch], N_FRAMES, cfg_scale=cfg_scale, prompt=prompt, greedy=True, on_logits=raw.append
+    )
+    seen: list[torch.Tensor] = []
+    got = generate_codes(
+        ours.lm,
+        source_of(ours, PROMPTS[:batch]),
+        N_FRAMES,
+        cfg_scale=cfg_scale,
+        sampler=Sampler(greedy=True),
+        prompt=prompt,
+        delays=ours.delays,
+        on_logits=seen.append,
+    )
+    assert torch.equal(got, wanted)
+    assert wanted[:, :, prompt_frames:].unique().numel() > 2
+    halves = [logits[:, :, -1].chunk(2) for logits in raw]
+    guided = torch.stack([null + cfg_scale * (conditional - null) for conditional, null in halves])
+    assert deviation(record_property, "guided logits", torch.stack(seen), guided) < TOLERANCE
+
+
+def test_other_delays(release):
+    folder = release(delays=(0, 2, 3, 6)).folder
+    theirs, ours = expotion_audiocraft.load(folder), load_backbone(f"audiocraft:{folder}")
+    assert ours.delays == (0, 2, 3, 6)
+    wanted = theirs.lm.generate_codes(PROMPTS[:2], N_FRAMES, greedy=True)
+    source = source_of(ours, PROMPTS[:2])
+    got = generate_codes(
+        ours.lm, source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(greedy=True), delays=ours.delays
+    )
+    assert torch.equal(got, wanted)
+
+
+def test_sampling_obeys_its_seed_and_leaves_the_callers_generator_alone(theirs):
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first, again, other = (theirs.lm.generate_codes(PROMPTS[:2], 8, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
+def test_codec(release, pad_mode, record_property):
+    folder = release(pad_mode=pad_mode).folder
+    theirs = expotion_audiocraft.load(folder).codec
+    ours = load_backbone(f"audiocraft:{folder}").codec
+    assert (ours.frame_rate_hz, ours.sample_rate_hz, ours.n_codebooks, ours.card) == (
+        theirs.frame_rate_hz,
+        theirs.sample_rate_hz,
+        theirs.n_codebooks,
+        theirs.card,
+    )
+    torch.manual_seed(5)
+    wave = torch.randn(2, 1001)
+    codes = theirs.encode(wave)
+    assert codes.shape == (2, 4, 42) and codes.unique().numel() > 8
+    assert torch.equal(ours.encode(wave), codes)
+    assert torch.equal(ours.encode(wave[0]), theirs.encode(wave[0]))
+    assert deviation(record_property, "sound", ours.decode(codes), theirs.decode(codes)) < 1e-5
