@@ -1,13 +1,14 @@
-"""`expotion plugin ...`: what is installed, what it offers, and whether an encoder keeps the contract."""
+"""`expotion plugin ...`: what is installed, what it offers, whether it keeps the contract, and a new one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(
-    help="List, show and check plugins.\n\n\b\nExample: expotion plugin list",
+    help="List, show, check and begin plugins.\n\n\b\nExample: expotion plugin list",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -56,31 +57,34 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of an encoder.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="An encoder, metric, data source or captioner.")
+    ],
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", "-s", metavar="OPTION=VALUE", help="An option of the encoder; may be repeated."
-        ),
+        typer.Option("--set", "-s", metavar="OPTION=VALUE", help="An option of it; may be repeated."),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", metavar="NAME=FILE", help="A sensor file for an encoder that reads one."),
     ] = None,
     level: Annotated[str, typer.Option("--level", help="quick, or full with every frame rate.")] = "quick",
 ) -> None:
-    """Check that an encoder keeps the contract; exits with 1 where it does not.
+    """Check that a plugin keeps the contract; exits with 1 where it does not.
 
     \b
-    Example: expotion plugin check face_marlin --set size=tiny
+    Example: expotion plugin check face_marlin --set geometry=tiny
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from expotion.plugins import discover
-    from expotion.testing import LEVELS, run_checks
+    from expotion.cli.plugin_check import results_of
+    from expotion.testing import LEVELS
 
     if level not in LEVELS:
         raise typer.BadParameter(f"one of {', '.join(LEVELS)}", param_hint="--level")
-    spec = discover().encoder(name)
-    results = run_checks(spec, _options(set_ or []), level=level)
+    results = results_of(name, _options(set_ or []), track or [], level)
     marks = {True: Text("ok", "green"), False: Text("failed", "red"), None: Text("not run", "yellow")}
     table = Table("check", "result", "what was found", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for result in results:
@@ -92,6 +96,46 @@ def check(
     console.print(f"{name}: {len(results)} checks, {failed} failed")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its name in recipes.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="video, audio, track, token, metric, data or captioner."),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where the package's folder is made.")
+    ] = Path(),
+    author: Annotated[str, typer.Option("--author", help="For pyproject.toml and the licence.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="MIT or Apache-2.0.")] = "MIT",
+    description: Annotated[str, typer.Option("--description", help="One line.")] = "",
+) -> None:
+    """Write the package of a new plugin that works, passes its tests and trains in its recipe.
+
+    What is missing is asked for on a terminal.
+
+    \b
+    Example: expotion plugin new gaze --kind video --dir ~/plugins
+    """
+    from rich.console import Console
+
+    from expotion.scaffold.ask import complete
+    from expotion.scaffold.write import write_package
+
+    blueprint = complete(name, kind, author, licence, description)
+    made = write_package(blueprint, folder.expanduser())
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"Wrote {made}", markup=False)
+    for line in (
+        "Next:",
+        f"  cd {made}",
+        "  pip install -e . pytest",
+        "  pytest",
+        "  expotion recipe run recipe.yaml",
+    ):
+        console.print(line, markup=False)
 
 
 def _options(assignments: list[str]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from expotion.files import write_array
 from expotion.generation.compose import to_sound
 from expotion.generation.influence import gate_influence
 from expotion.pipeline import material
+from expotion.pipeline.captions import write_captions
 from expotion.pipeline.generation_stage import (
     Job,
     Made,
@@ -67,7 +68,7 @@ class Stages:
     """
 
     def __init__(self, recipe: Recipe, registry: Registry, run: RunFolder, console: Console) -> None:
-        self.recipe, self.run, self.console = recipe, run, console
+        self.recipe, self.registry, self.run, self.console = recipe, registry, run, console
         self.failures = material.Failures()
         self.store = FeatureStore()
         self.specs: Sequence[MetricSpec] = choose_metrics(
@@ -101,6 +102,12 @@ class Stages:
         if self.run.is_done("training", self.trace):
             train_clips = []
         test_clips = list(self.data.clips("test"))
+        if self.recipe.text.captioner is not None:
+            with stage_progress(self.console, "captions") as progress:
+                every = [*train_clips, *test_clips]
+                write_captions(
+                    self.recipe, self.registry, every, self.run.path / "captions.json", progress=progress
+                )
         tracks = self._clips(train_clips, test_clips)
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:

@@ -125,6 +125,7 @@ class Resolver:
         self.problems: list[Problem] = []
         self.data_options: dict[str, Any] = {}
         self.text_options: dict[str, Any] = {}
+        self.captioner_options: dict[str, Any] = {}
         self.condition_options: dict[int, dict[str, Any]] = {}
         self.used: dict[str, str] = {}
         self.declared: set[str] | None = None
@@ -143,7 +144,7 @@ class Resolver:
         """The recipe with options complete and versions filled in, after a `run` without problems."""
         values = recipe.to_dict()
         values["data"] = {"source": recipe.data.source, **self.data_options}
-        values["text"]["options"] = self.text_options
+        values["text"] |= {"options": self.text_options, "captioner_options": self.captioner_options}
         for index, options in self.condition_options.items():
             values["conditions"][index]["options"] = options
         core = self.used.pop("expotion", None) or self.catalogue.distributions.get("expotion", "unknown")
@@ -240,6 +241,8 @@ class Resolver:
 
     def _text(self) -> None:
         text = self.draft.text
+        if text is not None and text.captioner is not None:
+            self._captioner(text.captioner, text)
         offer = self._offer("encoder", text.encoder, ("text", "encoder")) if text is not None else None
         if text is None or offer is None:
             return
@@ -251,6 +254,17 @@ class Resolver:
         options = self._options(offer.spec.options, text.options, ("text", "options"))
         if options is not None:
             self.text_options = options
+
+    def _captioner(self, name: str, text: Text) -> None:
+        if text.fixed_prompt is not None:
+            wanted = "prompt: caption, as a captioner writes captions"
+            self.fault(("text", "captioner"), wanted, f"prompt: {text.fixed_prompt!r}", "remove one of them")
+        offer = self._offer("captioner", name, ("text", "captioner"))
+        if offer is None:
+            return
+        options = self._options(offer.spec.options, text.captioner_options, ("text", "captioner_options"))
+        if options is not None:
+            self.captioner_options = options
 
     def _conditions(self) -> None:
         seen: dict[str, int] = {}

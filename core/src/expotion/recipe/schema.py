@@ -66,11 +66,16 @@ class Backbone(Section):
 
 
 class Text(Section):
-    """The text condition. `prompt` is `caption` (each clip's own) or a fixed text for every clip."""
+    """The text condition. `prompt` is `caption` (each clip's own) or a fixed text for every clip.
+
+    With `captioner`, the name of a plugin's captioner, captions are written by it and not the data's own.
+    """
 
     encoder: str = "text_t5"
     prompt: str = "caption"
     options: dict[str, Any] = {}
+    captioner: str | None = None
+    captioner_options: dict[str, Any] = {}
 
     @property
     def fixed_prompt(self) -> str | None:

@@ -1,4 +1,4 @@
-"""For authors of plugins: the suite that every encoder passes, ours included, and clips to try things on.
+"""For authors of plugins: the suites that every plugin passes, ours included, and clips to try things on.
 
 A plugin's test is ten lines:
 
@@ -7,10 +7,20 @@ A plugin's test is ten lines:
 
     def test_conformance() -> None:
         check_encoder(SPEC)
+
+`check_metric`, `check_data_source` and `check_captioner` are the suites of the other kinds.
 """
 
 from expotion.testing.clips import SyntheticClip, SyntheticVideo, moving_shapes
 from expotion.testing.conformance import LEVELS, check_encoder, run_checks
+from expotion.testing.others import (
+    check_captioner,
+    check_data_source,
+    check_metric,
+    run_captioner_checks,
+    run_data_source_checks,
+    run_metric_checks,
+)
 from expotion.testing.results import CheckResult
 
 __all__ = [
@@ -18,7 +28,13 @@ __all__ = [
     "CheckResult",
     "SyntheticClip",
     "SyntheticVideo",
+    "check_captioner",
+    "check_data_source",
     "check_encoder",
+    "check_metric",
     "moving_shapes",
+    "run_captioner_checks",
     "run_checks",
+    "run_data_source_checks",
+    "run_metric_checks",
 ]

@@ -151,6 +151,7 @@ def missing_parts(subject: Subject) -> str:
         "video": {"n_frames": 0},
         "audio": {"with_audio": False},
         "text": {"caption": None},
+        "file": {"tracks": {}},
     }
     found = [
         f"without {need}: {_copes(subject, subject.synthetic(**without[need]))}"
@@ -158,7 +159,7 @@ def missing_parts(subject: Subject) -> str:
         if need in without
     ]
     if not found:
-        raise NotApplicable("the encoder needs neither video, audio nor text")
+        raise NotApplicable("the encoder announces that it needs nothing")
     return "; ".join(found)
 
 

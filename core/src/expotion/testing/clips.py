@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,8 @@ def _scaled(frame: NDArray[np.uint8], shorter_side: int | None) -> NDArray[np.ui
 class SyntheticClip(Clip):
     """An in-memory clip. `fps` None means frames at irregular times; `n_frames` 0 means no video.
 
-    `scene` draws the picture at a time (default: `moving_shapes()`); sound is a swelling tone.
+    `scene` draws the picture at a time (default: `moving_shapes()`); sound is a swelling tone; `tracks` are the
+    clip's sensor files by name.
     """
 
     def __init__(
@@ -110,13 +112,14 @@ class SyntheticClip(Clip):
         with_audio: bool = True,
         caption: str | None = "warm strings over a steady drum",
         id: str = "synthetic",
+        tracks: Mapping[str, Path] | None = None,
     ) -> None:
         self.id = id
         self.duration_s = duration_s
         self.caption = caption
         self.path = None
         self.truth = None
-        self.tracks = {}
+        self.tracks = dict(tracks or {})
         self._with_audio = with_audio
         times_s = frame_times_s(duration_s, fps)
         times_s = times_s if n_frames is None else times_s[:n_frames]

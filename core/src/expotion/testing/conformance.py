@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -48,14 +49,16 @@ def check_encoder(
     clip: Clip | None = None,
     *,
     scene: Scene | None = None,
+    tracks: Mapping[str, Path] | None = None,
     level: str = "quick",
 ) -> list[CheckResult]:
     """Run the suite; raises AssertionError that lists every failure and what to do about it.
 
     `options` are plain; `clip` replaces the synthetic clip of the basic checks; `scene` draws the picture of
-    all synthetic clips (an encoder of faces wants one with a face).
+    all synthetic clips (an encoder of faces wants one with a face); `tracks` are sensor files by name that all
+    synthetic clips have (an encoder of sensors wants its own).
     """
-    results = run_checks(spec_or_name, options, clip, scene=scene, level=level)
+    results = run_checks(spec_or_name, options, clip, scene=scene, tracks=tracks, level=level)
     failures = [str(result) for result in results if result.passed is False]
     if failures:
         name = spec_or_name if isinstance(spec_or_name, str) else spec_or_name.name
@@ -71,6 +74,7 @@ def run_checks(
     clip: Clip | None = None,
     *,
     scene: Scene | None = None,
+    tracks: Mapping[str, Path] | None = None,
     level: str = "quick",
 ) -> list[CheckResult]:
     """The results of all checks, without raising for a failed one. Arguments as for `check_encoder`."""
@@ -83,7 +87,9 @@ def run_checks(
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         return [CheckResult("options", False, faults, "give options that the encoder knows")]
-    subject = Subject(spec, validated, given, clip or SyntheticClip(scene=scene), scene, level == "full")
+    held = dict(tracks or {})
+    basic = clip or SyntheticClip(scene=scene, tracks=held)
+    subject = Subject(spec, validated, given, basic, scene, level == "full", held)
     results = [_run(name, check, subject) for name, check in _WITHOUT_BUILDING]
     built = _run("build", stages.build, subject)
     results.append(built)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from expotion.contracts import Clip, Encoder, EncoderSpec, Options, TimedFeatures, TokenFeatures
@@ -20,6 +22,7 @@ class Subject:
     clip: Clip
     scene: Scene | None
     full: bool
+    tracks: Mapping[str, Path] = field(default_factory=dict)
     _encoder: Encoder | None = field(default=None)
     _features: TimedFeatures | TokenFeatures | None = field(default=None)
 
@@ -50,5 +53,5 @@ class Subject:
         return features
 
     def synthetic(self, duration_s: float = 2.0, fps: float | None = 25.0, **changes: Any) -> SyntheticClip:
-        """A synthetic clip with the subject's scene unless another is given."""
-        return SyntheticClip(duration_s, fps, **{"scene": self.scene, **changes})
+        """A synthetic clip with the subject's scene and sensor files unless others are given."""
+        return SyntheticClip(duration_s, fps, **{"scene": self.scene, "tracks": self.tracks, **changes})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from expotion.errors import ExpotionError
 from expotion_conductor.figure import Figure
 from expotion_conductor.plan import Plan
 from expotion_conductor.scene import Scene
+from expotion_conductor.sensors import SensorFiles
 
 WORLD_VERSION = 1
 """Part of every content hash: raise it when the same plan gives other pictures or sounds."""
@@ -178,11 +179,17 @@ class ConductorClip(Clip):
     """One clip of the world.
 
     `frame_times_s` overrides the timestamps (strictly increasing, from 0), so that one motion can be seen at
-    any frame rate; `size_px` is the side of the square picture.
+    any frame rate; `size_px` is the side of the square picture; with `sensors` the clip has the files of
+    `expotion_conductor.sensors`.
     """
 
     def __init__(
-        self, plan: Plan, *, frame_times_s: NDArray[np.float64] | None = None, size_px: int = DEFAULT_SIZE_PX
+        self,
+        plan: Plan,
+        *,
+        frame_times_s: NDArray[np.float64] | None = None,
+        size_px: int = DEFAULT_SIZE_PX,
+        sensors: bool = False,
     ) -> None:
         if not SIZE_RANGE_PX[0] <= size_px <= SIZE_RANGE_PX[1]:
             raise ExpotionError(f"size_px must lie in {SIZE_RANGE_PX[0]}..{SIZE_RANGE_PX[1]}, got {size_px}")
@@ -199,7 +206,7 @@ class ConductorClip(Clip):
         self.duration_s = plan.duration_s
         self.caption = plan.caption
         self.path = None
-        self.tracks: dict[str, Path] = {}
+        self.tracks: Mapping[str, Path] = SensorFiles(plan) if sensors else {}
         self.truth = Truth(
             beats_s=plan.beats_s,
             intensity_times_s=plan.intensity_times_s,

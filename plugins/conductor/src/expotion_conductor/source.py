@@ -21,6 +21,7 @@ class ConductorOptions(Options):
     test_clips: int = Field(default=24, ge=1, le=100_000, description="held-out clips")
     clip_s: float = Field(default=10.0, ge=1.0, le=600.0, description="length of each clip in seconds")
     size: int = Field(default=192, ge=64, le=1024, description="side of the square picture in pixels")
+    sensors: bool = Field(default=False, description="clips also have an accelerometer on the wrist (CSV)")
     train_seed: int = Field(default=ADAPTOR_TRAIN_SEEDS, ge=0, description="seed of the first training clip")
     test_seed: int = Field(default=TEST_SEEDS, ge=0, description="seed of the first held-out clip")
 
@@ -41,7 +42,7 @@ class ConductorSource(DataSource):
             (options.train_seed, options.train_clips) if train else (options.test_seed, options.test_clips)
         )
         return [
-            ConductorClip(make_plan(seed, options.clip_s), size_px=options.size)
+            ConductorClip(make_plan(seed, options.clip_s), size_px=options.size, sensors=options.sensors)
             for seed in range(first, first + count)
         ]
 

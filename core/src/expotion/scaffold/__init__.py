@@ -1,0 +1,1 @@
+"""`expotion plugin new`: a complete package of a plugin, written from templates."""

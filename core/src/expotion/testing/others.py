@@ -1,0 +1,234 @@
+"""Suites for what is not an encoder: metrics, data sources, captioners."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from expotion.contracts import CaptionerSpec, Clip, DataSourceSpec, MetricSpec, Score, Scored
+from expotion.errors import ExpotionError
+from expotion.testing.clips import SyntheticClip
+from expotion.testing.results import CheckResult, Failed
+
+Check = tuple[str, Callable[[], str]]
+_SAMPLE_RATE_HZ = 32_000
+
+
+def check_metric(spec: MetricSpec, clip: Clip | None = None) -> list[CheckResult]:
+    """Run the suite of a metric; raises AssertionError that lists every failure and what to do about it."""
+    return _raise("metric", spec.name, run_metric_checks(spec, clip))
+
+
+def check_data_source(spec: DataSourceSpec, options: Mapping[str, Any] | None = None) -> list[CheckResult]:
+    """Run the suite of a data source; raises AssertionError as `check_metric` does."""
+    return _raise("data source", spec.name, run_data_source_checks(spec, options))
+
+
+def check_captioner(
+    spec: CaptionerSpec, options: Mapping[str, Any] | None = None, clip: Clip | None = None
+) -> list[CheckResult]:
+    """Run the suite of a captioner; raises AssertionError as `check_metric` does."""
+    return _raise("captioner", spec.name, run_captioner_checks(spec, options, clip))
+
+
+def run_metric_checks(spec: MetricSpec, clip: Clip | None = None) -> list[CheckResult]:
+    """Results of all checks of a metric, without raising for a failed one."""
+    subject = clip or SyntheticClip()
+
+    def scored(samples: np.ndarray[Any, np.dtype[np.float32]]) -> Score:
+        return spec.build()(Scored(samples.copy(), _SAMPLE_RATE_HZ, subject, subject.caption))
+
+    sound = subject.audio(_SAMPLE_RATE_HZ)
+    music = sound if sound is not None else np.zeros(_SAMPLE_RATE_HZ, np.float32)
+
+    def value() -> str:
+        return _number(scored(music))
+
+    def repeatable() -> str:
+        if scored(music) != scored(music):
+            raise Failed("two calls on the same sound differ", "seed what is random")
+        return "two calls agree"
+
+    def silence() -> str:
+        return _number(scored(np.zeros(_SAMPLE_RATE_HZ, np.float32)))
+
+    def short() -> str:
+        return _number(scored(music[: _SAMPLE_RATE_HZ // 50]))
+
+    def empty() -> str:
+        return _number(scored(music[:0]))
+
+    def input_kept() -> str:
+        given = music.copy()
+        spec.build()(Scored(given, _SAMPLE_RATE_HZ, subject, subject.caption))
+        if not np.array_equal(given, music):
+            raise Failed("the samples were changed", "work on a copy")
+        return "the samples are untouched"
+
+    return _run_all(
+        [
+            ("spec", lambda: _described(spec)),
+            ("value", value),
+            ("determinism", repeatable),
+            ("input", input_kept),
+            ("silence", silence),
+            ("20 ms", short),
+            ("no samples", empty),
+        ],
+    )
+
+
+def run_data_source_checks(
+    spec: DataSourceSpec, options: Mapping[str, Any] | None = None
+) -> list[CheckResult]:
+    """Results of all checks of a data source; of each split the first two clips are looked at."""
+
+    def source(split: str) -> Sequence[Clip]:
+        return spec.build(spec.options(**dict(options or {}))).clips(split)  # type: ignore[arg-type]
+
+    def both() -> str:
+        sizes = {split: len(source(split)) for split in ("train", "test")}
+        if not all(sizes.values()):
+            raise Failed(f"clips: {sizes}", "give at least one clip for training and one for testing")
+        return f"{sizes['train']} train, {sizes['test']} test"
+
+    def apart() -> str:
+        train, test = ({clip.content_hash for clip in source(split)} for split in ("train", "test"))
+        if train & test:
+            raise Failed(f"{len(train & test)} clips are in both splits", "hold whole clips out")
+        return "no clip is in both splits"
+
+    def named() -> str:
+        ids = [clip.id for split in ("train", "test") for clip in source(split)]
+        if len(set(ids)) != len(ids):
+            raise Failed("two clips share an id", "give every clip an id of its own")
+        return f"{len(ids)} ids"
+
+    def repeatable() -> str:
+        for split in ("train", "test"):
+            for first, second in zip(source(split)[:2], source(split)[:2], strict=True):
+                if (first.id, first.content_hash) != (second.id, second.content_hash):
+                    raise Failed(
+                        f"{first.id}: two builds differ", "fix the order, and hash what clips are made of"
+                    )
+        return "two builds give the same clips"
+
+    def usable() -> str:
+        return "; ".join(_usable(clip) for split in ("train", "test") for clip in source(split)[:1])
+
+    checks: list[Check] = [
+        ("options", lambda: _strict(spec.options)),
+        ("splits", both),
+        ("leak", apart),
+        ("ids", named),
+        ("determinism", repeatable),
+        ("clips", usable),
+    ]
+    return _run_all(checks)
+
+
+def run_captioner_checks(
+    spec: CaptionerSpec, options: Mapping[str, Any] | None = None, clip: Clip | None = None
+) -> list[CheckResult]:
+    """Results of all checks of a captioner, on a synthetic clip and on one without sound or picture."""
+
+    def caption(subject: Clip) -> str:
+        text = spec.build(spec.options(**dict(options or {})))(subject)
+        if not isinstance(text, str) or not text.strip() or "\n" in text:
+            raise Failed(f"got {text!r}", "return one line of words")
+        return text
+
+    def words() -> str:
+        return caption(clip or SyntheticClip())
+
+    def repeatable() -> str:
+        if words() != words():
+            raise Failed("two calls on the same clip differ", "decode greedily, or seed what is random")
+        return "two calls agree"
+
+    def bare() -> str:
+        try:
+            return caption(SyntheticClip(with_audio=False, n_frames=0))
+        except ExpotionError as error:
+            return f"refused: {error.problems[0]}"
+
+    checks: list[Check] = [
+        ("options", lambda: _strict(spec.options)),
+        ("words", words),
+        ("determinism", repeatable),
+        ("nothing to hear or see", bare),
+    ]
+    return _run_all(checks)
+
+
+# ------------------------------------------------------------------------------------------------- parts
+
+
+def _number(score: Score) -> str:
+    if not isinstance(score, Score):
+        raise Failed(f"got {type(score).__name__}", "return a Score")
+    if score.value is None:
+        if not score.reason:
+            raise Failed("no value and no reason", "say in `reason` why there is no value")
+        return f"none: {score.reason}"
+    if not math.isfinite(score.value):
+        raise Failed(f"got {score.value}", "return Score(None, reason) where the metric is not defined")
+    return f"{score.value:.4g}"
+
+
+def _described(spec: MetricSpec) -> str:
+    if not spec.description:
+        raise Failed("no description", "say in one sentence what is measured")
+    return f"{'higher' if spec.higher_is_better else 'lower'} is better, unit {spec.unit or 'none'}"
+
+
+def _strict(options: type[Any]) -> str:
+    if options.model_config.get("extra") != "forbid":
+        raise Failed("unknown options are accepted", "derive the options from expotion.contracts.Options")
+    return f"{len(options.model_fields)} options"
+
+
+def _usable(clip: Clip) -> str:
+    if clip.duration_s <= 0:
+        raise Failed(f"{clip.id} lasts {clip.duration_s} s", "give clips a length")
+    parts = []
+    if clip.video is not None:
+        clip.video.frames_at(clip.video.frame_times_s[:1], shorter_side=32)
+        parts.append("picture")
+    samples = clip.audio(_SAMPLE_RATE_HZ)
+    if samples is not None:
+        wanted = round(clip.duration_s * _SAMPLE_RATE_HZ)
+        if samples.dtype != np.float32 or samples.ndim != 1 or abs(len(samples) - wanted) > 1:
+            raise Failed(
+                f"{clip.id}: audio is {samples.dtype} {samples.shape}", f"mono float32, {wanted} samples"
+            )
+        parts.append("sound")
+    clip.close()
+    if not parts:
+        raise Failed(f"{clip.id} has neither picture nor sound", "give it at least one")
+    return f"{clip.id}: {' and '.join(parts)}, {clip.duration_s:g} s"
+
+
+def _run_all(checks: Sequence[Check]) -> list[CheckResult]:
+    results = []
+    for title, check in checks:
+        try:
+            results.append(CheckResult(title, True, check()))
+        except Failed as failure:
+            results.append(CheckResult(title, False, failure.detail, failure.fix))
+        except Exception as error:
+            fix = "cope with every sound and clip, or say what is wrong in an ExpotionError"
+            results.append(CheckResult(title, False, f"{type(error).__name__}: {error}", fix))
+    return results
+
+
+def _raise(kind: str, name: str, results: list[CheckResult]) -> list[CheckResult]:
+    failures = [str(result) for result in results if result.passed is False]
+    if failures:
+        raise AssertionError(
+            "\n".join([f"{kind} {name!r} fails {len(failures)} of {len(results)} checks:", *failures])
+        )
+    return results
