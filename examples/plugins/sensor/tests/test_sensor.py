@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from expotion.errors import MediaError
 from expotion.testing import SyntheticClip, check_encoder
-
 from expotion_sensor import SPEC
 
 COLUMNS = SPEC.options().channels

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from expotion.contracts import Encoder, EncoderSpec, Options, hookimpl
 from pydantic import Field
+
+from expotion.contracts import Encoder, EncoderSpec, Options, hookimpl
 
 
 class SensorOptions(Options):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+
 from expotion.contracts import Clip, Encoder, TimedFeatures
 from expotion.errors import MediaError, Problem
-
 from expotion_sensor import SPEC, SensorOptions
 from expotion_sensor.recording import Floats, read_columns, read_events
 

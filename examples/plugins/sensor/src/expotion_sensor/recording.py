@@ -6,8 +6,9 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from expotion.errors import MediaError, Problem
 from numpy.typing import NDArray
+
+from expotion.errors import MediaError, Problem
 
 Floats = NDArray[np.float64]
 
