@@ -33,7 +33,9 @@ from expotion.contracts import Clip, Encoder, Scored
 from expotion.evaluation.registry import choose_metrics
 from expotion.evaluation.statistics import mean_interval, paired_difference
 from expotion.features.store import FeatureStore
-from expotion.generation.compose import Request, compose, to_sound
+from expotion.generation.compose import compose
+from expotion.generation.requests import Request
+from expotion.generation.sound import to_sound
 from expotion.pipeline import material
 from expotion.pipeline.generation_stage import compose_settings
 from expotion.pipeline.training_stage import split_validation, training_settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import typing
 
-import click
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -28,7 +27,7 @@ def _page() -> str:
     command = typer.main.get_command(app)
     lines = ["# Command line", "", "What `--help` says.", ""]
     for name, found in _walk("expotion", command):
-        context = click.Context(found, info_name=name, terminal_width=100, max_content_width=100)
+        context = found.context_class(found, info_name=name, terminal_width=100, max_content_width=100)
         lines += [f"## {name}", "", "```text", found.get_help(context), "```", ""]
     return "\n".join(lines)
 

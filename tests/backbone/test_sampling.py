@@ -26,9 +26,9 @@ def test_top_p_keeps_the_first_and_stops_past_the_mass():
 
 def test_guidance_moves_from_null_to_conditional():
     logits = torch.tensor([[2.0], [1.0]])
-    assert guide(logits, 3.0).tolist() == [[4.0]]
-    assert guide(logits, 1.0).tolist() == [[2.0]]
-    assert guide(logits, 0.0).tolist() == [[1.0]]
+    assert guide(logits, (3.0, -2.0)).tolist() == [[4.0]]
+    assert guide(logits, (1.0, 0.0)).tolist() == [[2.0]]
+    assert guide(logits, (0.0, 1.0)).tolist() == [[1.0]]
 
 
 def test_greedy_takes_the_largest():

@@ -124,41 +124,56 @@ def test_run_without_a_recipe_says_what_it_wants(recipes: Path, capsys: Capture)
 
 
 def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn, capsys: Capture) -> None:
+    from expotion.pipeline.music_options import Composing, Output, Work
+
     calls = stand_in(*GENERATE, lambda **rest: [Path("out.mp4")])
-    options = [
-        "--prompt",
-        "warm",
-        "--out",
-        "out.mp4",
-        "--seed",
-        "3",
-        "--cfg-scale",
-        "2.5",
-        "--backbone",
-        "tiny",
-    ]
-    strengths = ["--strength", "motion=0.5", "--strength", "face=0"]
-    assert run(["generate", "a.mp4", "b.mp4", "--adaptor", "runs/a", *options, *strengths]) == 0
+    options = "--prompt warm --out out.mp4 --seed 3 --cfg-scale 2.5 --backbone tiny --samples 2 --overlap 4"
+    more = "--precision fp32 --temperature 0.9 --top-k 50 --top-p 0.8 --mute face --control motion=b.mp4"
+    files = "--format MP3,.mkv,mp3 --depth 24 --loudness -16 --keep-original-sound --jobs 2 --overwrite"
+    strengths = ["--strength", "motion=0:1,5:0.2", "--strength", "face=0", "--guidance", "motion=2"]
+    given = [*options.split(), *more.split(), *files.split(), *strengths]
+    assert run(["generate", "a.mp4", "b.mp4", "--adaptor", "runs/a", *given]) == 0
     call = calls[0]
     assert call.pop("console") is not None
     assert call.pop("registry") is registry
+    composing = Composing(
+        adaptor=Path("runs/a"),
+        backbone="tiny",
+        prompt="warm",
+        seed=3,
+        cfg_scale=2.5,
+        strengths={"motion": "0:1,5:0.2", "face": "0"},
+        guidance={"motion": 2.0},
+        controls={"motion": Path("b.mp4"), "face": None},
+        overlap_s=4.0,
+        precision="fp32",
+        temperature=0.9,
+        top_k=50,
+        top_p=0.8,
+    )
     assert call == {
         "clips": [Path("a.mp4"), Path("b.mp4")],
-        "adaptor": Path("runs/a"),
-        "prompt": "warm",
+        "composing": composing,
+        "output": Output(depth="24", loudness_lufs=-16.0, keep_original_sound=True),
+        "formats": ("mp3", "mkv"),
         "out": Path("out.mp4"),
-        "seed": 3,
-        "cfg_scale": 2.5,
-        "strengths": {"motion": 0.5, "face": 0.0},
-        "backbone": "tiny",
+        "samples": 2,
+        "work": Work(jobs=2, ray=None, overwrite=True),
+        "problems": [],
     }
     assert "Wrote out.mp4" in capsys.readouterr().out
+    assert Composing.from_json(composing.to_json()).to_json() == composing.to_json()
 
 
-@pytest.mark.parametrize("strength", ["motion", "motion=loud", "=1", "motion=-1", "motion=nan", "motion=inf"])
-def test_a_strength_that_is_none(strength: str, registry: Registry, capsys: Capture) -> None:
-    assert run(["generate", "a.mp4", "--strength", strength]) == 1
-    assert f"--strength {strength}: NAME=VALUE" in capsys.readouterr().err
+@pytest.mark.parametrize("strength", ["motion", "=1", "motion="])
+def test_a_strength_that_is_none(
+    strength: str, registry: Registry, stand_in: StandIn, capsys: Capture
+) -> None:
+    calls = stand_in(*GENERATE, lambda **rest: [])
+    assert run(["generate", "a.mp4", "--strength", strength]) == 0
+    assert [str(problem) for problem in calls[0]["problems"]] == [
+        f"--strength {strength}: NAME=VALUE; for example --strength motion=0.5"
+    ]
 
 
 def test_plugin_list_shows_health_and_cause(recipes: Path, capsys: Capture) -> None:

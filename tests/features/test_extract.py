@@ -5,9 +5,10 @@ import importlib
 import numpy as np
 import pytest
 
-from expotion.contracts import TimedFeatures
+from expotion.contracts import Encoder, EncoderSpec, Options, TimedFeatures, read_ahead
 from expotion.data.clip import FileClip
 from expotion.data.mux import write_video
+from expotion.data.video import FileVideo
 from expotion.errors import ExpotionError
 from expotion.features.extract import extract_clip, extract_many
 from expotion.features.store import FeatureStore
@@ -99,3 +100,46 @@ def test_misuse_is_explained(toy, clip):
         extract_many(None, [clip("a")], workers=2)
     with pytest.raises(ExpotionError, match="neither"):
         extract_many(None, [clip("a")])
+
+
+class Sized(Encoder):
+    """Mean brightness at a size of its own, announced in advance or not."""
+
+    def __init__(self, side, announces=True):
+        self.spec = EncoderSpec(f"sized{side}", "", frozenset({"video"}), lambda _: self, width=lambda _: 1)
+        self.options, self.side, self.announces = Options(), side, announces
+
+    def frame_sizes(self, video):
+        return (self.side,) if self.announces else ()
+
+    def extract(self, clip):
+        times_s = clip.video.frame_times_s
+        read_ahead(clip.video, times_s, shorter_side=self.side)
+        means = [
+            clip.video.frames_at(times_s[[i]], shorter_side=self.side).mean() for i in range(len(times_s))
+        ]
+        return TimedFeatures(np.array(means, np.float32)[:, None], times_s, np.ones(len(times_s), np.bool_))
+
+
+@pytest.mark.parametrize(("announces", "decoded"), [(True, 40), (False, 80)])
+def test_each_frame_is_decoded_once_for_all_encoders(tmp_path, monkeypatch, announces, decoded):
+    """Also where the clip does not fit into the cache at its own size: only the announced sizes are kept."""
+    frames = [np.full((48, 64, 3), 5 * i, np.uint8) for i in range(40)]
+    write_video(tmp_path / "a.mp4", frames, np.arange(40) / 10)
+    clip = FileClip(tmp_path / "a.mp4")
+    small = FileVideo(clip.path, cache_bytes=20 * frames[0].nbytes)
+    monkeypatch.setattr(type(clip), "video", property(lambda _: small))
+    out = extract_many({"one": Sized(12), "two": Sized(24, announces)}, [clip])
+    assert out.failures == []
+    assert small.decoded_frames == decoded
+    assert small.cached_bytes <= 20 * frames[0].nbytes
+    np.testing.assert_allclose(out.features["a"]["one"].values, out.features["a"]["two"].values, atol=3)
+
+
+def test_kept_features_are_not_computed_again_beside_missing_ones(tmp_path, toy, clip):
+    store = FeatureStore(tmp_path)
+    old, new = toy(), toy(gain=2.0)
+    extract_many({"old": old}, [clip("a")], store)
+    out = extract_many({"new": new, "old": old}, [clip("a")], store)
+    assert list(out.features["a"]) == ["new", "old"]
+    assert (old.calls, new.calls) == (1, 1)

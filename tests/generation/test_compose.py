@@ -14,7 +14,8 @@ from expotion.backbone.decoder import MusicGenLM
 from expotion.backbone.geometry import LMGeometry
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError
-from expotion.generation.compose import ComposeSettings, Request, compose
+from expotion.generation.compose import ComposeSettings, compose, compose_pieces
+from expotion.generation.requests import Request
 
 N_FRAMES = 14
 SETTINGS = ComposeSettings(top_k=6, window_frames=N_FRAMES)
@@ -125,8 +126,64 @@ def test_the_start_of_a_long_clip_is_what_a_window_gives(lm: MusicGenLM, adaptor
     assert torch.equal(head, compose(lm, adaptor, [short], SETTINGS)[0])
 
 
+def test_lengths_may_differ_in_a_batch(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    batch = [request(1, 9), request(2), request(3, 9), request(4, 2 * N_FRAMES + 1)]
+    told: list[tuple[int, int]] = []
+    together = compose(lm, adaptor, batch, SETTINGS, on_step=lambda a, b: told.append((a, b)))
+    for one, codes in zip(batch, together, strict=True):
+        assert torch.equal(compose(lm, adaptor, [one], SETTINGS)[0], codes)
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1]
+
+
+def test_pieces_are_the_whole(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    long = request(1, 2 * N_FRAMES + 3)
+    pieces = list(compose_pieces(lm, adaptor, [long], SETTINGS))
+    assert torch.equal(torch.cat(pieces, dim=-1)[0], compose(lm, adaptor, [long], SETTINGS)[0])
+    assert max(piece.shape[-1] for piece in pieces) <= 4  # frames come as they are finished
+
+
+def test_a_scale_for_each_control(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    """Equal scales are one scale; a control of scale 0 is not heard; scales of 1 need no guidance."""
+    one = request(1)
+    together = replace(SETTINGS, control_scale=4.0)
+    apart = replace(SETTINGS, control_scale=9.0, scales={"face": 4.0, "motion": 4.0})
+    assert torch.equal(*(compose(lm, adaptor, [one], s)[0] for s in (together, apart)))
+    unheard = replace(SETTINGS, control_scale=4.0, scales={"face": 0.0})
+    dropped = replace(one, strengths={"face": 0.0})
+    assert torch.equal(compose(lm, adaptor, [one], unheard)[0], compose(lm, adaptor, [dropped], together)[0])
+    different = replace(SETTINGS, control_scale=4.0, scales={"face": 2.0})
+    assert not torch.equal(
+        compose(lm, adaptor, [one], different)[0], compose(lm, adaptor, [one], together)[0]
+    )
+
+
+def test_a_strength_may_change_over_time(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    one = request(1)
+    rows = np.ones(N_FRAMES + 1, dtype=np.float32)
+    constant = replace(one, strengths={"face": rows, "motion": 1.0})
+    assert torch.equal(
+        compose(lm, adaptor, [constant], SETTINGS)[0], compose(lm, adaptor, [one], SETTINGS)[0]
+    )
+    silent = replace(one, strengths={"face": 0 * rows, "motion": 0 * rows})
+    assert torch.equal(compose(lm, adaptor, [silent], SETTINGS)[0], compose(lm, None, [one], SETTINGS)[0])
+    fading = replace(one, strengths={"face": np.linspace(1, 0, N_FRAMES + 1), "motion": 1.0})
+    assert not torch.equal(
+        compose(lm, adaptor, [fading], SETTINGS)[0], compose(lm, adaptor, [one], SETTINGS)[0]
+    )
+
+
 def test_requests_that_do_not_fit_are_refused(lm: MusicGenLM, adaptor: Adaptor) -> None:
-    with pytest.raises(ExpotionError, match=r"one length per batch, got lengths \[13, 14\]"):
-        compose(lm, adaptor, [request(1), request(2, 13)], SETTINGS)
     with pytest.raises(ExpotionError, match=r"control 'face': \[14, 3\] rows, got \[15, 3\]"):
         compose(lm, adaptor, [replace(request(1), n_frames=13)], SETTINGS)
+    with pytest.raises(ExpotionError, match="at least one frame"):
+        compose(lm, adaptor, [replace(request(1), n_frames=0)], SETTINGS)
+
+
+def test_a_feature_that_is_not_a_number_is_named(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    one = request(1)
+    values = one.tracks["motion"].values.copy()
+    values[5, 1] = np.nan
+    spoilt = {**one.tracks, "motion": SmoothedTrack(values, one.tracks["motion"].valid)}
+    with pytest.raises(ExpotionError, match=r"control 'motion': finite features, got NaN .* first at row 5"):
+        compose(lm, adaptor, [replace(one, tracks=spoilt)], SETTINGS)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-import expotion.pipeline.generate as generate_files
 from expotion.cli.main import run
 from expotion.data.mux import write_video, write_wav
 from expotion.data.probe import probe
+from expotion.pipeline import music_work
 from expotion.plugins import Registry
 
 Capture = pytest.CaptureFixture[str]
@@ -80,8 +80,10 @@ def test_a_clip_gets_music_of_its_length(start: Start, clip: Path, tmp_path: Pat
     assert made.video is not None and made.audio is not None
     assert made.duration_s == pytest.approx(1.2, abs=0.05)
     record = json.loads(out.with_suffix(".json").read_text())
-    assert (record["prompt"], record["seed"], record["controls_used"]) == ("warm lamp", 0, ["glow"])
-    assert record["strengths"] == {"glow": 1.0, "sway": 0.0}
+    assert record["asked"]["composing"]["prompt"] == record["made"]["prompt"] == "warm lamp"
+    assert record["asked"]["composing"]["strengths"] == {"sway": "0"}
+    assert record["made"]["controls_used"] == ["glow"]
+    assert set(record["files"]) == {"music.wav", "music.mp4"}
     assert f"Wrote {out}" in capsys.readouterr().out
 
 
@@ -130,7 +132,7 @@ def test_controls_with_nothing_to_say_are_left_out(start: Start, tmp_path: Path,
     assert start(dark, "--out", tmp_path / "out") == 0
     assert "glow left out" in capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "dark.json").read_text())
-    assert record["controls_used"] == []
+    assert record["made"]["controls_used"] == []
     assert np.isfinite(soundfile.read(tmp_path / "out" / "dark.wav")[0]).all()
 
 
@@ -139,15 +141,15 @@ def test_a_fault_of_the_program_in_one_clip_leaves_the_others(
 ) -> None:
     second = tmp_path / "dusk.mp4"
     shutil.copy(clip, second)
-    real, calls = generate_files.compose, [0]
+    real, calls = music_work.write_files, [0]
 
-    def compose(*arguments: Any, **named: Any) -> Any:
+    def write(*arguments: Any, **named: Any) -> Any:
         calls[0] += 1
         if calls[0] == 1:
             raise RuntimeError("shapes do not match")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(generate_files, "compose", compose)
+    monkeypatch.setattr(music_work, "write_files", write)
     assert start(clip, second, "--out", tmp_path / "out") == 1
     assert (tmp_path / "out" / "dusk.mp4").is_file()
     assert "RuntimeError: shapes do not match" in capsys.readouterr().err
@@ -162,7 +164,53 @@ def test_a_fault_of_the_program_in_one_clip_leaves_the_others(
         (["--backbone", "attic"], "attic"),
         (["--out", "{file}/music.mp4"], "could not be made"),
         (["--out", "{clip}"], "not to be written over a clip"),
-        (["--out", "music.ogg"], "a name that ends in .mp4 or .wav, got .ogg"),
+        (
+            ["--out", "music.ogg"],
+            "a name that ends in .wav, .flac, .mp3, .opus, .mp4, .mov, .mkv, .webm, got .ogg",
+        ),
+        (["--out", "file"], "could not be made"),
+        (["--out", "file/deep/folder"], "could not be made"),
+        (["--strength", "glow=0:1,5:0.2,3:1"], "times that go forwards from 0, got 0:1,5:0.2,3:1"),
+        (["--strength", "glow=0:1,0:2"], "times that go forwards from 0"),
+        (["--strength", "glow=nan"], "finite values of at least 0"),
+        (["--strength", "glow=-1"], "finite values of at least 0"),
+        (["--strength", "glow=loud"], "a number of at least 0, or SECONDS:VALUE"),
+        (["--strength", "glow"], "--strength glow: NAME=VALUE"),
+        (["--strength", "glow=1", "--strength", "glow=0"], "one value for glow, got 1 before"),
+        (["--strength", "glwo=1"], "did you mean 'glow'?"),
+        (["--guidance", "glow=-1"], "--guidance glow=-1: a number of at least 0"),
+        (["--guidance", "glow=nan"], "--guidance glow=nan: a number of at least 0"),
+        (["--guidance", "glow"], "--guidance glow: NAME=SCALE"),
+        (["--guidance", "face=2"], "--guidance face: one of glow, sway"),
+        (["--mute", "face"], "--mute face: one of glow, sway"),
+        (["--control", "face={clip}"], "--control face: one of glow, sway"),
+        (["--control", "glow=nowhere.mp4"], "--control glow=nowhere.mp4: no such file"),
+        (["--control", "glow={file}"], "the file is empty"),
+        (["--control", "glow={clip}", "--mute", "glow"], "a control that --control does not set"),
+        (["--samples", "0"], "--samples: a whole number of at least 1, got 0"),
+        (["--samples", "-2"], "--samples: a whole number of at least 1, got -2"),
+        (["--jobs", "-1"], "--jobs: a whole number of at least 0"),
+        (["--jobs", "2", "--ray", "local"], "either --ray or --jobs"),
+        (["--seed", "-1"], "--seed: a whole number from 0"),
+        (["--seed", "9" * 30], "--seed: a whole number from 0"),
+        (["--overlap", "1"], "--overlap: less than a window of 1 s"),
+        (["--overlap", "nan"], "--overlap: a number of seconds of at least 0"),
+        (["--precision", "fp8"], "--precision: one of auto, fp32, bf16"),
+        (["--temperature", "0"], "--temperature: a number above 0"),
+        (["--top-p", "1.5"], "--top-p: a number from 0 to 1"),
+        (["--top-k", "-1"], "--top-k: a whole number of at least 0"),
+        (["--format", "ogg"], "--format: some of wav, flac, mp3, opus, mp4"),
+        (["--format", "wav,"], "got an empty name"),
+        (
+            ["--format", "webm"],
+            "a picture that webm holds (av1, vp8, vp9), got h264; write .mp4 or .mov or .mkv",
+        ),
+        (["--depth", "8"], "--depth: one of 16, 24, float, got 8"),
+        (["--loudness", "16"], "for example --loudness -16"),
+        (["--loudness", "nan"], "--loudness: a number of LUFS"),
+        (["--keep-original-sound", "--format", "wav"], "a video among the formats"),
+        (["--prompt", " "], "--prompt: some words"),
+        (["--again", "x.json"], "either clips or --again JSON, got both"),
         (["{clip}", "--out", "music.mp4"], "a folder, as there are several clips"),
         (["{clip}", "--out", "music"], "a name of its own"),
     ],
@@ -188,9 +236,20 @@ def test_options_that_cannot_be_met(
     assert made <= set(listing)
 
 
-def test_a_seed_out_of_range_is_wrong_usage(start: Start, clip: Path, capsys: Capture) -> None:
-    assert start(clip, "--seed", "9" * 30) == 2
-    assert "seed" in capsys.readouterr().err
+def test_all_problems_come_at_once_before_any_model_is_loaded(
+    start: Start, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def loaded(*_: Any) -> Any:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr(music_work, "open_composer", loaded)
+    wrong = ("--samples", 0, "--strength", "glwo=1", "--strength", "sway=5:1,2:0", "--format", "mp4,ogg")
+    assert start(clip, tmp_path / "missing.mp4", *wrong, "--cfg-scale", "nan") == 1
+    listed = capsys.readouterr().err.splitlines()
+    for part in ("--samples", "did you mean 'glow'?", "go forwards", "ogg", "--cfg-scale", "missing.mp4"):
+        assert sum(part in line for line in listed) == 1, part
+    assert start(tmp_path / "missing.mp4") == 1
+    assert capsys.readouterr().err.count("no such file") == 1
 
 
 @pytest.mark.parametrize(
@@ -240,3 +299,245 @@ def test_a_full_disk_leaves_no_half_file(
     assert start(clip, "--out", out) == 1
     assert capsys.readouterr().err.count("No space left on device") == 1
     assert not [path.name for path in out.iterdir() if path.suffix == ending or path.name.startswith(".")]
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--out", "o/a.mp3"], {"a.mp3"}),
+        (["--out", "o/a.MKV"], {"a.wav", "a.mkv"}),
+        (["--out", "o", "--format", "flac,opus"], {"lamp.flac", "lamp.opus"}),
+        (["--out", "o/a.mov", "-f", "mp3"], {"a.mov", "a.mp3"}),
+        (["--out", "o", "--samples", "2", "-f", "wav"], {"lamp_1.wav", "lamp_2.wav"}),
+    ],
+)
+def test_what_is_written(
+    options: list[str],
+    names: set[str],
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lamp = write_lamp(tmp_path / "lamp.mp4")
+    assert start(lamp, *options) == 0
+    made = {path.name for path in (tmp_path / "o").iterdir()}
+    records = {f"{name.split('.')[0]}.json" for name in names}
+    assert made == names | records
+
+
+def test_a_record_makes_the_same_bytes_again(
+    start: Start, clip: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    formats = "wav,flac,mp3,opus,mp4,mkv,mov"
+    options = ("-f", formats, "--loudness", "-20", "--keep-original-sound", "--depth", "24", "--seed", 7)
+    steering = ("--strength", "glow=0:1,1:0.2", "--mute", "sway", "--temperature", 0.9, "--top-p", 0.8)
+    assert start(clip, "--out", out, *options, *steering) == 0
+    first = files_of(out)
+    assert len(first) == 8
+    capsys.readouterr()
+    assert run(["generate", "--again", str(out / "lamp [hd].json")]) == 0
+    assert "The same bytes as the first time." in capsys.readouterr().out
+    for name, data in first.items():
+        again = (out / name.replace("lamp [hd]", "lamp [hd]_again")).read_bytes()
+        assert again == data or name.endswith(".json")
+    assert run(["generate", "--again", str(out / "lamp [hd].json"), "--out", str(tmp_path / "new")]) == 0
+    new = files_of(tmp_path / "new")
+    assert {n: d for n, d in new.items() if not n.endswith(".json")} == {
+        n: d for n, d in first.items() if not n.endswith(".json")
+    }
+
+
+def test_takes_have_seeds_of_their_own_and_are_made_again_alone(
+    start: Start, clip: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    assert start(clip, "--out", out, "--samples", 3, "--seed", 4, "-f", "wav") == 0
+    takes = [(out / f"lamp [hd]_{n}.wav").read_bytes() for n in (1, 2, 3)]
+    assert len(set(takes)) == 3
+    assert start(clip, "--out", tmp_path / "b.wav", "--seed", 5) == 0
+    assert (tmp_path / "b.wav").read_bytes() == takes[1]
+    assert run(["generate", "--again", str(out / "lamp [hd]_3.json"), "--out", str(tmp_path / "c.wav")]) == 0
+    assert (tmp_path / "c.wav").read_bytes() == takes[2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda record, clip: record.unlink(), "a file that can be read"),
+        (lambda record, clip: record.write_text("dear diary"), "JSON, got something else"),
+        (lambda record, clip: record.write_text("{}"), "a record of expotion-music/1"),
+        (lambda record, clip: record.write_text("[]"), "a record of expotion-music/1"),
+        (lambda record, clip: clip.unlink(), "a file that"),
+        (lambda record, clip: write_lamp(clip, light=90), "another content under its name"),
+    ],
+)
+def test_a_record_that_cannot_be_followed(
+    damage: Callable[[Path, Path], Any],
+    message: str,
+    start: Start,
+    clip: Path,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    assert start(clip, "--out", tmp_path / "a.wav") == 0
+    record = tmp_path / "a.json"
+    damage(record, clip)
+    capsys.readouterr()
+    assert run(["generate", "--again", str(record)]) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Unexpected" not in error
+    assert not (tmp_path / "a_again.wav").exists()
+
+
+def test_again_takes_no_other_options(capsys: Capture) -> None:
+    assert run(["generate", "--again", "a.json", "--seed", "3"]) == 1
+    assert "the options of the record alone" in capsys.readouterr().err
+
+
+def test_loudness_is_met_in_every_file(start: Start, clip: Path, tmp_path: Path) -> None:
+    from expotion.data.audio import load_audio
+    from expotion.data.loudness import loudness_lufs
+
+    assert start(clip, "--out", tmp_path / "o", "--loudness", "-30", "-f", "wav,mp4") == 0
+    record = json.loads((tmp_path / "o" / "lamp [hd].json").read_text())
+    assert record["made"]["normalised"]["loudness_lufs"] == pytest.approx(-30, abs=0.1)
+    for suffix in ("wav", "mp4"):
+        sound = load_audio(tmp_path / "o" / f"lamp [hd].{suffix}", RATE_HZ)
+        assert sound is not None
+        assert loudness_lufs(sound, RATE_HZ) == pytest.approx(-30, abs=0.7)
+
+
+def test_a_control_from_another_clip_is_that_clips(start: Start, clip: Path, tmp_path: Path) -> None:
+    other = write_lamp(tmp_path / "other.mp4", light=120)
+    song = tmp_path / "song.wav"
+    write_wav(song, np.zeros(RATE_HZ * 12 // 10, np.float32), RATE_HZ)
+    alone = ("--mute", "sway", "--strength", "glow=3")
+    assert start(clip, "--out", tmp_path / "a.wav", *alone, "--control", f"glow={other}") == 0
+    assert start(other, "--out", tmp_path / "b.wav", *alone) == 0
+    assert start(song, "--out", tmp_path / "c.wav", *alone, "--control", f"glow={other}") == 0
+    assert start(clip, "--out", tmp_path / "d.wav", *alone) == 0
+    made = [(tmp_path / f"{name}.wav").read_bytes() for name in "abcd"]
+    assert made[0] == made[1] == made[2] != made[3]
+
+
+# ----------------------------------------------------------------------------------------------- folders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two clips, one in a sub-folder, a picture file, a hidden clip and a broken one."""
+    clips = tmp_path / "clips"
+    (clips / "deep").mkdir(parents=True)
+    write_lamp(clips / "a.mp4", n=6)
+    write_lamp(clips / "deep" / "b.mkv", n=6, light=150)
+    (clips / "notes.txt").write_text("no clip")
+    (clips / ".hidden.mp4").write_bytes(b"")
+    return clips
+
+
+def test_a_folder_keeps_its_shape_and_is_resumed(
+    start: Start, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    assert start(folder, "--out", out, "--jobs", 1) == 0
+    names = {"a.wav", "a.mp4", "a.json", "deep/b.wav", "deep/b.mp4", "deep/b.json", "report.json"}
+    first = files_of(out)
+    assert set(first) == names
+    assert "2 made, 0 already there, 0 failed" in capsys.readouterr().out
+
+    changed = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
+    assert start(folder, "--out", out, "--jobs", 1) == 0
+    assert "0 made, 2 already there, 0 failed" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == t for path, t in changed.items() if path.name != "report.json")
+
+    (out / "a.wav").write_bytes(first["a.wav"][:1000])  # cut off by a crash of the machine
+    (out / "deep" / "b.json").unlink()
+    assert start(folder, "--out", out, "--jobs", 1) == 0
+    assert "2 made, 0 already there" in capsys.readouterr().out
+    again = files_of(out)
+    assert {name: again[name] for name in names - {"report.json"}} == {
+        name: first[name] for name in names - {"report.json"}
+    }
+    assert start(folder, "--out", out, "--jobs", 1, "--seed", 1) == 0
+    assert "2 made, 0 already there" in capsys.readouterr().out
+    assert start(folder, "--out", out, "--jobs", 1, "--seed", 1, "--overwrite") == 0
+    assert "2 made, 0 already there" in capsys.readouterr().out
+
+
+def test_failures_of_a_folder_are_reported_and_tried_again(
+    start: Start, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (folder / "broken.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    assert start(folder, "--out", out, "--jobs", 1) == 1
+    shown = capsys.readouterr()
+    assert "2 made, 0 already there, 1 failed" in shown.out
+    assert str(folder / "broken.mp4") in shown.err
+    report = json.loads((out / "report.json").read_text())
+    assert [Path(made["clip"]).name for made in report["made"]] == ["a.mp4", "b.mkv"]
+    assert [Path(failed["clip"]).name for failed in report["failed"]] == ["broken.mp4"]
+    assert "cannot be read" in report["failed"][0]["problems"][0]
+    write_lamp(folder / "broken.mp4", n=4)
+    assert start(folder, "--out", out, "--jobs", 1) == 0
+    assert "1 made, 2 already there, 0 failed" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_what_is_done_and_a_report(
+    start: Start, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    real, calls = music_work.write_files, [0]
+
+    def write(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(music_work, "write_files", write)
+    out = tmp_path / "out"
+    assert start(folder, "--out", out, "--jobs", 0) == 130
+    assert "1 clips are done; the same command goes on from there" in capsys.readouterr().out
+    assert set(files_of(out)) == {"a.wav", "a.mp4", "a.json", "report.json"}
+    assert json.loads((out / "report.json").read_text())["stopped"] is True
+    monkeypatch.setattr(music_work, "write_files", real)
+    assert start(folder, "--out", out, "--jobs", 0) == 0
+    assert "1 made, 1 already there" in capsys.readouterr().out
+
+
+def test_the_output_folder_may_lie_in_the_folder(start: Start, folder: Path, capsys: Capture) -> None:
+    for _ in range(2):
+        assert start(folder, "--out", folder / "music", "--jobs", 1, "-f", "mp4") == 0
+    assert "0 made, 2 already there" in capsys.readouterr().out
+    assert not (folder / "music" / "music").exists()
+
+
+def test_clips_of_one_name_keep_their_suffix(start: Start, folder: Path, tmp_path: Path) -> None:
+    write_lamp(folder / "a.mkv", n=4)
+    assert start(folder, "--out", tmp_path / "out", "--jobs", 1, "-f", "wav") == 0
+    names = {path.name for path in (tmp_path / "out").glob("*.wav")}
+    assert names == {"a_mkv.wav", "a_mp4.wav"}
+
+
+def test_an_empty_folder_is_said(start: Start, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "empty").mkdir()
+    assert start(tmp_path / "empty", "--out", tmp_path / "out") == 1
+    assert "a folder with video files, got none" in capsys.readouterr().err
+
+
+def test_without_ray_the_error_names_the_extra(
+    start: Start, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert start(folder, "--out", tmp_path / "out", "--ray", "local") == 1
+    assert 'install "expotion[ray]", or use --jobs' in capsys.readouterr().err

@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.backbone.codes import CodesEncoder
+from expotion.backbone.decoder import MusicGenLM
+from expotion.backbone.engine import Precision, prepare
+from expotion.backbone.engine.step import Engine
 from expotion.backbone.geometry import LMGeometry
 from expotion.backbone.load import Backbone, load_backbone
 from expotion.contracts import Encoder, EncoderSpec
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+def engine_for(lm: MusicGenLM, precision: str) -> Engine:
+    """The decoder as generation runs it: auto, fp32, bf16, fp16 or int8 (`expotion.backbone.engine`)."""
+    return prepare(lm, cast(Precision, precision))
 
 
 def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
-    """The dtype to run the frozen decoder in. `auto`: bf16 where the processor multiplies it natively."""
+    """The dtype to train on the frozen decoder in. `auto`: bf16 where the processor multiplies it natively."""
     if precision == "fp32":
         return torch.float32
     if precision == "bf16":

@@ -20,12 +20,12 @@ from pydantic import BaseModel, ConfigDict
 
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem
-from expotion.files import cache_folder
+from expotion.files import cache_folder  # public too: where a plugin may keep files
 
 if TYPE_CHECKING:
     import torch
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """Version of this contract: the major part changes when a plugin must change."""
 
 ENTRY_POINT_GROUP = "expotion.plugins"
@@ -139,6 +139,18 @@ class Video(Protocol):
         ...
 
 
+def read_ahead(video: Video, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> None:
+    """Tell a video which frames `frames_at` will be asked for next, in this order.
+
+    A video file then decodes them in the background, a bounded number ahead, while the encoder's model works on
+    the frames before. It replaces what was announced earlier, is never needed for the result, and does nothing
+    for a video that has no such method.
+    """
+    announce = getattr(video, "read_ahead", None)
+    if announce is not None:
+        announce(times_s, shorter_side=shorter_side)
+
+
 @dataclass(frozen=True)
 class Truth:
     """Ground truth of a clip, where it is known. Times in seconds from the clip's start.
@@ -234,6 +246,22 @@ class EncoderSpec:
     weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """What an encoder looked at: boxes and motion, by time.
+
+    `boxes` float64 [n, 5]: (time_s, x0, y0, x1, y1), times increasing, corners as fractions of the picture's width
+    and height; NaN corners where there is no box. A box stands until the next row. `vector_times_s` float64 [m],
+    increasing, and `vectors` float32 [m, rows, columns, 2]: motion (right, down) in picture widths per second on a
+    grid over the whole picture. `note` says in a sentence how it was made.
+    """
+
+    note: str
+    boxes: NDArray[np.float64] | None = None
+    vector_times_s: NDArray[np.float64] | None = None
+    vectors: NDArray[np.float32] | None = None
+
+
 class Encoder(ABC):
     """A frozen function of a clip. Three stages by name: `extract`, `smooth`, `project`."""
 
@@ -248,6 +276,31 @@ class Encoder(ABC):
     def weights_hash(self) -> str:
         """Hex digest of the weights in use; part of the cache key. '' for an encoder without weights."""
         return ""
+
+    @property
+    def computed_in(self) -> str:
+        """What the options left open and the encoder decided for this machine, such as 'bfloat16'.
+
+        Part of the cache key. '' where the options decide everything.
+        """
+        return ""
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether the feature store keeps what `extract` gives. False for an encoder that only reads a file."""
+        return True
+
+    def overlay(self, clip: Clip) -> Overlay | None:
+        """What the encoder looked at, to be drawn over the picture (`expotion features show`). Default: nothing."""
+        return None
+
+    def frame_sizes(self, video: Video) -> Sequence[int | None]:
+        """Shorter sides at which `extract` will ask this video for frames, as far as they are known before.
+
+        With several encoders on one clip each frame is then scaled to all their sizes when it is decoded, and
+        decoded once. Default: none, which costs at most a second decoding. None means the video's own size.
+        """
+        return ()
 
     def smooth(self, track: TimedFeatures, times_s: NDArray[np.float64]) -> SmoothedTrack:
         """Track at the asked times: [T+1, D]. Core's default is the smoother that the spec names (design 4)."""
@@ -349,6 +402,45 @@ class CaptionerSpec:
     weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
 
 
+# ------------------------------------------------------------------------- training callbacks, report sections
+
+
+class TrainingCallback:
+    """Told what happens in training; override what you need. What it raises is logged, and training goes on."""
+
+    def on_start(self, folder: Path, recipe: Mapping[str, Any], first_step: int) -> None:
+        """Training starts, or goes on, at a step; `folder` is the run's, `recipe` plain data."""
+
+    def on_step(self, record: Mapping[str, Any]) -> None:
+        """A step is done: `step`, `loss`, `learning_rate`, `gradient_norm`, `step_s`, `gates`; where it was
+        validated also `validation_loss`, `baseline_loss`, `control_gain`."""
+
+    def on_end(self, finished: bool) -> None:
+        """Training is over; `finished` is false where it was stopped."""
+
+
+@dataclass(frozen=True)
+class CallbackSpec:
+    """A training callback that a recipe can name in `train.callbacks`. `build()` imports what it needs."""
+
+    name: str
+    description: str
+    build: Callable[[], TrainingCallback]
+
+
+@dataclass(frozen=True)
+class ReportSectionSpec:
+    """A section of the report of runs whose recipe lists the plugin's distribution under `plugins`.
+
+    `build()` returns a function from the run folder (the README in it says what is where) to HTML that stands on
+    its own, inside the page: no scripts or styles from elsewhere. An empty string leaves the section out.
+    """
+
+    name: str
+    title: str
+    build: Callable[[], Callable[[Path], str]]
+
+
 # --------------------------------------------------------------------------------------- golden numbers
 
 
@@ -445,4 +537,16 @@ def expotion_captioners() -> list[CaptionerSpec]:
 @hookspec
 def expotion_golden_checks() -> list[GoldenCheckSpec]:
     """Kinds of golden files that this plugin can check (`expotion verify`)."""
+    return []
+
+
+@hookspec
+def expotion_training_callbacks() -> list[CallbackSpec]:
+    """Training callbacks that this plugin offers."""
+    return []
+
+
+@hookspec
+def expotion_report_sections() -> list[ReportSectionSpec]:
+    """Sections that this plugin adds to reports."""
     return []

@@ -24,15 +24,23 @@ from expotion.contracts import (
     API_VERSION,
     ENTRY_POINT_GROUP,
     BackboneSpec,
+    CallbackSpec,
     CaptionerSpec,
     DataSourceSpec,
     EncoderSpec,
     GoldenCheckSpec,
     MetricSpec,
+    ReportSectionSpec,
 )
 from expotion.errors import PluginError, Problem
 
-BUILTIN_MODULES = ("expotion.evaluation.hooks", "expotion.data.hooks", "expotion.verify.hooks")
+BUILTIN_MODULES = (
+    "expotion.evaluation.hooks",
+    "expotion.corpus.hooks",
+    "expotion.verify.hooks",
+    "expotion.training.hooks",
+    "expotion.features.hooks",
+)
 """Modules of core that announce what core itself offers, through the same hooks as any plugin."""
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
@@ -42,6 +50,8 @@ KINDS: dict[str, tuple[str, type[Any]]] = {
     "metric": ("expotion_metrics", MetricSpec),
     "captioner": ("expotion_captioners", CaptionerSpec),
     "golden check": ("expotion_golden_checks", GoldenCheckSpec),
+    "training callback": ("expotion_training_callbacks", CallbackSpec),
+    "report section": ("expotion_report_sections", ReportSectionSpec),
 }
 """Kind of offer -> (hook that announces it, type of its spec)."""
 
@@ -112,6 +122,8 @@ class Registry:
     captioners: Mapping[str, Offer[CaptionerSpec]]
     plugins: tuple[PluginInfo, ...]
     golden_checks: Mapping[str, Offer[GoldenCheckSpec]] = field(default_factory=dict)
+    callbacks: Mapping[str, Offer[CallbackSpec]] = field(default_factory=dict)
+    report_sections: Mapping[str, Offer[ReportSectionSpec]] = field(default_factory=dict)
 
     @property
     def broken(self) -> tuple[PluginInfo, ...]:
@@ -136,6 +148,8 @@ class Registry:
             "metric": self.metrics,
             "captioner": self.captioners,
             "golden check": self.golden_checks,
+            "training callback": self.callbacks,
+            "report section": self.report_sections,
         }
         return tables[kind]
 
@@ -277,6 +291,8 @@ def _discover(entry_points: Iterable[EntryPointLike], builtins: Sequence[str]) -
         captioners=tables["captioner"],
         plugins=tuple(plugins),
         golden_checks=tables["golden check"],
+        callbacks=tables["training callback"],
+        report_sections=tables["report section"],
     )
 
 

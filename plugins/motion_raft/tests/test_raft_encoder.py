@@ -10,7 +10,7 @@ from expotion.contracts import Clip
 from expotion.errors import MediaError, WeightsError
 from expotion_motion_raft import SPEC, RaftOptions
 from expotion_motion_raft.encoder import RaftEncoder
-from expotion_motion_raft.pairs import plan_pairs
+from expotion_motion_raft.pairs import plan_rows
 
 BACKDROP = np.random.default_rng(3).integers(0, 255, (20, 20, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
 PIECE = np.random.default_rng(4).integers(0, 255, (6, 6, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
@@ -63,8 +63,8 @@ def encoder():
 
 def test_times_shapes_and_determinism(encoder):
     track = encoder.extract(clip_at(25))
-    assert track.values.shape == (24, 256) and SPEC.width(encoder.options) == 256
-    np.testing.assert_allclose(track.times_s, 0.04 + 0.08 * np.arange(24))
+    assert track.values.shape == (25, 256) and SPEC.width(encoder.options) == 256
+    np.testing.assert_allclose(track.times_s, 0.04 + 0.08 * np.arange(25))
     assert track.valid.all() and SPEC.rate_hz(encoder.options) == 12.5
     np.testing.assert_array_equal(encoder.extract(clip_at(25)).values, track.values)
     batches = RaftEncoder(RaftOptions(flow="raft", batch_size=5)).extract(clip_at(25))
@@ -99,20 +99,45 @@ def test_constant_motion_has_the_same_flow_at_any_frame_rate(fps):
     encoder = RaftEncoder(RaftOptions(flow="dis", cnn="seeded"))
     reference, other = encoder.extract(clip_at(50)), encoder.extract(clip_at(fps))
     a, b = reference.values[4:-4].mean(0), other.values[4:-4].mean(0)
-    assert np.linalg.norm(a - b) < 0.2 * np.linalg.norm(a)
+    limit = (
+        0.3 if fps < 20 else 0.2
+    )  # below 25 fps the two pictures of a flow are farther apart than asked for
+    assert np.linalg.norm(a - b) < limit * np.linalg.norm(a)
 
 
-def test_pairs_by_hand():
-    pairs = plan_pairs(np.array([0.0, 0.1, 0.2, 0.3, 1.2]), 1.3, 5.0)
-    assert pairs.frame_times_s.tolist() == [0.0, 0.2, 0.3, 1.2]
-    np.testing.assert_allclose(pairs.times_s, [0.1, 0.25, 0.75])
-    np.testing.assert_allclose(pairs.scale, [1.0, 2.0, 0.2 / 0.9])
-    assert pairs.near.tolist() == [True, True, False]
-    assert len(plan_pairs(np.arange(250) / 25, 10.0, 5.0).times_s) == 49
+def test_rows_by_hand():
+    rows = plan_rows(np.array([0.0, 0.1, 0.2, 0.3, 1.2]), 1.3, 5.0)
+    assert rows.frame_times_s.tolist() == [0.0, 0.2, 0.3, 1.2]
+    np.testing.assert_allclose(rows.times_s, [0.1, 0.25, 0.75])
+    np.testing.assert_allclose(rows.scale, [1.0, 2.0, 0.2 / 0.9])
+    assert rows.near.tolist() == [True, True, False]
+    assert rows.first.tolist() == rows.last.tolist() == [0, 1, 2] and rows.weights(1).tolist() == [1.0]
+    assert len(plan_rows(np.arange(250) / 25, 10.0, 5.0).times_s) == 49
+
+
+def test_rows_of_several_flows_by_hand():
+    """A row is the mean over its period; a flow over the border of two rows counts in both, by its share."""
+    rows = plan_rows(np.array([0.0, 0.04, 0.10, 0.16, 0.24]), 0.28, 12.5, 0.04)
+    assert rows.frame_times_s.tolist() == [0.0, 0.04, 0.10, 0.16, 0.24]
+    np.testing.assert_allclose(rows.times_s, [0.04, 0.12, 0.20])
+    assert rows.first.tolist() == [0, 1, 3] and rows.last.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(rows.weights(0), [0.5, 0.5])
+    np.testing.assert_allclose(rows.weights(1), [0.25, 0.75], atol=1e-6)
+    np.testing.assert_allclose(rows.scale, 0.08 / np.array([0.04, 0.06, 0.06, 0.08]))
+
+
+@pytest.mark.parametrize("fps", [5.0, 12.0, 24.0, 25.0, 29.97, 60.0])
+def test_rows_are_at_the_same_times_for_every_source(fps):
+    times_s = np.arange(round(2.0 * fps)) / fps
+    rows = plan_rows(times_s, 2.0, 12.5, 0.04)
+    n = len(rows.times_s)
+    assert n >= 25 - np.ceil(0.08 + 1 / fps * 12.5)
+    np.testing.assert_allclose(rows.times_s, 0.04 + 0.08 * np.arange(n))
+    assert all(abs(rows.weights(row).sum() - 1) < 1e-9 and rows.weights(row).min() > 0 for row in range(n))
 
 
 def test_last_repeats_the_last_flow():
-    track = RaftEncoder(RaftOptions(flow="dis", rate_hz=5.0, last="repeat")).extract(clip_at(25))
+    track = RaftEncoder(RaftOptions(flow="dis", rate_hz=5.0, apart_s=0.2, last="repeat")).extract(clip_at(25))
     assert len(track.times_s) == 10 and track.times_s[-1] == pytest.approx(1.9)
     np.testing.assert_array_equal(track.values[-1], track.values[-2])
 

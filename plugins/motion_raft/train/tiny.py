@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from torchvision.models.optical_flow.raft import RAFT
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, ENCODER_SEEDS
 from expotion_motion_raft.encoder import dis_flow
 from expotion_motion_raft.loader import SHIPPED, read_file
-from expotion_motion_raft.model import FlowCnn, build_raft, scale_pixels, seed_weights
+from expotion_motion_raft.model import FlowCnn, build_raft, consecutive_flow, scale_pixels, seed_weights
 from expotion_motion_raft.options import GEOMETRIES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "motion_synchformer" / "train"))
@@ -144,20 +145,24 @@ def train_raft(world: World, *, minutes: float, seed: int, batch: int, peak_lr: 
 
 @torch.inference_mode()
 def flows(world: World, method: Callable[[Tensor], Tensor], path: Path, say: Say) -> NDArray[np.float16]:
-    """Flow of all clips at 12.5 pictures per second: float16 [N, n, 2, S, S] in a file of its own."""
-    n = world.frames.shape[1] // STRIDE - 1
+    """Motion of all clips in each period of the geometry's rate, float16 [N, n, 2, S, S] in a file of its own.
+
+    Flow goes from each frame on the 25 Hz grid to the next one; as in the encoder a row is the sum over its period.
+    """
+    n = (world.frames.shape[1] - 1) // STRIDE
     size = world.frames.shape[2]
     shape = (len(world.sounds), n, 2, size, size)
     out: NDArray[np.float16] = np.memmap(path, dtype=np.float16, mode="w+", shape=shape)
     for number, frames in enumerate(world.frames):
-        out[number] = method(torch.from_numpy(np.asarray(frames[::STRIDE][: n + 1]))).numpy()
+        found = method(torch.from_numpy(np.asarray(frames[: n * STRIDE + 1])))
+        out[number] = found.unflatten(0, (n, STRIDE)).sum(1).numpy()
         if (number + 1) % 50 == 0:
             say(f"{path.stem}: flow of {number + 1} clips")
     return out
 
 
 def pair_times_s(n: int) -> NDArray[np.float64]:
-    """The middle of each pair, seconds."""
+    """The middle of each row's period, seconds."""
     return (np.arange(n) + 0.5) * STRIDE / FPS
 
 
@@ -276,9 +281,9 @@ def main() -> None:
         state |= {f"raft.{key}": value.detach().half() for key, value in raft.state_dict().items()}
 
     def raft_flow(frames: Tensor) -> Tensor:
-        x = scale_pixels(frames)
-        found: Tensor = raft(x[:-1], x[1:], num_flow_updates=GEOMETRY.iterations)[-1]
-        return found
+        parts = scale_pixels(frames).split(32)
+        joined = [torch.cat((part, following[:1])) for part, following in pairwise(parts)]
+        return torch.cat([consecutive_flow(raft, part, GEOMETRY.iterations) for part in (*joined, parts[-1])])
 
     def dis(frames: Tensor) -> Tensor:
         return dis_flow(frames.permute(0, 3, 1, 2))

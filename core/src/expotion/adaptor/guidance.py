@@ -1,13 +1,15 @@
-"""The prefix of a doubled batch [B conditional; B null] for classifier-free guidance.
+"""The prefix of a batch with several branches of guidance: each branch sees some of the controls.
 
-What the null half sees is `null_branch`: `none` gives it no prefix, so guidance acts on text and controls
-together; `full` gives it the same prefix, so guidance acts on text alone (released code); `null_vectors` gives
-it the prefix of dropped controls with the gate open.
+Branch j of n is a block of B rows of the decoder's batch and sees the controls `seen[j]`: a set of names,
+whose other controls are dropped, or None for a branch that has no prefix at all. What the null branch sees is
+the config's `null_branch`: `none` gives it no prefix, so guidance acts on text and controls together; `full`
+gives it the same prefix, so guidance acts on text alone (released code); `null_vectors` the prefix of dropped
+controls, gate open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,6 +20,37 @@ from expotion.adaptor.frozen import FrozenLM
 from expotion.adaptor.prefix import Prefix
 from expotion.adaptor.project import TrackInput
 
+Seen = frozenset[str] | None
+
+
+def branches_prefix(
+    adaptor: Adaptor,
+    lm: FrozenLM,
+    inputs: Mapping[str, TrackInput],
+    seen: Sequence[Seen],
+    *,
+    row_limit: int | None = None,
+) -> Prefix | None:
+    """Prefix of n = len(seen) blocks of B rows, or None where no branch has one. Equal sets are computed once."""
+    if not inputs:
+        return None
+    batch = next(iter(inputs.values())).values.shape[0]
+    made: dict[frozenset[str], Prefix | None] = {}
+    joined: Prefix | None = None
+    for block, names in enumerate(seen):
+        if not names:
+            continue
+        if names not in made:
+            some = {name: track for name, track in inputs.items() if name in names}
+            made[names] = adaptor.prefix(lm, some, for_generation=True, row_limit=row_limit) if some else None
+        prefix = made[names]
+        if prefix is None:
+            continue
+        rows = torch.arange(batch, device=prefix.k[0].device) if prefix.rows is None else prefix.rows
+        placed = replace(prefix, rows=rows + block * batch)
+        joined = placed if joined is None else _joined(joined, placed)
+    return joined
+
 
 def guided_prefix(
     adaptor: Adaptor,
@@ -27,23 +60,25 @@ def guided_prefix(
     row_limit: int | None = None,
     null_branch: NullBranch | None = None,
 ) -> Prefix | None:
-    """Prefix for generation with guidance, or None where nothing is active.
+    """Prefix of the doubled batch [B conditional; B null], or None where nothing is active.
 
     `null_branch` overrides the config's.
     """
-    prefix = adaptor.prefix(lm, inputs, for_generation=True, row_limit=row_limit)
-    if prefix is None:
-        return None
-    batch, n_rows = next(iter(inputs.values())).values.shape[:2]
-    rows = torch.arange(batch, device=prefix.k[0].device) if prefix.rows is None else prefix.rows
+    everything = frozenset(inputs)
     branch = null_branch or adaptor.config.null_branch
-    if branch == "none":
-        return replace(prefix, rows=rows)
-    doubled = torch.cat([rows, rows + batch])
-    if branch == "full":
-        return prefix.joined(prefix, doubled)
+    seen: list[Seen] = [everything, everything if branch == "full" else None]
+    prefix = branches_prefix(adaptor, lm, inputs, seen, row_limit=row_limit)
+    if prefix is None or branch != "null_vectors":
+        return prefix
+    assert prefix.rows is not None  # blocks are placed by rows
+    batch, n_rows = next(iter(inputs.values())).values.shape[:2]
     null = adaptor.prefix(
         lm, {}, row_limit=prefix.row_limit, force_active=True, batch=prefix.n_clips, n_rows=n_rows
     )
     assert null is not None  # force_active computes one whatever was dropped
-    return prefix.joined(null, doubled)
+    return _joined(prefix, replace(null, rows=prefix.rows + batch))
+
+
+def _joined(first: Prefix, second: Prefix) -> Prefix:
+    assert first.rows is not None and second.rows is not None
+    return first.joined(second, torch.cat([first.rows, second.rows]))

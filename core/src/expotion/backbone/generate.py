@@ -7,29 +7,55 @@ in one call with the start token: positions 0..P.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from expotion.backbone import delay
-from expotion.backbone.decoder import GatedPrefix, MusicGenLM
-from expotion.backbone.sampling import Sampler, guide, guide_apart
+from expotion.backbone.decoder import GatedPrefix
+from expotion.backbone.sampling import Sampler, guide
+from expotion.backbone.step_model import StepModel
 from expotion.errors import ExpotionError
 
 UNKNOWN = -1
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Decoding:
+    """One decoding in progress. `sequence` [B, K, T + max D + 1] is filled up to step `at` of `total`."""
+
+    sequence: Tensor
+    delays: tuple[int, ...]
+    special: int
+    n_frames: int
+    total: int
+
+    def codes(self) -> Tensor:
+        """The finished codes [B, K, T]."""
+        return delay.revert(self.sequence, self.n_frames, self.special, delays=self.delays)[0]
+
+    def frames(self, start: int, stop: int) -> Tensor:
+        """Codes [B, K, stop - start] of some finished frames."""
+        return torch.stack(
+            [self.sequence[:, k, start + d + 1 : stop + d + 1] for k, d in enumerate(self.delays)], dim=1
+        )
+
+    def finished(self, step: int) -> int:
+        """How many frames are finished once step `step` has been drawn."""
+        return max(0, min(self.n_frames, step - max(self.delays)))
+
+
 def generate_codes(
-    lm: MusicGenLM,
+    lm: StepModel,
     source: Tensor,
     n_frames: int,
     *,
     null_source: Tensor | None = None,
     prefix: GatedPrefix | None = None,
     cfg_scale: float = 3.0,
-    control_scale: float | None = None,
+    weights: Sequence[float] | None = None,
     sampler: Sampler | None = None,
     generators: Sequence[torch.Generator] = (),
     prompt: Tensor | None = None,
@@ -42,18 +68,55 @@ def generate_codes(
 
     With cfg_scale 1 only the B conditional rows run. Otherwise the batch is [B conditional; B null], the null
     text being zeros of the same length unless `null_source` [B, L, d] says otherwise; `prefix` speaks about that
-    doubled batch. With `control_scale` the text has a branch of its own, [B text and prefix; B text; B null], and
-    each step of the chain its own scale (`sampling.guide_apart`). `on_step(done, total)` reports progress;
-    `on_logits` sees each call's guided logits [B, K, V].
+    doubled batch. With `weights`, `source` holds a block of B rows for each of the n branches of guidance (see
+    `sampling.guide`), `prefix` speaks about all n B rows, and `cfg_scale` is not used. `on_step(done, total)`
+    reports progress; `on_logits` sees each call's guided logits [B, K, V].
     """
+    if weights is None:
+        weights = (1.0,) if cfg_scale == 1.0 else (cfg_scale, 1.0 - cfg_scale)
+        if len(weights) > 1:
+            null = lm.null_text(*source.shape[:2]) if null_source is None else null_source
+            source = torch.cat([source.to(lm.dtype), null.to(lm.dtype)])
+            source_mask = None if source_mask is None else source_mask.repeat(2, 1)
+    decoding: Decoding | None = None
+    for decoding, step in decode(
+        lm,
+        source,
+        n_frames,
+        weights,
+        prefix=prefix,
+        sampler=sampler,
+        generators=generators,
+        prompt=prompt,
+        delays=delays,
+        source_mask=source_mask,
+        on_logits=on_logits,
+    ):
+        if on_step is not None:
+            on_step(step, decoding.total)
+    assert decoding is not None  # there is at least one step
+    return decoding.codes()
+
+
+@torch.no_grad()
+def decode(
+    lm: StepModel,
+    source: Tensor,
+    n_frames: int,
+    weights: Sequence[float],
+    *,
+    prefix: GatedPrefix | None = None,
+    sampler: Sampler | None = None,
+    generators: Sequence[torch.Generator] = (),
+    prompt: Tensor | None = None,
+    delays: Sequence[int] | None = None,
+    source_mask: Tensor | None = None,
+    on_logits: Callable[[Tensor], None] | None = None,
+) -> Iterator[tuple[Decoding, int]]:
+    """Draw step after step, yielding (the decoding, the step just drawn) each time. Arguments as above."""
     sampler = sampler or Sampler()
-    batch, text_length, _ = source.shape
-    apart = control_scale is not None and prefix is not None
-    branches = 3 if apart else 1 if cfg_scale == 1.0 else 2
-    if branches > 1:
-        null = lm.null_text(batch, text_length) if null_source is None else null_source
-        source = torch.cat([source.to(lm.dtype)] * (branches - 1) + [null.to(lm.dtype)])
-        source_mask = None if source_mask is None else source_mask.repeat(branches, 1)
+    n_branches = len(weights)
+    batch = source.shape[0] // n_branches
     prompt_frames = 0 if prompt is None else prompt.shape[2]
     if not 0 <= prompt_frames < n_frames:
         raise ExpotionError(f"a prompt of {prompt_frames} frames leaves none of {n_frames} to generate")
@@ -66,22 +129,19 @@ def generate_codes(
         codes[:, :, :prompt_frames] = prompt
     sequence = delay.build(codes, special, delays=used, valid_only=False)  # (B, K, T + max D + 1)
     total = sequence.shape[2] - 1
+    decoding = Decoding(sequence, used, special, n_frames, total)
     state = lm.start(source, total, prefix, source_mask=source_mask)
 
     fed = 0
     for step in range(prompt_frames + 1, total + 1):
         tokens = sequence[:, :, fed:step]
-        logits = lm.step(tokens.repeat(branches, 1, 1), state)
-        if apart:
-            logits = guide_apart(logits, cfg_scale, control_scale or 0.0)
-        elif branches == 2:
-            logits = guide(logits, cfg_scale)
+        logits = lm.step(tokens.repeat(n_branches, 1, 1), state)
+        if n_branches > 1:
+            logits = guide(logits, weights)
         if on_logits is not None:
             on_logits(logits)
         drawn = sampler(logits, generators)
         wanted = sequence[:, :, step]
         sequence[:, :, step] = torch.where(wanted == UNKNOWN, drawn, wanted)
         fed = step
-        if on_step is not None:
-            on_step(step, total)
-    return delay.revert(sequence, n_frames, special, delays=used)[0]
+        yield decoding, step

@@ -19,19 +19,20 @@ from torch import Tensor
 from expotion.errors import ExpotionError
 
 
-def guide(logits: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance of logits [2B, ...] (conditional half, then null): null + scale (cond - null)."""
-    conditional, null = logits.chunk(2)
-    return null + scale * (conditional - null)
+def guide(logits: Tensor, weights: Sequence[float]) -> Tensor:
+    """One prediction from the branches of guidance: logits [n B, ...], branch after branch, and n weights of sum 1.
 
+        sum_j w_j l_j, computed as l_n + sum_{j<n} w_j (l_j - l_n)
 
-def guide_apart(logits: Tensor, text_scale: float, control_scale: float) -> Tensor:
-    """Compositional guidance of logits [3B, ...] (text and control, text, null):
-
-    null + text_scale (text - null) + control_scale (both - text).
+    The last branch is the one that the others are pushed away from. Classifier-free guidance of scale s has the
+    weights (s, 1 - s): null + s (conditional - null).
     """
-    both, text, null = logits.chunk(3)
-    return null + text_scale * (text - null) + control_scale * (both - text)
+    branches = logits.chunk(len(weights))
+    last = branches[-1]
+    total = last
+    for weight, branch in zip(weights[:-1], branches[:-1], strict=True):
+        total = total + weight * (branch - last)
+    return total
 
 
 def filter_top_k(probabilities: Tensor, k: int) -> Tensor:

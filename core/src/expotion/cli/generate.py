@@ -1,98 +1,239 @@
-"""`expotion generate`: music for clips from a trained adaptor."""
+"""`expotion generate`: music for clips and folders of clips, and once more from a record."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from expotion.cli.pairs import controls, numbers, split_pairs
 from expotion.errors import ExpotionError, Problem
 
-HELP = """Make music for clips: a wav, and an mp4 with the new sound track, as long as the clip.
+HELP = """Make music that follows clips: as long as each clip, as sound and as video.
 
-Without --adaptor it uses the small trained adaptor that ships with the tiny backbone.
+Writes a wav, a video with the picture copied, and a JSON to make them again. A
+folder is searched through; what is done already is left alone. Without
+--adaptor it uses the small one that ships with the tiny backbone.
 
 \b
-Example: expotion generate dance.mp4 --out dance_music.mp4
-Example: expotion generate *.mp4 --adaptor runs/best --prompt "warm strings" --strength motion=0.5
+Example: expotion generate dance.mp4 --out music.mp4
+Example: expotion generate dance.mp4 --prompt "warm strings" --samples 3
+Example: expotion generate clips/ --out scored/ --jobs 4
+Example: expotion generate --again music.json
 """
 
 
 def generate(
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS...", help="Video or audio files.")],
-    *,
-    adaptor: Annotated[
-        Path | None,
-        typer.Option("--adaptor", "-a", metavar="RUN_DIR", help="A run folder or an adaptor folder."),
+    clips: Annotated[
+        list[Path] | None, typer.Argument(metavar="[CLIPS]...", help="Video or sound files, or folders.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="What the music should be like.")] = None,
+    *,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="The mp4 or wav to write; for several clips, a folder."
+            "--out", "-o", metavar="PATH", help="File to write, or a folder. E.g. music.mp4 or scored/."
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Another seed, another piece.")
-    ] = 0,
-    cfg_scale: Annotated[
-        float | None,
-        typer.Option("--cfg-scale", min=0.0, help="Guidance; by default as the adaptor was measured."),
-    ] = None,
-    strength: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--strength", metavar="NAME=VALUE", help="How strongly a condition steers; 0 leaves it out."
-        ),
+    adaptor: Annotated[
+        Path | None,
+        typer.Option("--adaptor", "-a", metavar="DIR", help="Run or adaptor folder. E.g. runs/best."),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="Another backbone than the adaptor's; its sizes must fit."),
+        typer.Option("--backbone", metavar="NAME", help="Another backbone of the same size. E.g. tiny."),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", "-p", metavar="TEXT", help='What it is like. E.g. "warm strings".'),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", "-s", metavar="N", help="Another seed, another piece. E.g. 7.")
+    ] = 0,
+    samples: Annotated[
+        int, typer.Option("--samples", "-n", metavar="N", help="Takes of each clip, numbered. E.g. 3.")
+    ] = 1,
+    strength: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strength",
+            metavar="NAME=VALUE",
+            help="How strongly a control steers, or a schedule by second. E.g. motion=0.5 or motion=0:1.0,5:0.2.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        list[str] | None,
+        typer.Option("--guidance", metavar="NAME=SCALE", help="A control's own guidance. E.g. motion=2."),
+    ] = None,
+    cfg_scale: Annotated[
+        float | None, typer.Option("--cfg-scale", metavar="SCALE", help="The text's guidance. E.g. 3.")
+    ] = None,
+    mute: Annotated[
+        list[str] | None, typer.Option("--mute", metavar="NAME", help="Leave a control out. E.g. face.")
+    ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", metavar="NAME=CLIP", help="Take it from another clip. E.g. motion=b.mp4."),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option("--overlap", metavar="SECONDS", help="How much a window continues the last. E.g. 4."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", metavar="KIND", help="auto, fp32, bf16, fp16 or int8. E.g. int8."),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", metavar="T", help="Below 1 plays safer. E.g. 0.9.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", help="Choose among the K likeliest. E.g. 250.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", metavar="P", help="Choose within this probability. E.g. 0.9.")
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="LIST",
+            help="wav, flac, mp3, opus, mp4, mov, mkv, webm. E.g. mp3,mkv.",
+        ),
+    ] = None,
+    depth: Annotated[
+        str, typer.Option("--depth", metavar="BITS", help="16, 24 or float, of wav and flac. E.g. 24.")
+    ] = "16",
+    loudness: Annotated[
+        float | None,
+        typer.Option(
+            "--loudness", metavar="LUFS", help="Loudness (BS.1770), true peak at most -1 dBTP. E.g. -16."
+        ),
+    ] = None,
+    keep_original_sound: Annotated[
+        bool,
+        typer.Option("--keep-original-sound", help="The clip's own sound as second track. E.g. with -f mp4."),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", metavar="N", help="Processes of one thread; 0: none, all threads. E.g. 4."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", metavar="ADDRESS", help="Over Ray. E.g. auto, local or host:6379.")
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Make what a folder's run has done anew. E.g. after an update."),
+    ] = False,
+    again: Annotated[
+        Path | None, typer.Option("--again", metavar="JSON", help="Make a piece again. E.g. music.json.")
+    ] = None,
+    play_stream: Annotated[
+        str | None,
+        typer.Option(
+            "--play-stream",
+            metavar="[-]",
+            help="Play one clip while it decodes, no files; with -, 16-bit samples to standard output.",
+        ),
     ] = None,
 ) -> None:
     """Check the options, then generate; see HELP."""
-    from rich.console import Console
+    problems: list[Problem] = []
+    strengths = split_pairs("--strength", strength, "NAME=VALUE", "motion=0.5", problems)
+    scales = numbers("--guidance", guidance, "NAME=SCALE", "motion=2", problems)
+    chosen = controls(control, mute, problems)
+    from expotion.pipeline.music_options import Composing, Output, Work
 
-    strengths = _strengths(strength or [])
-    if cfg_scale is not None and not math.isfinite(cfg_scale):
-        raise ExpotionError(Problem("--cfg-scale", "a number of at least 0", str(cfg_scale)))
-    from expotion.pipeline.generate import generate_files
-    from expotion.plugins import discover
-
-    console = Console()
-    written = generate_files(
-        clips=clips,
-        registry=discover(),
+    composing = Composing(
         adaptor=adaptor,
+        backbone=backbone,
         prompt=prompt,
-        out=out,
         seed=seed,
         cfg_scale=cfg_scale,
         strengths=strengths,
-        backbone=backbone,
-        console=console,
+        guidance=scales,
+        controls=chosen,
+        overlap_s=overlap,
+        precision=precision,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
     )
+    named = None if formats is None else _names(formats)
+    output = Output(depth=depth, loudness_lufs=loudness, keep_original_sound=keep_original_sound)
+    from rich.console import Console
+
+    from expotion import plugins
+
+    written: list[Path] = []
+    console = Console(stderr=play_stream == "-")
+    files_only = {
+        "--out": out,
+        "--format": named,
+        "--samples": None if samples == 1 else samples,
+        "--jobs": jobs,
+        "--ray": ray,
+        "--overwrite": overwrite or None,
+        "--depth, --loudness or --keep-original-sound": None if output == Output() else output,
+    }
+    if bool(clips) == (again is not None):
+        fix = "for example: expotion generate dance.mp4"
+        wanted, got = "either clips or --again JSON", "both" if clips else "neither"
+        raise ExpotionError([*problems, Problem("expotion generate", wanted, got, fix)])
+    if again is not None:
+        from expotion.pipeline.music_again import make_again
+
+        _refuse("--again", {**files_only, "--out": None}, problems)
+        if composing != Composing() or play_stream is not None:
+            fix = "leave out the other options; only --out goes with it"
+            problems.append(Problem("--again", "the options of the record alone", "other options", fix))
+        if problems:
+            raise ExpotionError(problems)
+        written = make_again(again, out=out, console=console)
+    elif play_stream is not None:
+        from expotion.pipeline.music_stream import play_stream as play
+
+        _refuse("--play-stream", files_only, problems)
+        play(
+            clips=clips or [],
+            registry=plugins.discover(),
+            composing=composing,
+            where=play_stream,
+            console=console,
+            problems=problems,
+        )
+    else:
+        from expotion.pipeline.generate import generate_files
+
+        written = generate_files(
+            clips=clips or [],
+            registry=plugins.discover(),
+            composing=composing,
+            output=output,
+            formats=named,
+            out=out,
+            samples=samples,
+            work=Work(jobs, ray, overwrite),
+            console=console,
+            problems=problems,
+        )
     for path in written:
         console.print(f"Wrote {path}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _strengths(assignments: list[str]) -> dict[str, float]:
-    strengths: dict[str, float] = {}
-    problems: list[Problem] = []
-    for assignment in assignments:
-        name, _, text = assignment.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not name.strip() or not 0.0 <= value < float("inf"):
-            wanted = "NAME=VALUE with a number of at least 0"
-            problems.append(
-                Problem(f"--strength {assignment}", wanted, None, "for example --strength motion=0.5")
-            )
-        strengths[name.strip()] = value
-    if problems:
-        raise ExpotionError(problems)
-    return strengths
+def _refuse(option: str, others: Mapping[str, object], problems: list[Problem]) -> None:
+    """Options of files that another option has no use for."""
+    for name, value in others.items():
+        if value is not None:
+            fix = "it writes no files: the same seed gives the same piece without it"
+            if option == "--again":
+                fix = "the record holds it; only --out goes with it"
+            problems.append(Problem(option, f"not together with {name}", None, fix))
+
+
+def _names(formats: str) -> tuple[str, ...]:
+    """Format names of a list separated by commas, each once."""
+    return tuple(dict.fromkeys(name.strip().lower().lstrip(".") for name in formats.split(",")))

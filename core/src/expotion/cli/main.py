@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from expotion.cli import generate, models, plugin, recipe, verify
+from expotion.cli import data, features, generate, models, plugin, recipe, verify
+from expotion.cli.extra import Commands
 from expotion.errors import ExpotionError
 
 HELP = """Music that follows a face and a body.
@@ -27,10 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
+    cls=Commands,
 )
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(models.app, name="models")
+app.add_typer(features.app, name="features")
+app.add_typer(data.app, name="data")
 app.command("generate", help=generate.HELP)(generate.generate)
 app.command("verify", help=verify.HELP)(verify.verify)
 
@@ -65,7 +69,7 @@ def run(arguments: list[str]) -> int:
     # Our own progress lines say what is loaded; the library's belong to a debugging session.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if debug else "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if debug else "1")
-    given = _spell_out_resume([argument for argument in arguments if argument != "--debug"])
+    given = _spell_out([argument for argument in arguments if argument != "--debug"])
     try:
         app(given, prog_name="expotion")
     except SystemExit as leaving:
@@ -82,13 +86,18 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _spell_out_resume(arguments: list[str]) -> list[str]:
-    """A bare `--resume` means `--resume auto`; the option itself always takes a value."""
+def _spell_out(arguments: list[str]) -> list[str]:
+    """A bare `--resume` means `--resume auto`, a bare `--play-stream` the speakers: both take a value."""
     spelt = []
     for index, argument in enumerate(arguments):
-        following = arguments[index + 1] if index + 1 < len(arguments) else "-"
-        bare = argument == "--resume" and (following.startswith("-") or following.endswith((".yaml", ".yml")))
-        spelt.append("--resume=auto" if bare else argument)
+        following = arguments[index + 1] if index + 1 < len(arguments) else ""
+        stands_alone = not following or following.startswith("-") or following.endswith((".yaml", ".yml"))
+        if argument == "--resume" and stands_alone:
+            spelt.append("--resume=auto")
+        elif argument == "--play-stream" and following != "-":
+            spelt.append("--play-stream=speakers")
+        else:
+            spelt.append(argument)
     return spelt
 
 

@@ -11,7 +11,7 @@ from expotion import timeline
 from expotion.data.limits import DEFAULT_LIMITS, Limits
 from expotion.data.scan import Scan, open_container, scan
 
-_MAX_DRIFT_S = 0.02
+MAX_DRIFT_S = 0.02
 """Blocks whose timestamp differs by more from where the block before ended are moved to their timestamp."""
 
 
@@ -83,7 +83,7 @@ def _read(source: Scan, start_s: float, rate_hz: int, out: NDArray[np.float32]) 
                         block = resample(block, frame.sample_rate, rate_hz)
                     stamped = None if frame.time is None else round((frame.time - origin_s) * rate_hz)
                     if position is None or (
-                        stamped is not None and abs(stamped - position) > _MAX_DRIFT_S * rate_hz
+                        stamped is not None and abs(stamped - position) > MAX_DRIFT_S * rate_hz
                     ):
                         position = stamped or 0
                     _place(out, block, position)

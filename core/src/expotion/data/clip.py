@@ -106,6 +106,11 @@ class FileClip(Clip):
         return load_audio(self.path, sample_rate_hz, self.start_s, self.duration_s, scanned=self._scan)
 
     @property
+    def scanned(self) -> Scan:
+        """The file's streams and timestamps."""
+        return self._scan
+
+    @property
     def warnings(self) -> list[str]:
         """What a user should know about this file, as found so far."""
         found = []
@@ -116,6 +121,10 @@ class FileClip(Clip):
             until_s = self._video.decodable_until_s
             found.append(
                 f"{self.path}: frames stop decoding at {until_s:.2f} s; the last good one is repeated"
+            )
+        if self._video is not None and self._video.changes_size:
+            found.append(
+                f"{self.path}: the picture changes its size; all frames are scaled to the first one's"
             )
         return found
 

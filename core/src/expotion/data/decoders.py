@@ -19,7 +19,8 @@ from expotion.errors import MediaError, Problem
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-_BATCH_BYTES = 64 * 1024**2
+_BATCH_BYTES = 8 * 1024**2
+"""Frames that decord decodes in one call: its own buffers grow with a call's size and are not given back."""
 
 
 class Unsupported(Exception):
@@ -81,7 +82,7 @@ class DecordDecoder:
             raise Unsupported(f"decord: {error}") from error
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """See Decoder. At most 64 MiB of frames are held at a time."""
+        """See Decoder. At most 8 MiB of frames are held at a time, at least one."""
         step = max(1, _BATCH_BYTES // (self.size[0] * self.size[1] * 3))
         for begin in range(0, len(indices), step):
             part = list(indices[begin : begin + step])
@@ -112,6 +113,8 @@ class PyAvDecoder:
         self._next = 0
         self._size: tuple[int, int] | None = None
         self.rotation_deg = 0
+        self.resized = False
+        """Whether a frame had another size than the first one and was scaled to it."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -220,6 +223,7 @@ class PyAvDecoder:
         turns = round(frame.rotation / 90.0) % 4
         if turns:
             picture = np.ascontiguousarray(np.rot90(picture, turns))
+        self.resized |= picture.shape[:2] != self.size_of(picture)
         return resize_frame(picture, self.size_of(picture))
 
     def size_of(self, picture: NDArray[np.uint8]) -> tuple[int, int]:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.data.decoders import DecordDecoder, PyAvDecoder, Unsupported
+from expotion.data.ahead import Ahead
+from expotion.data.decoders import Unsupported
+from expotion.data.frame_cache import FrameCache, Size
 from expotion.data.limits import DEFAULT_LIMITS, Limits
 from expotion.data.memory import resize_frame, scaled_size
+from expotion.data.picture_source import Backend, PictureSource
 from expotion.data.scan import Picture, Scan, scan
 from expotion.errors import MediaError, Problem
 
-Backend = Literal["auto", "decord", "pyav"]
-
 CACHE_BYTES = 256 * 1024**2
-"""Decoded frames that a reader keeps. Its peak memory is this, one decoding batch (64 MiB, at least one
-frame at the file's own size) and the array that is returned."""
+"""Decoded frames that a reader keeps, those decoded ahead included. Its peak memory is this, one decoding batch
+(8 MiB, at least one frame at the file's own size) and the array that is returned."""
+
+AHEAD_PART = 4
+"""A quarter of the cache may hold frames that were decoded ahead and not fetched yet."""
 
 MAX_RESULT_BYTES = 4 * 1024**3
 """Largest array that one call of `frames_at` returns."""
 
+_AT_ONCE_BYTES = 8 * 1024**2
+"""Whoever asks for a frame waits at most until so many bytes are decoded ahead."""
 
 _ROUNDING_S = 0.0005
 """mkv and webm round timestamps to 1 ms; a frame up to half of that later than asked for counts as shown."""
+
+Frame = NDArray[np.uint8]
 
 
 class FileVideo:
@@ -38,7 +44,7 @@ class FileVideo:
     `start_s` and `duration_s` are seconds of the file (default: all of it); all times that this object
     takes and gives count from `start_s`. decord decodes by default; PyAV takes over where decord is absent,
     refuses the file, or the stream is damaged. Frames come in the size after rotation metadata, reduced to
-    `limits.work_shorter_side` where larger. Not for concurrent use by several threads.
+    `limits.work_shorter_side` where larger. Safe under threads, one of which decodes at a time.
 
     Raises MediaError where the file has no picture, fewer than two frames in the window, or breaks a limit.
     """
@@ -55,13 +61,13 @@ class FileVideo:
         scanned: Scan | None = None,
     ) -> None:
         self.path = Path(path)
-        self._scan = scanned or scan(self.path, limits)
-        picture = self._scan.picture
+        source = scanned or scan(self.path, limits)
+        picture = source.picture
         if picture is None:
             fix = "give a file with a picture"
             raise MediaError(Problem(str(path), "a video", "a file with sound only", fix))
         self._picture: Picture = picture
-        self._start_s, self._cache_bytes, self._asked, self._limits = start_s, cache_bytes, backend, limits
+        self._start_s = start_s
         end_s = picture.end_s if duration_s is None else start_s + duration_s
         self.duration_s = end_s - start_s
         inside = (picture.times_s >= start_s - timeline.EPSILON_S) & (
@@ -73,27 +79,26 @@ class FileVideo:
             got = f"{len(self._times_s)} frame(s) between {start_s:.2f} s and {end_s:.2f} s"
             fix = "a single picture has no movement: give a video, or another start and duration"
             raise MediaError(Problem(str(path), "a video of at least two frames", got, fix))
-        self._source: NDArray[np.int64] | None = None
+        self._source = PictureSource(source, picture, backend, limits)
         self._sizes: list[int | None] = []
-        self._cache: OrderedDict[tuple[int, tuple[int, int]], NDArray[np.uint8]] = OrderedDict()
-        self._cached_bytes = 0
-        self._until_s = math.inf
-        self.decoded_frames = 0
-        """Frames converted to RGB so far: a measure of how much work was repeated."""
-        self._decoder: DecordDecoder | PyAvDecoder | None = None
-        self._native_size: tuple[int, int] | None = None
-        if picture.damage is not None:
-            self._verify()
+        self._cache = FrameCache(cache_bytes)
+        self._coming: dict[int, int] = {}
+        self._ahead = Ahead(self._decode_ahead, cache_bytes // AHEAD_PART)
 
     @property
     def backend(self) -> str:
         """Name of the decoder in use: decord or pyav."""
-        return self._open().name
+        return self._source.decoder.name
 
     @property
     def damage(self) -> str | None:
         """What is wrong with the stream, or None."""
         return self._picture.damage
+
+    @property
+    def changes_size(self) -> bool:
+        """Whether frames read so far had several sizes; they were scaled to that of the first one."""
+        return self._source.changes_size
 
     @property
     def frame_times_s(self) -> NDArray[np.float64]:
@@ -103,10 +108,7 @@ class FileVideo:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of delivered frames: after rotation, reduced to the limit of the working size."""
-        if self._native_size is None:
-            self._native_size = PyAvDecoder(self._scan).size
-        height, width = self._native_size
-        return scaled_size((height, width), min(self._limits.work_shorter_side, height, width))
+        return self._source.size
 
     @property
     def decodable_until_s(self) -> float:
@@ -114,12 +116,18 @@ class FileVideo:
 
         Known from the start where the container shows damage, else found while decoding.
         """
-        return self._until_s
+        until_s = self._source.until_s - self._start_s
+        return max(0.0, until_s) if until_s < self.duration_s else math.inf
+
+    @property
+    def decoded_frames(self) -> int:
+        """Frames converted to RGB so far: a measure of how much work was repeated."""
+        return self._source.decoded_frames
 
     @property
     def cached_bytes(self) -> int:
-        """Memory held by decoded frames; at most the reader's cache size."""
-        return self._cached_bytes
+        """Memory held by decoded frames, fetched or not; at most the reader's cache size."""
+        return self._cache.n_bytes
 
     def request_sizes(self, *shorter_sides: int | None) -> None:
         """Announce sizes that will be asked for: a frame is then scaled to all of them when it is decoded."""
@@ -127,136 +135,112 @@ class FileVideo:
             if side not in self._sizes:
                 self._sizes.append(side)
 
-    def frames_at(
-        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
-    ) -> NDArray[np.uint8]:
+    def read_ahead(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> None:
+        """Decode in the background what `frames_at` will be asked for, in this order: `contracts.read_ahead`.
+
+        Replaces what was announced before. At most a quarter of the cache holds frames not fetched yet.
+        """
+        size = scaled_size(self.size, shorter_side)
+        self.request_sizes(shorter_side)
+        frame_bytes = 3 * self.size[0] * self.size[1]
+        with self._ahead:
+            order = dict.fromkeys(self._indices(times_s).tolist())
+            for index in [index for index in self._coming if index not in order]:
+                self._ahead.taken((), self._take(index))
+            if 2 * frame_bytes > self._cache.limit_bytes // AHEAD_PART:
+                return
+            plan = [index for index in order if index not in self._coming and not self._has(index, size)]
+            at_once_bytes = min(_AT_ONCE_BYTES, self._cache.limit_bytes // (2 * AHEAD_PART))
+            self._ahead.plan(plan, at_once=max(1, at_once_bytes // frame_bytes))
+
+    def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> Frame:
         """RGB frames shown at these times, uint8 [m, H, W, 3]; see `contracts.Video`.
 
         Raises MediaError where the result would exceed 4 GiB.
         """
         size = scaled_size(self.size, shorter_side)
-        wanted = self._indices(times_s)
-        if len(wanted) * size[0] * size[1] * 3 > MAX_RESULT_BYTES:
-            got = f"{len(wanted)} frames of {size[1]} x {size[0]}"
-            raise MediaError(
-                Problem(str(self.path), "at most 4 GiB of frames at once", got, "ask in smaller batches")
-            )
+        if len(times_s) * size[0] * size[1] * 3 > MAX_RESULT_BYTES:
+            got = f"{len(times_s)} frames of {size[1]} x {size[0]}"
+            fix = "ask in smaller batches"
+            raise MediaError(Problem(str(self.path), "at most 4 GiB of frames at once", got, fix))
         self.request_sizes(shorter_side)
+        with self._ahead:
+            try:
+                return self._gather(self._indices(times_s), size)
+            except Unsupported:
+                self._source.verify()
+                return self.frames_at(times_s, shorter_side=shorter_side)
+
+    def close(self) -> None:
+        """Free decoded frames and the file handle; the reader can still be used."""
+        self._ahead.stop()
+        with self._ahead:
+            self._cache.clear()
+            self._coming.clear()
+            self._source.close()
+
+    def _indices(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Indices in the file of the frames shown at these times, damaged ones replaced."""
+        asked_s = np.asarray(times_s, dtype=np.float64) + _ROUNDING_S
+        return self._source.standing_for(timeline.shown_at(self._times_s, asked_s) + self._first)
+
+    def _gather(self, wanted: NDArray[np.int64], size: Size) -> Frame:
+        """Frames of these indices of the file at one size: decoded ahead, kept, or decoded now."""
         out = np.empty((len(wanted), *size, 3), np.uint8)
         rows: dict[int, list[int]] = {}
         for row, index in enumerate(wanted.tolist()):
             rows.setdefault(index, []).append(row)
-        missing = []
+        missing, fetched = [], 0
         for index in sorted(rows):
+            fetched += self._take(index)
             frame = self._recall(index, size)
             if frame is None:
                 missing.append(index)
             else:
                 out[rows[index]] = frame
-        try:
-            for index, frame in self._decode(missing, size):
-                out[rows[index]] = frame
-        except Unsupported:
-            if self._source is not None:
-                fix = "the file is damaged: repair it or encode it anew"
-                raise MediaError(
-                    Problem(str(self.path), "frames that decode twice alike", None, fix)
-                ) from None
-            self._verify()
-            return self.frames_at(times_s, shorter_side=shorter_side)
+        self._ahead.taken(rows, fetched)
+        for index, frames in self._decode(missing):
+            out[rows[index]] = frames[size]
+            self._keep(index, frames)
         return out
 
-    def close(self) -> None:
-        """Free decoded frames and the file handle; the reader can still be used."""
-        self._cache.clear()
-        self._cached_bytes = 0
-        if self._decoder is not None:
-            self._decoder.close()
-            self._decoder = None
-
-    def _open(self) -> DecordDecoder | PyAvDecoder:
-        if self._decoder is None:
-            self._decoder = self._choose()
-        return self._decoder
-
-    def _choose(self) -> DecordDecoder | PyAvDecoder:
-        fallback = PyAvDecoder(self._scan)
-        if self._asked == "pyav" or self._source is not None:
-            return fallback
-        try:
-            return DecordDecoder(self._scan, fallback.size)
-        except Unsupported as reason:
-            if self._asked == "decord":
-                fix = "use backend='auto', which falls back to PyAV"
-                raise MediaError(
-                    Problem(str(self.path), "a file that decord reads", str(reason), fix)
-                ) from None
-            return fallback
-
-    def _verify(self) -> None:
-        """Find out which frames decode, and map every other one to the last good one before it."""
-        if self._decoder is not None:
-            self._decoder.close()
-        self._decoder = decoder = PyAvDecoder(self._scan)
-        good = decoder.good_frames()
-        if not bool(good.any()):
-            fix = "the file is damaged or empty: copy or download it again"
-            raise MediaError(
-                Problem(str(self.path), "a picture that can be decoded", "no frame decodes", fix)
-            )
-        last_good = np.maximum.accumulate(np.where(good, np.arange(len(good)), -1))
-        self._source = np.where(last_good >= 0, last_good, int(np.argmax(good))).astype(np.int64)
-        last = int(np.flatnonzero(good)[-1])
-        if last + 1 < len(good):
-            until_s = float(self._picture.times_s[last + 1])
-        elif self._picture.present_until_s < self._picture.end_s - 1.0 / self._picture.fps:
-            until_s = self._picture.present_until_s
-        else:
-            return
-        if until_s - self._start_s < self.duration_s:
-            self._until_s = max(0.0, until_s - self._start_s)
-
-    def _indices(self, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Indices in the file of the frames shown at these times, damaged ones replaced."""
-        asked_s = np.asarray(times_s, dtype=np.float64) + _ROUNDING_S
-        index = timeline.shown_at(self._times_s, asked_s) + self._first
-        return index if self._source is None else self._source[index]
-
-    def _decode(
-        self, indices: Iterable[int], size: tuple[int, int]
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Decode these frames, scale them to every size asked for so far, keep them, and give one size."""
+    def _decode(self, indices: Sequence[int]) -> Iterator[tuple[int, dict[Size, Frame]]]:
+        """Decode these frames and scale them to every size asked for so far."""
         work = self.size
         sizes = {scaled_size(work, side) for side in self._sizes}
-        if len(self._times_s) * work[0] * work[1] * 3 <= self._cache_bytes // 2:
+        if len(self._times_s) * work[0] * work[1] * 3 <= self._cache.limit_bytes // 2:
             sizes.add(work)  # the whole clip fits: a size that is asked for later needs no decoding
-        for index, full in self._open().read(list(indices)):
-            self.decoded_frames += 1
-            base = resize_frame(full, work)
-            for other in sizes:
-                frame = resize_frame(base, other)
-                self._keep(index, frame.copy() if frame.base is not None else frame)
-                if other == size:
-                    yield index, frame
+        for index, full in self._source.read(indices):
+            scaled = {size: resize_frame(full, size) for size in sizes}
+            yield index, scaled
 
-    def _recall(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-        frame = self._cache.get((index, size))
-        if frame is not None:
-            self._cache.move_to_end((index, size))
-            return frame
-        full = self._cache.get((index, self.size))
-        if full is None:
-            return None
-        frame = resize_frame(full, size)
-        self._keep(index, frame)
+    def _decode_ahead(self, indices: Sequence[int]) -> int:
+        """Decode frames that will be asked for soon; returns their bytes."""
+        n_bytes = 0
+        for index, frames in self._decode(indices):
+            for frame in frames.values():
+                self._cache.put(index, frame, pinned=True)
+            self._coming[index] = sum(frame.nbytes for frame in frames.values())
+            n_bytes += self._coming[index]
+        return n_bytes
+
+    def _take(self, index: int) -> int:
+        """What was decoded ahead of a frame is from now on kept like any other; returns its bytes."""
+        self._cache.unpin(index)
+        return self._coming.pop(index, 0)
+
+    def _has(self, index: int, size: Size) -> bool:
+        return self._cache.get(index, size) is not None or self._cache.get(index, self.size) is not None
+
+    def _recall(self, index: int, size: Size) -> Frame | None:
+        frame = self._cache.get(index, size)
+        if frame is None:
+            full = self._cache.get(index, self.size)
+            if full is not None:
+                frame = resize_frame(full, size)
+                self._keep(index, {size: frame})
         return frame
 
-    def _keep(self, index: int, frame: NDArray[np.uint8]) -> None:
-        key = (index, (frame.shape[0], frame.shape[1]))
-        if key in self._cache or frame.nbytes > self._cache_bytes:
-            return
-        self._cache[key] = frame
-        self._cached_bytes += frame.nbytes
-        while self._cached_bytes > self._cache_bytes:
-            _, dropped = self._cache.popitem(last=False)
-            self._cached_bytes -= dropped.nbytes
+    def _keep(self, index: int, frames: Mapping[Size, Frame]) -> None:
+        for frame in frames.values():
+            self._cache.put(index, frame)

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import os
+import platform
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-import numpy as np
-
-from expotion.contracts import API_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
+from expotion.contracts import API_VERSION, Clip, Encoder
 from expotion.errors import ExpotionError, Problem
-from expotion.files import cache_folder, replacing
+from expotion.features.code_version import code_version, distribution_of
+from expotion.features.entry import Features, parse_entry, read_entry, write_entry
+from expotion.files import cache_folder
 
-STORE_VERSION = 1
+__all__ = ["FeatureStore", "Features", "code_version", "imported_key", "read_entry", "write_entry"]
+
+STORE_VERSION = 2
 """Raised when the meaning or the layout of entries changes: older entries are then never read."""
-
-Features = TimedFeatures | TokenFeatures
 
 
 class FeatureStore:
-    """Features of clips, one file per entry: safetensors with a checksum in its header.
+    """Features of clips, one file per entry: safetensors with its provenance and a checksum in its header.
 
     The key is a hash of the clip's content, the encoder's name, distribution, version and source code, its
     options, its weights, and the versions of the contract and the store; for encoders that need them also
     the caption and the clip's sensor files. Writing is atomic, so several processes may share a store: the
-    last writer of the same key wins with the same bytes. A damaged entry counts as absent and is reported.
+    last writer of the same key wins with the same features. A damaged entry counts as absent and is reported.
+    Features that were imported have keys of their own kind (`imported_key`), which no encoder's key can equal.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
@@ -39,21 +39,7 @@ class FeatureStore:
 
     def key(self, clip: Clip, encoder: Encoder) -> str:
         """Hex SHA-256 of everything that decides the features."""
-        parts = [
-            f"store {STORE_VERSION}",
-            f"contract {API_VERSION}",
-            f"clip {clip.content_hash}",
-            f"duration {clip.duration_s!r}",
-            f"encoder {encoder.spec.name}",
-            f"code {code_version(type(encoder).__module__)}",
-            f"options {json.dumps(encoder.options.model_dump(mode='json'), sort_keys=True)}",
-            f"weights {encoder.weights_hash}",
-        ]
-        if "text" in encoder.spec.needs:
-            parts.append(f"caption {clip.caption!r}")
-        if "file" in encoder.spec.needs:
-            parts += [f"track {name} {_file_hash(path)}" for name, path in sorted(clip.tracks.items())]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return _digest(identity(clip, encoder))
 
     def path(self, key: str) -> Path:
         """File of an entry."""
@@ -61,98 +47,89 @@ class FeatureStore:
 
     def load(self, clip: Clip, encoder: Encoder) -> Features | None:
         """Features of a clip, or None where they are absent or damaged (see `reports`)."""
-        path = self.path(self.key(clip, encoder))
+        if not encoder.worth_keeping:
+            return None
         try:
-            return read_entry(path)
+            return self.read(self.key(clip, encoder))
         except FileNotFoundError:
             return None
         except ExpotionError as error:
             self.reports.append(f"features of {clip.id} from {encoder.spec.name} are computed again: {error}")
             return None
 
+    def read(self, key: str) -> Features:
+        """Read and verify an entry. Raises FileNotFoundError, or ExpotionError for a damaged or misplaced file."""
+        path = self.path(key)
+        features, notes = parse_entry(path.read_bytes(), str(path))
+        if notes.get("key") != key:
+            raise ExpotionError(
+                Problem(str(path), "the entry of its name", notes.get("key"), "it is replaced")
+            )
+        return features
+
     def save(self, clip: Clip, encoder: Encoder, features: Features) -> Path:
         """Keep the features of a clip; returns the file."""
-        path = self.path(self.key(clip, encoder))
-        write_entry(path, features, {"clip": clip.id, "encoder": encoder.spec.name})
+        told = identity(clip, encoder)
+        key = _digest(told)
+        path = self.path(key)
+        rate_hz = encoder.spec.rate_hz(encoder.options)
+        more = {
+            "origin": "extracted",
+            "clip": clip.id,
+            "module": type(encoder).__module__,
+            "distribution": distribution_of(type(encoder).__module__),
+            "rate_hz": "" if rate_hz is None else repr(rate_hz),
+        }
+        write_entry(path, features, told | more | made(key))
         return path
 
-
-def write_entry(path: Path, features: Features, notes: dict[str, str]) -> None:
-    """Write one entry atomically. Raises ExpotionError where the disk refuses it."""
-    from safetensors.numpy import save  # noqa: PLC0415
-
-    tensors = _tensors(features)
-    kind = "timed" if isinstance(features, TimedFeatures) else "token"
-    blob = save(tensors, metadata=notes | {"kind": kind, "sha256": _checksum(tensors)})
-    with replacing(
-        path, fix="free some space, or set EXPOTION_CACHE to a folder that can be written"
-    ) as draft:
-        draft.write_bytes(blob)
+    def save_imported(
+        self, clip: Clip, name: str, features: Features, rate_hz: float, notes: dict[str, str]
+    ) -> Path:
+        """Keep features of a clip that other software computed, under the name that a recipe asks for them by."""
+        key = imported_key(clip.content_hash, name)
+        told = {"clip hash": clip.content_hash, "encoder": name, "origin": "imported", "clip": clip.id}
+        write_entry(self.path(key), features, notes | told | {"rate_hz": repr(rate_hz)} | made(key))
+        return self.path(key)
 
 
-def read_entry(path: Path) -> Features:
-    """Read and verify one entry. Raises FileNotFoundError, or ExpotionError for a damaged file."""
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.numpy import load  # noqa: PLC0415
-
-    blob = path.read_bytes()
-    try:
-        tensors = load(blob)
-        length = int.from_bytes(blob[:8], "little")
-        notes = json.loads(blob[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ExpotionError(Problem(str(path), "a readable entry", f"{error}", "it is replaced")) from error
-    if notes.get("sha256") != _checksum(tensors):
-        raise ExpotionError(
-            Problem(str(path), "an entry that matches its checksum", "other bytes", "it is replaced")
-        )
-    if notes.get("kind") == "timed":
-        return TimedFeatures(tensors["values"], tensors["times_s"], tensors["valid"])
-    return TokenFeatures(tensors["values"], tensors["mask"])
-
-
-@lru_cache(maxsize=256)
-def code_version(module: str) -> str:
-    """Distribution, version and a digest of the sources of the top-level package that a module is in.
-
-    The digest keeps a plugin under development from reading what an earlier state of its code wrote.
-    """
-    top = module.partition(".")[0]
-    names = importlib.metadata.packages_distributions().get(top, [])
-    versions = ",".join(f"{name}=={importlib.metadata.version(name)}" for name in sorted(set(names)))
-    digest = hashlib.sha256()
-    # Core's own sources change for many reasons that are no feature's; its version stands for them.
-    spec = _find_spec(top) if top not in {"expotion", "__main__"} else None
-    folders = list(spec.submodule_search_locations or []) if spec is not None else []
-    files = [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
-    if spec is not None and not folders and spec.origin and spec.origin.endswith(".py"):
-        files = [Path(spec.origin)]
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{top} {versions} {digest.hexdigest()[:16]}"
+def identity(clip: Clip, encoder: Encoder) -> dict[str, str]:
+    """Everything that decides the features, by name: what the key is the hash of."""
+    parts = {
+        "store": str(STORE_VERSION),
+        "contract": API_VERSION,
+        "clip hash": clip.content_hash,
+        "duration_s": repr(clip.duration_s),
+        "encoder": encoder.spec.name,
+        "code": code_version(type(encoder).__module__),
+        "options": json.dumps(encoder.options.model_dump(mode="json"), sort_keys=True),
+        "weights": encoder.weights_hash,
+        "computed in": encoder.computed_in,
+    }
+    if "text" in encoder.spec.needs:
+        parts["caption"] = json.dumps(clip.caption)
+    if "file" in encoder.spec.needs:
+        parts["tracks"] = json.dumps({name: _file_hash(path) for name, path in sorted(clip.tracks.items())})
+    return parts
 
 
-def _find_spec(name: str) -> ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
+def imported_key(clip_hash: str, name: str) -> str:
+    """Key of imported features of a clip: it begins differently from what any encoder's key is the hash of."""
+    return _digest({"imported": name, "clip hash": clip_hash, "store": str(STORE_VERSION)})
 
 
-def _tensors(features: Features) -> dict[str, np.ndarray]:
-    if isinstance(features, TimedFeatures):
-        arrays = {"values": features.values, "times_s": features.times_s, "valid": features.valid}
-    else:
-        arrays = {"values": features.values, "mask": features.mask}
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+def made(key: str) -> dict[str, str]:
+    """When and where an entry is made, and its key."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {
+        "key": key,
+        "made at": now,
+        "made on": f"{platform.node()} {platform.system()} {platform.machine()}",
+    }
 
 
-def _checksum(tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
+def _digest(parts: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.backbone import delay
 from expotion.backbone.decoder import MusicGenLM, gate_input
 from expotion.backbone.layer import add_gated
-from expotion.generation.compose import Request, request_inputs, text_sources
+from expotion.generation.requests import Request, request_inputs, text_sources
 
 
 @dataclass(frozen=True)

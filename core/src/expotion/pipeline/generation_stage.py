@@ -12,10 +12,14 @@ from torch import nn
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor
-from expotion.assemble import compute_dtype
-from expotion.backbone.load import Backbone, load_backbone
+from expotion.assemble import engine_for
+from expotion.backbone.codec import Codec
+from expotion.backbone.load import load_backbone
+from expotion.backbone.step_model import StepModel
 from expotion.contracts import SmoothedTrack, TokenFeatures
-from expotion.generation.compose import ComposeSettings, Request, compose, to_sound
+from expotion.generation.compose import ComposeSettings, compose
+from expotion.generation.requests import Request
+from expotion.generation.sound import to_sound
 from expotion.pipeline.pool import Pool, n_workers
 from expotion.recipe import Recipe
 
@@ -26,6 +30,7 @@ def compose_settings(recipe: Recipe, window_frames: int) -> ComposeSettings:
     return ComposeSettings(
         cfg_scale=generate.cfg_scale,
         control_scale=generate.control_scale,
+        scales=generate.scales,
         top_k=generate.top_k,
         top_p=generate.top_p,
         temperature=generate.temperature,
@@ -118,7 +123,8 @@ def make_jobs(
 class ComposerState:
     """What a worker holds."""
 
-    backbone: Backbone
+    lm: StepModel
+    codec: Codec
     adaptor: Adaptor | None
     settings: ComposeSettings
 
@@ -136,11 +142,12 @@ class OpenComposer:
     def __call__(self) -> ComposerState:
         """Load both."""
         backbone = load_backbone(self.source, parts=frozenset({"lm", "codec"}))
-        backbone = backbone.cast(compute_dtype(self.precision))
+        assert backbone.codec is not None
         adaptor = None
         if self.adaptor is not None:
             adaptor = load_adaptor(self.adaptor, projections=self.projections)[0]
-        return ComposerState(backbone, adaptor, self.settings)
+        lm = engine_for(backbone.lm, self.precision)
+        return ComposerState(lm, backbone.codec, adaptor, self.settings)
 
 
 @dataclass(frozen=True)
@@ -153,11 +160,9 @@ class Made:
 
 def run_job(state: ComposerState, job: Job) -> list[Made]:
     """Music of one batch."""
-    assert state.backbone.codec is not None
-    codec = state.backbone.codec
-    codes = compose(state.backbone.lm, state.adaptor, job.requests, state.settings)
+    codes = compose(state.lm, state.adaptor, job.requests, state.settings)
     return [
-        Made(c.numpy().astype(np.int16), to_sound(codec, c, n))
+        Made(c.numpy().astype(np.int16), to_sound(state.codec, c, n))
         for c, n in zip(codes, job.n_samples, strict=True)
     ]
 

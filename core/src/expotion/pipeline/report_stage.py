@@ -148,6 +148,7 @@ def write_run_report(
     history: TrainingHistory | None,
     samples: Sequence[Sample],
     main: str,
+    extra: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Write report.html; returns its path."""
     path = run.path / "report.html"
@@ -162,6 +163,7 @@ def write_run_report(
             training=history,
             samples=samples,
             main_condition=main,
+            extra=extra,
         ),
         max_samples=len(samples),
     )

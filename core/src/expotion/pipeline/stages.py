@@ -34,9 +34,10 @@ from expotion.evaluation.registry import choose_metrics
 from expotion.evaluation.tables import table_text
 from expotion.features.store import FeatureStore
 from expotion.files import write_array
-from expotion.generation.compose import to_sound
 from expotion.generation.influence import gate_influence
+from expotion.generation.sound import to_sound
 from expotion.pipeline import material
+from expotion.pipeline.callbacks import Callbacks
 from expotion.pipeline.captions import write_captions
 from expotion.pipeline.generation_stage import (
     Job,
@@ -50,6 +51,7 @@ from expotion.pipeline.generation_stage import (
 )
 from expotion.pipeline.pool import n_workers
 from expotion.pipeline.progress import stage_progress
+from expotion.pipeline.report_sections import plugin_sections
 from expotion.pipeline.report_stage import run_info, sample_of, training_history, write_run_report
 from expotion.pipeline.run_folder import RunFolder
 from expotion.pipeline.training_stage import publish_adaptor, read_history, train_adaptor, write_history
@@ -167,6 +169,7 @@ class Stages:
         n_frames = examples.codes.shape[-1]
         adaptor = build_adaptor(recipe, self.encoders, backbone.geometry, n_frames + 1)
         lm = backbone.cast(compute_dtype(recipe.train.precision)).lm
+        callbacks = Callbacks.of(recipe.train.callbacks, self.registry)
         with (
             run.stage("training", self.trace) as record,
             stage_progress(self.console, "training") as progress,
@@ -179,6 +182,7 @@ class Stages:
                 checkpoints=run.checkpoints,
                 trace=self.trace,
                 progress=progress,
+                callbacks=callbacks,
             )
             write_history(run.path / "training.jsonl", training.records)
             publish_adaptor(
@@ -334,7 +338,14 @@ class Stages:
             failures = [f"{clip_id}: {reason}" for clip_id, reason in self.failures.by_clip.items()]
             info = run_info(run, recipe, facts, warnings, failures)
             write_run_report(
-                run, info, evaluation, self.specs, training_history(records, adaptor), samples, main
+                run,
+                info,
+                evaluation,
+                self.specs,
+                training_history(records, adaptor),
+                samples,
+                main,
+                plugin_sections(self.registry, recipe.plugins, run.path),
             )
 
 

@@ -15,11 +15,13 @@ from expotion.adaptor.checkpoint import save_adaptor
 from expotion.backbone.load import Backbone
 from expotion.contracts import Encoder
 from expotion.files import replacing
+from expotion.pipeline.callbacks import Callbacks
 from expotion.pipeline.progress import StageProgress
 from expotion.recipe import Recipe
 from expotion.training.augment import ContextSwap
 from expotion.training.examples import Examples
 from expotion.training.loop import Record, TrainingRun, TrainingSettings
+from expotion.training.standardise import standardise_inputs
 
 log = logging.getLogger("expotion")
 VALIDATION_CLIPS = 16
@@ -66,9 +68,11 @@ def train_adaptor(
     checkpoints: Path,
     trace: str,
     progress: StageProgress,
+    callbacks: Callbacks | None = None,
 ) -> TrainingRun:
     """Train to the end, going on from the newest checkpoint of the same run if there is one."""
     train, validation = split_validation(examples)
+    standardise_inputs(adaptor, train)
     run = TrainingRun(
         lm, adaptor, train, training_settings(recipe), validation=validation, folder=checkpoints, trace=trace
     )
@@ -76,13 +80,20 @@ def train_adaptor(
         log.info("training resumes at step %d", run.step_number)
     for note in run.notes:
         log.warning("%s", note)
+    callbacks = callbacks or Callbacks()
+    callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
+    finished = False
     try:
         for record in run.run():
             progress.update(run.step_number, run.settings.n_steps, _note(record))
             _log(record)
+            callbacks.on_step(record)
+        finished = True
     except KeyboardInterrupt:
         run.save()  # it may have come here, between two steps
         raise
+    finally:
+        callbacks.on_end(finished)
     run.finish()
     return run
 

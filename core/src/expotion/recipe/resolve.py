@@ -69,6 +69,7 @@ class Draft:
     conditions: list[Condition | None]
     condition_dropout: list[str]
     evaluate: Evaluate | None
+    callbacks: list[str]
 
 
 def draft_of(recipe: Recipe) -> Draft:
@@ -81,6 +82,7 @@ def draft_of(recipe: Recipe) -> Draft:
         list(recipe.conditions),
         list(recipe.train.condition_dropout),
         recipe.evaluate,
+        list(recipe.train.callbacks),
     )
 
 
@@ -95,6 +97,7 @@ def salvage(plain: dict[str, Any]) -> Draft:
         [_salvage(Condition, item) for item in conditions] if isinstance(conditions, list) else [],
         [],
         _salvage(Evaluate, plain.get("evaluate", {})),
+        [],
     )
 
 
@@ -137,6 +140,7 @@ class Resolver:
         self._backbone()
         self._text()
         self._conditions()
+        self._callbacks()
         self._evaluate()
         return self.problems
 
@@ -300,6 +304,10 @@ class Resolver:
                 self.fault((*loc, "smooth"), "smoothing of a time-varying track", got, "remove `smooth`")
             fix = f"use it as text: {{encoder: {condition.encoder}}}"
             self.fault((*loc, "encoder"), "an encoder of a time-varying track", got, fix)
+
+    def _callbacks(self) -> None:
+        for index, name in enumerate(self.draft.callbacks):
+            self._offer("training callback", name, ("train", "callbacks", index))
 
     def _evaluate(self) -> None:
         if self.draft.evaluate is None:

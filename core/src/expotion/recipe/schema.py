@@ -15,6 +15,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Precision = Literal["auto", "fp32", "bf16"]
+GenerationPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 CONTROLS_BEFORE = ("text_only",)
@@ -182,7 +183,7 @@ class ContextSwap(Section):
 
 
 class Train(Section):
-    """Training of the adaptor. `seed` defaults to the recipe's."""
+    """Training of the adaptor. `seed` defaults to the recipe's; `callbacks` names plugins' training callbacks."""
 
     steps: int = Field(default=160, ge=0)
     batch_size: int = Field(default=8, ge=1)
@@ -203,6 +204,7 @@ class Train(Section):
     workers: int = Field(default=0, ge=0)
     checkpoint_every_steps: int = Field(default=50, ge=1)
     log_every_steps: int = Field(default=1, ge=1)
+    callbacks: list[str] = []
     seed: Seed | None = None
 
     @field_validator("learning_rate", mode="before")
@@ -222,16 +224,20 @@ class Train(Section):
 
 
 class Generate(Section):
-    """Sampling. `control_scale` guides the conditions apart from the text; null leaves them together."""
+    """Sampling. `control_scale` guides the conditions apart from the text; null leaves them together.
+
+    `scales` gives single conditions a scale of their own.
+    """
 
     cfg_scale: NotNegative = 3.0
     control_scale: NotNegative | None = None
+    scales: dict[str, NotNegative] = {}
     top_k: int = Field(default=250, ge=0)
     top_p: Probability = 0.0
     temperature: NotNegative = 1.0
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=4, ge=0)
-    precision: Precision = "auto"
+    precision: GenerationPrecision = "auto"
     seed: Seed | None = None
 
 

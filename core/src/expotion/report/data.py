@@ -122,6 +122,8 @@ class ReportData:
     training: TrainingHistory | None = None
     samples: Sequence[Sample] = ()
     main_condition: str | None = None
+    extra: Sequence[tuple[str, str]] = ()
+    """Title and HTML of sections that plugins add."""
 
     @property
     def main(self) -> str | None:

@@ -54,6 +54,7 @@ def render(data: ReportData, views: list[SampleView], notes: list[str]) -> str:
         clip_tables=results.clip_tables(data),
         charts=training.charts(data.training) if data.training else [],
         samples=views,
+        extra=data.extra,
         notes=notes,
         stages=[(name, duration(taken), 100 * taken / slowest) for name, taken in seconds.items()],
         total=duration(sum(seconds.values())),

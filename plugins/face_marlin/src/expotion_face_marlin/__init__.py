@@ -45,7 +45,15 @@ class FaceMarlinOptions(Options):
     batch_size: int | None = Field(
         None, ge=1, description="windows per forward pass; default: by their tokens"
     )
-    bf16: bool = Field(False, description="run the network under bf16 autocast")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the matrix products; auto: bfloat16 for official sizes where the CPU has it"
+    )
+
+    def runs_in(self, has_bfloat16: bool) -> Literal["float32", "bfloat16"]:
+        """The precision, with `auto` decided."""
+        if self.precision == "auto":
+            return "bfloat16" if has_bfloat16 and self.geometry != "tiny" else "float32"
+        return self.precision
 
 
 def _width(options: FaceMarlinOptions) -> int:

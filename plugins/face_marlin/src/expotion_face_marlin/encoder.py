@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from expotion.contracts import Clip, Encoder, EncoderSpec, TimedFeatures, Video, pulled_weights
+from expotion.contracts import (
+    Clip,
+    Encoder,
+    EncoderSpec,
+    Overlay,
+    TimedFeatures,
+    Video,
+    pulled_weights,
+    read_ahead,
+)
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_face_marlin import TINY_WEIGHTS, FaceMarlinOptions
 from expotion_face_marlin.crops import crop_squares, useful_shorter_side
@@ -20,14 +29,15 @@ from expotion_face_marlin.faces import Detector, make_detector
 from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
 from expotion_face_marlin.loader import build_from_state, file_sha256, load_encoder, read_state
 from expotion_face_marlin.model import MarlinEncoder, initialise
-from expotion_face_marlin.tracking import FacePath, find_path
-from expotion_face_marlin.windows import Windows, place_windows, reference_starts_s, regular_starts_s
+from expotion_face_marlin.tracking import FacePath, find_path, search_side_px
+from expotion_face_marlin.windows import place_windows, reference_starts_s, regular_starts_s
 
 FRAMES_AT_ONCE = 64
 """Frames held at full size while they are cropped: bounds the memory for long clips."""
 
-TOKENS_AT_ONCE = 4096
-"""Tokens in one forward pass where the options do not say: two windows of an official size, 56 of `tiny`."""
+TOKENS_AT_ONCE = 2048
+"""Tokens in one forward pass where the options do not say: one window of an official size, 28 of `tiny`. A layer's
+activations then stay in a core's caches; two official windows at once take up to a quarter longer each."""
 
 
 class Standardise(nn.Module):
@@ -55,12 +65,20 @@ class FaceMarlinEncoder(Encoder):
         self.options: FaceMarlinOptions = options
         self.geometry: MarlinGeometry = GEOMETRIES[options.geometry]
         self.model, self.head, self._weights_hash = load_network(options)
+        self.precision = options.runs_in(cpu_multiplies_bfloat16())
+        if self.precision == "bfloat16":
+            self.model.multiply_in(torch.bfloat16)
         self.detector: Detector | None = make_detector(options.yunet) if options.crop == "face" else None
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 of the weights file, or the seed."""
         return self._weights_hash
+
+    @property
+    def computed_in(self) -> str:
+        """The precision of the matrix products where it is left to the machine."""
+        return "bfloat16" if self.options.precision == "auto" and self.precision == "bfloat16" else ""
 
     def extract(self, clip: Clip) -> TimedFeatures:
         """One row per window: see `windows.place_windows` for times, `tracking.find_path` for the face.
@@ -79,18 +97,28 @@ class FaceMarlinEncoder(Encoder):
         else:
             starts_s = regular_starts_s(clip.duration_s, self.options.window_rate_hz)
         path = self.face_path(video)
-        windows = place_windows(video, starts_s, n_frames, clip.duration_s)
+        windows = place_windows(
+            video, starts_s, n_frames, clip.duration_s, as_reencoded=self.options.reference_windows
+        )
         valid = windows.seen.copy()
         if path is not None:
             valid &= path.at(windows.times_s)[2]
         values = np.zeros((len(starts_s), self.geometry.width), dtype=np.float32)
         if valid.any():
             rows = np.flatnonzero(valid)
-            values[rows] = self.encode(*self._crops(video, windows, rows, path))
+            values[rows] = self._features(video, windows.frame[rows], path)
         # A decoder may notice only now that frames stop: what it repeated is not a face.
         valid &= windows.times_s < video.decodable_until_s
         values[~valid] = 0.0
         return TimedFeatures(values, windows.times_s, valid)
+
+    def overlay(self, clip: Clip) -> Overlay | None:
+        """The tracked face's square, as it is cropped."""
+        from expotion_face_marlin.overlay import face_boxes  # noqa: PLC0415 - only for pictures
+
+        video = clip.video
+        path = None if video is None else self.face_path(video)
+        return None if video is None or path is None else face_boxes(video, path, self.options.margin)
 
     def face_path(self, video: Video) -> FacePath | None:
         """The face through the clip; None where the whole frame is the crop."""
@@ -108,34 +136,66 @@ class FaceMarlinEncoder(Encoder):
     def encode(self, crops: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.float32]:
         """Crops uint8 [m, H, W, 3] and the crops of each window [n, T] -> features float32 [n, D]."""
         pixels = torch.from_numpy(crops)
-        batch_size = self.options.batch_size or max(1, TOKENS_AT_ONCE // self.geometry.n_tokens)
-        chunks = []
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
-            for rows in torch.split(torch.from_numpy(index), batch_size):
-                chunks.append(self.head(self.model.pooled_windows(pixels, rows).float()))
+        with torch.inference_mode():
+            chunks = [
+                self.head(self.model.pooled_windows(pixels, rows).float())
+                for rows in torch.split(torch.from_numpy(index), self.batch_size)
+            ]
         return torch.cat(chunks).numpy()
 
-    def _crops(
-        self, video: Video, windows: Windows, rows: NDArray[np.int64], path: FacePath | None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Each frame that these windows need, cropped once [m, H, W, 3]; index [len(rows), T] into them."""
-        needed, index = np.unique(windows.frame[rows], return_inverse=True)
+    def frame_sizes(self, video: Video) -> Sequence[int | None]:
+        """The size in which faces are looked for; that of the crops depends on the face."""
+        return (search_side_px(video),) if self.detector is not None else (self._frame_side(video, 1.0),)
+
+    @property
+    def batch_size(self) -> int:
+        """Windows in one forward pass."""
+        return self.options.batch_size or max(1, TOKENS_AT_ONCE // self.geometry.n_tokens)
+
+    def _frame_side(self, video: Video, face_side: float) -> int | None:
+        """Shorter side of the frames that are cropped; `face_side` is over the frame's shorter side."""
+        return useful_shorter_side(
+            face_side, max(self.geometry.image_height, self.geometry.image_width), min(video.size)
+        )
+
+    def _features(self, video: Video, frame: NDArray[np.int64], path: FacePath | None) -> NDArray[np.float32]:
+        """Features [n, D] of windows that see the frames `frame` [n, T].
+
+        Windows go through the network a batch at a time, while the video decodes the frames of the next ones;
+        each frame is cropped once, and its crop is kept only while a window still needs it.
+        """
+        needed = np.unique(frame)
         times_s = video.frame_times_s[needed]
-        size = (self.geometry.image_height, self.geometry.image_width)
-        shorter = min(video.size)
         if path is None:
-            centre = np.tile(np.array(video.size[::-1]) / (2 * shorter), (len(times_s), 1))
+            centre = np.tile(np.array(video.size[::-1]) / (2 * min(video.size)), (len(times_s), 1))
             side = np.ones(len(times_s))
         else:
             centre, side, _ = path.at(times_s)
             side = side * (1.0 + 2.0 * self.options.margin)
-        scale_to = useful_shorter_side(float(np.median(side)), max(size), shorter)
-        crops = np.empty((len(times_s), *size, 3), dtype=np.uint8)
-        for start in range(0, len(times_s), FRAMES_AT_ONCE):
-            part = slice(start, start + FRAMES_AT_ONCE)
-            frames = video.frames_at(times_s[part], shorter_side=scale_to)
-            crops[part] = crop_squares(frames, centre[part], side[part], size)
-        return crops, index.reshape(len(rows), -1).astype(np.int64)
+        scale_to = self._frame_side(video, float(np.median(side)))
+        read_ahead(video, times_s, shorter_side=scale_to)
+        size = (self.geometry.image_height, self.geometry.image_width)
+        kept, crops = np.zeros(0, np.int64), np.zeros((0, *size, 3), np.uint8)
+        values = []
+        for start in range(0, len(frame), self.batch_size):
+            seen = frame[start : start + self.batch_size]
+            wanted = np.unique(seen)
+            known = np.isin(kept, wanted)
+            new = np.flatnonzero(np.isin(needed, wanted) & ~np.isin(needed, kept))
+            fresh = [crops[known]]
+            for first in range(0, len(new), FRAMES_AT_ONCE):
+                part = new[first : first + FRAMES_AT_ONCE]
+                frames = video.frames_at(times_s[part], shorter_side=scale_to)
+                fresh.append(crop_squares(frames, centre[part], side[part], size))
+            kept, crops = np.concatenate((kept[known], needed[new])), np.concatenate(fresh)
+            order = np.argsort(kept)
+            values.append(self.encode(crops, order[np.searchsorted(kept, seen, sorter=order)]))
+        return np.concatenate(values)
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has units that multiply bfloat16 matrices (AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def load_network(options: FaceMarlinOptions) -> tuple[MarlinEncoder, nn.Module, str]:

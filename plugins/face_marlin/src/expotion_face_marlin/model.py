@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from expotion_face_marlin.geometry import MarlinGeometry
+from expotion_face_marlin.layers import Block
 
 
 def sincos_table(n_tokens: int, width: int) -> Tensor:
@@ -84,71 +85,6 @@ class PositionTable(nn.Module):
         self.emb = nn.Parameter(sincos_table(n_tokens, width), requires_grad=False)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention, q scaled by head_dim^-0.5, effective bias [q_bias, 0, v_bias]."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(width))
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]."""
-        b, n, d = x.shape
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        qkv = F.linear(x, self.qkv.weight, bias).reshape(b, n, 3, self.heads, d // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, N, head_dim] each
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, n, d))
-        return out
-
-
-class _MlpLayer(nn.Module):
-    """A linear layer under the name that the official keys have, with or without exact GELU after it."""
-
-    def __init__(self, d_in: int, d_out: int, activate: bool) -> None:
-        super().__init__()
-        self.linear = nn.Linear(d_in, d_out)
-        self.activate = activate
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        return F.gelu(x) if self.activate else x
-
-
-class Mlp(nn.Module):
-    """Linear, exact GELU, linear."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(_MlpLayer(width, hidden, True), _MlpLayer(hidden, width, False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]."""
-        out: Tensor = self.layers(x)
-        return out
-
-
-class Block(nn.Module):
-    """Pre-norm block: x + Attn(LN(x)), then x + MLP(LN(x))."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, mlp_ratio * width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]."""
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-
 class MarlinEncoder(nn.Module):
     """Clips [B, 3, T, H, W] in 0..1 (RGB, only scaled by 1/255) to tokens or one vector per clip."""
 
@@ -167,6 +103,14 @@ class MarlinEncoder(nn.Module):
             tokens = block(tokens)
         return tokens
 
+    def _pool(self, tokens: Tensor) -> Tensor:
+        """LN(mean over tokens after all blocks), [B, N, D] -> [B, D]."""
+        *first, last = self.blocks
+        for block in first:
+            tokens = block(tokens)
+        out: Tensor = self.norm(last.mean(tokens))
+        return out
+
     def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """Normalised tokens [B, N, D]; with `visible` (bool [B, N], as many in each row) those only."""
         out: Tensor = self.norm(self._blocks(self._embed(clips, visible)))
@@ -174,14 +118,22 @@ class MarlinEncoder(nn.Module):
 
     def pooled(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """One vector per clip [B, D]: LN(mean over tokens), the mean taken before the final norm."""
-        out: Tensor = self.norm(self._blocks(self._embed(clips, visible)).mean(dim=1))
-        return out
+        return self._pool(self._embed(clips, visible))
 
     def pooled_windows(self, crops: Tensor, index: Tensor) -> Tensor:
         """`pooled` of windows over shared crops: uint8 [m, H, W, 3] and int64 [B, T] -> [B, D]."""
-        tokens = self.patch_embedding.of_windows(crops, index) + self.pos_embedding.emb
-        out: Tensor = self.norm(self._blocks(tokens).mean(dim=1))
-        return out
+        return self._pool(self.patch_embedding.of_windows(crops, index) + self.pos_embedding.emb)
+
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Keep the blocks' matrices in this dtype, and so multiply and attend in it.
+
+        The stream between the blocks, the norms and the embedding stay float32, which keeps bfloat16 within
+        a relative error of 1e-2 of float32. Matrices are converted once, unlike under autocast.
+        """
+        for block in self.blocks:
+            for part in (block.attn, block.mlp):
+                part.to(dtype)
+                part.pack()
 
     def _embed(self, clips: Tensor, visible: Tensor | None) -> Tensor:
         positions: Tensor = self.pos_embedding.emb

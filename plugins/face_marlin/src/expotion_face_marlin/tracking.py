@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.contracts import Video
+from expotion.contracts import Video, read_ahead
 from expotion_face_marlin.faces import SEARCH_SIDES_PX, Detector, FaceBox, Image, Patch, around, match
 from expotion_face_marlin.path import EDGE_S, PATCH_REACH, FacePath, smooth_segment
 
@@ -68,6 +68,11 @@ def detection_times_s(video: Video, detect_hz: float) -> Floats:
     return times_s
 
 
+def search_side_px(video: Video) -> int:
+    """Shorter side of the frames in which faces are looked for."""
+    return min(SEARCH_SIDES_PX[-1], *video.size)
+
+
 def find_path(
     video: Video,
     detector: Detector,
@@ -79,7 +84,8 @@ def find_path(
     """Detect, follow, choose one person and smooth. A clip without a usable face gives an empty path."""
     times_s = detection_times_s(video, detect_hz)
     follower = _Follower(detector, max_gap_s)
-    shorter_side = min(SEARCH_SIDES_PX[-1], *video.size)
+    shorter_side = search_side_px(video)
+    read_ahead(video, times_s, shorter_side=shorter_side)
     for start in range(0, len(times_s), CHUNK):
         chunk = times_s[start : start + CHUNK]
         for time_s, frame in zip(chunk, video.frames_at(chunk, shorter_side=shorter_side), strict=True):

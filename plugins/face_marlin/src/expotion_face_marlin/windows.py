@@ -48,8 +48,19 @@ def reference_starts_s(duration_s: float, n_frames: int) -> NDArray[np.float64]:
     return starts / SAMPLE_RATE_HZ
 
 
-def place_windows(video: Video, starts_s: NDArray[np.float64], n_frames: int, duration_s: float) -> Windows:
+def place_windows(
+    video: Video,
+    starts_s: NDArray[np.float64],
+    n_frames: int,
+    duration_s: float,
+    *,
+    as_reencoded: bool = False,
+) -> Windows:
     """Windows that begin at these times. Samples past the end repeat the last frame (as the reference does).
+
+    A sample shows the frame on screen at its time; `as_reencoded` takes the frame that re-encoding to 80 fps
+    puts there: FFmpeg's filter rounds timestamps to the nearest picture, so a frame begins up to half a sample
+    early.
 
     A window's time is the mean timestamp of the frames that it saw, so that videos of any frame rate agree;
     where the frame rate is so low that neighbouring windows saw the same frames, it is the window's middle.
@@ -61,7 +72,8 @@ def place_windows(video: Video, starts_s: NDArray[np.float64], n_frames: int, du
     if not len(frame_times):
         empty = np.zeros((len(starts_s), 0), dtype=np.int64)
         return Windows(empty, middle_s, np.zeros(len(starts_s), dtype=bool))
-    frame = timeline.shown_at(frame_times, samples_s.ravel()).reshape(samples_s.shape)
+    early_s = 0.5 / SAMPLE_RATE_HZ - 2 * timeline.EPSILON_S if as_reencoded else 0.0
+    frame = timeline.shown_at(frame_times, samples_s.ravel() + early_s).reshape(samples_s.shape)
     period_s = timeline.period_s(frame_times) or duration_s
     end_s = min(float(frame_times[-1]) + period_s, video.decodable_until_s)
     seen_sample = (samples_s >= frame_times[0] - period_s) & (samples_s < end_s - 1e-9)

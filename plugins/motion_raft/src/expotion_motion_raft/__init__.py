@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
-from expotion_motion_raft.options import WIDTH, RaftOptions
+from expotion_motion_raft.options import RaftOptions
 
 if TYPE_CHECKING:
     from expotion_motion_raft.encoder import RaftEncoder
@@ -39,7 +39,7 @@ def _weights(options: RaftOptions) -> Sequence[Weights]:
             )
     if options.cnn is None and not options.cnn_is_seeded:
         found.append(Weights(name="flow_cnn_tiny", source="shipped", licence="Apache-2.0"))
-    elif options.cnn_is_seeded:
+    elif options.cnn_is_seeded or options.cnn_is_trainable:
         found.append(Weights(name=f"flow_cnn_seed{options.seed}", source="seeded", licence="Apache-2.0"))
     return found
 
@@ -50,7 +50,7 @@ SPEC = EncoderSpec(
     needs=frozenset({"video"}),
     build=_build,
     options=RaftOptions,
-    width=lambda options: WIDTH,
+    width=lambda options: options.width,
     rate_hz=lambda options: options.pairs_per_s,
     smoother="linear",
     licence="Apache-2.0",

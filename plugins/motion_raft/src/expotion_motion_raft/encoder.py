@@ -1,28 +1,41 @@
-"""The encoder: a clip in, 256 values per pair of pictures out."""
+"""The encoder: a clip in, 256 values (or the flow itself) per pair of pictures out."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.optical_flow.raft import RAFT
 
-from expotion.contracts import Clip, Encoder, TimedFeatures, Video, pulled_weights
+from expotion.contracts import Clip, Encoder, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_motion_raft import SPEC, loader
-from expotion_motion_raft.model import FlowCnn, build_raft, pad, scale_pixels, seed_weights
-from expotion_motion_raft.options import GEOMETRIES, WIDTH, Geometry, RaftOptions
-from expotion_motion_raft.pairs import plan_pairs
+from expotion_motion_raft.model import (
+    FlowCnn,
+    TrainableFlowCnn,
+    build_raft,
+    consecutive_flow,
+    pad,
+    scale_pixels,
+    seed_weights,
+)
+from expotion_motion_raft.options import FLOW_GRID, GEOMETRIES, Geometry, RaftOptions
+from expotion_motion_raft.pairs import Rows, plan_rows
+
+HAIR_S = 1e-6
+"""Frames are asked for this much after their timestamps, so that rounding never gives the frame before."""
 
 
 class RaftEncoder(Encoder):
-    """RAFT (or DIS) flow of consecutive pictures through a frozen CNN. Rows [n, 256], midway between two
-    pictures.
+    """RAFT (or DIS) flow between two pictures through a frozen CNN. Rows [n, 256], midway between the two; with
+    a trainable CNN the flow itself on its grid, [n, 2048].
     """
 
     options: RaftOptions
@@ -39,15 +52,28 @@ class RaftEncoder(Encoder):
             self.raft, digest = _load_raft(self.options, self.geometry)
             self.raft.to(self.device).eval().requires_grad_(False)
             hashes.append(digest)
-        self.cnn, self.mean, self.std, digest = _load_cnn(self.options, self.geometry)
-        self.cnn.to(self.device).eval().requires_grad_(False)
-        hashes.append(digest)
+        self.cnn: FlowCnn | None = None
+        self.mean = self.std = None
+        if not self.options.cnn_is_trainable:
+            self.cnn, self.mean, self.std, digest = _load_cnn(self.options, self.geometry)
+            self.cnn.to(self.device).eval().requires_grad_(False)
+            hashes.append(digest)
         self._weights_hash = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 over the digests of all weights in use."""
         return self._weights_hash
+
+    def overlay(self, clip: Clip) -> Overlay | None:
+        """The picture's motion on a coarse grid."""
+        from expotion_motion_raft.overlay import flow_overlay  # noqa: PLC0415 - only for pictures
+
+        note = (
+            "DIS flow of pictures 0.08 s apart, as a rough picture of the"
+            " motion that motion_raft describes"
+        )
+        return None if clip.video is None else flow_overlay(clip.video, note)
 
     def extract(self, clip: Clip) -> TimedFeatures:
         """Features of the whole clip.
@@ -60,32 +86,58 @@ class RaftEncoder(Encoder):
             raise MediaError(
                 Problem(clip.id, "a clip with a picture for motion_raft", "none", "drop the motion condition")
             )
-        pairs = plan_pairs(video.frame_times_s, clip.duration_s, self.options.pairs_per_s)
-        if len(pairs.times_s) == 0:
-            nothing = np.zeros((1, WIDTH), dtype=np.float32)
-            return TimedFeatures(nothing, pairs.frame_times_s[:1].copy(), np.zeros(1, dtype=np.bool_))
-        rows = []
-        for start in range(0, len(pairs.times_s), self.options.batch_size):
-            stop = min(start + self.options.batch_size, len(pairs.times_s))
-            pictures = self.pictures(video, pairs.frame_times_s[start : stop + 1])
-            scale = torch.from_numpy(pairs.scale[start:stop]).float().view(-1, 1, 1, 1)
-            rows.append(self.describe(self.flow(pictures) * scale))
-        values, times_s = np.concatenate(rows), pairs.times_s
-        valid = pairs.near & (pairs.frame_times_s[1:] < video.decodable_until_s)
-        if self.options.last == "repeat":
+        options = self.options
+        rows = plan_rows(video.frame_times_s, clip.duration_s, options.pairs_per_s, options.seconds_apart)
+        if len(rows.times_s) == 0:
+            nothing = np.zeros((1, options.width), dtype=np.float32)
+            return TimedFeatures(nothing, rows.frame_times_s[:1].copy(), np.zeros(1, dtype=np.bool_))
+        values, times_s = self._describe_rows(video, rows), rows.times_s
+        valid = rows.near & (rows.frame_times_s[rows.last + 1] < video.decodable_until_s)
+        if options.last == "repeat" and options.seconds_apart > 1.0 / options.pairs_per_s - 1e-9:
             values = np.concatenate((values, values[-1:]))
             times_s = np.append(times_s, times_s[-1] + 1.0 / self.options.pairs_per_s)
             valid = np.append(valid, valid[-1])
         return TimedFeatures(values=values, times_s=times_s, valid=valid)
 
+    def _describe_rows(self, video: Video, rows: Rows) -> NDArray[np.float32]:
+        """Features [n, D], a batch of rows at a time; each flow is computed once and kept while a row needs it."""
+        read_ahead(video, rows.frame_times_s + HAIR_S, shorter_side=self._shorter_side(video))
+        values, flows, known = [], torch.zeros(0), 0  # `flows` holds those from number `known` on
+        for start in range(0, len(rows.times_s), self.options.batch_size):
+            stop = min(start + self.options.batch_size, len(rows.times_s))
+            first, end = int(rows.first[start]), int(rows.last[stop - 1]) + 1
+            begin = min(known + len(flows), end) if len(flows) else first
+            if begin < end:
+                new = self.flow(self.pictures(video, rows.frame_times_s[begin : end + 1]))
+                new = new * torch.from_numpy(rows.scale[begin:end]).float().view(-1, 1, 1, 1)
+                flows = torch.cat((flows[first - known :], new)) if len(flows) else new
+                known = first
+            means = []
+            for row in range(start, stop):
+                part = flows[rows.first[row] - known : rows.last[row] + 1 - known]
+                means.append(torch.einsum("j,jcyx->cyx", torch.from_numpy(rows.weights(row)).float(), part))
+            values.append(self.describe(torch.stack(means)))
+        return np.concatenate(values)
+
     def pictures(self, video: Video, times_s: NDArray[np.float64]) -> Tensor:
         """Frames with these timestamps in the working size, uint8 [m, H, W, 3] (not padded yet)."""
-        height, width = video.size
+        return torch.from_numpy(video.frames_at(times_s + HAIR_S, shorter_side=self._shorter_side(video)))
+
+    def frame_sizes(self, video: Video) -> Sequence[int | None]:
+        """The one size in which frames are asked for."""
+        return (self._shorter_side(video),)
+
+    def project(self, d_in: int, rank: int) -> nn.Module:
+        """A linear map; where the CNN is trainable, the CNN before it (the flow is smoothed, then described)."""
+        if self.options.cnn_is_trainable:
+            return TrainableFlowCnn(self.geometry.pool, rank, self.options.seed)
+        return super().project(d_in, rank)
+
+    def _shorter_side(self, video: Video) -> int:
         side = self.geometry.side
         if self.geometry.square:
-            side = max(1, round(side * min(height, width) / max(height, width)))
-        # A hair after the timestamp, so that rounding never gives the frame before it.
-        return torch.from_numpy(video.frames_at(times_s + 1e-6, shorter_side=side))
+            side = max(1, round(side * min(video.size) / max(video.size)))
+        return side
 
     @torch.inference_mode()
     def flow(self, pictures: Tensor) -> Tensor:
@@ -100,15 +152,16 @@ class RaftEncoder(Encoder):
         )
         if self.raft is None:
             return dis_flow(((frames + 1.0) * 127.5).round().byte())
-        frames = frames.to(self.device)
-        found: Tensor = self.raft(frames[:-1], frames[1:], num_flow_updates=self.options.updates)[-1].cpu()
+        found = consecutive_flow(self.raft, frames.to(self.device), self.options.updates).cpu()
         if self.geometry.square:
             return found
         return found[..., top : found.shape[-2] - bottom, left : found.shape[-1] - right]
 
     @torch.inference_mode()
     def describe(self, flow: Tensor) -> NDArray[np.float32]:
-        """Flow float32 [b, 2, H, W] -> standardised rows float32 [b, 256]."""
+        """Flow float32 [b, 2, H, W] -> standardised rows float32 [b, 256], or the flow's grid as rows."""
+        if self.cnn is None:
+            return functional.adaptive_avg_pool2d(flow, FLOW_GRID).flatten(1).numpy()
         rows: Tensor = self.cnn(flow.to(self.device)).float().cpu()
         if self.mean is not None and self.std is not None:
             rows = (rows - self.mean) / self.std

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from expotion.contracts import GoldenFile
 from expotion_motion_raft import loader
-from expotion_motion_raft.model import build_raft, scale_pixels
+from expotion_motion_raft.model import build_raft, consecutive_flow, scale_pixels
 from expotion_motion_raft.options import GEOMETRIES
 
 LOW_FLOW = 1e-3
@@ -50,6 +50,7 @@ def check(golden: GoldenFile, size: str) -> None:
     with torch.inference_mode():
         maps, context = model.feature_encoder(first), model.context_encoder(first)
         flows = model(first, second, num_flow_updates=int(golden.setting("config", "iters")))
+        last = consecutive_flow(model, torch.cat((first, second)), len(flows))
     hook.remove()
     for quantity, found, name in (
         ("feature map", maps, "out/fmap1_ch0_8"),
@@ -60,6 +61,7 @@ def check(golden: GoldenFile, size: str) -> None:
     for quantity, found, name in (
         ("first flow", flows[0], "out/flow_up_first"),
         ("last flow", flows[-1], "out/flow_up_final"),
+        ("last flow as the encoder computes it", last, "out/flow_up_final"),
     ):
         golden.compare(quantity, found, name, _tolerance(golden.array(name)))
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.optical_flow import raft
 
-from expotion_motion_raft.options import WIDTH, Geometry
+from expotion_motion_raft.options import FLOW_GRID, WIDTH, Geometry
 
 FLOW_UNIT_PX = 4.0
 """Flow is divided by this many pixels before the CNN, so that a moving hand is of order one."""
@@ -48,6 +48,28 @@ def build_raft(geometry: Geometry) -> raft.RAFT:
     )
 
 
+def consecutive_flow(model: raft.RAFT, frames: Tensor, updates: int) -> Tensor:
+    """The last flow [m - 1, 2, H, W] from each of the frames [m, 3, H, W], in [-1, 1], to the next one.
+
+    What the model's own forward gives for these pairs, with less work: each picture is encoded once, and only the
+    last flow is brought to full size.
+    """
+    maps = model.feature_encoder(frames)
+    model.corr_block.build_pyramid(maps[:-1], maps[1:])
+    n_hidden = model.update_block.hidden_state_size
+    found = model.context_encoder(frames[:-1])
+    hidden, context = torch.tanh(found[:, :n_hidden]), functional.relu(found[:, n_hidden:])
+    still = raft.make_coords_grid(len(found), *found.shape[-2:]).to(found.device)
+    moved = still
+    for _ in range(updates):
+        looked_up = model.corr_block.index_pyramid(centroids_coords=moved)
+        hidden, step = model.update_block(hidden, context, looked_up, moved - still)
+        moved = moved + step
+    mask = None if model.mask_predictor is None else model.mask_predictor(hidden)
+    full_size: Tensor = raft.upsample_flow(flow=moved - still, up_mask=mask)
+    return full_size
+
+
 class FlowCnn(nn.Module):
     """3x3 convolutions with ReLU, then adaptive average pooling to 256 values (paper eq. 5).
 
@@ -69,6 +91,22 @@ class FlowCnn(nn.Module):
         x = functional.relu(self.conv2(x))
         x = functional.relu(self.conv3(x))
         return functional.adaptive_avg_pool2d(x, self.pool).flatten(1)
+
+
+class TrainableFlowCnn(nn.Module):
+    """The CNN as a part of the adaptor: flow on its grid [.., 2 G G] -> FlowCnn -> linear map to [.., rank]."""
+
+    def __init__(self, pool: int, rank: int, seed: int) -> None:
+        super().__init__()
+        self.cnn = FlowCnn(pool)
+        seed_weights(self.cnn, seed)
+        self.linear = nn.Linear(WIDTH, rank, bias=False)
+
+    def forward(self, flow: Tensor) -> Tensor:
+        """[.., 2 G G], ordered direction, row, column -> [.., rank]."""
+        grids = flow.reshape(-1, 2, FLOW_GRID, FLOW_GRID)
+        rows: Tensor = self.linear(self.cnn(grids))
+        return rows.unflatten(0, flow.shape[:-1])
 
 
 def seed_weights(model: nn.Module, seed: int) -> None:

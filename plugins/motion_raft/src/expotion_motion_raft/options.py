@@ -12,6 +12,9 @@ from expotion.contracts import Options
 WIDTH = 256
 """D: the values per row after pooling (paper eq. 5)."""
 
+FLOW_GRID = 32
+"""Cells along each side of the flow that is handed on where the CNN is trainable."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -19,6 +22,7 @@ class Geometry:
 
     `feature` and `context` are the five widths of the encoders; the context's last width is `hidden` plus the
     context channels. `square`: pictures are fitted into a square of `side` pixels, else `side` is the shorter side.
+    `apart_s`: time between the two pictures of a flow, None for one period of `rate_hz`.
     """
 
     feature: tuple[int, int, int, int, int]
@@ -41,6 +45,7 @@ class Geometry:
     pool: int
     flow_method: Literal["raft", "dis"] = "raft"
     shipped_cnn: bool = False
+    apart_s: float | None = None
 
     @property
     def min_side(self) -> int:
@@ -53,7 +58,7 @@ GEOMETRIES: dict[str, Geometry] = {
         feature=(16, 16, 24, 32, 64), context=(16, 16, 24, 32, 56), bottleneck=True, context_norm=False,
         levels=3, radius=3, corr=(48,), flow=(32, 16), motion=40, hidden=32, separable_gru=False, head=48,
         convex_upsampling=False, side=80, square=True, rate_hz=12.5, iterations=3, pool=4,
-        flow_method="dis", shipped_cnn=True,
+        flow_method="dis", shipped_cnn=True, apart_s=0.04,
     ),
     "small": Geometry(
         feature=(32, 32, 64, 96, 128), context=(32, 32, 64, 96, 160), bottleneck=True, context_norm=False,
@@ -77,12 +82,17 @@ class RaftOptions(Options):
     `weights` of RAFT: None is `seeded` for tiny and the pulled file, or an error, for small and large; `seeded`
     means random weights made from `seed`; anything else is a path to princeton's or torchvision's file.
     `cnn`: the flow CNN: None takes the shipped one (tiny with DIS flow) or frozen weights from `seed`, `seeded`
-    those from `seed`, anything else is a path to a safetensors file written by the training script.
-    `rate_hz`: pictures per second; None is 5 as in the paper for small and large, 12.5 for tiny (5 cannot carry a
+    those from `seed`, `trainable` hands on the flow itself, on a grid of 32 x 32 cells, and puts the CNN before the
+    adaptor's projection, trained and saved with it; anything else is a path to a safetensors file written by the
+    training script.
+    `rate_hz`: rows per second; None is 5 as in the paper for small and large, 12.5 for tiny (5 cannot carry a
     pulse above 130 beats per minute).
+    `apart_s`: seconds between the two pictures of a flow; None is one period of the rate for small and large, as in
+    the paper, and 0.04 for tiny, where a row is the mean of the flows in its period: the nearer two pictures, the
+    truer their flow, and the less a source's frame rate matters.
     `iterations`: flow updates; None is 3 (tiny) or 12.
     `last`: what stands for the flow after the last picture: nothing (`none`: n pictures give n - 1 rows)
-    or the last flow again (`repeat`: n rows).
+    or the last flow again (`repeat`: n rows; not where `apart_s` is below a period, for there each has its flow).
     """
 
     geometry: Literal["tiny", "small", "large"] = "tiny"
@@ -92,6 +102,7 @@ class RaftOptions(Options):
     seed: int = Field(default=0, ge=0)
     rate_hz: float | None = Field(default=None, gt=0, le=60)
     iterations: int | None = Field(default=None, ge=1, le=64)
+    apart_s: float | None = Field(default=None, gt=0, le=1)
     last: Literal["none", "repeat"] = "none"
     batch_size: int = Field(default=16, ge=1, le=1024)
     device: str = "cpu"
@@ -113,8 +124,23 @@ class RaftOptions(Options):
         return self.cnn == "seeded" or (self.cnn is None and not shipped)
 
     @property
+    def cnn_is_trainable(self) -> bool:
+        """Whether the track is the flow itself and the CNN part of the adaptor."""
+        return self.cnn == "trainable"
+
+    @property
+    def width(self) -> int:
+        """D: 256, or the flow's values on its grid where the CNN is trainable."""
+        return 2 * FLOW_GRID**2 if self.cnn_is_trainable else WIDTH
+
+    @property
+    def seconds_apart(self) -> float:
+        """Time between the two pictures of a flow, the geometry's default where none is given."""
+        return self.apart_s or GEOMETRIES[self.geometry].apart_s or 1.0 / self.pairs_per_s
+
+    @property
     def pairs_per_s(self) -> float:
-        """Pictures (and so flows) per second, the geometry's default where none is given."""
+        """Rows per second, the geometry's default where none is given."""
         return self.rate_hz or GEOMETRIES[self.geometry].rate_hz
 
     @property

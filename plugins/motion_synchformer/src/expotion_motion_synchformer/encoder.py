@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.contracts import Clip, Encoder, TimedFeatures, Video, pulled_weights
+from expotion.contracts import Clip, Encoder, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_motion_synchformer import OFFICIAL, SPEC, loader, segments
 from expotion_motion_synchformer.model import scale_pixels, seeded
@@ -20,6 +21,9 @@ from expotion_motion_synchformer.options import GEOMETRIES, Geometry, Synchforme
 
 GREY = 128
 """Value of the padding beside a frame that is not square."""
+
+HAIR_S = 1e-6
+"""Frames are asked for this much after their timestamps, so that rounding never gives the frame before."""
 
 
 class SynchformerEncoder(Encoder):
@@ -36,12 +40,34 @@ class SynchformerEncoder(Encoder):
         self._weights_hash = loaded.sha256
         self.mean, self.std = loaded.mean, loaded.std
         self.device = torch.device(self.options.device)
+        self.precision = self.options.runs_in(multiplies_bfloat16(self.device))
+        if self.precision == "bfloat16":
+            loaded.model.multiply_in(torch.bfloat16)
         self.model = loaded.model.to(self.device).eval().requires_grad_(False)
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 of the weights file, or of what the seeded weights are made from."""
         return self._weights_hash
+
+    @property
+    def computed_in(self) -> str:
+        """The precision of the matrix products where it is left to the machine."""
+        return "bfloat16" if self.options.precision == "auto" and self.precision == "bfloat16" else ""
+
+    def frame_sizes(self, video: Video) -> Sequence[int | None]:
+        """The one size in which frames are asked for."""
+        return (shorter_side_px(video, self.geometry),)
+
+    def overlay(self, clip: Clip) -> Overlay | None:
+        """The picture's motion on a coarse grid."""
+        from expotion_motion_synchformer.overlay import flow_overlay  # noqa: PLC0415 - only for pictures
+
+        note = (
+            "DIS flow of pictures 0.08 s apart; motion_synchformer itself"
+            " sees pictures, not flow"
+        )
+        return None if clip.video is None else flow_overlay(clip.video, note)
 
     def extract(self, clip: Clip) -> TimedFeatures:
         """Features of the whole clip; rows at the centres of their tubelets (see `segments`).
@@ -83,12 +109,14 @@ class SynchformerEncoder(Encoder):
         """Run the segments in batches. Returns float32 [S, t, D]; at most one batch of pictures is held."""
         out: list[NDArray[np.float32]] = []
         times_s = plan.sample_times_s
-        for start in range(0, len(times_s), self.options.batch_size):
-            chunk = times_s[start : start + self.options.batch_size]
+        between = self.options.between or self.geometry.between
+        used_s = video.frame_times_s[frames_around(video, np.unique(times_s), between)[0]]
+        read_ahead(video, used_s + HAIR_S, shorter_side=shorter_side_px(video, self.geometry))
+        at_once = self.options.segments_at_once
+        for start in range(0, len(times_s), at_once):
+            chunk = times_s[start : start + at_once]
             unique_s, index = np.unique(chunk, return_inverse=True)
-            pictures = pictures_at(
-                video, unique_s, self.geometry, between=self.options.between or self.geometry.between
-            )
+            pictures = pictures_at(video, unique_s, self.geometry, between=between)
             out.append(self.embed(pictures[torch.from_numpy(index.reshape(chunk.shape))]).numpy())
         return np.concatenate(out)
 
@@ -96,9 +124,7 @@ class SynchformerEncoder(Encoder):
     def embed(self, pictures: Tensor) -> Tensor:
         """Segments of pictures uint8 [B, F, H, W, 3] -> standardised rows float32 [B, t, D] on the CPU."""
         frames = scale_pixels(pictures.to(self.device)).transpose(1, 2)  # [B, 3, F, H, W]
-        half = self.options.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            rows: Tensor = self.model(frames)
+        rows: Tensor = self.model(frames)
         rows = rows.float().cpu()
         if self.mean is not None and self.std is not None:
             rows = (rows - self.mean) / self.std
@@ -109,19 +135,42 @@ def pictures_at(
     video: Video, times_s: NDArray[np.float64], geometry: Geometry, *, between: Literal["blend", "nearest"]
 ) -> Tensor:
     """What the encoder sees at these times, uint8 [m, image, image, 3]; see `segments.around`."""
-    frame_times_s = video.frame_times_s
-    before, after, weight = segments.around(frame_times_s, times_s, between=between)
-    used, index = np.unique(
-        np.concatenate((np.where(weight < 1.0, before, after), np.where(weight > 0.0, after, before))),
-        return_inverse=True,
-    )
-    # A hair after the timestamp, so that rounding never gives the frame before it.
-    frames = fetch(video, frame_times_s[used] + 1e-6, geometry)
+    used, index, weight = frames_around(video, times_s, between)
+    frames = fetch(video, video.frame_times_s[used] + HAIR_S, geometry)
     first, second = (frames[torch.from_numpy(part)] for part in np.split(index, 2))
     if between == "nearest":
         return first
     share = torch.from_numpy(weight)[:, None, None, None]
     return torch.lerp(first.float(), second.float(), share).round_().byte()
+
+
+def frames_around(
+    video: Video, times_s: NDArray[np.float64], between: Literal["blend", "nearest"]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Frames that the pictures at these times are made of, increasing int64 [f]; where in them the frames before
+    and after each time are, int64 [2 m]; the weight of the latter, float32 [m].
+    """
+    before, after, weight = segments.around(video.frame_times_s, times_s, between=between)
+    used, index = np.unique(
+        np.concatenate((np.where(weight < 1.0, before, after), np.where(weight > 0.0, after, before))),
+        return_inverse=True,
+    )
+    return used, index, weight
+
+
+def shorter_side_px(video: Video, geometry: Geometry) -> int:
+    """Shorter side in which frames are asked for: the official one, or what fits the frame into the square."""
+    if geometry.resize is not None:
+        return geometry.resize
+    height, width = video.size
+    return max(1, round(geometry.image * min(height, width) / max(height, width)))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has units that multiply bfloat16 matrices (AMX on a processor)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Tensor:
@@ -131,13 +180,10 @@ def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Ten
     is fitted into the square and padded with grey.
     """
     size = geometry.image
+    frames = torch.from_numpy(video.frames_at(times_s, shorter_side=shorter_side_px(video, geometry)))
     if geometry.resize is not None:
-        frames = torch.from_numpy(video.frames_at(times_s, shorter_side=geometry.resize))
         top, left = (round((side - size) / 2) for side in frames.shape[1:3])
         return frames[:, top : top + size, left : left + size]
-    height, width = video.size
-    shorter = max(1, round(size * min(height, width) / max(height, width)))
-    frames = torch.from_numpy(video.frames_at(times_s, shorter_side=shorter))
     height, width = frames.shape[1:3]
     if max(height, width) > size:  # the aspect may round to one pixel more than the square
         frames = frames[:, :size, :size]

@@ -26,11 +26,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v over the last two dimensions; q [.., m, d], k and v [.., n, d]. Returns
     [.., m, d].
 
-    Fused kernels cost more than they save on the small groups of the tiny geometry and on a single query.
+    Fused kernels cost more than they save on small groups and on a single query, and so do bfloat16 products there:
+    these are done in float32.
     """
     if q.shape[-2] < FUSED_FROM:
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+        scores = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-1, -2)
+        return (torch.softmax(scores, dim=-1) @ v.float()).to(v.dtype)
     flat = [y.flatten(0, -4) for y in (q, k, v)]
     return functional.scaled_dot_product_attention(*flat).view(q.shape)
 
@@ -48,7 +49,7 @@ class DividedAttention(nn.Module):
         """x [B, 1 + t n, D], patches ordered time, place; `over` is 'time' or 'space'. Returns the same shape."""
         batch, tokens, dim = x.shape
         places = (tokens - 1) // steps
-        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, dim // self.heads)
+        qkv = self.qkv(x.to(self.qkv.weight.dtype)).view(batch, tokens, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, 1 + t n, d]
         cls_out = attend(q[:, :, :1], k, v)  # [B, H, 1, d]
 
@@ -79,7 +80,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [.., D] -> [.., D]."""
-        result: Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        result: Tensor = self.fc2(functional.gelu(self.fc1(x.to(self.fc1.weight.dtype))))
         return result
 
 
@@ -165,6 +166,15 @@ class VisualEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.spatial_attn_agg = SpatialAggregation(dim, geometry.heads, geometry.mlp_ratio)
+
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Keep the blocks' matrices in this dtype and multiply in it; the stream between the blocks, the norms, the
+        embedding and the aggregation stay float32. Matrices are converted once, unlike under autocast.
+        """
+        for block in self.blocks:
+            block.attn.to(dtype)
+            block.timeattn.to(dtype)
+            block.mlp.to(dtype)
 
     def tokens(self, video: Tensor) -> Tensor:
         """video [B, 3, F, H, W] in [-1, 1] -> tokens after the last block, before the norm: [B, 1 + t n, D]."""

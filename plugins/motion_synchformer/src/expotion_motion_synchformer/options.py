@@ -62,6 +62,10 @@ GEOMETRIES: dict[str, Geometry] = {
 """`base` is the released model's geometry; `tiny` ships with weights trained on the conductor world."""
 
 
+TOKENS_AT_ONCE = 2100
+"""Tokens in one forward pass where the options do not give the batch size."""
+
+
 class SynchformerOptions(Options):
     """Options of `motion_synchformer`.
 
@@ -76,6 +80,8 @@ class SynchformerOptions(Options):
     the middle of its segment, `average` their mean.
     `windows`: `cover` starts at 0 and covers the whole clip, `reference` is the reference's centred enumeration
     (floor((n - frames) / step) + 1 segments), which leaves both ends of a clip out.
+    `batch_size`: segments in one forward pass; None goes by their tokens: 8 of tiny, 1 of base.
+    `precision` of the matrix products: `auto` is bfloat16 for `base` where the device multiplies it, else float32.
     """
 
     geometry: Literal["tiny", "base"] = "tiny"
@@ -86,9 +92,21 @@ class SynchformerOptions(Options):
     between: Literal["blend", "nearest"] | None = None
     overlap: Literal["central", "average"] = "central"
     windows: Literal["cover", "reference"] = "cover"
-    batch_size: int = Field(default=8, ge=1, le=1024)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_size: int | None = Field(default=None, ge=1, le=1024)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "cpu"
+
+    @property
+    def segments_at_once(self) -> int:
+        """Segments in one forward pass: as many as keep a layer's activations in a core's caches."""
+        geometry = GEOMETRIES[self.geometry]
+        return self.batch_size or max(1, TOKENS_AT_ONCE // (1 + geometry.rows * geometry.patches))
+
+    def runs_in(self, has_bfloat16: bool) -> Literal["float32", "bfloat16"]:
+        """The precision, with `auto` decided."""
+        if self.precision == "auto":
+            return "bfloat16" if has_bfloat16 and self.geometry != "tiny" else "float32"
+        return self.precision
 
     @property
     def step_frames(self) -> int:

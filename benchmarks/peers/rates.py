@@ -1,0 +1,64 @@
+"""How fast a linear layer on two rows can read its weights here: the ceiling for decoding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from expotion.backbone.engine.weights import Mode, pack
+
+SHAPES = ((4096, 1024), (1024, 4096))
+
+
+def _rate(calls: list[Callable[[Tensor], Tensor]], width: int, n_bytes: int, like: Tensor) -> float:
+    x = torch.randn(2, width).to(like)
+    best = float("inf")
+    for _ in range(4):
+        _wait(like)
+        started = time.perf_counter()
+        for call in calls:
+            call(x)
+        _wait(like)
+        best = min(best, time.perf_counter() - started)
+    return n_bytes / best
+
+
+def _wait(like: Tensor) -> None:
+    if like.is_cuda:
+        torch.cuda.synchronize()
+
+
+@torch.inference_mode()
+def linear_rates(modes: list[Mode], total_bytes: int, device: str) -> dict[str, float]:
+    """Bytes of weights per second by precision, over `total_bytes` of them (more than the last-level cache).
+
+    `fp32` and so on are torch's own linear; `packed_bf16` and so on the layouts that the engine uses.
+    """
+    rates: dict[str, float] = {}
+    for mode in modes:
+        for kind in ("plain", "packed"):
+            if (mode == "int8" and kind == "plain") or (
+                kind == "packed" and (mode == "fp32" or device != "cpu")
+            ):
+                continue  # fp32 is read as it is, so there is no packed kind of it
+            name = mode if kind == "plain" else f"packed_{mode}"
+            for n, k in SHAPES:
+                weight = torch.randn(n, k, device=device) * 0.02
+                if kind == "packed":
+                    one = pack(weight, mode)
+                    copies = [one, *(pack(weight, mode) for _ in range(total_bytes // one.n_bytes))]
+                    calls: list[Callable[[Tensor], Tensor]] = list(copies)
+                    n_bytes, like = sum(copy.n_bytes for copy in copies), weight
+                else:
+                    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[mode]
+                    like = weight.to(dtype)
+                    count = total_bytes // (like.numel() * like.element_size()) + 1
+                    tensors = [like.clone() for _ in range(count)]
+                    calls = [lambda x, w=w: functional.linear(x, w) for w in tensors]  # type: ignore[misc]
+                    n_bytes = count * like.numel() * like.element_size()
+                rates[name] = max(rates.get(name, 0.0), _rate(calls, k, n_bytes, like))
+    return rates

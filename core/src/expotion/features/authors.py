@@ -1,0 +1,110 @@
+"""Feature files that other software wrote with torch.save: the authors' precomputed tracks."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts import TimedFeatures
+from expotion.errors import ExpotionError, MediaError, Problem
+
+RowTimes = Literal["centre", "start", "stretched"]
+"""Where row i of n lies: (i + 1/2) / rate; i / rate; or i * duration / (n - 1), the released loader's time base."""
+
+
+def read_pt(path: Path) -> NDArray[np.float32]:
+    """Rows float32 [n, D] of a .pt file: a tensor [n, D] or [1, n, D], or a dict with `face_p` or one such tensor.
+
+    Raises MediaError for anything else; the file is read without running code that is in it.
+    """
+    import torch  # noqa: PLC0415
+
+    wanted = "a file of torch.save with a tensor [n, D]"
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that is not one
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MediaError(Problem(str(path), wanted, first)) from error
+    if isinstance(found, dict):
+        tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+        if "face_p" not in tensors and len(tensors) != 1:
+            got = f"a dict with {', '.join(map(str, found)) or 'nothing'}"
+            raise MediaError(Problem(str(path), f"{wanted}, or a dict with `face_p` or one tensor", got))
+        found = tensors["face_p"] if "face_p" in tensors else next(iter(tensors.values()))
+    if not isinstance(found, torch.Tensor):
+        raise MediaError(Problem(str(path), wanted, type(found).__name__))
+    if found.ndim == 3 and found.shape[0] == 1:
+        found = found[0]
+    if found.ndim != 2 or not found.shape[0] or not found.shape[1] or not found.is_floating_point():
+        raise MediaError(Problem(str(path), wanted, f"{found.dtype} {list(found.shape)}"))
+    rows = found.detach().to(torch.float32).contiguous().numpy()
+    if not bool(np.isfinite(rows).all()):
+        raise MediaError(Problem(str(path), "finite values", "NaN or infinity"))
+    return rows
+
+
+def as_track(
+    rows: NDArray[np.float32], duration_s: float, rate_hz: float, where: str, times: RowTimes = "centre"
+) -> TimedFeatures:
+    """Rows [n, D] as a track of a clip; those after its end are left out.
+
+    Raises MediaError where n rows at this rate and the clip differ by more than a second and a tenth in length.
+    """
+    n = len(rows)
+    length_s = n / rate_hz
+    if abs(length_s - duration_s) > max(1.0, 0.1 * duration_s):
+        fix = f"{n / duration_s:.3g} Hz would fit" if duration_s > 0 else None
+        got = f"{n} rows at {rate_hz:g} Hz, {length_s:.2f} s"
+        raise MediaError(Problem(where, f"rows for the clip's {duration_s:.2f} s", got, fix))
+    if times == "stretched":
+        times_s = np.arange(n) * (duration_s / max(1, n - 1))
+    else:
+        times_s = (np.arange(n) + (0.5 if times == "centre" else 0.0)) / rate_hz
+    inside = times_s <= duration_s + 1e-9
+    return TimedFeatures(
+        np.ascontiguousarray(rows[inside]),
+        times_s[inside].astype(np.float64),
+        np.ones(inside.sum(), np.bool_),
+    )
+
+
+def read_list(path: Path) -> list[tuple[str, str]]:
+    """(name of the feature file without folders, caption) of each line of the authors' list files.
+
+    A line's fields are separated by `|`: first the feature file, last a literal dict with `caption`. Raises
+    ExpotionError with every line that cannot be read.
+    """
+    found, problems = [], []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExpotionError(Problem(str(path), "a list file in UTF-8", str(error))) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        first, _, rest = line.partition("|")
+        caption = ""
+        brace = rest.find("{")  # a `|` in the caption would break a split from the right
+        try:
+            about = ast.literal_eval(rest[brace:].strip()) if brace >= 0 else {}
+            caption = str(about.get("caption", ""))
+        except (ValueError, SyntaxError, AttributeError):
+            problems.append(Problem(f"{path}:{number}", "FEATURES|...|{a literal dict}", line[:60]))
+            continue
+        name = first.strip().replace("\\", "/").rsplit("/", 1)[-1]
+        if not name.endswith(".pt"):
+            problems.append(
+                Problem(f"{path}:{number}", "a feature file .pt in the first field", name or "nothing")
+            )
+            continue
+        caption = caption.replace("<s>", "").replace("</s>", "").replace("\n", "").strip()
+        found.append((name, caption))
+    if problems:
+        raise ExpotionError(problems)
+    return found

@@ -1,0 +1,114 @@
+"""Every encoder on one clip: kept features first, then what is missing, one failure not stopping the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from expotion.contracts import Clip, Encoder, TimedFeatures, TokenFeatures
+from expotion.errors import ExpotionError, OutputError, PluginError, Problem
+from expotion.features.store import Features, FeatureStore
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An encoder that could not deal with a clip, and why."""
+
+    clip_id: str
+    encoder: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.clip_id}: {self.encoder}: {self.error}"
+
+
+def extract_clip(encoder: Encoder, clip: Clip, store: FeatureStore | None = None) -> Features:
+    """Features of one clip, from the store where they are there, else computed, checked and kept.
+
+    Raises what the encoder raises (MediaError for a bad file), PluginError for features of the wrong width.
+    A store that cannot be written to is reported in `store.reports`; the features are returned all the same.
+    """
+    if store is not None:
+        kept = store.load(clip, encoder)
+        if kept is not None:
+            return kept
+    return _compute(encoder, clip, store)
+
+
+def _compute(encoder: Encoder, clip: Clip, store: FeatureStore | None) -> Features:
+    features = encoder.extract(clip)
+    _check(encoder, features)
+    if store is not None:
+        try:
+            store.save(clip, encoder, features)
+        except OutputError as error:  # the features are good without it
+            store.reports.append(f"features of {clip.id} are not kept: {error}")
+    return features
+
+
+ClipResult = tuple[dict[str, Features], list[Failure], list[str]]
+"""Features by encoder name, failures, warnings."""
+
+
+def extract_all(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore | None) -> ClipResult:
+    """Every encoder on one clip."""
+    features: dict[str, Features] = {}
+    failures: list[Failure] = []
+    reported = len(store.reports) if store is not None else 0
+    missing = dict(encoders)
+    if store is not None:
+        for name, encoder in encoders.items():
+            try:
+                kept = store.load(clip, encoder)
+            except Exception as error:  # a sensor file that is gone, a clip that cannot be read
+                failures.append(_failure(clip, name, error))
+                del missing[name]
+                continue
+            if kept is not None:
+                features[name] = kept
+                del missing[name]
+    if len(missing) > 1:
+        _announce_sizes(missing.values(), clip)
+    for name, encoder in missing.items():
+        try:
+            features[name] = _compute(encoder, clip, store)
+        except Exception as error:  # a plugin may raise anything; the other clips must go on
+            failures.append(_failure(clip, name, error))
+    features = {name: features[name] for name in encoders if name in features}
+    warnings = [str(text) for text in getattr(clip, "warnings", [])]
+    if store is not None:
+        warnings += store.reports[reported:]
+    try:
+        clip.close()
+    except Exception as error:
+        warnings.append(f"{clip.id}: closing failed ({type(error).__name__}: {error})")
+    return features, failures, warnings
+
+
+def _failure(clip: Clip, name: str, error: Exception) -> Failure:
+    told = str(error) if isinstance(error, ExpotionError) else f"{type(error).__name__}: {error}"
+    return Failure(clip.id, name, told)
+
+
+def _announce_sizes(encoders: Iterable[Encoder], clip: Clip) -> None:
+    """Tell the clip's video every size that the encoders know they will ask for: each frame is decoded once."""
+    try:
+        video = clip.video
+        request = getattr(video, "request_sizes", None)
+        if video is not None and request is not None:
+            request(*(side for encoder in encoders for side in encoder.frame_sizes(video)))
+    except Exception:
+        return  # each encoder meets the cause itself and says which of them failed
+
+
+def _check(encoder: Encoder, features: Features) -> None:
+    width = encoder.spec.width(encoder.options)
+    where = f"encoder {encoder.spec.name}"
+    if not isinstance(features, TimedFeatures | TokenFeatures):
+        raise PluginError(Problem(where, "TimedFeatures or TokenFeatures", type(features).__name__))
+    if width and features.values.shape[1] != width:
+        raise PluginError(Problem(where, f"features of width {width}", str(features.values.shape[1])))
+    if not bool(np.isfinite(features.values).all()):
+        raise PluginError(Problem(where, "finite features", "NaN or infinity"))

@@ -1,0 +1,58 @@
+"""Guidance over prompt and controls: which branches of the model run, and how much each counts.
+
+Each branch sees one more control than the one before, with a scale for each step (s_t for the text):
+
+    l = l(nothing) + s_t (l(text) - l(nothing)) + s_1 (l(text, c_1) - l(text))
+        + s_2 (l(text, c_1, c_2) - l(text, c_1)) + ..
+
+(classifier-free guidance, Ho and Salimans 2021, composed as by Brooks et al. 2023). Controls of equal scale
+share one term, so one scale for all of them costs three branches, and text and controls of one scale two.
+Written as a weighted sum of branches, a branch of weight 0 is not computed; a scale of 1 everywhere leaves
+one branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One run of the model: with the text or without, the controls that it sees, its weight in the sum."""
+
+    text: bool
+    controls: frozenset[str]
+    weight: float
+
+
+def plan(
+    controls: Sequence[str], text_scale: float, control_scale: float | None, scales: Mapping[str, float]
+) -> list[Branch]:
+    """The branches that count, the one with most first, weights adding to 1.
+
+    `controls` in the order of the recipe. `scales` gives some of them their own; the others take
+    `control_scale`, or without one `text_scale`. Controls of the scale of the text come first, the others by
+    falling scale, so that those of one scale come together.
+    """
+    rest = text_scale if control_scale is None else control_scale
+    scale_of = {name: scales.get(name, rest) for name in controls}
+    # Stable: the order of the recipe among equals.
+    ordered = sorted(controls, key=lambda name: (scale_of[name] != text_scale, -scale_of[name]))
+    # Scale of the term that each branch adds: nothing, text, one group of equal controls after another.
+    steps: list[tuple[bool, frozenset[str], float]] = [
+        (False, frozenset(), 1.0),
+        (True, frozenset(), text_scale),
+    ]
+    for name in ordered:
+        seen = steps[-1][1] | {name}
+        if steps[-1][1] and steps[-1][2] == scale_of[name]:
+            steps[-1] = (True, seen, scale_of[name])
+        else:
+            steps.append((True, seen, scale_of[name]))
+    branches = []
+    for index, (text, seen, scale) in enumerate(steps):
+        following = steps[index + 1][2] if index + 1 < len(steps) else 0.0
+        if scale != following:
+            branches.append(Branch(text, seen, scale - following))
+    return branches[::-1] or [Branch(True, frozenset(ordered), 1.0)]

@@ -1,0 +1,142 @@
+"""Extraction of many clips into the store: small reports come back, the features stay on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from expotion.assemble import CODES, EncoderFactory, build_encoder, build_encoders
+from expotion.contracts import Encoder, TimedFeatures
+from expotion.errors import ExpotionError
+from expotion.features.one_clip import extract_all
+from expotion.features.processes import map_in_processes, one_thread
+from expotion.features.store import FeatureStore
+from expotion.pipeline.features.clips import ClipFile
+
+How = Literal["kept", "computed", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One encoder on one clip: rows and coverage (0..1) of what is in the store, or the error."""
+
+    how: How
+    rows: int = 0
+    coverage: float | None = None
+    error: str | None = None
+
+
+@dataclass
+class ClipReport:
+    """What became of a clip, by encoder; `seconds` of work."""
+
+    clip: str
+    path: str
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether an encoder has no features of it."""
+        return any(outcome.how == "failed" for outcome in self.outcomes.values())
+
+    @property
+    def kept(self) -> bool:
+        """Whether all was in the store already."""
+        return all(outcome.how == "kept" for outcome in self.outcomes.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EncodersFactory:
+    """Builds the encoders of a recipe or one by name, in whichever process; plain data in."""
+
+    recipe: dict[str, Any] | None = None
+    encoder: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    codec_source: str | None = None
+    """With it the codec is among a recipe's encoders, so that the music's codes are kept, too."""
+
+    def __call__(self) -> dict[str, Encoder]:
+        """Encoders by name."""
+        from expotion.plugins import discover  # noqa: PLC0415 - runs in the worker
+        from expotion.recipe import Recipe  # noqa: PLC0415
+
+        if self.recipe is None:
+            return {self.encoder: build_encoder(discover().encoder(self.encoder), self.options)}
+        if self.codec_source is not None:
+            return EncoderFactory(self.recipe, self.codec_source)()
+        return build_encoders(Recipe.from_dict(self.recipe), discover())
+
+
+def extract_one(store: FeatureStore, encoders: Mapping[str, Encoder], file: ClipFile) -> ClipReport:
+    """Every encoder on one clip, into the store. Never raises for what a clip or an encoder does."""
+    began = time.monotonic()
+    report = ClipReport(file.id, file.path)
+    try:
+        clip = file.open()
+        there = {name for name, encoder in encoders.items() if store.path(store.key(clip, encoder)).is_file()}
+    except Exception as error:
+        return failed_clip(
+            file, str(error) if isinstance(error, ExpotionError) else f"{type(error).__name__}: {error}"
+        )
+    n_before = len(store.reports)
+    features, failures, report.warnings = extract_all(encoders, clip, store)
+    for name, track in features.items():
+        replaced = any(
+            f"from {encoders[name].spec.name} are computed" in text for text in store.reports[n_before:]
+        )
+        how: How = "kept" if name in there and not replaced else "computed"
+        coverage = track.coverage if isinstance(track, TimedFeatures) else None
+        report.outcomes[name] = Outcome(how, len(track.values), coverage)
+    for failure in failures:
+        silent = failure.encoder == CODES and not clip.has_audio
+        if not silent:  # a silent clip has no codes, which is no fault
+            report.outcomes[failure.encoder] = Outcome("failed", error=failure.error)
+    unkept = [text for text in store.reports[n_before:] if "are not kept" in text]
+    if unkept:
+        report.outcomes["store"] = Outcome("failed", error=unkept[0])
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def failed_clip(file: ClipFile, reason: str) -> ClipReport:
+    """Report of a clip that no encoder got to see."""
+    return ClipReport(file.id, file.path, {"clip": Outcome("failed", error=reason)})
+
+
+def extract(
+    files: Sequence[ClipFile],
+    factory: EncodersFactory,
+    store_folder: Path,
+    *,
+    workers: int = 0,
+    ray: str | None = None,
+) -> Iterator[ClipReport]:
+    """Reports as they come: in this process, over `workers` processes, or over Ray at an address or 'local'.
+
+    Closing the iterator, or an interruption, ends the work; the store then holds whole entries only.
+    """
+    store = FeatureStore(store_folder)
+    if ray is not None:
+        from expotion.pipeline.features.over_ray import extract_over_ray  # noqa: PLC0415
+
+        yield from extract_over_ray(files, factory, store_folder, address=ray, workers=workers)
+    elif workers > 1:
+        work: Callable[[Mapping[str, Encoder], ClipFile], ClipReport] = partial(extract_one, store)
+        for _, report in map_in_processes(files, work, failed_clip, workers, factory):
+            yield report
+    else:
+        encoders = factory()
+        if workers == 1:
+            one_thread()
+        for file in files:
+            yield extract_one(store, encoders, file)

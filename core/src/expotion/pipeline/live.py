@@ -1,0 +1,168 @@
+"""Music while the frames still arrive: at every hop, the last seconds of video steer the next stretch of music.
+
+At time t = m hop_s, once frames up to t are there, the controls over [t - window_s, t] are extracted anew and
+give the prefix; the codes made so far in that window are the prompt; the model goes on for hop_s. So the
+music of a moment is steered by everything seen up to the end of its hop, never by later frames, and is ready
+
+    latency = hop_s (waiting for its frames) + the time to make it + the codec's look-ahead (7 frames, 0.14 s)
+
+after the moment that it belongs to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from expotion.backbone.codec_stream import CodecStream
+from expotion.contracts import Clip, SmoothedTrack, Video
+from expotion.data.memory import ArrayVideo
+from expotion.errors import ExpotionError, Problem
+from expotion.features.extract import extract_many
+from expotion.features.smooth import smooth_track
+from expotion.generation.compose import ComposeSettings, continue_codes
+from expotion.generation.requests import Request
+from expotion.pipeline.composer import DEFAULT_PROMPT, Composer
+from expotion.pipeline.generation_stage import compose_settings
+
+
+class LiveSession:
+    """Frames in by `push_frames`, samples out by `read`. Not for several threads at once.
+
+    `made_s` is how much music there is; `work_s` how long the last hop took to make. A session keeps up as
+    long as `work_s` stays below `hop_s`.
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        *,
+        prompt: str | None = None,
+        strength: Mapping[str, float] | None = None,
+        seed: int = 0,
+        hop_s: float = 1.0,
+        window_s: float | None = None,
+    ) -> None:
+        rate_hz = composer.backbone.frame_rate_hz
+        codec = composer.backbone.codec
+        assert codec is not None
+        self.composer = composer
+        self.sample_rate_hz = composer.backbone.sample_rate_hz
+        self._settings: ComposeSettings = compose_settings(composer.recipe, composer.window_frames)
+        self._window = composer.window_frames if window_s is None else round(window_s * rate_hz)
+        self._hop = round(hop_s * rate_hz)
+        if not 1 <= self._hop < self._window <= composer.window_frames:
+            longest = composer.window_frames / rate_hz
+            wanted = f"0 < hop_s < window_s <= {longest:g} s, the length trained on"
+            got = f"hop {hop_s:g} s, window {self._window / rate_hz:g} s"
+            raise ExpotionError(Problem("live", wanted, got))
+        self._rate_hz = rate_hz
+        self._strengths = {
+            c.name: float((strength or {}).get(c.name, c.strength)) for c in composer.recipe.conditions
+        }
+        words = prompt or composer.recipe.text.fixed_prompt or DEFAULT_PROMPT
+        self._text = composer.prompts[words]
+        self._lm = composer.engine(composer.precision or composer.recipe.generate.precision)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._stream = CodecStream(codec)
+        self._frames: deque[NDArray[np.uint8]] = deque()
+        self._times_s: deque[float] = deque()
+        self._codes: torch.Tensor | None = None
+        self._made = 0
+        self._ready: list[NDArray[np.float32]] = []
+        self.work_s = 0.0
+
+    @property
+    def made_s(self) -> float:
+        """Seconds of music that have been composed."""
+        return self._made / self._rate_hz
+
+    def push_frames(self, frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> None:
+        """More frames, uint8 RGB [n, H, W, 3], at seconds [n] from the session's start, increasing.
+
+        Makes music for every hop whose frames are complete: a hop is complete when a frame at or after its
+        end has come. Raises ExpotionError for frames that go back in time.
+        """
+        for frame, time_s in zip(frames, times_s, strict=True):
+            if self._times_s and time_s <= self._times_s[-1]:
+                got = f"{time_s:.3f} s after {self._times_s[-1]:.3f} s"
+                raise ExpotionError(Problem("live frames", "times that increase", got))
+            self._frames.append(frame)
+            self._times_s.append(float(time_s))
+            while time_s >= (self._made + self._hop) / self._rate_hz:
+                self._advance()
+
+    def read(self) -> NDArray[np.float32]:
+        """Samples that have been made since the last call, float32 [n]."""
+        ready, self._ready = self._ready, []
+        return np.concatenate(ready) if ready else np.zeros(0, np.float32)
+
+    def finish(self) -> NDArray[np.float32]:
+        """What is left: the samples that waited for the codec's look-ahead."""
+        self._ready.append(self._stream.finish())
+        return self.read()
+
+    def _advance(self) -> None:
+        started = time.perf_counter()
+        stop = self._made + self._hop
+        first = max(0, stop - self._window)
+        start_s, stop_s = first / self._rate_hz, stop / self._rate_hz
+        # The frame shown at the window's start stays, whatever its own time.
+        while len(self._times_s) > 1 and self._times_s[1] <= start_s:
+            self._times_s.popleft()
+            self._frames.popleft()
+        tracks = self._tracks(start_s, stop_s, stop - first)
+        request = Request(stop - first, self._text, tracks, self._strengths)
+        known = None if self._codes is None else self._codes[:, first - self._made :]
+        made = continue_codes(
+            self._lm, self.composer.adaptor, request, self._settings, known, self._generator
+        )
+        fresh = made[:, made.shape[-1] - self._hop :]
+        self._codes = made[:, -self._window :]
+        self._made = stop
+        self._ready.append(self._stream.push(fresh))
+        self.work_s = time.perf_counter() - started
+
+    def _tracks(self, start_s: float, stop_s: float, n_frames: int) -> dict[str, SmoothedTrack]:
+        used = {name: e for name, e in self.composer.encoders.items() if self._strengths[name] != 0.0}
+        inside = [i for i, time_s in enumerate(self._times_s) if time_s < stop_s]
+        frames = np.stack([self._frames[i] for i in inside])
+        times_s = np.maximum(np.array([self._times_s[i] for i in inside]) - start_s, 0.0)
+        clip = _LiveClip(ArrayVideo(frames, times_s), stop_s - start_s)
+        found = extract_many(used, [clip])
+        if found.failures:
+            raise ExpotionError(
+                [Problem("live", f"features of {f.encoder}", f.error) for f in found.failures]
+            )
+        return {
+            name: smooth_track(self.composer.encoders[name], features, n_frames, self._rate_hz)
+            for name, features in found.features[clip.id].items()
+        }
+
+
+class _LiveClip(Clip):
+    """The frames of the window."""
+
+    def __init__(self, video: Video, duration_s: float) -> None:
+        self.id, self.duration_s, self._video = "live", duration_s, video
+        self.tracks: dict[str, Path] = {}
+
+    @property
+    def content_hash(self) -> str:
+        """Never kept, so never asked for by a store."""
+        return f"live {id(self)}"
+
+    @property
+    def video(self) -> Video:
+        """The frames."""
+        return self._video
+
+    def audio(self, sample_rate_hz: int) -> None:
+        """None."""
+        return None

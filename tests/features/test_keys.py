@@ -1,0 +1,54 @@
+"""No option, weight or clip ever reads what another wrote; processes may write at once."""
+
+import multiprocessing
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from expotion.contracts import TimedFeatures
+from expotion.features.catalogue import verify
+from expotion.features.entry import write_entry
+from expotion.features.extract import extract_clip
+from expotion.features.store import FeatureStore
+
+Options = st.fixed_dictionaries(
+    {"gain": st.floats(0, 4, allow_nan=False), "fail_on": st.sampled_from(["", "x", "y"])}
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(Options, Options)
+def test_changing_any_option_never_reads_an_old_feature(tmp_path, toy, clip, one, other):
+    store = FeatureStore(tmp_path)
+    extract_clip(toy(**one), clip("a"), store)
+    second = toy(**other)
+    found = store.load(clip("a"), second)
+    if found is not None:  # only what these very options give
+        np.testing.assert_array_equal(found.values, second.extract(clip("a")).values)
+    same = one == other
+    assert (store.key(clip("a"), toy(**one)) == store.key(clip("a"), second)) == same
+
+
+def _write(folder, value):
+    store = FeatureStore(folder)
+    for _ in range(20):
+        rows = np.full((50, 8), value, np.float32)
+        track = TimedFeatures(rows, np.arange(50) / 5, np.ones(50, np.bool_))
+        key = "ab" * 32
+        write_entry(store.path(key), track, {"key": key})
+        found = store.read(key)
+        if found.values.min() != found.values.max():
+            raise SystemExit(3)
+
+
+def test_processes_that_write_one_key_leave_a_whole_entry(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_write, args=(tmp_path, n)) for n in (1, 2, 3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [fault for _, fault in verify(FeatureStore(tmp_path))] == [None]
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
