@@ -188,3 +188,15 @@ def test_exploding_training_says_what_to_do() -> None:
         adaptor.gates.fill_(float("inf"))
     with pytest.raises(ExpotionError, match=r"finite gradients.*lower train\.learning_rate"):
         TrainingRun(frozen_lm(), adaptor, make_examples(), SETTINGS).step()
+
+
+def test_a_batch_in_which_no_control_has_anything_to_say_is_passed_over() -> None:
+    given = make_examples(4)
+    for valid in given.valid.values():
+        valid[:] = False
+    adaptor = fresh_adaptor()
+    before = {name: tensor.clone() for name, tensor in adaptor.named_parameters()}
+    run = TrainingRun(frozen_lm(), adaptor, given, replace(SETTINGS, weight_decay=0.0))
+    run_to_end(run)
+    assert [record["gradient_norm"] for record in run.records] == [0.0] * SETTINGS.n_steps
+    assert all(torch.equal(before[name], tensor) for name, tensor in adaptor.named_parameters())

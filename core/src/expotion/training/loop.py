@@ -122,7 +122,8 @@ class TrainingRun:
 
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch, codes_in, scored, keep, with_text)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:  # not where no clip of the batch has anything active
+            loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.adaptor.parameters(), settings.clip_norm or math.inf)
         if not bool(torch.isfinite(norm)):
             raise ExpotionError(
