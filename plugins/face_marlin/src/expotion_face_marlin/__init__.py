@@ -41,7 +41,12 @@ class FaceMarlinOptions(Options):
     max_gap_s: float = Field(
         1.0, ge=0.0, description="a face may be missed this long before it counts as gone"
     )
-    yunet: Path | None = Field(None, description="face_detection_yunet_*.onnx; default: OpenCV's cascades")
+    detector: Literal["auto", "yunet", "haar"] = Field(
+        "auto", description="auto: YuNet where its file is given or pulled, else OpenCV's cascades"
+    )
+    yunet: Path | None = Field(
+        None, description="face_detection_yunet_*.onnx; default: the one that was pulled"
+    )
     batch_size: int | None = Field(
         None, ge=1, description="windows per forward pass; default: by their tokens"
     )
@@ -66,7 +71,21 @@ def _rate_hz(options: FaceMarlinOptions) -> float:
     return options.window_rate_hz
 
 
+YUNET = Weights(
+    "face_yunet",
+    "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+    "MIT",
+)
+
+
 def _weights(options: FaceMarlinOptions) -> Sequence[Weights]:
+    return [
+        *_network_weights(options),
+        *([YUNET] if options.detector == "yunet" and not options.yunet else []),
+    ]
+
+
+def _network_weights(options: FaceMarlinOptions) -> Sequence[Weights]:
     name = f"marlin_vit_{options.geometry}"
     if options.weights_seed is not None:
         return [Weights(f"{name}_seeded", "seeded", "Apache-2.0")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from expotion.contracts import (
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_face_marlin import TINY_WEIGHTS, FaceMarlinOptions
 from expotion_face_marlin.crops import crop_squares, useful_shorter_side
-from expotion_face_marlin.faces import Detector, make_detector
+from expotion_face_marlin.faces import Detector, make_detector, yunet_file
 from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
 from expotion_face_marlin.loader import build_from_state, file_sha256, load_encoder, read_state
 from expotion_face_marlin.model import MarlinEncoder, initialise
@@ -68,7 +69,11 @@ class FaceMarlinEncoder(Encoder):
         self.precision = options.runs_in(cpu_multiplies_bfloat16())
         if self.precision == "bfloat16":
             self.model.multiply_in(torch.bfloat16)
-        self.detector: Detector | None = make_detector(options.yunet) if options.crop == "face" else None
+        file = yunet_file(options.detector, options.yunet) if options.crop == "face" else None
+        self.detector: Detector | None = make_detector(file) if options.crop == "face" else None
+        if file is not None:  # another detector sees another square
+            digest = hashlib.sha256(self._weights_hash.encode() + file.read_bytes())
+            self._weights_hash = digest.hexdigest()
 
     @property
     def weights_hash(self) -> str:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion.contracts import pulled_weights
 from expotion.errors import Problem, WeightsError
 
 Image = NDArray[np.uint8]
@@ -152,9 +153,24 @@ class YuNetDetector:
         return min(near, key=lambda b: (b.x - last.x) ** 2 + (b.y - last.y) ** 2, default=None)
 
 
-def make_detector(yunet: Path | None) -> Detector:
-    """YuNet where its file is given, else the cascades that come with OpenCV."""
-    return YuNetDetector(yunet) if yunet is not None else CascadeDetector()
+def yunet_file(detector: str, yunet: Path | None) -> Path | None:
+    """The YuNet file to use, or None for the cascades that come with OpenCV.
+
+    `auto` takes the file given, else the one that `expotion models pull face_yunet` left, else none. WeightsError
+    where `yunet` is asked for by name and there is no file.
+    """
+    if detector == "haar":
+        return None
+    found = yunet or pulled_weights("face_yunet")
+    if found is None and detector == "yunet":
+        fix = "expotion models pull face_yunet, or give its file as `yunet`"
+        raise WeightsError(Problem("face_marlin options.detector", "YuNet's model file", "none", fix))
+    return found
+
+
+def make_detector(file: Path | None) -> Detector:
+    """YuNet from its file, else the cascades."""
+    return YuNetDetector(file) if file is not None else CascadeDetector()
 
 
 def match(frame: Image, template: Image, last: FaceBox, least: float) -> FaceBox | None:
