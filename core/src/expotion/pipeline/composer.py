@@ -125,9 +125,7 @@ class Composer:
             piece = self._prepare(
                 opened, prompt, strength, guidance, controls, seed, overlap_s, precision, given, on_warning
             )
-        codes = compose(
-            piece.lm, self.adaptor, [piece.request], piece.settings, on_step=on_progress
-        )[0]
+        codes = compose(piece.lm, self.adaptor, [piece.request], piece.settings, on_step=on_progress)[0]
         assert self.backbone.codec is not None
         samples = to_sound(self.backbone.codec, codes, piece.n_samples)
         tracks = piece.request.tracks

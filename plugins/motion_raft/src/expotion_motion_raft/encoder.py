@@ -70,8 +70,7 @@ class RaftEncoder(Encoder):
         from expotion_motion_raft.overlay import flow_overlay  # noqa: PLC0415 - only for pictures
 
         note = (
-            "DIS flow of pictures 0.08 s apart, as a rough picture of the"
-            " motion that motion_raft describes"
+            "DIS flow of pictures 0.08 s apart, as a rough picture of the motion that motion_raft describes"
         )
         return None if clip.video is None else flow_overlay(clip.video, note)
 

@@ -63,10 +63,7 @@ class SynchformerEncoder(Encoder):
         """The picture's motion on a coarse grid."""
         from expotion_motion_synchformer.overlay import flow_overlay  # noqa: PLC0415 - only for pictures
 
-        note = (
-            "DIS flow of pictures 0.08 s apart; motion_synchformer itself"
-            " sees pictures, not flow"
-        )
+        note = "DIS flow of pictures 0.08 s apart; motion_synchformer itself sees pictures, not flow"
         return None if clip.video is None else flow_overlay(clip.video, note)
 
     def extract(self, clip: Clip) -> TimedFeatures:

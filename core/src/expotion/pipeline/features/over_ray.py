@@ -94,7 +94,9 @@ def _connect(address: str, workers: int) -> Any:
         raise ExpotionError(Problem("--ray", "Ray with its data library", str(error), fix)) from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     if address == "local":
-        ray.init(num_cpus=workers + 1, include_dashboard=False, object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        ray.init(
+            num_cpus=workers + 1, include_dashboard=False, object_store_memory=LOCAL_STORE_BYTES, **quiet
+        )
         return ray
     where = f"--ray {address}"
     fix = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
