@@ -276,3 +276,11 @@ def test_clips_without_parts_and_their_hashes() -> None:
     sound = whole.audio(16_000)
     assert sound is not None and sound.shape == (32_000,) and sound.dtype == np.float32
     assert len(frame_times_s(0.01, 25.0)) == 1
+
+
+def test_the_cost_is_reported_and_an_absurd_one_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {result.name: result for result in run_checks(spec_of())}
+    assert found["cost"].passed
+    assert "s of processor time per second of clip" in found["cost"].detail
+    monkeypatch.setattr("expotion.testing.behaviour.MAX_COST", 0.0)
+    assert {result.name for result in run_checks(spec_of()) if result.passed is False} == {"cost"}

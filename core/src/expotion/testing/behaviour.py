@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -161,6 +162,36 @@ def missing_parts(subject: Subject) -> str:
     if not found:
         raise NotApplicable("the encoder announces that it needs nothing")
     return "; ".join(found)
+
+
+COST_CLIP_S = 4.0
+MAX_COST = 100.0
+"""Processor seconds for each second of a small clip from which something is taken to be wrong."""
+
+
+def cost_is_bearable(subject: Subject) -> str:
+    """Processor time and memory for a small clip: a report, and a fault only where it is absurd."""
+    clip = subject.synthetic(COST_CLIP_S)
+    before = _peak_mib()
+    started = time.process_time()
+    subject.encoder.extract(clip)
+    per_second = (time.process_time() - started) / COST_CLIP_S
+    if per_second > MAX_COST:
+        raise Failed(
+            f"{per_second:.0f} s of processor time for each second of a 96-pixel clip",
+            "look at fewer pictures, or at smaller ones (`frames_at(.., shorter_side=..)`)",
+        )
+    grown = _peak_mib() - before
+    return f"{per_second:.2g} s of processor time per second of clip, {grown:.0f} MiB more than built"
+
+
+def _peak_mib() -> float:
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _copes(subject: Subject, clip: Clip) -> str:

@@ -38,6 +38,7 @@ _BUILT: tuple[tuple[str, Check], ...] = (
     ("one frame", behaviour.one_frame),
     ("very short", behaviour.very_short),
     ("missing parts", behaviour.missing_parts),
+    ("cost", behaviour.cost_is_bearable),
     ("smooth", stages.smooth_gives_every_row),
     ("project", stages.project_is_trainable),
 )
