@@ -7,13 +7,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expotion.training.augment import ContextSwap, draw_strengths, foreign_frames, swap_context
+from expotion.training.augment import (
+    ContextSwap,
+    draw_foreign,
+    draw_strengths,
+    foreign_frames,
+    swap_context,
+)
 
 
 def test_foreign_codes_come_from_the_donor_and_are_not_scored() -> None:
     codes, donors = torch.zeros(6, 4, 100, dtype=torch.long), torch.ones(6, 4, 100, dtype=torch.long)
     swap = ContextSwap(prob=1.0, min_frames=10, max_frames=40)
-    mixed, scored = swap_context(codes, donors, swap, np.random.default_rng(0))
+    scored = ~draw_foreign(6, 100, swap, np.random.default_rng(0))
+    mixed = swap_context(codes, donors, ~scored)
     for row in range(6):
         n_foreign = int((~scored[row]).sum())
         assert 10 <= n_foreign <= 40
@@ -23,9 +30,9 @@ def test_foreign_codes_come_from_the_donor_and_are_not_scored() -> None:
 
 def test_no_swap_leaves_everything() -> None:
     codes = torch.arange(20).view(1, 1, 20)
-    mixed, scored = swap_context(codes, -codes, ContextSwap(0.0, 1, 5), np.random.default_rng(0))
-    assert torch.equal(mixed, codes)
-    assert bool(scored.all())
+    foreign = draw_foreign(1, 20, ContextSwap(0.0, 1, 5), np.random.default_rng(0))
+    assert torch.equal(swap_context(codes, -codes, foreign), codes)
+    assert not bool(foreign.any())
 
 
 @given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from expotion.backbone.decoder import MusicGenLM
 from expotion.backbone.geometry import LMGeometry
 from expotion.errors import ExpotionError
 from expotion.training.augment import ContextSwap
+from expotion.training.checkpoints import CheckpointFolder
 from expotion.training.examples import Examples
-from expotion.training.loop import TrainingRun, TrainingSettings
+from expotion.training.loop import TrainingRun
+from expotion.training.settings import TrainingSettings
 
 N_FRAMES = 24
 GEOMETRY = LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=32, n_codebooks=4, card=8, text_width=6)
@@ -65,6 +68,15 @@ def make_examples(n: int = 7, seed: int = 0) -> Examples:
     )
 
 
+def make_run(
+    settings: TrainingSettings = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any
+) -> TrainingRun:
+    keeper = None if folder is None else CheckpointFolder(folder)
+    return TrainingRun(
+        frozen_lm(), fresh_adaptor(), make_examples(), settings, keeper=keeper, trace=trace, **more
+    )
+
+
 def run_to_end(run: TrainingRun) -> dict[str, torch.Tensor]:
     for _ in run.run():
         pass
@@ -72,24 +84,22 @@ def run_to_end(run: TrainingRun) -> dict[str, torch.Tensor]:
 
 
 def test_same_seed_same_weights() -> None:
-    first, second = (
-        run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS)) for _ in "ab"
-    )
+    first, second = (run_to_end(make_run()) for _ in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, ema: float | None) -> None:
     settings = replace(SETTINGS, ema=ema)
-    whole = run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), settings))
+    whole = run_to_end(make_run(settings))
 
-    broken = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), settings, folder=tmp_path, trace="t")
+    broken = make_run(settings, tmp_path)
     steps = broken.run()
     for _ in range(5):
         next(steps)
     steps.close()  # killed after step 5; the last checkpoint is of step 4
 
-    resumed = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), settings, folder=tmp_path, trace="t")
+    resumed = make_run(settings, tmp_path)
     assert resumed.resume()
     assert resumed.step_number == 4
     continued = run_to_end(resumed)
@@ -98,7 +108,7 @@ def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, ema: float | None)
 
 
 def test_interruption_keeps_the_last_whole_step(tmp_path: Path) -> None:
-    run = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="t")
+    run = make_run(folder=tmp_path)
 
     def interrupt(record: dict[str, object]) -> None:
         if record["step"] == 2:
@@ -107,23 +117,21 @@ def test_interruption_keeps_the_last_whole_step(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         for _ in run.run(on_record=interrupt):
             pass
-    again = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="t")
+    again = make_run(folder=tmp_path)
     assert again.resume()
     assert again.step_number == 3
 
 
 def test_checkpoints_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
-    run_to_end(
-        TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="a")
-    )
-    other = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="b")
+    run_to_end(make_run(folder=tmp_path, trace="a"))
+    other = make_run(folder=tmp_path, trace="b")
     assert not other.resume()
     assert "other settings" in other.notes[0]
     # The old ones have higher numbers; left there, they would be taken for newer than the new ones.
     steps = other.run()
     for _ in range(3):
         next(steps)
-    again = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="b")
+    again = make_run(folder=tmp_path, trace="b")
     assert again.resume()
     assert again.step_number == 2
 
@@ -131,8 +139,8 @@ def test_checkpoints_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
 def test_an_interruption_inside_a_step_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run_to_end(TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS))
-    run = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="t")
+    whole = run_to_end(make_run())
+    run = make_run(folder=tmp_path)
 
     def interrupt() -> None:
         if run.step_number == 3:
@@ -142,7 +150,7 @@ def test_an_interruption_inside_a_step_leaves_the_checkpoint_before(
     with pytest.raises(KeyboardInterrupt):
         for _ in run.run():
             pass
-    again = TrainingRun(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, folder=tmp_path, trace="t")
+    again = make_run(folder=tmp_path)
     assert again.resume()
     assert again.step_number == 2
     continued = run_to_end(again)

@@ -13,8 +13,10 @@ from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.backbone.decoder import MusicGenLM
 from expotion.backbone.geometry import LMGeometry
 from expotion.training.augment import ContextSwap
+from expotion.training.checkpoints import CheckpointFolder
 from expotion.training.examples import Examples
-from expotion.training.loop import TrainingRun, TrainingSettings
+from expotion.training.loop import TrainingRun
+from expotion.training.settings import TrainingSettings
 
 N, N_FRAMES = 5, 20
 
@@ -53,7 +55,9 @@ def main(folder: Path) -> None:
         ema=0.9,
         checkpoint_every_steps=3,
     )
-    run = TrainingRun(lm, adaptor, examples, settings, folder=folder / "checkpoints", trace="t")
+    run = TrainingRun(
+        lm, adaptor, examples, settings, keeper=CheckpointFolder(folder / "checkpoints"), trace="t"
+    )
     run.resume()
     print("from", run.step_number, flush=True)
     for record in run.run():

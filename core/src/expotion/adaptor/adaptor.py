@@ -72,12 +72,14 @@ class Adaptor(nn.Module):
         force_active: bool = False,
         batch: int | None = None,
         n_rows: int | None = None,
+        recompute: bool = False,
     ) -> Prefix | None:
         """The prefix of the clips in which something is active, or None where nothing is.
 
         A modality that is missing from `inputs` is dropped. `batch` and `n_rows` are needed only when all are
         missing. `for_generation` applies the config's row limit (`row_limit` overrides it). `force_active`
-        computes every clip's prefix and opens the gate at every step, whatever was dropped.
+        computes every clip's prefix and opens the gate at every step, whatever was dropped. `recompute` trades
+        time for memory in training.
         """
         check_inputs(self.config, inputs)
         self._check_model(lm)
@@ -111,6 +113,8 @@ class Adaptor(nn.Module):
             active = None if bool(anywhere.all()) else anywhere
 
         latents = _Latents(self, inputs, keeps, (batch, n_rows))
+        if recompute:
+            latents.of_layer(0)  # kept from here on, so that computing a layer again finds what it found before
         limit = row_limit
         if limit is None:
             limit = n_rows - 1 if for_generation and self.config.row_limit == "frames" else n_rows
@@ -123,6 +127,7 @@ class Adaptor(nn.Module):
             active=active,
             rows=rows,
             row_limit=max(1, limit),
+            recompute=recompute,
         )
 
     forward = prefix

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from expotion.adaptor.config import AdaptorConfig
 from expotion.adaptor.frozen import FrozenLM
@@ -82,24 +83,38 @@ def run_prefix(
     active: Tensor | None,
     rows: Tensor | None,
     row_limit: int,
+    recompute: bool = False,
 ) -> Prefix:
-    """Run the stream. start [R, d] is O_0; embedding(i) gives Z_i [Bp, R, d]; gates [n_adapted]."""
+    """Run the stream. start [R, d] is O_0; embedding(i) gives Z_i [Bp, R, d]; gates [n_adapted].
+
+    `recompute` keeps only each layer's hidden state, q, k and v for the backward pass.
+    """
     hidden = start[None]  # (1, R, d): the same for every clip until the first attention
     causal = config.prefix_attention == "causal"
     whole = config.prefix_block == "layer"
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    for index in range(config.n_adapted):
+
+    def step(hidden: Tensor, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         layer = lm.block(config.first_adapted_layer + index)
         q, k, v = layer.heads((layer.norm1(hidden) if whole else hidden) + embedding(index))
-        kept.append((q, k, v))
         if index == config.n_adapted - 1:
-            break
+            return q, k, v, None
         attended = layer.merge_heads(layer.attend(q, k, v, causal=causal))
-        if whole:
-            hidden = hidden + attended
-            hidden = hidden + layer.feed_forward(hidden)
+        if not whole:
+            return q, k, v, attended
+        hidden = hidden + attended
+        return q, k, v, hidden + layer.feed_forward(hidden)
+
+    following: Tensor | None = hidden
+    for index in range(config.n_adapted):
+        assert following is not None
+        if recompute and torch.is_grad_enabled():
+            q, k, v, following = checkpoint(
+                step, following, index, use_reentrant=False, preserve_rng_state=False
+            )
         else:
-            hidden = attended
+            q, k, v, following = step(following, index)
+        kept.append((q, k, v))
     return Prefix(
         first_layer=config.first_adapted_layer,
         q=tuple(q for q, _, _ in kept),

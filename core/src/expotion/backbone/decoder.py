@@ -18,6 +18,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from expotion.backbone.geometry import LMGeometry
 from expotion.backbone.layer import EPS, DecoderLayer, GateInput
@@ -227,24 +228,63 @@ class MusicGenLM(nn.Module):
         prefix: GatedPrefix | None = None,
         *,
         source_mask: Tensor | None = None,
+        trunk: Tensor | None = None,
+        recompute: bool = False,
     ) -> Tensor:
         """Hidden states after the last norm, [B, S, d], of delayed tokens [B, K, S] and a text source [B, L, d].
 
         `source_mask` bool [B, L] hides padded text; None attends to it, as audiocraft does (padded keys are
-        zero, so each adds exp(0) to the softmax's denominator).
+        zero, so each adds exp(0) to the softmax's denominator). `trunk`: what `trunk` gave for these tokens and
+        this source up to the prefix's first layer, which is then where the work begins. `recompute` keeps only
+        each layer's input for the backward pass and computes the rest again there.
         """
+        first = 0
+        if trunk is None:
+            x = self.embed(sequence) + self.position_table(0, sequence.shape[2])
+        else:
+            assert prefix is not None
+            x, first = trunk, prefix.first_layer
+        x = self._run_layers(x, source, range(first, self.n_layers), prefix, source_mask, recompute)
+        normed: Tensor = self.norm_out(x)
+        return normed
+
+    @torch.no_grad()
+    def trunk(
+        self, sequence: Tensor, source: Tensor, n_layers: int, *, source_mask: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states [B, S, d] that enter layer `n_layers`: the part below a prefix, which nothing changes."""
         x = self.embed(sequence) + self.position_table(0, sequence.shape[2])
+        return self._run_layers(x, source, range(n_layers), None, source_mask, recompute=False)
+
+    def _run_layers(
+        self,
+        x: Tensor,
+        source: Tensor,
+        layers: range,
+        prefix: GatedPrefix | None,
+        source_mask: Tensor | None,
+        recompute: bool,
+    ) -> Tensor:
+        length = x.shape[1]
         source = source.to(x.dtype)
         mask = None if source_mask is None else source_mask[:, None, None, :]
         rows = None if prefix is None else _row_selection(prefix.rows)
-        for index in range(self.n_layers):
+        for index in layers:
             layer = self.block(index)
-            gate = None
-            if prefix is not None and index >= prefix.first_layer:
-                gate = gate_input(prefix, index - prefix.first_layer, 0, sequence.shape[2], rows)
-            x = layer(x, layer.text_keys(source), mask, gate)
-        normed: Tensor = self.norm_out(x)
-        return normed
+
+            def run(x: Tensor, index: int = index, layer: DecoderLayer = layer) -> Tensor:
+                gate = None
+                if prefix is not None and index >= prefix.first_layer:
+                    gate = gate_input(prefix, index - prefix.first_layer, 0, length, rows)
+                result: Tensor = layer(x, layer.text_keys(source), mask, gate)
+                return result
+
+            adapted = prefix is not None and index >= prefix.first_layer
+            if recompute and adapted and torch.is_grad_enabled():
+                x = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = run(x)
+        return x
 
     def forward(
         self,

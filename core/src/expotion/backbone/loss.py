@@ -58,15 +58,23 @@ class _FusedCrossEntropy(torch.autograd.Function):
         return gradient * upstream[0].to(gradient.dtype), None, None
 
 
-def codebook_loss(lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+def codebook_loss(
+    lm: MusicGenLM,
+    hidden: Tensor,
+    codes: Tensor,
+    mask: Tensor | None = None,
+    *,
+    n_scored: int | None = None,
+) -> Tensor:
     """Mean loss (nats) over the masked codes.
 
     hidden [B, S, d] from `lm.hidden` on the training layout (S = T + 1); codes int64 [B, K, T];
-    mask bool [B, K, T], [K, T] or [B, T], and-ed with what the delay pattern scores.
+    mask bool [B, K, T], [K, T] or [B, T], and-ed with what the delay pattern scores. `n_scored` divides the sum
+    instead of the number of codes here, for a batch that is computed in parts.
     """
     scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
     total = sum(_codebook_sums(lm, hidden, codes, scored), start=hidden.new_zeros((), dtype=torch.float32))
-    return total / scored.sum().clamp(min=1)
+    return total / (scored.sum() if n_scored is None else torch.tensor(n_scored)).clamp(min=1)
 
 
 @torch.no_grad()

@@ -19,18 +19,21 @@ from expotion.pipeline.callbacks import Callbacks
 from expotion.pipeline.progress import StageProgress
 from expotion.recipe import Recipe
 from expotion.training.augment import ContextSwap
+from expotion.training.checkpoints import CheckpointFolder
 from expotion.training.examples import Examples
-from expotion.training.loop import Record, TrainingRun, TrainingSettings
+from expotion.training.loop import Record, TrainingRun
+from expotion.training.settings import EarlyStopping, TrainingSettings
 from expotion.training.standardise import standardise_inputs
+from expotion.training.trunk import TrunkCache
 
 log = logging.getLogger("expotion")
-VALIDATION_CLIPS = 16
+GIB = 2**30
 
 
 def training_settings(recipe: Recipe) -> TrainingSettings:
     """The loop's numbers from the recipe's."""
     train = recipe.train
-    rate = train.learning_rate
+    rate, stopping = train.learning_rate, train.early_stopping
     return TrainingSettings(
         n_steps=train.steps,
         batch_size=train.batch_size,
@@ -46,13 +49,17 @@ def training_settings(recipe: Recipe) -> TrainingSettings:
         final_ratio=train.final_learning_rate_ratio,
         constant=train.schedule == "constant",
         ema=train.ema,
+        n_parts=train.accumulate * max(1, train.workers),
+        early_stopping=None if stopping is None else EarlyStopping(**stopping.model_dump()),
+        recompute_activations=train.recompute_activations,
         checkpoint_every_steps=train.checkpoint_every_steps,
+        validate_every_steps=train.validate_every_steps,
     )
 
 
-def split_validation(examples: Examples) -> tuple[Examples, Examples | None]:
+def split_validation(examples: Examples, at_most: int = 16) -> tuple[Examples, Examples | None]:
     """The last clips, at most an eighth of them, are kept for validation; none where there are too few."""
-    n_validation = min(VALIDATION_CLIPS, len(examples) // 8)
+    n_validation = min(at_most, len(examples) // 8)
     if n_validation < 2:
         return examples, None
     n_train = len(examples) - n_validation
@@ -71,10 +78,20 @@ def train_adaptor(
     callbacks: Callbacks | None = None,
 ) -> TrainingRun:
     """Train to the end, going on from the newest checkpoint of the same run if there is one."""
-    train, validation = split_validation(examples)
+    train, validation = split_validation(examples, recipe.train.validation_clips)
     standardise_inputs(adaptor, train)
+    cache = None
+    if recipe.train.trunk_cache_gib > 0 and adaptor.config.first_adapted_layer > 0:
+        cache = TrunkCache(checkpoints.parent / "trunk", int(recipe.train.trunk_cache_gib * GIB))
     run = TrainingRun(
-        lm, adaptor, train, training_settings(recipe), validation=validation, folder=checkpoints, trace=trace
+        lm,
+        adaptor,
+        train,
+        training_settings(recipe),
+        validation=validation,
+        keeper=CheckpointFolder(checkpoints),
+        trace=trace,
+        trunk_cache=cache,
     )
     if run.resume():
         log.info("training resumes at step %d", run.step_number)
@@ -94,6 +111,10 @@ def train_adaptor(
         raise
     finally:
         callbacks.on_end(finished)
+    if run.stopped_early:
+        log.info("stopped early at step %d; the weights of step %d are kept", run.step_number, run.best_step)
+    if cache is not None:
+        cache.clear()
     run.finish()
     return run
 

@@ -1,4 +1,4 @@
-"""Named sets of adaptor options: ours, the paper's, and the authors' released code."""
+"""Named sets of options of the adaptor and of training: ours, the paper's, and the authors' released code."""
 
 from __future__ import annotations
 
@@ -49,4 +49,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "silent_when_dropped": False,
         "standardise": False,
     },
+}
+
+_AUTHORS: dict[str, Any] = {
+    "learning_rate": 1.0e-2,  # one rate for every tensor
+    "final_learning_rate_ratio": 1.0e-2,  # cosine down to 1e-4
+    "weight_decay": 0.02,
+    "clip_norm": 0.1,
+    "context_swap": False,
+    "condition_dropout": 0.0,
+    "text_dropout": 0.3,
+}
+
+TRAIN_PRESETS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    # Batches of 10; where the paper is silent (warm-up, decay, clipping), the released code's settings.
+    "paper": {**_AUTHORS, "batch_size": 10},
+    # Four workers with 10 clips each: one sees the same 40. Exactly the released trainer, with its first step of
+    # rate 0 and its dropout of a whole batch's text at once, is `expotion.training.released`.
+    "released_code": {**_AUTHORS, "batch_size": 10, "accumulate": 4},
 }

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from expotion.recipe.presets import PRESETS
+from expotion.recipe.presets import PRESETS, TRAIN_PRESETS
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Precision = Literal["auto", "fp32", "bf16"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 GenerationPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -182,11 +182,25 @@ class ContextSwap(Section):
         return self
 
 
-class Train(Section):
-    """Training of the adaptor. `seed` defaults to the recipe's; `callbacks` names plugins' training callbacks."""
+class EarlyStopping(Section):
+    """End training once the validation loss has not fallen by `min_improvement` nats for `patience_steps`."""
 
+    patience_steps: int = Field(ge=1)
+    min_improvement: NotNegative = 0.0
+
+
+class Train(Section):
+    """Training of the adaptor. `seed` defaults to the recipe's; `callbacks` names plugins' training callbacks.
+
+    `preset` fills what the recipe leaves out; explicit keys win. A step sees batch_size * accumulate *
+    max(1, workers) clips. `workers` 0 trains in this process, n under Ray Train. `trunk_cache_gib` bounds what is
+    kept on disk of the layers below the first adapted one; only without `context_swap`.
+    """
+
+    preset: Literal["ours", "paper", "released_code"] = "ours"
     steps: int = Field(default=160, ge=0)
     batch_size: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     learning_rate: LearningRate = LearningRate()
     schedule: Literal["cosine", "constant"] = "cosine"
     final_learning_rate_ratio: Probability = 0.0
@@ -199,13 +213,34 @@ class Train(Section):
     context_swap: ContextSwap = ContextSwap()
     condition_dropout: dict[str, Probability] = {"all": 0.1}
     text_dropout: Probability = 0.1
-    precision: Precision = "auto"
+    precision: TrainingPrecision = "auto"
     ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     workers: int = Field(default=0, ge=0)
+    early_stopping: EarlyStopping | None = None
+    recompute_activations: bool = False
+    trunk_cache_gib: NotNegative = 0.0
+    validation_clips: int = Field(default=16, ge=0)
+    validate_every_steps: int = Field(default=20, ge=1)
+    sample_every_steps: int = Field(default=0, ge=0)
     checkpoint_every_steps: int = Field(default=50, ge=1)
-    log_every_steps: int = Field(default=1, ge=1)
     callbacks: list[str] = []
     seed: Seed | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        preset = values.get("preset", "ours")
+        return {**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **values}
+
+    @model_validator(mode="after")
+    def _trunk_needs_the_own_history(self) -> Train:
+        if self.trunk_cache_gib > 0 and self.context_swap.prob > 0:
+            raise ValueError(
+                "trunk_cache_gib: 0, or context_swap: false (swapped histories are never the same)"
+            )
+        return self
 
     @field_validator("learning_rate", mode="before")
     @classmethod

@@ -51,14 +51,14 @@ def foreign_frames(n_frames: int, swap: ContextSwap, rng: np.random.Generator) -
     return foreign
 
 
-def swap_context(
-    codes: Tensor, donors: Tensor, swap: ContextSwap, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Codes [B, K, T] with foreign stretches from `donors` [B, K, T], and `scored` bool [B, T]."""
-    foreign = torch.from_numpy(
-        np.stack([foreign_frames(codes.shape[-1], swap, rng) for _ in range(len(codes))])
-    )
-    return torch.where(foreign[:, None, :], donors, codes), ~foreign
+def draw_foreign(n: int, n_frames: int, swap: ContextSwap, rng: np.random.Generator) -> Tensor:
+    """Which frames of n sequences come from other clips, bool [n, n_frames]."""
+    return torch.from_numpy(np.stack([foreign_frames(n_frames, swap, rng) for _ in range(n)]))
+
+
+def swap_context(codes: Tensor, donors: Tensor, foreign: Tensor) -> Tensor:
+    """Codes [B, K, T] with the foreign frames [B, T] taken from `donors` [B, K, T]."""
+    return torch.where(foreign[:, None, :], donors, codes)
 
 
 def draw_strengths(

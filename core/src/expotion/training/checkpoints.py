@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -17,12 +18,75 @@ from torch import Tensor
 from expotion.errors import OutputError, Problem
 from expotion.files import WRITE_FIX
 
+log = logging.getLogger("expotion")
 KEPT = 2
 _DIGEST = "sha256.json"
 
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+Found = tuple[dict[str, Tensor], dict[str, Any], list[str]]
+
+
+class Keeper(Protocol):
+    """Where a run's checkpoints are kept."""
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Keep one, after `step` steps. Raises OutputError where it cannot, and then leaves what there was."""
+        ...
+
+    def load(self) -> Found | None:
+        """(tensors, state, notes) of the newest intact one, or None."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """Checkpoints in a local folder."""
+
+    folder: Path
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write `step_NNNNNN/` and prune."""
+        save(self.folder, step, tensors, state)
+
+    def load(self) -> Found | None:
+        """The newest intact checkpoint of the folder."""
+        return load_latest(self.folder)
+
+    def clear(self) -> None:
+        """Remove every checkpoint."""
+        clear(self.folder)
+
+
+def write_files(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """The files of one checkpoint, with their checksums, flushed to disk. Raises OSError."""
+    # Not save_file: its error on a full disk is no OSError.
+    (folder / "tensors.safetensors").write_bytes(
+        to_bytes({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+    )
+    (folder / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
+    digests = {name: _digest(folder / name) for name in ("tensors.safetensors", "state.json")}
+    (folder / _DIGEST).write_text(json.dumps(digests), encoding="utf-8")
+    for name in [*digests, _DIGEST]:
+        with (folder / name).open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def read_files(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, state) of one checkpoint. Raises OSError or ValueError where it is not intact."""
+    digests = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
+    damaged = [name for name, digest in digests.items() if _digest(folder / name) != digest]
+    if damaged:
+        raise ValueError(f"checksum of {', '.join(damaged)} does not match")
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return load_file(folder / "tensors.safetensors"), state
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
@@ -36,16 +100,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
         for killed in folder.glob(".draft_*"):  # what a killed process left
             shutil.rmtree(killed, ignore_errors=True)
         draft.mkdir(parents=True)
-        # Not save_file: its error on a full disk is no OSError.
-        (draft / "tensors.safetensors").write_bytes(
-            to_bytes({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-        )
-        (draft / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
-        digests = {name: _digest(draft / name) for name in ("tensors.safetensors", "state.json")}
-        (draft / _DIGEST).write_text(json.dumps(digests), encoding="utf-8")
-        for name in [*digests, _DIGEST]:
-            with (draft / name).open("rb+") as file:
-                os.fsync(file.fileno())
+        write_files(draft, step, tensors, state)
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
@@ -64,7 +119,7 @@ def clear(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+def load_latest(folder: Path) -> Found | None:
     """(tensors, state, notes) of the newest checkpoint that is intact, or None.
 
     Each damaged checkpoint that was passed over is named in the notes.
@@ -72,35 +127,9 @@ def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
     notes: list[str] = []
     for path in sorted(folder.glob("step_*"), reverse=True):
         try:
-            digests = json.loads((path / _DIGEST).read_text(encoding="utf-8"))
-            damaged = [name for name, digest in digests.items() if _digest(path / name) != digest]
-            if damaged:
-                raise ValueError(f"checksum of {', '.join(damaged)} does not match")
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            return load_file(path / "tensors.safetensors"), state, notes
+            return *read_files(path), notes
         except (OSError, ValueError) as error:
             notes.append(f"checkpoint {path.name} is damaged ({error}); trying the one before")
+    for note in notes:  # all of them are: nobody gets the notes
+        log.warning("%s", note)
     return None
-
-
-def flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    """AdamW's moments and step counts by parameter name, in the order of the optimiser's parameters."""
-    flat: dict[str, Tensor] = {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for name, parameter in zip(names, parameters, strict=True):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            flat[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-    return flat
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]) -> None:
-    """The reverse of `flatten_optimizer`."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for name, parameter in zip(names, parameters, strict=True):
-        state = {}
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            stored = tensors.get(f"optimizer.{key}.{name}")
-            if stored is not None:
-                state[key] = stored.clone()
-        if state:
-            optimizer.state[parameter] = state

@@ -68,6 +68,19 @@ class Examples:
             valid={name: valid[at] for name, valid in self.valid.items()},
         )
 
+    def to(self, device: torch.device) -> Examples:
+        """The same examples on another device."""
+        if self.codes.device == device:
+            return self
+        return Examples(
+            codes=self.codes.to(device),
+            n_frames=self.n_frames.to(device),
+            text=self.text.to(device),
+            text_mask=self.text_mask.to(device),
+            controls={name: track.to(device) for name, track in self.controls.items()},
+            valid={name: valid.to(device) for name, valid in self.valid.items()},
+        )
+
 
 def batch_indices(n_examples: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:
     """Indices [batch_size] of one step: a fresh permutation per epoch, a pure function of its arguments.

@@ -1,56 +1,41 @@
 """The whole training loop, without Ray: one step is `TrainingRun.step`, read it from top to bottom.
 
 Each step is a pure function of (weights, optimiser state, step number): batches, swaps and dropout are drawn
-from a generator seeded by (seed, step). A run resumed from a checkpoint is therefore the uninterrupted run.
+from a generator seeded by (seed, step). A run resumed from a checkpoint is therefore the uninterrupted run, and
+several workers, which all make the same draw and compute their parts of it, are one worker with a larger batch.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from expotion.adaptor.adaptor import Adaptor, parameter_groups, trainable_names
+from expotion.adaptor.adaptor import Adaptor, parameter_groups
 from expotion.adaptor.project import TrackInput
 from expotion.backbone import delay
 from expotion.backbone.decoder import MusicGenLM
 from expotion.backbone.loss import codebook_loss
-from expotion.errors import ExpotionError, Problem
-from expotion.training import checkpoints
-from expotion.training.augment import ContextSwap, draw_strengths, swap_context
-from expotion.training.examples import Examples, batch_indices
+from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.training.augment import swap_context
+from expotion.training.checkpoints import Keeper
+from expotion.training.draw import Draw, draw_step
+from expotion.training.examples import Examples
+from expotion.training.loss_scale import LossScale
 from expotion.training.schedule import warmup_cosine
+from expotion.training.settings import TrainingSettings
+from expotion.training.state import RunState
+from expotion.training.trunk import TrunkCache
+from expotion.training.validation import validate
+from expotion.training.world import Alone, World, share
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Numbers of the loop. Rates per step; `learning_rate` by parameter group (project, gates, other)."""
-
-    n_steps: int
-    batch_size: int
-    learning_rate: dict[str, float]
-    warmup_steps: int
-    weight_decay: float
-    betas: tuple[float, float]
-    clip_norm: float | None
-    swap: ContextSwap
-    condition_dropout: dict[str, float]
-    text_dropout: float
-    seed: int
-    final_ratio: float = 0.0
-    constant: bool = False
-    ema: float | None = None
-    checkpoint_every_steps: int = 50
-    validate_every_steps: int = 20
-
-
+log = logging.getLogger("expotion")
 Record = dict[str, Any]
 
 
@@ -59,6 +44,7 @@ class TrainingRun:
 
     `lm` is the frozen decoder in the dtype to compute in; `adaptor` stays float32. `validation` is scored with
     the right controls and with those of the neighbouring clip: the difference is what the controls are worth.
+    `keeper` holds checkpoints (None: none); `world` is who else works on this run.
     """
 
     def __init__(
@@ -69,98 +55,173 @@ class TrainingRun:
         settings: TrainingSettings,
         *,
         validation: Examples | None = None,
-        folder: Path | None = None,
+        keeper: Keeper | None = None,
         trace: str = "",
+        world: World | None = None,
+        trunk_cache: TrunkCache | None = None,
     ) -> None:
         if len(examples) == 0:
             raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
         self.lm, self.adaptor, self.examples, self.settings = lm, adaptor, examples, settings
-        self.validation = validation
-        self.folder = folder
+        self.validation = validation if validation is None or len(validation) else None
+        self.keeper = keeper
         self.trace = trace
+        self.world: World = world or Alone()
+        self.trunk_cache = trunk_cache
         self.names = [modality.name for modality in adaptor.config.modalities]
-        groups = parameter_groups(adaptor)
-        by_parameter = {parameter: name for name, parameter in adaptor.named_parameters()}
-        self.parameter_names = [by_parameter[p] for group in groups.values() for p in group]
+        self.loss_scale = LossScale() if lm.dtype == torch.float16 else None
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": parameters, "name": name, "lr": settings.learning_rate[name]}
-                for name, parameters in groups.items()
+                for name, parameters in parameter_groups(adaptor).items()
             ],
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        self.average = (
-            {n: p.detach().clone() for n, p in adaptor.named_parameters()} if settings.ema else None
-        )
+        self.average = _copy_of(adaptor) if settings.ema else None
+        self.best: dict[str, Tensor] | None = None
+        self.best_loss, self.best_step = math.inf, 0
         self.step_number = 0
         self.whole = True
         """False while weights, step number and records do not belong together."""
+        self.stopped_early = False
         self.records: list[Record] = []
         self.notes: list[str] = []
 
     # ------------------------------------------------------------------------------------------- one step
 
     def step(self) -> Record:
-        """One optimisation step: batch, swap, forward, loss, backward, clip, update."""
+        """One optimisation step: draw, forward and backward over this worker's parts, sum, clip, update."""
         s, settings = self.step_number, self.settings
         started = time.perf_counter()
-        rng = np.random.default_rng((settings.seed, 0, s))
-        batch = self.examples.take(batch_indices(len(self.examples), settings.batch_size, s, settings.seed))
-        donors = self.examples.take(rng.integers(0, len(self.examples), settings.batch_size))
-        codes_in, scored = swap_context(batch.codes, donors.codes, settings.swap, rng)
-        keep = draw_strengths(self.names, settings.batch_size, settings.condition_dropout, rng)
-        with_text = torch.from_numpy(rng.random(settings.batch_size) >= settings.text_dropout)
-
-        factor = (
-            1.0
-            if settings.constant
-            else warmup_cosine(s, settings.n_steps, settings.warmup_steps, settings.final_ratio)
-        )
+        draw = draw_step(self.examples, self.names, settings, s)
+        n_scored = draw.n_scored(self.examples)
+        factor = self._rate_factor(s)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate[group["name"]] * factor
 
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch, codes_in, scored, keep, with_text)
-        if loss.requires_grad:  # not where no clip of the batch has anything active
-            loss.backward()  # type: ignore[no-untyped-call]
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.value
+        total = torch.zeros(())
+        for number in share(settings.n_parts, self.world):
+            loss = self._part_loss(draw.part(number, settings.batch_size), n_scored)
+            if loss.requires_grad:  # not where no clip of the batch has anything active
+                (loss * scale).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach().cpu()
+        self._sum_over_workers(total, scale)
         norm = torch.nn.utils.clip_grad_norm_(self.adaptor.parameters(), settings.clip_norm or math.inf)
-        if not bool(torch.isfinite(norm)):
+        finite = bool(torch.isfinite(norm))
+        if self.loss_scale is not None:
+            self.loss_scale.update(finite=finite)
+        if not finite and scale == 1.0:
             raise ExpotionError(
                 Problem(
                     where=f"training step {s}",
                     wanted="finite gradients",
-                    got=f"gradient norm {float(norm)} (loss {float(loss.detach())})",
+                    got=f"gradient norm {float(norm)} (loss {float(total)})",
                     fix="lower train.learning_rate or set train.precision to fp32",
                 )
             )
         self.whole = False
-        self.optimizer.step()
-        self._update_average()
+        if finite:
+            self.optimizer.step()
+            self._update_average()
         self.step_number += 1
         return {
             "step": s,
-            "loss": float(loss.detach()),
+            "loss": float(total),
             "learning_rate": settings.learning_rate["project"] * factor,
             "gradient_norm": float(norm),
             "step_s": time.perf_counter() - started,
             "gates": [round(float(g), 5) for g in self.adaptor.gates.detach()],
+            **({} if self.loss_scale is None else {"loss_scale": scale, "left_out": not finite}),
         }
 
-    def _loss(
-        self, batch: Examples, codes_in: Tensor, scored: Tensor, keep: dict[str, Tensor], with_text: Tensor
+    def _rate_factor(self, step: int) -> float:
+        settings = self.settings
+        if settings.constant:
+            return 1.0
+        return warmup_cosine(step, settings.n_steps, settings.warmup_steps, settings.final_ratio)
+
+    def _part_loss(self, draw: Draw, n_scored: int) -> Tensor:
+        batch = self.examples.take(draw.index)
+        codes = swap_context(batch.codes, self.examples.codes[draw.donors], draw.foreign)
+        trunk = None if self.trunk_cache is None else self._trunk(self.trunk_cache, batch, draw)
+        return self.loss_of(
+            batch,
+            codes,
+            draw.scored(self.examples),
+            draw.keep,
+            draw.with_text,
+            n_scored=n_scored,
+            trunk=trunk,
+        )
+
+    def loss_of(
+        self,
+        batch: Examples,
+        codes_in: Tensor,
+        scored: Tensor,
+        keep: dict[str, Tensor],
+        with_text: Tensor,
+        *,
+        n_scored: int | None = None,
+        trunk: Tensor | None = None,
     ) -> Tensor:
+        """Mean loss (nats per code) of clips with the history `codes_in` [B, K, T], over frames `scored` [B, T].
+
+        `keep`: strengths by modality [B]; `with_text` bool [B]; `n_scored`: what the sum is divided by, if not
+        the number of codes scored here; `trunk` [B, S, d] as for `MusicGenLM.hidden`.
+        """
         lm = self.lm
+        batch, codes_in = batch.to(lm.device), codes_in.to(lm.device)
         sequence = delay.build(codes_in, special=lm.geometry.special_token, valid_only=True)  # (B, K, T+1)
-        source = lm.project_text(batch.text, batch.text_mask & with_text[:, None])  # (B, L, d)
+        source = lm.project_text(batch.text, batch.text_mask & with_text.to(lm.device)[:, None])  # (B, L, d)
         inputs = {
-            name: TrackInput(batch.controls[name], batch.valid[name], keep[name]) for name in self.names
+            name: TrackInput(batch.controls[name], batch.valid[name], keep[name].to(lm.device))
+            for name in self.names
         }
-        hidden = lm.hidden(sequence, source, self.adaptor(lm, inputs))  # (B, T+1, d)
-        n_frames = batch.codes.shape[-1]
-        real = torch.arange(n_frames)[None, :] < batch.n_frames[:, None]  # (B, T)
-        mask = (scored & real)[:, None, :].expand_as(batch.codes)  # (B, K, T)
-        return codebook_loss(lm, hidden, batch.codes, mask)
+        recompute = self.settings.recompute_activations
+        prefix = self.adaptor(lm, inputs, recompute=recompute)
+        hidden = lm.hidden(
+            sequence, source, prefix, trunk=None if prefix is None else trunk, recompute=recompute
+        )  # (B, T+1, d)
+        mask = scored.to(lm.device)[:, None, :].expand_as(batch.codes)  # (B, K, T)
+        return codebook_loss(lm, hidden, batch.codes, mask, n_scored=n_scored)
+
+    @torch.no_grad()
+    def _trunk(self, cache: TrunkCache, batch: Examples, draw: Draw) -> Tensor:
+        """Hidden states that enter the first adapted layer, from the cache where it has them."""
+        lm, rows = self.lm, []
+        for row, (clip, with_text) in enumerate(
+            zip(draw.index.tolist(), draw.with_text.tolist(), strict=True)
+        ):
+            hidden = cache.get(clip, with_text)
+            if hidden is None:
+                one = batch.take(np.array([row])).to(lm.device)
+                sequence = delay.build(one.codes, special=lm.geometry.special_token, valid_only=True)
+                source = lm.project_text(one.text, one.text_mask & with_text)
+                hidden = lm.trunk(sequence, source, self.adaptor.config.first_adapted_layer)[0].cpu()
+                cache.put(clip, with_text, hidden)
+            rows.append(hidden)
+        return torch.stack(rows).to(lm.device)
+
+    def _sum_over_workers(self, total: Tensor, scale: float) -> None:
+        """Gradients and loss summed over the workers; a parameter that no worker used keeps no gradient."""
+        parameters = [p for p in self.adaptor.parameters() if p.requires_grad]
+        if self.world.size > 1:
+            used = torch.tensor([float(p.grad is not None) for p in parameters])
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self.world.sum_([p.grad for p in parameters if p.grad is not None] + [used, total])
+            for parameter, anywhere in zip(parameters, used.tolist(), strict=True):
+                if not anywhere:
+                    parameter.grad = None
+        if scale != 1.0:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad /= scale
 
     def _update_average(self) -> None:
         if self.average is None or self.settings.ema is None:
@@ -170,35 +231,6 @@ class TrainingRun:
         with torch.no_grad():
             for name, parameter in self.adaptor.named_parameters():
                 self.average[name].lerp_(parameter, 1.0 - decay)
-
-    # ----------------------------------------------------------------------------------------- validation
-
-    @torch.no_grad()
-    def validate(self) -> Record:
-        """Loss on clips that are not trained on; swapped in the same places each time.
-
-        `control_gain`: loss with the neighbour's controls minus loss with the right ones, in nats per token.
-        """
-        assert self.validation is not None
-        rng = np.random.default_rng((self.settings.seed, 2))
-        batch = self.validation
-        n = len(batch)
-        neighbour = batch.take(np.roll(np.arange(n), 1))
-        codes_in, scored = swap_context(batch.codes, neighbour.codes, self.settings.swap, rng)
-        everything = {name: torch.ones(n) for name in self.names}
-        with_text = torch.ones(n, dtype=torch.bool)
-        right = self._loss(batch, codes_in, scored, everything, with_text)
-        wrong_controls = Examples(
-            batch.codes, batch.n_frames, batch.text, batch.text_mask, neighbour.controls, neighbour.valid
-        )
-        wrong = self._loss(wrong_controls, codes_in, scored, everything, with_text)
-        baseline = self._loss(batch, codes_in, scored, dict.fromkeys(self.names, torch.zeros(n)), with_text)
-        return {
-            "step": self.step_number - 1,
-            "validation_loss": float(right),
-            "baseline_loss": float(baseline),
-            "control_gain": float(wrong - right),
-        }
 
     # ------------------------------------------------------------------------------------- the whole run
 
@@ -210,13 +242,12 @@ class TrainingRun:
         """
         settings = self.settings
         try:
-            while self.step_number < settings.n_steps:
+            while self.step_number < settings.n_steps and not self.stopped_early:
                 record = self.step()
                 last = self.step_number == settings.n_steps
-                if self.validation is not None and (
-                    last or record["step"] % settings.validate_every_steps == 0
-                ):
-                    record |= self.validate()
+                if last or record["step"] % settings.validate_every_steps == 0:
+                    record |= validate(self)
+                    last |= self._stop_early(record)
                 self.records.append(record)
                 self.whole = True
                 if on_record is not None:
@@ -228,54 +259,55 @@ class TrainingRun:
             self.save()
             raise
 
+    def _stop_early(self, record: Record) -> bool:
+        """Remember the best weights; true once they have been the best for too long."""
+        rule = self.settings.early_stopping
+        if rule is None or "validation_loss" not in record:
+            return False
+        if record["validation_loss"] < self.best_loss - rule.min_improvement:
+            self.best_loss, self.best_step = record["validation_loss"], self.step_number
+            self.best = _copy_of(self.adaptor) if self.average is None else dict(self.average)
+            self.best = {name: tensor.clone() for name, tensor in self.best.items()}
+        self.stopped_early = self.step_number - self.best_step >= rule.patience_steps
+        return self.stopped_early
+
     def finish(self) -> Adaptor:
-        """The trained adaptor, with averaged weights if an average is kept."""
-        if self.average is not None:
+        """The trained adaptor: the best weights with early stopping, the averaged ones if an average is kept."""
+        chosen = self.best if self.best is not None else self.average
+        if chosen is not None:
             with torch.no_grad():
                 for name, parameter in self.adaptor.named_parameters():
-                    parameter.copy_(self.average[name])
+                    parameter.copy_(chosen[name])
         return self.adaptor
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
-        """Write a checkpoint (nothing if no folder was given, or if an interruption tore the step apart)."""
-        if self.folder is None or self.step_number == 0 or not self.whole:
+        """Keep a checkpoint (nothing without a keeper, or if an interruption tore the step apart).
+
+        A disk without room is no reason to stop: it is said, the checkpoint before stays, training goes on.
+        """
+        if self.keeper is None or self.step_number == 0 or not self.whole:
             return
-        tensors = {f"adaptor.{n}": t for n, t in self.adaptor.state_dict().items()}
-        tensors |= checkpoints.flatten_optimizer(self.optimizer, self.parameter_names)
-        if self.average is not None:
-            tensors |= {f"average.{n}": t for n, t in self.average.items()}
-        checkpoints.save(
-            self.folder, self.step_number, tensors, {"trace": self.trace, "records": self.records}
-        )
+        try:
+            self.keeper.save(self.step_number, *RunState.of(self).parts())
+        except OutputError as error:
+            log.warning("no checkpoint of step %d, the one before stays: %s", self.step_number, error)
 
     def resume(self) -> bool:
         """Continue from the newest intact checkpoint of the same run; false if there is none."""
-        if self.folder is None:
-            return False
-        found = checkpoints.load_latest(self.folder)
-        if found is None:
+        found = None if self.keeper is None else self.keeper.load()
+        if self.keeper is None or found is None:
             return False
         tensors, state, notes = found
         self.notes += notes
         if state.get("trace") != self.trace:
             self.notes.append("the checkpoints belong to other settings; training starts anew")
-            checkpoints.clear(self.folder)
+            self.keeper.clear()
             return False
-        prefix = "adaptor."
-        self.adaptor.load_state_dict(
-            {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
-        )
-        checkpoints.restore_optimizer(self.optimizer, self.parameter_names, tensors)
-        if self.average is not None:
-            self.average = {n: tensors[f"average.{n}"].clone() for n in self.average}
-        self.step_number = int(state["step"])
-        self.records = list(state["records"])
+        RunState(tensors, state).into(self)
         return True
 
 
-def describe_trainable(adaptor: Adaptor) -> dict[str, int]:
-    """Number of trainable values by parameter name."""
-    sizes = dict(adaptor.named_parameters())
-    return {name: sizes[name].numel() for name in trainable_names(adaptor)}
+def _copy_of(adaptor: Adaptor) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in adaptor.named_parameters()}
