@@ -38,7 +38,8 @@ from expotion.generation.requests import Request
 from expotion.generation.sound import to_sound
 from expotion.pipeline import material
 from expotion.pipeline.generation_stage import compose_settings
-from expotion.pipeline.training_stage import split_validation, training_settings
+from expotion.pipeline.training_settings import training_settings
+from expotion.pipeline.training_stage import split_validation
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
 from expotion.training.loop import Record, TrainingRun

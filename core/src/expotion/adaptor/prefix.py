@@ -96,7 +96,9 @@ def run_prefix(
 
     def step(hidden: Tensor, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         layer = lm.block(config.first_adapted_layer + index)
-        q, k, v = layer.heads((layer.norm1(hidden) if whole else hidden) + embedding(index))
+        normed = layer.norm1(hidden) if whole else hidden
+        # both attentions that read them want them in one piece, and would each keep a copy for the backward pass
+        q, k, v = (part.contiguous() for part in layer.heads(normed + embedding(index)))
         if index == config.n_adapted - 1:
             return q, k, v, None
         attended = layer.merge_heads(layer.attend(q, k, v, causal=causal))

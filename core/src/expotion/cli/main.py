@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from expotion.cli import data, features, generate, models, plugin, recipe, verify
+from expotion.cli import adaptor, data, features, generate, models, plugin, recipe, study, verify
 from expotion.cli.extra import Commands
 from expotion.errors import ExpotionError
 
@@ -33,8 +33,10 @@ app = typer.Typer(
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(models.app, name="models")
+app.add_typer(adaptor.app, name="adaptor")
 app.add_typer(features.app, name="features")
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 app.command("generate", help=generate.HELP)(generate.generate)
 app.command("verify", help=verify.HELP)(verify.verify)
 

@@ -61,6 +61,16 @@ def run(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="The run folder; made if it does not exist."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=0, help="Train in N processes; as --set train.workers=N."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS|local", help="A Ray cluster for them; as --set cluster.ray=ADDRESS."
+        ),
+    ] = None,
 ) -> None:
     """Run a recipe from end to end and write a run folder with a report.
 
@@ -77,6 +87,8 @@ def run(
             fix = "name a recipe, or the folder of a run to go on with: --resume DIR"
             raise RecipeError(Problem("expotion recipe run", "a recipe", "none", fix))
         recipe = str(_recipe_of_run(folder))
+    set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}"])]
+    set_ += [] if ray is None else [f"cluster.ray={ray}"]
     loaded, registry = _load(recipe, profile, set_)
 
     from rich.console import Console

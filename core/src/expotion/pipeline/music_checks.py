@@ -16,6 +16,7 @@ from expotion.data.scan import Scan, scan
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
 from expotion.generation.schedule import Schedule
 from expotion.pipeline.music_options import VIDEO_FORMATS, Composing
+from expotion.pipeline.publish import adaptor_folder
 from expotion.pipeline.targets import wants_video
 from expotion.plugins import Registry
 
@@ -30,15 +31,15 @@ class AdaptorFacts:
 
 
 def find_adaptor(folder: Path | None, registry: Registry, backbone: str | None) -> Path:
-    """The folder that holds `adaptor.json`: as given, inside a run folder, or the backbone's default."""
-    if folder is None:
-        name = backbone or "tiny"
-        default = registry.backbone(name).default_adaptor
-        if default is None:
-            fix = "give --adaptor RUN_DIR"
-            raise ExpotionError(Problem(f"backbone '{name}'", "a default adaptor", "none", fix))
-        folder = default()
-    return folder / "adaptor" if (folder / "adaptor" / "adaptor.json").exists() else folder
+    """The folder that holds `adaptor.json`: as given, inside a run folder, `hf:ORG/NAME`, or the default."""
+    if folder is not None:
+        return adaptor_folder(folder)
+    name = backbone or "tiny"
+    default = registry.backbone(name).default_adaptor
+    if default is None:
+        fix = "give --adaptor RUN_DIR"
+        raise ExpotionError(Problem(f"backbone '{name}'", "a default adaptor", "none", fix))
+    return default()
 
 
 def read_facts(folder: Path) -> AdaptorFacts:

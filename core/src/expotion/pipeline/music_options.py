@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expotion.errors import Problem
+from expotion.models.reference import is_published
 
 SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
 VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")
@@ -56,7 +57,7 @@ class Composing:
         """Plain values by field name; paths absolute, so that a record can be read from anywhere."""
         return {
             **{each.name: getattr(self, each.name) for each in fields(self)},
-            "adaptor": None if self.adaptor is None else str(self.adaptor.absolute()),
+            "adaptor": None if self.adaptor is None else _spelled(self.adaptor),
             "strengths": dict(self.strengths),
             "guidance": dict(self.guidance),
             "controls": {
@@ -161,3 +162,8 @@ class Work:
         if self.jobs is not None and self.ray is not None:
             found.append(Problem("--ray", "either --ray or --jobs", "both"))
         return found
+
+
+def _spelled(adaptor: Path) -> str:
+    """A folder from its root; a published adaptor as it is named."""
+    return str(adaptor) if is_published(adaptor) else str(adaptor.absolute())

@@ -10,6 +10,7 @@ from typing import Any
 
 from expotion.errors import ExpotionError, Problem
 from expotion.files import write_json
+from expotion.models.reference import is_published, pinned
 from expotion.pipeline.music_options import Composing, Output
 from expotion.pipeline.run_folder import installed_versions
 from expotion.pipeline.targets import Target
@@ -36,7 +37,7 @@ def asked_for(
     given = composing.to_json()
     return {
         "clip": {"file": str(target.clip.absolute()), "sha256": sha256_of(target.clip)},
-        "composing": {**given, "adaptor": str(adaptor.absolute()), "seed": target.seed},
+        "composing": {**given, "adaptor": _named(given["adaptor"], adaptor), "seed": target.seed},
         "adaptor_sha256": adaptor_fingerprint(adaptor),
         "controls_sha256": {
             name: sha256_of(path) for name, path in composing.controls.items() if path is not None
@@ -139,3 +140,10 @@ class Record:
                 problems.append(Problem(str(file), wanted, "another content under its name"))
         if problems:
             raise ExpotionError(problems)
+
+
+def _named(given: str | None, folder: Path) -> str:
+    """How the same adaptor is found again: its folder, or its repository at the revision that was used."""
+    if given is not None and is_published(given):
+        return pinned(given, folder)
+    return str(folder.absolute())

@@ -179,6 +179,7 @@ class Stages:
                 adaptor,
                 examples,
                 recipe,
+                backbone=self.source,
                 checkpoints=run.checkpoints,
                 trace=self.trace,
                 progress=progress,

@@ -6,55 +6,29 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import save_adaptor
+from expotion.backbone.decoder import MusicGenLM
 from expotion.backbone.load import Backbone
 from expotion.contracts import Encoder
+from expotion.errors import ExpotionError, Problem
 from expotion.files import replacing
 from expotion.pipeline.callbacks import Callbacks
 from expotion.pipeline.progress import StageProgress
+from expotion.pipeline.training_ray import train_over_ray
+from expotion.pipeline.training_settings import training_settings
 from expotion.recipe import Recipe
-from expotion.training.augment import ContextSwap
 from expotion.training.checkpoints import CheckpointFolder
 from expotion.training.examples import Examples
 from expotion.training.loop import Record, TrainingRun
-from expotion.training.settings import EarlyStopping, TrainingSettings
 from expotion.training.standardise import standardise_inputs
 from expotion.training.trunk import TrunkCache
 
 log = logging.getLogger("expotion")
 GIB = 2**30
-
-
-def training_settings(recipe: Recipe) -> TrainingSettings:
-    """The loop's numbers from the recipe's."""
-    train = recipe.train
-    rate, stopping = train.learning_rate, train.early_stopping
-    return TrainingSettings(
-        n_steps=train.steps,
-        batch_size=train.batch_size,
-        learning_rate={"project": rate.project, "gates": rate.gates, "other": rate.other},
-        warmup_steps=train.warmup_steps,
-        weight_decay=train.weight_decay,
-        betas=(train.betas[0], train.betas[1]),
-        clip_norm=train.clip_norm,
-        swap=ContextSwap(**train.context_swap.model_dump()),
-        condition_dropout=recipe.condition_dropout(),
-        text_dropout=train.text_dropout,
-        seed=recipe.train_seed,
-        final_ratio=train.final_learning_rate_ratio,
-        constant=train.schedule == "constant",
-        ema=train.ema,
-        n_parts=train.accumulate * max(1, train.workers),
-        early_stopping=None if stopping is None else EarlyStopping(**stopping.model_dump()),
-        recompute_activations=train.recompute_activations,
-        checkpoint_every_steps=train.checkpoint_every_steps,
-        validate_every_steps=train.validate_every_steps,
-    )
 
 
 def split_validation(examples: Examples, at_most: int = 16) -> tuple[Examples, Examples | None]:
@@ -67,44 +41,61 @@ def split_validation(examples: Examples, at_most: int = 16) -> tuple[Examples, E
 
 
 def train_adaptor(
-    lm: Any,
+    lm: MusicGenLM,
     adaptor: Adaptor,
     examples: Examples,
     recipe: Recipe,
     *,
+    backbone: str,
     checkpoints: Path,
     trace: str,
     progress: StageProgress,
     callbacks: Callbacks | None = None,
 ) -> TrainingRun:
-    """Train to the end, going on from the newest checkpoint of the same run if there is one."""
+    """Train to the end, going on from the newest checkpoint of the same run if there is one.
+
+    `backbone` is where other processes find the same model (`train.workers`).
+    """
     train, validation = split_validation(examples, recipe.train.validation_clips)
+    if recipe.train.workers > len(train):
+        raise ExpotionError(
+            Problem(
+                "train.workers",
+                f"at most one worker per training clip ({len(train)})",
+                str(recipe.train.workers),
+                "lower train.workers, or give more clips",
+            )
+        )
     standardise_inputs(adaptor, train)
-    cache = None
-    if recipe.train.trunk_cache_gib > 0 and adaptor.config.first_adapted_layer > 0:
-        cache = TrunkCache(checkpoints.parent / "trunk", int(recipe.train.trunk_cache_gib * GIB))
+    settings = training_settings(recipe)
+    cache = _trunk_cache(recipe, adaptor, checkpoints.parent / "trunk")
     run = TrainingRun(
         lm,
         adaptor,
         train,
-        training_settings(recipe),
+        settings,
         validation=validation,
         keeper=CheckpointFolder(checkpoints),
         trace=trace,
         trunk_cache=cache,
     )
-    if run.resume():
-        log.info("training resumes at step %d", run.step_number)
-    for note in run.notes:
-        log.warning("%s", note)
     callbacks = callbacks or Callbacks()
-    callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
+
+    def on_record(record: Record) -> None:
+        progress.update(record["step"] + 1, settings.n_steps, _note(record))
+        _log(record)
+        callbacks.on_step(record)
+
     finished = False
     try:
-        for record in run.run():
-            progress.update(run.step_number, run.settings.n_steps, _note(record))
-            _log(record)
-            callbacks.on_step(record)
+        if recipe.train.workers > 0:
+            callbacks.on_start(checkpoints.parent, recipe.to_dict(), 0)
+            train_over_ray(run, recipe, backbone=backbone, folder=checkpoints, on_record=on_record)
+        else:
+            _resume(run)
+            callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
+            for record in run.run():
+                on_record(record)
         finished = True
     except KeyboardInterrupt:
         run.save()  # it may have come here, between two steps
@@ -117,6 +108,19 @@ def train_adaptor(
         cache.clear()
     run.finish()
     return run
+
+
+def _resume(run: TrainingRun) -> None:
+    if run.resume():
+        log.info("training resumes at step %d", run.step_number)
+    for note in run.notes:
+        log.warning("%s", note)
+
+
+def _trunk_cache(recipe: Recipe, adaptor: Adaptor, folder: Path) -> TrunkCache | None:
+    if recipe.train.trunk_cache_gib <= 0 or adaptor.config.first_adapted_layer == 0:
+        return None
+    return TrunkCache(folder, int(recipe.train.trunk_cache_gib * GIB))
 
 
 def _log(record: Record) -> None:

@@ -258,6 +258,20 @@ class Train(Section):
         return {"all": value} if _is_number(value) else value
 
 
+class Cluster(Section):
+    """Where the workers of `train.workers` run; nothing here changes a result.
+
+    `ray`: `local` starts Ray here, `auto` or HOST:PORT joins a cluster. `storage`: a folder or URL that every
+    machine reaches, for checkpoints (null: the run folder). `min_workers`: go on with as few as that when
+    machines go away (elastic). `max_failures`: how often lost workers are replaced.
+    """
+
+    ray: str = Field(default="local", min_length=1)
+    storage: str | None = None
+    min_workers: Annotated[int, Field(ge=1)] | None = None
+    max_failures: int = Field(default=3, ge=0)
+
+
 class Generate(Section):
     """Sampling. `control_scale` guides the conditions apart from the text; null leaves them together.
 
@@ -298,14 +312,26 @@ class Recipe(Section):
     conditions: list[Condition] = []
     adaptor: Adaptor = Field(default_factory=lambda: Adaptor.model_validate({}))
     train: Train = Train()
+    cluster: Cluster = Cluster()
     generate: Generate = Generate()
     evaluate: Evaluate = Evaluate()
     versions: dict[str, str] = {}
 
+    @model_validator(mode="after")
+    def _as_few_workers_as_there_are(self) -> Recipe:
+        least = self.cluster.min_workers
+        if least is not None and least > max(1, self.train.workers):
+            raise ValueError(f"cluster.min_workers at most train.workers ({self.train.workers})")
+        return self
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """A recipe from what `to_dict` gave. Raises pydantic's `ValidationError`."""
-        return cls.model_validate(values)
+        """A recipe from what `to_dict` gave, now or in an earlier version. Raises pydantic's `ValidationError`."""
+        kept = dict(values)
+        for section, retired in _RETIRED.items():
+            if isinstance(kept.get(section), dict):
+                kept[section] = {k: v for k, v in kept[section].items() if k not in retired}
+        return cls.model_validate(kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default, in the order of the schema."""
@@ -319,7 +345,7 @@ class Recipe(Section):
 
     @property
     def content_hash(self) -> str:
-        """Hex SHA-256 of everything that can change a result (not name, description, versions)."""
+        """Hex SHA-256 of everything that can change a result (not name, description, versions, cluster)."""
         return self.section_hash(*[name for name in type(self).model_fields if name not in _NO_CONTENT])
 
     def section_hash(self, *sections: str) -> str:
@@ -366,7 +392,10 @@ class Recipe(Section):
         return [name for name in everything if name in chosen] + extra
 
 
-_NO_CONTENT = ("name", "description", "versions")
+_RETIRED: dict[str, tuple[str, ...]] = {"train": ("log_every_steps",)}
+"""Fields that saved recipes may still hold; they never changed a result."""
+
+_NO_CONTENT = ("name", "description", "versions", "cluster")
 
 
 def _is_number(value: Any) -> bool:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from expotion.errors import ExpotionError, Problem
 from expotion.features.processes import one_thread
 from expotion.features.store import FeatureStore
+from expotion.pipeline.cluster import connect
 from expotion.pipeline.features.clips import ClipFile
 from expotion.pipeline.features.job import ClipReport, EncodersFactory, Outcome, extract_one, failed_clip
 
-CONNECT_S = 10.0
 TRIES = 2
 """How often a clip is given to an actor; one that kills each of them is reported."""
 LOCAL_STORE_BYTES = 100_000_000
@@ -43,9 +40,9 @@ def extract_over_ray(
 
     Clips and the store must lie at the same paths on every machine. A clip whose actor dies is tried again on
     another one, TRIES times in all, and then reported. Raises ExpotionError where Ray is not installed or nothing
-    answers at the address within CONNECT_S.
+    answers at the address.
     """
-    ray = _connect(address, max(1, workers))
+    ray = connect(address, cpus=max(1, workers) + 1, store_bytes=LOCAL_STORE_BYTES)
     from ray import data  # noqa: PLC0415
 
     context = data.DataContext.get_current()
@@ -81,36 +78,3 @@ def extract_over_ray(
 def _report(plain: dict[str, Any]) -> ClipReport:
     outcomes = {name: Outcome(**outcome) for name, outcome in plain.pop("outcomes").items()}
     return ClipReport(outcomes=outcomes, **plain)
-
-
-def _connect(address: str, workers: int) -> Any:
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # the workers run this environment as it is
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray  # noqa: PLC0415
-        import ray.data  # noqa: PLC0415
-    except ImportError as error:
-        fix = "pip install 'expotion[ray]'"
-        raise ExpotionError(Problem("--ray", "Ray with its data library", str(error), fix)) from error
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
-    if address == "local":
-        ray.init(
-            num_cpus=workers + 1, include_dashboard=False, object_store_memory=LOCAL_STORE_BYTES, **quiet
-        )
-        return ray
-    where = f"--ray {address}"
-    fix = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
-    if address != "auto":
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        try:
-            with socket.create_connection((host, int(port)), timeout=CONNECT_S):
-                pass
-        except (OSError, ValueError, OverflowError) as error:
-            raise ExpotionError(Problem(where, "a Ray cluster that answers", str(error), fix)) from error
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ExpotionError(
-            Problem(where, "a Ray cluster that answers", str(error).splitlines()[0], fix)
-        ) from error
-    return ray

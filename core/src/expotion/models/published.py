@@ -1,0 +1,102 @@
+"""Adaptors in Hugging Face repositories: bring one here, put one there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
+from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.models.reference import repository_of
+
+FILES = (TENSORS, DESCRIPTION, "README.md", "recipe.yaml", "metrics.json")
+
+
+def fetch_adaptor(reference: str) -> Path:
+    """The local folder of `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`: from the cache, else downloaded.
+
+    Only the files of an adaptor are taken, and its tensors must have the hash that its description states.
+    Raises WeightsError.
+    """
+    repository, revision = repository_of(reference)
+    folder, failure = None, "it is not in the local cache"
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    for local_only in (False, True):  # a branch may have moved; without a connection, what is there
+        try:
+            folder = Path(
+                snapshot_download(
+                    repository, revision=revision, allow_patterns=list(FILES), local_files_only=local_only
+                )
+            )
+            break
+        except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
+            failure = _first_line(error) if not local_only else failure
+    if folder is None:
+        fix = "check the name; log in with `hf auth login` for a private one; or copy its files, give the folder"
+        raise WeightsError(Problem(reference, "an adaptor that can be downloaded", failure, fix))
+    check_adaptor(folder, reference)
+    return folder
+
+
+def check_adaptor(folder: Path, where: str) -> None:
+    """WeightsError unless the folder holds a whole adaptor: a description, and tensors of the hash it states."""
+    description = read_description(folder)
+    path = folder / TENSORS
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(Problem(where, f"a readable {TENSORS}", error.strerror or str(error))) from None
+    if digest != description.get("sha256"):
+        wanted = str(description.get("sha256"))[:16]
+        fix = "the file was damaged or exchanged: fetch it again"
+        raise WeightsError(Problem(f"{where} {TENSORS}", f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))
+
+
+def upload_adaptor(
+    folder: Path, reference: str, *, private: bool, message: str, say: Callable[[str], None] = print
+) -> str:
+    """Put a folder's files into the repository `hf:ORG/NAME`, made if need be; returns its address.
+
+    The token is the hub's own (HF_TOKEN or `hf auth login`). Raises ExpotionError.
+    """
+    repository, revision = repository_of(reference)
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        say(f"uploading to {repository}")
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=str(folder),
+            allow_patterns=list(FILES),
+            commit_message=message,
+            revision=revision,
+        )
+    except Exception as error:  # as above
+        fix = "log in with `hf auth login`, or push to a folder"
+        raise ExpotionError(
+            Problem(reference, "a repository that can be written to", _first_line(error), fix)
+        ) from error
+    return f"https://huggingface.co/{repository}"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def metrics_of(folder: Path) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What `metrics.json` beside an adaptor or in its run folder says; {} where there is none."""
+    for place in (folder, folder.parent):
+        try:
+            found: dict[str, dict[str, dict[str, float | None]]] = json.loads(
+                (place / "metrics.json").read_text(encoding="utf-8")
+            )
+            return found
+        except (OSError, ValueError):
+            continue
+    return {}

@@ -1,0 +1,179 @@
+"""Training under Ray Train: `train.workers` processes on one machine or many, the same loop in each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from expotion.errors import ExpotionError, Problem
+from expotion.pipeline.cluster import connect
+from expotion.pipeline.training_worker import WorkerJob, to_arrays, work
+from expotion.recipe import Recipe
+from expotion.training.checkpoints import read_files
+from expotion.training.loop import Record, TrainingRun
+from expotion.training.state import RunState
+
+log = logging.getLogger("expotion")
+Message = tuple[str, Any]
+KEPT = 2
+POLL_S = 0.5
+
+
+def train_over_ray(
+    run: TrainingRun, recipe: Recipe, *, backbone: str, folder: Path, on_record: Callable[[Record], None]
+) -> None:
+    """Bring `run` to its end on workers. `folder` holds the checkpoints where `cluster.storage` names no place.
+
+    A worker that dies is replaced, all of them go on from the last checkpoint; a run that was stopped does so
+    when it is started again. Raises ExpotionError.
+    """
+    n_workers, cluster = recipe.train.workers, recipe.cluster
+    train, held_out = to_arrays(run.examples), None if run.validation is None else to_arrays(run.validation)
+    n_bytes = sum(a.nbytes for arrays in (train, held_out or {}) for a in arrays.values())
+    ray = connect(cluster.ray, cpus=n_workers + 1, store_bytes=int(1.2 * n_bytes) + 200_000_000)
+    try:
+        _check_room(ray, n_workers)
+        job = WorkerJob(
+            recipe=recipe.to_dict(),
+            backbone=str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone,
+            adaptor_config=run.adaptor.config.to_json(),
+            weights={name: tensor.numpy() for name, tensor in run.adaptor.state_dict().items()},
+            trace=run.trace,
+            n_threads=_threads_per_worker(n_workers) if cluster.ray == "local" else 1,
+        )
+        newest = _fit(ray, job, run, (train, held_out), recipe, folder, on_record)
+        with newest.as_directory() as place:
+            tensors, numbers = read_files(Path(place))
+        RunState(tensors, numbers).into(run)
+    finally:
+        ray.shutdown()
+
+
+def _threads_per_worker(n_workers: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // n_workers)
+
+
+def _check_room(ray: Any, n_workers: int) -> None:
+    """Say so where the cluster is smaller than what was asked for: Ray then waits for it to grow."""
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if cpus < n_workers:
+        log.warning("the cluster has %d processors now; waiting for %d workers", cpus, n_workers)
+
+
+def _fit(
+    ray: Any,
+    job: WorkerJob,
+    run: TrainingRun,
+    data: tuple[Any, Any],
+    recipe: Recipe,
+    folder: Path,
+    on_record: Callable[[Record], None],
+) -> Any:
+    """Start the workers, pass on what they tell, and return the last checkpoint."""
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig  # noqa: PLC0415
+    from ray.train.torch import TorchTrainer  # noqa: PLC0415
+    from ray.util.queue import Queue  # noqa: PLC0415
+
+    n_workers, cluster = recipe.train.workers, recipe.cluster
+    queue = Queue(actor_options={"num_cpus": 0})
+    fewest = cluster.min_workers
+    gpus = ray.cluster_resources().get("GPU", 0)
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={
+            "job": job,
+            "train": ray.put(data[0]),
+            "validation": ray.put(data[1]),
+            "queue": queue,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=n_workers if fewest is None or fewest == n_workers else (fewest, n_workers),
+            use_gpu=gpus >= n_workers,
+            resources_per_worker={"CPU": 1},
+        ),
+        run_config=RunConfig(
+            name=f"ray-{run.trace[:12] or 'run'}",
+            storage_path=cluster.storage or str(folder.resolve()),
+            failure_config=FailureConfig(max_failures=cluster.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    outcome: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            outcome["result"] = trainer.fit()
+        except Exception as error:  # told to the main thread
+            outcome["error"] = error
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    follower = _Follower(on_record)
+    for message in _messages(queue, thread):
+        follower.take(message)
+    if follower.error is not None:
+        raise follower.error
+    if "error" in outcome:
+        raise ExpotionError(
+            Problem(
+                "train.workers",
+                "workers that stay alive",
+                _cause(outcome["error"]),
+                f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)",
+            )
+        ) from outcome["error"]
+    return outcome["result"].checkpoint
+
+
+def _messages(queue: Any, thread: threading.Thread) -> Iterator[Message]:
+    """What the workers tell, until the trainer has ended and the queue is empty."""
+    from ray.util.queue import Empty  # noqa: PLC0415
+
+    ended = False
+    while True:
+        try:
+            yield queue.get(timeout=POLL_S)
+        except Empty:
+            if ended:
+                return
+            ended = not thread.is_alive()
+
+
+class _Follower:
+    """Turns messages into records in order: steps that a restart repeats are not reported twice."""
+
+    def __init__(self, on_record: Callable[[Record], None]) -> None:
+        self.on_record = on_record
+        self.error: ExpotionError | None = None
+        self.reported = -1
+        self.starts = 0
+
+    def take(self, message: Message) -> None:
+        kind, content = message
+        if kind == "worker":
+            log.info("worker %(rank)d: process %(pid)d on %(host)s", content)
+        elif kind == "start":
+            self.starts += 1
+            for note in content["notes"]:
+                log.warning("%s", note)
+            if self.starts > 1:
+                log.warning("workers were lost; training goes on from step %d", content["step"])
+            elif content["resumed"]:
+                log.info("training resumes at step %d", content["step"])
+        elif kind == "error":
+            self.error = content
+        elif content["step"] > self.reported:
+            self.reported = content["step"]
+            self.on_record(content)
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what a worker died of."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
