@@ -54,6 +54,7 @@ from expotion.pipeline.progress import stage_progress
 from expotion.pipeline.report_sections import plugin_sections
 from expotion.pipeline.report_stage import run_info, sample_of, training_history, write_run_report
 from expotion.pipeline.run_folder import RunFolder
+from expotion.pipeline.training_samples import TrainingSamples
 from expotion.pipeline.training_stage import publish_adaptor, read_history, train_adaptor, write_history
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
@@ -74,7 +75,9 @@ class Stages:
         self.failures = material.Failures()
         self.store = FeatureStore()
         self.specs: Sequence[MetricSpec] = choose_metrics(
-            recipe.evaluate.metrics, {name: offer.spec for name, offer in registry.metrics.items()}
+            recipe.evaluate.metrics,
+            {name: offer.spec for name, offer in registry.metrics.items()},
+            ready=True,
         )
         data = registry.data_source(recipe.data.source)
         self.data = data.build(data.options(**recipe.data.options))
@@ -114,7 +117,7 @@ class Stages:
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:
             raise ExpotionError(Problem(where="data", wanted="at least one usable test clip", got="none"))
-        adaptor, window_frames = self._training(train_clips, tracks)
+        adaptor, window_frames = self._training(train_clips, tracks, test_clips[0])
         ready = [self._ready(clip, tracks) for clip in test_clips]
         self._generation(ready, window_frames)
         self._codec_ceiling(test_clips, tracks)
@@ -154,8 +157,13 @@ class Stages:
 
     # ---------------------------------------------------------------------------------------- training
 
-    def _training(self, clips: Sequence[Clip], tracks: material.Tracks) -> tuple[Adaptor | None, int]:
-        """The trained adaptor (None for a recipe without conditions) and the frames it was trained on."""
+    def _training(
+        self, clips: Sequence[Clip], tracks: material.Tracks, heard: Clip
+    ) -> tuple[Adaptor | None, int]:
+        """The trained adaptor (None for a recipe without conditions) and the frames it was trained on.
+
+        `heard`: the test clip that samples are made of while training goes on.
+        """
         recipe, run, backbone = self.recipe, self.run, self.backbone
         rate_hz = backbone.frame_rate_hz
         if not recipe.conditions:
@@ -184,6 +192,7 @@ class Stages:
                 trace=self.trace,
                 progress=progress,
                 callbacks=callbacks,
+                samples=self._training_samples(heard, tracks, n_frames),
             )
             write_history(run.path / "training.jsonl", training.records)
             publish_adaptor(
@@ -191,6 +200,23 @@ class Stages:
             )
             record["clips"] = len(examples)
         return adaptor, n_frames
+
+    def _training_samples(
+        self, clip: Clip, tracks: material.Tracks, window_frames: int
+    ) -> TrainingSamples | None:
+        recipe = self.recipe
+        if not recipe.train.sample_every_steps:
+            return None
+        ready = self._ready(clip, tracks)
+        condition = recipe.joint_name
+        return TrainingSamples(
+            self.run.path / "training_samples",
+            self.backbone,
+            recipe.generate.precision,
+            compose_settings(recipe, window_frames),
+            requests_of(recipe, condition, [ready], recipe.generate_seed)[0],
+            ready.n_samples,
+        )
 
     # -------------------------------------------------------------------------------------- generation
 
@@ -256,7 +282,8 @@ class Stages:
         recipe, run, rate_hz = self.recipe, self.run, self.backbone.sample_rate_hz
         # What failed before may have been made since.
         made = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("samples/*/*.wav"))
-        key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made)
+        tools = [f"{spec.name}: {spec.measured_with()}" for spec in self.specs if spec.measured_with()]
+        key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made, *tools)
         if run.is_done("evaluation", key):
             return load_evaluation(run.path)
         scored: dict[str, list[Scored]] = {}

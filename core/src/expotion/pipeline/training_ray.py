@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from expotion.errors import ExpotionError, Problem
 from expotion.pipeline.cluster import connect
 from expotion.pipeline.training_worker import WorkerJob, to_arrays, work
@@ -24,12 +26,19 @@ POLL_S = 0.5
 
 
 def train_over_ray(
-    run: TrainingRun, recipe: Recipe, *, backbone: str, folder: Path, on_record: Callable[[Record], None]
+    run: TrainingRun,
+    recipe: Recipe,
+    *,
+    backbone: str,
+    folder: Path,
+    on_record: Callable[[Record], None],
+    on_weights: Callable[[int], None] | None = None,
 ) -> None:
     """Bring `run` to its end on workers. `folder` holds the checkpoints where `cluster.storage` names no place.
 
-    A worker that dies is replaced, all of them go on from the last checkpoint; a run that was stopped does so
-    when it is started again. Raises ExpotionError.
+    `on_weights(n_steps)` is called every `train.sample_every_steps` steps with the weights of that step in
+    `run.adaptor`. A worker that dies is replaced, all of them go on from the last checkpoint; a run that was
+    stopped does so when it is started again. Raises ExpotionError.
     """
     n_workers, cluster = recipe.train.workers, recipe.cluster
     train, held_out = to_arrays(run.examples), None if run.validation is None else to_arrays(run.validation)
@@ -45,7 +54,8 @@ def train_over_ray(
             trace=run.trace,
             n_threads=_threads_per_worker(n_workers) if cluster.ray == "local" else 1,
         )
-        newest = _fit(ray, job, run, (train, held_out), recipe, folder, on_record)
+        follower = _Follower(run, on_record, on_weights)
+        newest = _fit(ray, job, run.trace, (train, held_out), recipe, folder, follower)
         with newest.as_directory() as place:
             tensors, numbers = read_files(Path(place))
         RunState(tensors, numbers).into(run)
@@ -68,11 +78,11 @@ def _check_room(ray: Any, n_workers: int) -> None:
 def _fit(
     ray: Any,
     job: WorkerJob,
-    run: TrainingRun,
+    trace: str,
     data: tuple[Any, Any],
     recipe: Recipe,
     folder: Path,
-    on_record: Callable[[Record], None],
+    follower: _Follower,
 ) -> Any:
     """Start the workers, pass on what they tell, and return the last checkpoint."""
     from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig  # noqa: PLC0415
@@ -97,7 +107,7 @@ def _fit(
             resources_per_worker={"CPU": 1},
         ),
         run_config=RunConfig(
-            name=f"ray-{run.trace[:12] or 'run'}",
+            name=f"ray-{trace[:12] or 'run'}",
             storage_path=cluster.storage or str(folder.resolve()),
             failure_config=FailureConfig(max_failures=cluster.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
@@ -114,7 +124,6 @@ def _fit(
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    follower = _Follower(on_record)
     for message in _messages(queue, thread):
         follower.take(message)
     if follower.error is not None:
@@ -148,8 +157,13 @@ def _messages(queue: Any, thread: threading.Thread) -> Iterator[Message]:
 class _Follower:
     """Turns messages into records in order: steps that a restart repeats are not reported twice."""
 
-    def __init__(self, on_record: Callable[[Record], None]) -> None:
-        self.on_record = on_record
+    def __init__(
+        self,
+        run: TrainingRun,
+        on_record: Callable[[Record], None],
+        on_weights: Callable[[int], None] | None,
+    ) -> None:
+        self.run, self.on_record, self.on_weights = run, on_record, on_weights
         self.error: ExpotionError | None = None
         self.reported = -1
         self.starts = 0
@@ -168,6 +182,11 @@ class _Follower:
                 log.info("training resumes at step %d", content["step"])
         elif kind == "error":
             self.error = content
+        elif kind == "weights":
+            if self.on_weights is not None:
+                weights = {name: torch.from_numpy(array) for name, array in content["weights"].items()}
+                self.run.adaptor.load_state_dict(weights)
+                self.on_weights(content["step"])
         elif content["step"] > self.reported:
             self.reported = content["step"]
             self.on_record(content)

@@ -17,8 +17,10 @@ from expotion.contracts import Encoder
 from expotion.errors import ExpotionError, Problem
 from expotion.files import replacing
 from expotion.pipeline.callbacks import Callbacks
+from expotion.pipeline.curve import curve_lines
 from expotion.pipeline.progress import StageProgress
 from expotion.pipeline.training_ray import train_over_ray
+from expotion.pipeline.training_samples import TrainingSamples
 from expotion.pipeline.training_settings import training_settings
 from expotion.recipe import Recipe
 from expotion.training.checkpoints import CheckpointFolder
@@ -51,10 +53,12 @@ def train_adaptor(
     trace: str,
     progress: StageProgress,
     callbacks: Callbacks | None = None,
+    samples: TrainingSamples | None = None,
 ) -> TrainingRun:
     """Train to the end, going on from the newest checkpoint of the same run if there is one.
 
-    `backbone` is where other processes find the same model (`train.workers`).
+    `backbone` is where other processes find the same model (`train.workers`). `samples` makes sound every
+    `train.sample_every_steps` steps.
     """
     train, validation = split_validation(examples, recipe.train.validation_clips)
     if recipe.train.workers > len(train):
@@ -86,16 +90,30 @@ def train_adaptor(
         _log(record)
         callbacks.on_step(record)
 
+    def on_weights(n_steps: int) -> None:
+        if samples is not None:
+            samples.make(n_steps, adaptor)
+
+    every = recipe.train.sample_every_steps if samples is not None else 0
     finished = False
     try:
         if recipe.train.workers > 0:
             callbacks.on_start(checkpoints.parent, recipe.to_dict(), 0)
-            train_over_ray(run, recipe, backbone=backbone, folder=checkpoints, on_record=on_record)
+            train_over_ray(
+                run,
+                recipe,
+                backbone=backbone,
+                folder=checkpoints,
+                on_record=on_record,
+                on_weights=on_weights if every else None,
+            )
         else:
             _resume(run)
             callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
             for record in run.run():
                 on_record(record)
+                if every and run.step_number % every == 0:
+                    on_weights(run.step_number)
         finished = True
     except KeyboardInterrupt:
         run.save()  # it may have come here, between two steps
@@ -107,6 +125,8 @@ def train_adaptor(
     if cache is not None:
         cache.clear()
     run.finish()
+    for line in curve_lines(run.records):
+        progress.console.print(line, highlight=False, markup=False)
     return run
 
 

@@ -122,6 +122,7 @@ def work(config: dict[str, Any]) -> None:
 
     job: WorkerJob = config["job"]
     queue = config["queue"]
+    every = job.recipe["train"]["sample_every_steps"]
     torch.set_num_threads(job.n_threads)
     world = ProcessGroup()
     queue.put(("worker", {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}))
@@ -131,8 +132,12 @@ def work(config: dict[str, Any]) -> None:
         if world.rank == 0:
             queue.put(("start", {"step": run.step_number, "resumed": resumed, "notes": run.notes}))
         for record in run.run():
-            if world.rank == 0:
-                queue.put(("record", record))
+            if world.rank != 0:
+                continue
+            queue.put(("record", record))
+            if every and run.step_number % every == 0:
+                weights = {name: tensor.cpu().numpy() for name, tensor in run.adaptor.state_dict().items()}
+                queue.put(("weights", {"step": run.step_number, "weights": weights}))
     except ExpotionError as error:  # the same on every worker, and the same again after a restart
         if world.rank == 0:
             queue.put(("error", error))
