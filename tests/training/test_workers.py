@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from expotion.errors import ExpotionError
 from expotion.training.draw import draw_step
+from expotion.training.sharding import check_sharded
 from expotion.training.world import Alone, share
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -31,13 +33,18 @@ def alone(batch_size: int, n_parts: int, **changes: Any) -> Result:
     return run.records, dict(run.finish().state_dict())
 
 
-def together(folder: Path, size: int, batch_size: int, n_parts: int) -> list[Result]:
+def together(folder: Path, size: int, batch_size: int, n_parts: int, backbone: str = "whole") -> list[Result]:
     """The run over `size` processes, as each of them saw it."""
     folder.mkdir()
     rendezvous = f"file://{folder / 'rendezvous'}"
     processes = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), *map(str, (rank, size, rendezvous, folder, batch_size, n_parts))]
+            [
+                sys.executable,
+                str(WORKER),
+                *map(str, (rank, size, rendezvous, folder, batch_size, n_parts)),
+                backbone,
+            ]
         )
         for rank in range(size)
     ]
@@ -78,6 +85,21 @@ def test_fewer_workers_than_parts_give_the_same_curve(tmp_path: Path) -> None:
     """What an elastic run does: two workers share three parts unevenly."""
     first, _ = together(tmp_path / "three", size=2, batch_size=2, n_parts=3)
     assert_same(first, alone(6, 1))
+
+
+@pytest.mark.slow
+def test_a_backbone_spread_over_the_workers_gives_the_same_curve(tmp_path: Path) -> None:
+    first, second = together(tmp_path / "sharded", size=2, batch_size=2, n_parts=2, backbone="shard")
+    assert_same(first, alone(4, 1))
+    assert first[0] != [] and all(torch.equal(first[1][name], second[1][name]) for name in first[1])
+
+
+def test_a_sharded_run_needs_parts_that_divide_evenly() -> None:
+    class Three(Alone):
+        size = 3
+
+    with pytest.raises(ExpotionError, match="batches that divide evenly over 3 workers"):
+        check_sharded(4, Three())
 
 
 def test_workers_see_disjoint_clips_and_all_of_them() -> None:

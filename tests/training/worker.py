@@ -1,4 +1,4 @@
-"""One of several training workers on gloo: `python worker.py RANK SIZE RENDEZVOUS FOLDER BATCH PARTS`."""
+"""One of several workers on gloo: `python worker.py RANK SIZE RENDEZVOUS FOLDER BATCH PARTS shard|whole`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from expotion.training.checkpoints import CheckpointFolder
 from expotion.training.examples import Examples
 from expotion.training.loop import TrainingRun
 from expotion.training.settings import TrainingSettings
+from expotion.training.sharding import ShardedLayers
 from expotion.training.world import Alone, ProcessGroup, World
 
 N, N_FRAMES = 12, 20
@@ -68,10 +69,24 @@ def make_run(
     )
 
 
-def main(rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n_parts: int) -> None:
+def sharded(run: TrainingRun, world: World) -> TrainingRun:
+    """The same run with its backbone spread over the workers."""
+    whole = sum(p.numel() * p.element_size() for p in run.lm.layers.parameters())
+    layers = ShardedLayers(run.lm, world)
+    assert whole // world.size <= layers.shard_bytes < whole // world.size + 100
+    return TrainingRun(
+        run.lm, run.adaptor, run.examples, run.settings, validation=run.validation, world=world
+    )
+
+
+def main(
+    rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n_parts: int, shard: bool
+) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=size)
     run = make_run(replace(SETTINGS, batch_size=batch_size, n_parts=n_parts), world=ProcessGroup())
+    if shard:
+        run = sharded(run, ProcessGroup())
     for _ in run.run():
         pass
     (folder / f"records_{rank}.json").write_text(json.dumps(run.records))
@@ -80,5 +95,5 @@ def main(rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n
 
 
 if __name__ == "__main__":
-    rank_, size_, rendezvous_, folder_, batch_, parts_ = sys.argv[1:]
-    main(int(rank_), int(size_), rendezvous_, Path(folder_), int(batch_), int(parts_))
+    rank_, size_, rendezvous_, folder_, batch_, parts_, shard_ = sys.argv[1:]
+    main(int(rank_), int(size_), rendezvous_, Path(folder_), int(batch_), int(parts_), shard_ == "shard")

@@ -11,7 +11,7 @@ first adapted layer nothing depends on a trainable tensor, so no graph is built 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -164,11 +164,14 @@ class MusicGenLM(nn.Module):
         self.norm_out = nn.LayerNorm(d, EPS)
         self.output_heads = nn.Linear(d, k * geometry.card, bias=False)
         self.text_projection = nn.Linear(geometry.text_width, d) if geometry.text_width is not None else None
+        self.on_use: Callable[[int], None] | None = None
         self.requires_grad_(False)
         self.eval()
 
     def block(self, index: int) -> DecoderLayer:
-        """Layer `index`, 0-based."""
+        """Layer `index`, 0-based; `on_use`, if set, is told before."""
+        if self.on_use is not None:
+            self.on_use(index)
         return cast(DecoderLayer, self.layers[index])
 
     @property
@@ -270,10 +273,9 @@ class MusicGenLM(nn.Module):
         mask = None if source_mask is None else source_mask[:, None, None, :]
         rows = None if prefix is None else _row_selection(prefix.rows)
         for index in layers:
-            layer = self.block(index)
 
-            def run(x: Tensor, index: int = index, layer: DecoderLayer = layer) -> Tensor:
-                gate = None
+            def run(x: Tensor, index: int = index) -> Tensor:
+                layer, gate = self.block(index), None
                 if prefix is not None and index >= prefix.first_layer:
                     gate = gate_input(prefix, index - prefix.first_layer, 0, length, rows)
                 result: Tensor = layer(x, layer.text_keys(source), mask, gate)

@@ -25,6 +25,7 @@ from expotion.recipe import Recipe
 from expotion.training.checkpoints import Found, read_files, write_files
 from expotion.training.examples import Examples
 from expotion.training.loop import TrainingRun
+from expotion.training.sharding import ShardedLayers
 from expotion.training.world import ProcessGroup
 
 Arrays = dict[str, NDArray[Any]]
@@ -147,7 +148,10 @@ def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: Proc
     recipe = Recipe.from_dict(job.recipe)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = load_backbone(job.backbone, parts=frozenset({"lm"}))
-    lm = backbone.cast(compute_dtype(recipe.train.precision, device)).lm.to(device)
+    lm = backbone.cast(compute_dtype(recipe.train.precision, device)).lm
+    if recipe.train.shard_backbone:
+        ShardedLayers(lm, world, device)  # hooks itself in; the whole of it never is on the device
+    lm.to(device)
     config = AdaptorConfig.from_json(job.adaptor_config)
     adaptor = Adaptor(config, build_projections(recipe, build_encoders(recipe, discover())))
     adaptor.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in job.weights.items()})

@@ -85,9 +85,14 @@ class Text(Section):
 
 
 class Smooth(Section):
-    """Overrides of smoothing. `max_gap_s`: longest gap in seconds between valid samples that is bridged."""
+    """Overrides of smoothing. `max_gap_s`: longest gap in seconds between valid samples that is bridged.
+
+    `rate_hz`: the track is sampled at this rate before it is brought to the model's (null: as the encoder gives it;
+    a rate above the encoder's changes nothing).
+    """
 
     max_gap_s: Positive | None = None
+    rate_hz: Annotated[float, Field(ge=2.0, allow_inf_nan=False)] | None = None
 
 
 class Condition(Section):
@@ -194,7 +199,8 @@ class Train(Section):
 
     `preset` fills what the recipe leaves out; explicit keys win. A step sees batch_size * accumulate *
     max(1, workers) clips. `workers` 0 trains in this process, n under Ray Train. `trunk_cache_gib` bounds what is
-    kept on disk of the layers below the first adapted one; only without `context_swap`.
+    kept on disk of the layers below the first adapted one; only without `context_swap`. `shard_backbone` spreads
+    the frozen layers over the workers.
     """
 
     preset: Literal["ours", "paper", "released_code"] = "ours"
@@ -219,6 +225,7 @@ class Train(Section):
     early_stopping: EarlyStopping | None = None
     recompute_activations: bool = False
     trunk_cache_gib: NotNegative = 0.0
+    shard_backbone: bool = False
     validation_clips: int = Field(default=16, ge=0)
     validate_every_steps: int = Field(default=20, ge=1)
     sample_every_steps: int = Field(default=0, ge=0)
@@ -233,6 +240,12 @@ class Train(Section):
             return values
         preset = values.get("preset", "ours")
         return {**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **values}
+
+    @model_validator(mode="after")
+    def _shards_need_workers(self) -> Train:
+        if self.shard_backbone and self.workers < 2:
+            raise ValueError("at least 2 workers with shard_backbone: true")
+        return self
 
     @model_validator(mode="after")
     def _trunk_needs_the_own_history(self) -> Train:
@@ -291,11 +304,23 @@ class Generate(Section):
 
 
 class Evaluate(Section):
-    """What is measured, on which conditions (null: all), with how many bootstrap draws."""
+    """What is measured, on which conditions (null: all), with how many bootstrap draws.
 
-    metrics: list[str] = ["beat_f1", "tempo_error_bpm", "tempo_within_4pct", "intensity_correlation"]
+    `all` among the conditions stands for every control together. `outside` names folders of sounds that other
+    systems made for the test clips: each is measured like a condition.
+    """
+
+    metrics: list[str] = [
+        "beat_f1",
+        "tempo_error_bpm",
+        "tempo_within_4pct",
+        "intensity_correlation",
+        "beat_alignment",
+        "level_sane",
+    ]
     conditions: list[str] | None = None
     bootstrap: int = Field(default=1000, ge=1)
+    outside: dict[str, str] = {}
 
 
 class Recipe(Section):
@@ -351,6 +376,8 @@ class Recipe(Section):
     def section_hash(self, *sections: str) -> str:
         """Hex SHA-256 of some top-level fields, for the cache keys of stages."""
         values = self.to_dict()
+        for section, fields in _SHOWN_ONLY.items():
+            values[section] = {k: v for k, v in values[section].items() if k not in fields}
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -388,12 +415,17 @@ class Recipe(Section):
         chosen = self.evaluate.conditions
         if chosen is None:
             return everything
+        together = self.joint_name or CONTROLS_BEFORE[0]
+        chosen = [together if name == "all" else name for name in chosen if own or name != "shuffled"]
         extra = [name for name in chosen if name not in everything]
         return [name for name in everything if name in chosen] + extra
 
 
 _RETIRED: dict[str, tuple[str, ...]] = {"train": ("log_every_steps",)}
 """Fields that saved recipes may still hold; they never changed a result."""
+
+_SHOWN_ONLY: dict[str, tuple[str, ...]] = {"evaluate": ("outside",)}
+"""Fields that add to a result without changing the rest of it."""
 
 _NO_CONTENT = ("name", "description", "versions", "cluster")
 

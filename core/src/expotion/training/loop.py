@@ -30,6 +30,7 @@ from expotion.training.examples import Examples
 from expotion.training.loss_scale import LossScale
 from expotion.training.schedule import warmup_cosine
 from expotion.training.settings import TrainingSettings
+from expotion.training.sharding import check_sharded
 from expotion.training.state import RunState
 from expotion.training.trunk import TrunkCache
 from expotion.training.validation import validate
@@ -68,6 +69,9 @@ class TrainingRun:
         self.trace = trace
         self.world: World = world or Alone()
         self.trunk_cache = trunk_cache
+        self.sharded = lm.on_use is not None
+        if self.sharded:
+            check_sharded(settings.n_parts, self.world)
         self.names = [modality.name for modality in adaptor.config.modalities]
         self.loss_scale = LossScale() if lm.dtype == torch.float16 else None
         self.optimizer = torch.optim.AdamW(
@@ -181,8 +185,8 @@ class TrainingRun:
             name: TrackInput(batch.controls[name], batch.valid[name], keep[name].to(lm.device))
             for name in self.names
         }
-        recompute = self.settings.recompute_activations
-        prefix = self.adaptor(lm, inputs, recompute=recompute)
+        recompute = self.settings.recompute_activations or self.sharded
+        prefix = self.adaptor(lm, inputs, recompute=recompute, whole_batch=self.sharded)
         hidden = lm.hidden(
             sequence, source, prefix, trunk=None if prefix is None else trunk, recompute=recompute
         )  # (B, T+1, d)

@@ -33,7 +33,7 @@ def validate(run: TrainingRun) -> dict[str, Any]:
     neighbours = np.roll(np.arange(n), 1)
     totals = torch.zeros(4)  # right, baseline, wrong, frames
     n_batches = -(-n // settings.batch_size)
-    for number in share(n_batches, run.world):
+    for number in range(n_batches) if run.sharded else share(n_batches, run.world):
         rows = np.arange(number * settings.batch_size, min(n, (number + 1) * settings.batch_size))
         batch, other = clips.take(rows), clips.take(neighbours[rows])
         codes = swap_context(batch.codes, other.codes, foreign[rows])
@@ -48,7 +48,8 @@ def validate(run: TrainingRun) -> dict[str, Any]:
         ):
             totals[column] += run.loss_of(examples, codes, scored[rows], keep, with_text, n_scored=1).cpu()
         totals[3] += _n_codes(scored[rows], clips.codes.shape[1])
-    run.world.sum_([totals])
+    if not run.sharded:  # there every worker has gone through all of them
+        run.world.sum_([totals])
     right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
     return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}
 
