@@ -115,4 +115,4 @@ def _add(total: Tensor, left: Tensor, right: Tensor, start: int, end: int, alone
     if alone:
         torch.bmm(left, right, out=total)
     else:
-        total[:, start:end] += torch.bmm(left, right)
+        total[:, start:end].baddbmm_(left, right)
