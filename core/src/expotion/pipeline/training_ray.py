@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
@@ -85,10 +86,10 @@ def _fit(
     follower: _Follower,
 ) -> Any:
     """Start the workers, pass on what they tell, and return the last checkpoint."""
-    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig  # noqa: PLC0415
     from ray.train.torch import TorchTrainer  # noqa: PLC0415
     from ray.util.queue import Queue  # noqa: PLC0415
 
+    library: Any = importlib.import_module("ray.train")  # its types are those of its older interface
     n_workers, cluster = recipe.train.workers, recipe.cluster
     queue = Queue(actor_options={"num_cpus": 0})
     fewest = cluster.min_workers
@@ -101,17 +102,17 @@ def _fit(
             "validation": ray.put(data[1]),
             "queue": queue,
         },
-        scaling_config=ScalingConfig(
+        scaling_config=library.ScalingConfig(
             num_workers=n_workers if fewest is None or fewest == n_workers else (fewest, n_workers),
             use_gpu=gpus >= n_workers,
             resources_per_worker={"CPU": 1},
         ),
-        run_config=RunConfig(
+        run_config=library.RunConfig(
             name=f"ray-{trace[:12] or 'run'}",
             storage_path=cluster.storage or str(folder.resolve()),
-            failure_config=FailureConfig(max_failures=cluster.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
-            logging_config=LoggingConfig(log_level="ERROR"),
+            failure_config=library.FailureConfig(max_failures=cluster.max_failures),
+            checkpoint_config=library.CheckpointConfig(num_to_keep=KEPT),
+            logging_config=library.LoggingConfig(log_level="ERROR"),
         ),
     )
     outcome: dict[str, Any] = {}

@@ -82,6 +82,15 @@ class Examples:
         )
 
 
+def with_ends(codes: Tensor, n_frames: Tensor, special: int) -> Tensor:
+    """Codes [B, K, T] as the model reads them: the special token after the end of each clip, as in generation.
+
+    Later codebooks are scored when earlier ones are past the end of the clip, so what stands there is history.
+    """
+    real = torch.arange(codes.shape[-1], device=codes.device)[None, :] < n_frames.to(codes.device)[:, None]
+    return torch.where(real[:, None, :], codes, special)
+
+
 def batch_indices(n_examples: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:
     """Indices [batch_size] of one step: a fresh permutation per epoch, a pure function of its arguments.
 

@@ -13,21 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor, parameter_groups
-from expotion.adaptor.project import TrackInput
-from expotion.backbone import delay
 from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.loss import codebook_loss
 from expotion.errors import ExpotionError, OutputError, Problem
 from expotion.training.augment import swap_context
 from expotion.training.checkpoints import Keeper
 from expotion.training.draw import Draw, draw_step
-from expotion.training.examples import Examples
+from expotion.training.examples import Examples, with_ends
 from expotion.training.loss_scale import LossScale
+from expotion.training.objective import Objective
 from expotion.training.schedule import warmup_cosine
 from expotion.training.settings import TrainingSettings
 from expotion.training.sharding import check_sharded
@@ -72,7 +69,9 @@ class TrainingRun:
         self.sharded = lm.on_use is not None
         if self.sharded:
             check_sharded(settings.n_parts, self.world)
-        self.names = [modality.name for modality in adaptor.config.modalities]
+        recompute = settings.recompute_activations or self.sharded
+        self.objective = Objective(lm, adaptor, recompute=recompute, whole_batch=self.sharded)
+        self.names = self.objective.names
         self.loss_scale = LossScale() if lm.dtype == torch.float16 else None
         self.optimizer = torch.optim.AdamW(
             [
@@ -149,66 +148,15 @@ class TrainingRun:
 
     def _part_loss(self, draw: Draw, n_scored: int) -> Tensor:
         batch = self.examples.take(draw.index)
-        codes = swap_context(batch.codes, self.examples.codes[draw.donors], draw.foreign)
-        trunk = None if self.trunk_cache is None else self._trunk(self.trunk_cache, batch, draw)
-        return self.loss_of(
-            batch,
-            codes,
-            draw.scored(self.examples),
-            draw.keep,
-            draw.with_text,
-            n_scored=n_scored,
-            trunk=trunk,
+        every, special = self.examples, self.lm.geometry.special_token
+        donors = with_ends(every.codes[draw.donors], every.n_frames[draw.donors], special)
+        codes = swap_context(with_ends(batch.codes, batch.n_frames, special), donors, draw.foreign)
+        scored, trunk = draw.scored(self.examples), None
+        if self.trunk_cache is not None:
+            trunk = self.objective.trunk(self.trunk_cache, batch, draw.index, draw.with_text)
+        return self.objective.loss(
+            batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored, trunk=trunk
         )
-
-    def loss_of(
-        self,
-        batch: Examples,
-        codes_in: Tensor,
-        scored: Tensor,
-        keep: dict[str, Tensor],
-        with_text: Tensor,
-        *,
-        n_scored: int | None = None,
-        trunk: Tensor | None = None,
-    ) -> Tensor:
-        """Mean loss (nats per code) of clips with the history `codes_in` [B, K, T], over frames `scored` [B, T].
-
-        `keep`: strengths by modality [B]; `with_text` bool [B]; `n_scored`: what the sum is divided by, if not
-        the number of codes scored here; `trunk` [B, S, d] as for `MusicGenLM.hidden`.
-        """
-        lm = self.lm
-        batch, codes_in = batch.to(lm.device), codes_in.to(lm.device)
-        sequence = delay.build(codes_in, special=lm.geometry.special_token, valid_only=True)  # (B, K, T+1)
-        source = lm.project_text(batch.text, batch.text_mask & with_text.to(lm.device)[:, None])  # (B, L, d)
-        inputs = {
-            name: TrackInput(batch.controls[name], batch.valid[name], keep[name].to(lm.device))
-            for name in self.names
-        }
-        recompute = self.settings.recompute_activations or self.sharded
-        prefix = self.adaptor(lm, inputs, recompute=recompute, whole_batch=self.sharded)
-        hidden = lm.hidden(
-            sequence, source, prefix, trunk=None if prefix is None else trunk, recompute=recompute
-        )  # (B, T+1, d)
-        mask = scored.to(lm.device)[:, None, :].expand_as(batch.codes)  # (B, K, T)
-        return codebook_loss(lm, hidden, batch.codes, mask, n_scored=n_scored)
-
-    @torch.no_grad()
-    def _trunk(self, cache: TrunkCache, batch: Examples, draw: Draw) -> Tensor:
-        """Hidden states that enter the first adapted layer, from the cache where it has them."""
-        lm, rows = self.lm, []
-        for row, (clip, with_text) in enumerate(
-            zip(draw.index.tolist(), draw.with_text.tolist(), strict=True)
-        ):
-            hidden = cache.get(clip, with_text)
-            if hidden is None:
-                one = batch.take(np.array([row])).to(lm.device)
-                sequence = delay.build(one.codes, special=lm.geometry.special_token, valid_only=True)
-                source = lm.project_text(one.text, one.text_mask & with_text)
-                hidden = lm.trunk(sequence, source, self.adaptor.config.first_adapted_layer)[0].cpu()
-                cache.put(clip, with_text, hidden)
-            rows.append(hidden)
-        return torch.stack(rows).to(lm.device)
 
     def _sum_over_workers(self, total: Tensor, scale: float) -> None:
         """Gradients and loss summed over the workers; a parameter that no worker used keeps no gradient."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from expotion.training.augment import draw_foreign, swap_context
-from expotion.training.examples import Examples
+from expotion.training.examples import Examples, with_ends
 from expotion.training.world import share
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def validate(run: TrainingRun) -> dict[str, Any]:
     clips = run.validation
     if clips is None:
         return {}
-    n, settings = len(clips), run.settings
+    n, settings, special = len(clips), run.settings, run.lm.geometry.special_token
     rng = np.random.default_rng((settings.seed, 2))
     foreign = draw_foreign(n, clips.codes.shape[-1], settings.swap, rng)
     real = torch.arange(clips.codes.shape[-1])[None, :] < clips.n_frames[:, None]
@@ -36,7 +36,8 @@ def validate(run: TrainingRun) -> dict[str, Any]:
     for number in range(n_batches) if run.sharded else share(n_batches, run.world):
         rows = np.arange(number * settings.batch_size, min(n, (number + 1) * settings.batch_size))
         batch, other = clips.take(rows), clips.take(neighbours[rows])
-        codes = swap_context(batch.codes, other.codes, foreign[rows])
+        own, theirs = (with_ends(part.codes, part.n_frames, special) for part in (batch, other))
+        codes = swap_context(own, theirs, foreign[rows])
         strangers = Examples(
             batch.codes, batch.n_frames, batch.text, batch.text_mask, other.controls, other.valid
         )
@@ -46,7 +47,9 @@ def validate(run: TrainingRun) -> dict[str, Any]:
         for column, (examples, keep) in enumerate(
             ((batch, everything), (batch, nothing), (strangers, everything))
         ):
-            totals[column] += run.loss_of(examples, codes, scored[rows], keep, with_text, n_scored=1).cpu()
+            totals[column] += run.objective.loss(
+                examples, codes, scored[rows], keep, with_text, n_scored=1
+            ).cpu()
         totals[3] += _n_codes(scored[rows], clips.codes.shape[1])
     if not run.sharded:  # there every worker has gone through all of them
         run.world.sum_([totals])
