@@ -53,4 +53,5 @@ def _smooth(y: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtyp
     total = np.cumsum(np.concatenate([np.zeros(1), y]))
     ends = np.arange(1, len(y) + 1)
     starts = np.maximum(0, ends - n)
-    return (total[ends] - total[starts]) / (ends - starts)
+    means: np.ndarray[Any, np.dtype[np.float64]] = (total[ends] - total[starts]) / (ends - starts)
+    return means
