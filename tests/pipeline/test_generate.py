@@ -210,7 +210,7 @@ def test_a_fault_of_the_program_in_one_clip_leaves_the_others(
         (["--loudness", "nan"], "--loudness: a number of LUFS"),
         (["--keep-original-sound", "--format", "wav"], "a video among the formats"),
         (["--prompt", " "], "--prompt: some words"),
-        (["--again", "x.json"], "either clips or --again JSON, got both"),
+        (["--again", "x.json"], "either clips, --again JSON or --live SOURCE, got clips and --again"),
         (["{clip}", "--out", "music.mp4"], "a folder, as there are several clips"),
         (["{clip}", "--out", "music"], "a name of its own"),
     ],

@@ -228,8 +228,8 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
-def registry_of(model: Path) -> Registry:
-    """The lamps, two encoders, the words and the random model."""
+def registry_of(model: Path, more: Sequence[Any] = ()) -> Registry:
+    """The lamps, two encoders, the words and the random model; `more` are entry points of other distributions."""
     from expotion_text_t5 import SPEC as TEXT
 
     module = ModuleType("lamps")
@@ -252,7 +252,7 @@ def registry_of(model: Path) -> Registry:
         def load(self) -> ModuleType:
             return module
 
-    return discover([Point()], builtins=())
+    return discover([Point(), *more], builtins=())
 
 
 if __name__ == "__main__":

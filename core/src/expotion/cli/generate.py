@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from expotion.cli.pairs import controls, numbers, split_pairs
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import Problem
 
 HELP = """Make music that follows clips: as long as each clip, as sound and as video.
 
@@ -22,6 +21,7 @@ Example: expotion generate dance.mp4 --out music.mp4
 Example: expotion generate dance.mp4 --prompt "warm strings" --samples 3
 Example: expotion generate clips/ --out scored/ --jobs 4
 Example: expotion generate --again music.json
+Example: expotion generate --live 0 --out session.wav
 """
 
 
@@ -139,6 +139,20 @@ def generate(
             help="Play one clip while it decodes, no files; with -, 16-bit samples to standard output.",
         ),
     ] = None,
+    live: Annotated[
+        str | None,
+        typer.Option(
+            "--live",
+            metavar="SOURCE",
+            help="Frames as they come: a camera's number, an address, or a file. E.g. 0.",
+        ),
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option("--hop", metavar="SECONDS", help="Live: made at a time. E.g. 1.")
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option("--window", metavar="SECONDS", help="Live: frames that steer. E.g. 5.")
+    ] = None,
 ) -> None:
     """Check the options, then generate; see HELP."""
     problems: list[Problem] = []
@@ -166,72 +180,14 @@ def generate(
     output = Output(depth=depth, loudness_lufs=loudness, keep_original_sound=keep_original_sound)
     from rich.console import Console
 
-    from expotion import plugins
+    from expotion.cli.music import Given, dispatch
+    from expotion.pipeline.live_asked import LiveAsked
 
-    written: list[Path] = []
     console = Console(stderr=play_stream == "-")
-    files_only = {
-        "--out": out,
-        "--format": named,
-        "--samples": None if samples == 1 else samples,
-        "--jobs": jobs,
-        "--ray": ray,
-        "--overwrite": overwrite or None,
-        "--depth, --loudness or --keep-original-sound": None if output == Output() else output,
-    }
-    if bool(clips) == (again is not None):
-        fix = "for example: expotion generate dance.mp4"
-        wanted, got = "either clips or --again JSON", "both" if clips else "neither"
-        raise ExpotionError([*problems, Problem("expotion generate", wanted, got, fix)])
-    if again is not None:
-        from expotion.pipeline.music_again import make_again
-
-        _refuse("--again", {**files_only, "--out": None}, problems)
-        if composing != Composing() or play_stream is not None:
-            fix = "leave out the other options; only --out goes with it"
-            problems.append(Problem("--again", "the options of the record alone", "other options", fix))
-        if problems:
-            raise ExpotionError(problems)
-        written = make_again(again, out=out, console=console)
-    elif play_stream is not None:
-        from expotion.pipeline.music_stream import play_stream as play
-
-        _refuse("--play-stream", files_only, problems)
-        play(
-            clips=clips or [],
-            registry=plugins.discover(),
-            composing=composing,
-            where=play_stream,
-            console=console,
-            problems=problems,
-        )
-    else:
-        from expotion.pipeline.generate import generate_files
-
-        written = generate_files(
-            clips=clips or [],
-            registry=plugins.discover(),
-            composing=composing,
-            output=output,
-            formats=named,
-            out=out,
-            samples=samples,
-            work=Work(jobs, ray, overwrite),
-            console=console,
-            problems=problems,
-        )
-    for path in written:
+    given = Given(clips or [], out, named, samples, Work(jobs, ray, overwrite), again, play_stream)
+    lively = None if live is None else LiveAsked(live, play_stream, out, hop, window)
+    for path in dispatch(given, lively, (hop, window), composing, output, problems, console):
         console.print(f"Wrote {path}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _refuse(option: str, others: Mapping[str, object], problems: list[Problem]) -> None:
-    """Options of files that another option has no use for."""
-    for name, value in others.items():
-        if value is not None:
-            fix = "it writes no files: the same seed gives the same piece without it"
-            if option == "--again":
-                fix = "the record holds it; only --out goes with it"
-            problems.append(Problem(option, f"not together with {name}", None, fix))
 
 
 def _names(formats: str) -> tuple[str, ...]:

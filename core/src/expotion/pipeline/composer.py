@@ -30,7 +30,8 @@ from expotion.generation.requests import Request
 from expotion.generation.schedule import Schedule
 from expotion.generation.sound import stream_sound, to_sound
 from expotion.pipeline.generation_stage import compose_settings
-from expotion.pipeline.material import Prompts
+from expotion.pipeline.material import Prompts, sampled_tracks
+from expotion.pipeline.out_of_memory import text_problem
 from expotion.recipe import Recipe
 
 log = logging.getLogger("expotion")
@@ -184,7 +185,7 @@ class Composer:
         """Check everything, extract the controls, and put the request together."""
         warn = on_warning or (lambda text: log.warning("%s", text))
         rate_hz = self.backbone.frame_rate_hz
-        self._check_names(strength or {}, guidance or {}, controls or {})
+        self.check_names(strength or {}, guidance or {}, controls or {})
         n_frames = timeline.n_steps(clip.duration_s, rate_hz)
         used = {c.name: Schedule.of(c.strength) for c in self.recipe.conditions}
         for name, asked in (strength or {}).items():
@@ -228,7 +229,8 @@ class Composer:
         n_samples = timeline.n_samples(clip.duration_s, self.backbone.sample_rate_hz)
         return _Piece(lm, request, settings, n_samples, notes)
 
-    def _check_names(self, *asked: Mapping[str, Any]) -> None:
+    def check_names(self, *asked: Mapping[str, Any]) -> None:
+        """Raise ExpotionError for controls that are not there; the second mapping holds guidance scales."""
         known = [condition.name for condition in self.recipe.conditions]
         problems = [
             Problem(f"control {name!r}", f"one of {', '.join(known) or 'none: this adaptor has none'}", name)
@@ -273,7 +275,7 @@ class Composer:
                     if other.duration_s < clip.duration_s - 1.0 / self.backbone.frame_rate_hz:
                         warn(f"{name}: {other.id} ends at {other.duration_s:.1f} s, and its control with it")
         tracks = {}
-        for name, features in native.items():
+        for name, features in sampled_tracks(self.recipe, self.encoders, native).items():
             smoothed = smooth_track(self.encoders[name], features, n_frames, self.backbone.frame_rate_hz)
             seen = coverage(features, smoothed, self.backbone.frame_rate_hz)
             if features.coverage < LEAST_COVERAGE:
@@ -306,7 +308,13 @@ def _extract(encoders: Mapping[str, Encoder], clip: Clip) -> dict[str, TimedFeat
     found = extract_many(encoders, [clip])
     if found.failures:
         where = str(clip.path or clip.id)
-        raise MediaError([Problem(where, f"features of {f.encoder}", f.error) for f in found.failures])
+        raise MediaError(
+            [
+                text_problem(f"{where}: {f.encoder}", f.error)
+                or Problem(where, f"features of {f.encoder}", f.error)
+                for f in found.failures
+            ]
+        )
     return {
         name: track for name, track in found.features[clip.id].items() if isinstance(track, TimedFeatures)
     }

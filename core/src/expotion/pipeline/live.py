@@ -11,32 +11,38 @@ after the moment that it belongs to.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from expotion import timeline
 from expotion.backbone.codec_stream import CodecStream
-from expotion.contracts import Clip, SmoothedTrack, Video
+from expotion.contracts import Clip, SmoothedTrack, TimedFeatures, Video
 from expotion.data.memory import ArrayVideo
 from expotion.errors import ExpotionError, Problem
 from expotion.features.extract import extract_many
 from expotion.features.smooth import smooth_track
 from expotion.generation.compose import ComposeSettings, continue_codes
 from expotion.generation.requests import Request
+from expotion.generation.schedule import Schedule
 from expotion.pipeline.composer import DEFAULT_PROMPT, Composer
 from expotion.pipeline.generation_stage import compose_settings
+from expotion.pipeline.material import sampled_tracks
 
 
 class LiveSession:
     """Frames in by `push_frames`, samples out by `read`. Not for several threads at once.
 
     `made_s` is how much music there is; `work_s` how long the last hop took to make. A session keeps up as
-    long as `work_s` stays below `hop_s`.
+    long as `work_s` stays below `hop_s`. `without_frames` names controls that need more than pictures (sound,
+    sensors): nothing of them arrives here, so they are dropped.
     """
 
     def __init__(
@@ -44,17 +50,35 @@ class LiveSession:
         composer: Composer,
         *,
         prompt: str | None = None,
-        strength: Mapping[str, float] | None = None,
+        strength: Mapping[str, float | str | Schedule] | None = None,
+        guidance: Mapping[str, float] | None = None,
+        muted: Collection[str] = (),
         seed: int = 0,
         hop_s: float = 1.0,
         window_s: float | None = None,
+        precision: str | None = None,
+        cfg_scale: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> None:
+        """Everything but `hop_s` and `window_s` means what it means in `Composer.compose`."""
         rate_hz = composer.backbone.frame_rate_hz
         codec = composer.backbone.codec
         assert codec is not None
         self.composer = composer
         self.sample_rate_hz = composer.backbone.sample_rate_hz
-        self._settings: ComposeSettings = compose_settings(composer.recipe, composer.window_frames)
+        settings: ComposeSettings = compose_settings(composer.recipe, composer.window_frames)
+        given: dict[str, Any] = {
+            "cfg_scale": cfg_scale,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+        }
+        given["scales"] = {**settings.scales, **guidance} if guidance else None
+        self._settings = dataclasses.replace(
+            settings, **{name: value for name, value in given.items() if value is not None}
+        )
         self._window = composer.window_frames if window_s is None else round(window_s * rate_hz)
         self._hop = round(hop_s * rate_hz)
         if not 1 <= self._hop < self._window <= composer.window_frames:
@@ -63,12 +87,19 @@ class LiveSession:
             got = f"hop {hop_s:g} s, window {self._window / rate_hz:g} s"
             raise ExpotionError(Problem("live", wanted, got))
         self._rate_hz = rate_hz
+        composer.check_names(strength or {}, guidance or {}, dict.fromkeys(muted))
         self._strengths = {
-            c.name: float((strength or {}).get(c.name, c.strength)) for c in composer.recipe.conditions
+            c.name: Schedule.of(
+                0.0 if c.name in muted else (strength or {}).get(c.name, c.strength), f"strength {c.name}"
+            )
+            for c in composer.recipe.conditions
         }
+        self.without_frames = tuple(
+            name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
+        )
         words = prompt or composer.recipe.text.fixed_prompt or DEFAULT_PROMPT
         self._text = composer.prompts[words]
-        self._lm = composer.engine(composer.precision or composer.recipe.generate.precision)
+        self._lm = composer.engine(precision or composer.precision or composer.recipe.generate.precision)
         self._generator = torch.Generator().manual_seed(seed)
         self._stream = CodecStream(codec)
         self._frames: deque[NDArray[np.uint8]] = deque()
@@ -77,6 +108,11 @@ class LiveSession:
         self._made = 0
         self._ready: list[NDArray[np.float32]] = []
         self.work_s = 0.0
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds of music that are made at a time."""
+        return self._hop / self._rate_hz
 
     @property
     def made_s(self) -> float:
@@ -96,21 +132,40 @@ class LiveSession:
             self._frames.append(frame)
             self._times_s.append(float(time_s))
             while time_s >= (self._made + self._hop) / self._rate_hz:
-                self._advance()
+                self._advance(self._hop)
 
     def read(self) -> NDArray[np.float32]:
         """Samples that have been made since the last call, float32 [n]."""
         ready, self._ready = self._ready, []
         return np.concatenate(ready) if ready else np.zeros(0, np.float32)
 
-    def finish(self) -> NDArray[np.float32]:
-        """What is left: the samples that waited for the codec's look-ahead."""
+    def finish(self, end_s: float | None = None) -> NDArray[np.float32]:
+        """What is left: the samples that waited for the codec's look-ahead.
+
+        With `end_s`, where the frames ended, music is made up to there first: the whole piece then lasts `end_s`
+        to one codec frame.
+        """
+        if end_s is not None and self._times_s:
+            until = timeline.n_steps(end_s, self._rate_hz)
+            while self._made < until:
+                self._advance(min(self._hop, until - self._made))
         self._ready.append(self._stream.finish())
         return self.read()
 
-    def _advance(self) -> None:
+    def rehearse(self, size: tuple[int, int], fps: float) -> float:
+        """Seconds that a hop takes once the window is full, on noise of (height, width). Only for a new session,
+        which is of no use afterwards."""
+        noise = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+        times_s = np.arange(0.0, (self._window + 2 * self._hop) / self._rate_hz, 1.0 / fps)
+        self._times_s.extend(times_s.tolist())
+        self._frames.extend([noise] * len(times_s))
+        for n_frames in (self._window - self._hop, self._hop, self._hop):
+            self._advance(n_frames)
+        return self.work_s
+
+    def _advance(self, n_frames: int) -> None:
         started = time.perf_counter()
-        stop = self._made + self._hop
+        stop = self._made + n_frames
         first = max(0, stop - self._window)
         start_s, stop_s = first / self._rate_hz, stop / self._rate_hz
         # The frame shown at the window's start stays, whatever its own time.
@@ -118,19 +173,30 @@ class LiveSession:
             self._times_s.popleft()
             self._frames.popleft()
         tracks = self._tracks(start_s, stop_s, stop - first)
-        request = Request(stop - first, self._text, tracks, self._strengths)
-        known = None if self._codes is None else self._codes[:, first - self._made :]
+        times_s = start_s + timeline.step_times_s(stop - first, self._rate_hz)
+        rows = {name: self._strengths[name].at(times_s) for name in tracks}
+        request = Request(stop - first, self._text, tracks, rows)
+        # Codes are kept for one window, which ends at what has been made.
+        known = (
+            None if self._codes is None else self._codes[:, self._codes.shape[-1] - (self._made - first) :]
+        )
         made = continue_codes(
             self._lm, self.composer.adaptor, request, self._settings, known, self._generator
         )
-        fresh = made[:, made.shape[-1] - self._hop :]
+        fresh = made[:, made.shape[-1] - n_frames :]
         self._codes = made[:, -self._window :]
         self._made = stop
         self._ready.append(self._stream.push(fresh))
         self.work_s = time.perf_counter() - started
 
     def _tracks(self, start_s: float, stop_s: float, n_frames: int) -> dict[str, SmoothedTrack]:
-        used = {name: e for name, e in self.composer.encoders.items() if self._strengths[name] != 0.0}
+        used = {
+            name: encoder
+            for name, encoder in self.composer.encoders.items()
+            if not self._strengths[name].is_zero and name not in self.without_frames
+        }
+        if not used:
+            return {}
         inside = [i for i, time_s in enumerate(self._times_s) if time_s < stop_s]
         frames = np.stack([self._frames[i] for i in inside])
         times_s = np.maximum(np.array([self._times_s[i] for i in inside]) - start_s, 0.0)
@@ -140,9 +206,11 @@ class LiveSession:
             raise ExpotionError(
                 [Problem("live", f"features of {f.encoder}", f.error) for f in found.failures]
             )
+        native = {n: f for n, f in found.features[clip.id].items() if isinstance(f, TimedFeatures)}
+        encoders = self.composer.encoders
         return {
-            name: smooth_track(self.composer.encoders[name], features, n_frames, self._rate_hz)
-            for name, features in found.features[clip.id].items()
+            name: smooth_track(encoders[name], features, n_frames, self._rate_hz)
+            for name, features in sampled_tracks(self.composer.recipe, encoders, native).items()
         }
 
 

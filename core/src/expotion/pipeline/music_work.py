@@ -21,6 +21,7 @@ from expotion.pipeline.composer_load import open_composer
 from expotion.pipeline.music_checks import format_problems
 from expotion.pipeline.music_files import write_files
 from expotion.pipeline.music_options import Composing, Output
+from expotion.pipeline.out_of_memory import memory_problem
 from expotion.pipeline.record import asked_for
 from expotion.pipeline.targets import Target
 
@@ -111,12 +112,10 @@ def make_clip(maker: Maker, targets: tuple[Target, ...], watch: Watch = unwatche
                 files += _make(maker, clip, target, watch, warnings)
     except ExpotionError as error:
         problems = error.problems
-    except MemoryError:
-        fix = "free some memory, or use fewer --jobs"
-        problems = [Problem(str(path), "enough memory", "none left", fix)]
     except Exception as error:  # whatever is wrong with one clip, the others are made
-        problems = [Problem(str(path), "music", f"{type(error).__name__}: {error}")]
-        fault = traceback.format_exc()
+        short = memory_problem(str(path), error)
+        problems = [short or Problem(str(path), "music", f"{type(error).__name__}: {error}")]
+        fault = None if short is not None else traceback.format_exc()
     seconds = time.monotonic() - started
     return Outcome(path, tuple(files), tuple(dict.fromkeys(warnings)), tuple(problems), seconds, fault)
 

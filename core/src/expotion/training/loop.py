@@ -23,6 +23,7 @@ from expotion.training.augment import swap_context
 from expotion.training.checkpoints import Keeper
 from expotion.training.draw import Draw, draw_step
 from expotion.training.examples import Examples, with_ends
+from expotion.training.heap import Heap
 from expotion.training.loss_scale import LossScale
 from expotion.training.objective import Objective
 from expotion.training.schedule import warmup_cosine
@@ -192,10 +193,11 @@ class TrainingRun:
         On KeyboardInterrupt a checkpoint of the last whole step is written before it is passed on; where the
         interruption tore a step apart, the last checkpoint on disk stays the newest.
         """
-        settings = self.settings
+        settings, heap = self.settings, Heap()
         try:
             while self.step_number < settings.n_steps and not self.stopped_early:
                 record = self.step()
+                heap.after_step()
                 last = self.step_number == settings.n_steps
                 if last or record["step"] % settings.validate_every_steps == 0:
                     record |= validate(self)
