@@ -239,7 +239,9 @@ class Train(Section):
         if not isinstance(values, dict):
             return values
         preset = values.get("preset", "ours")
-        return {**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **values}
+        # an earlier version wrote log_every_steps into its runs; it never did anything
+        given = {key: value for key, value in values.items() if key != "log_every_steps"}
+        return {**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **given}
 
     @model_validator(mode="after")
     def _shards_need_workers(self) -> Train:
@@ -319,7 +321,7 @@ class Evaluate(Section):
         "level_sane",
     ]
     conditions: list[str] | None = None
-    bootstrap: int = Field(default=1000, ge=1)
+    bootstrap: int = Field(default=10_000, ge=1)
     outside: dict[str, str] = {}
 
 
@@ -352,11 +354,7 @@ class Recipe(Section):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
         """A recipe from what `to_dict` gave, now or in an earlier version. Raises pydantic's `ValidationError`."""
-        kept = dict(values)
-        for section, retired in _RETIRED.items():
-            if isinstance(kept.get(section), dict):
-                kept[section] = {k: v for k, v in kept[section].items() if k not in retired}
-        return cls.model_validate(kept)
+        return cls.model_validate(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default, in the order of the schema."""
@@ -420,12 +418,6 @@ class Recipe(Section):
         extra = [name for name in chosen if name not in everything]
         return [name for name in everything if name in chosen] + extra
 
-
-_RETIRED: dict[str, tuple[str, ...]] = {"train": ("log_every_steps",)}
-"""Fields that saved recipes may still hold; they never changed a result."""
-
-_SHOWN_ONLY: dict[str, tuple[str, ...]] = {"evaluate": ("outside",)}
-"""Fields that add to a result without changing the rest of it."""
 
 _NO_CONTENT = ("name", "description", "versions", "cluster")
 
