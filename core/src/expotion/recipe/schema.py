@@ -419,6 +419,9 @@ class Recipe(Section):
         return [name for name in everything if name in chosen] + extra
 
 
+_SHOWN_ONLY: dict[str, tuple[str, ...]] = {"evaluate": ("outside",)}
+"""Fields that add to a result without changing the rest of it."""
+
 _NO_CONTENT = ("name", "description", "versions", "cluster")
 
 
