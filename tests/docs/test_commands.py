@@ -29,7 +29,7 @@ def commands() -> list[tuple[str, str]]:
                 match = COMMAND.search(line.split(" #")[0].strip())
                 if match and "..." not in line:
                     found.append(
-                        (str(page.relative_to(ROOT)), match.group(1).split(" && ")[0].split(" > ")[0])
+                        (str(page.relative_to(ROOT)), re.split(r" (?:&&|>|\|) ", match.group(1))[0])
                     )
     return found
 

@@ -322,9 +322,7 @@ def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_later(
     assert (folder / "recipe.yaml").is_file()
 
 
-@pytest.mark.parametrize("where", ["checkpoint", "adaptor"])
-def test_a_disk_that_fills_up_while_training(
-    where: str,
+def test_a_disk_that_fills_up_while_the_adaptor_is_written(
     run_lamps: Run,
     finished: Path,
     results: Results,
@@ -337,15 +335,31 @@ def test_a_disk_that_fills_up_while_training(
     full = OSError(errno.ENOSPC, "No space left on device")
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        if where == "checkpoint":
-            raise_at(patch, checkpoints, "to_bytes", full, call=2)
-        else:
-            raise_at(patch, adaptor_files, "_write", full)
+        raise_at(patch, adaptor_files, "_write", full)
         assert run_lamps(folder) == 1
     error = capsys.readouterr().err
     assert error.count("No space left on device") == 1 and "Traceback" not in error
     assert leftovers(folder) == []
     assert run_lamps(folder) == 0
+    assert results(folder) == results(finished)
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_named_and_training_goes_on(
+    run_lamps: Run,
+    finished: Path,
+    results: Results,
+    leftovers: Callable[[Path], list[str]],
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, checkpoints, "to_bytes", full, call=1)
+        assert run_lamps(folder) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "no checkpoint of step 2, the one before stays" in told and "No space left on device" in told
+    assert leftovers(folder) == []
     assert results(folder) == results(finished)
 
 

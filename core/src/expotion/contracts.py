@@ -25,7 +25,7 @@ from expotion.files import cache_folder  # public too: where a plugin may keep f
 if TYPE_CHECKING:
     import torch
 
-API_VERSION = "1.1"
+API_VERSION = "1.2"
 """Version of this contract: the major part changes when a plugin must change."""
 
 ENTRY_POINT_GROUP = "expotion.plugins"
@@ -348,6 +348,10 @@ class DataSource(ABC):
     def clips(self, split: Literal["train", "test"]) -> Sequence[Clip]:
         """Clips of a split, in a fixed order. Cheap: nothing is decoded or rendered until a clip is used."""
 
+    def validation(self) -> Sequence[Clip]:
+        """Clips of neither split, for the validation loss. Default: none; some training clips are kept back."""
+        return ()
+
 
 @dataclass(frozen=True)
 class DataSourceSpec:
@@ -377,17 +381,80 @@ class Score:
     reason: str | None = None
 
 
+Rows = NDArray[np.float32]
+"""What a metric over a set keeps of one sound: float32 [k, d], k rows (windows) of d dimensions."""
+SetStatistic = Literal["frechet", "frechet_infinity", "inception_score"]
+"""Numbers over a set that core computes: `evaluation/frechet.py`, `evaluation/inception.py`."""
+MetricNeed = Literal["prompt", "video", "sound", "truth"]
+
+
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric. `build()` imports what it needs and returns a function of one scored sound."""
+    """A metric of single sounds, or of a set of them.
+
+    `over` is `clip`: `build()` returns a function from one scored sound to a `Score`, and the table shows the mean
+    over clips. `over` is `set`: it returns a function from one scored sound to its `Rows` (or a `Score` without a
+    value, with the reason), and `statistic` makes one number of the rows of all sounds and of the clips' own
+    sounds: one of core's by name, or a function (sounds, reference) -> `Score`, each a sequence of rows. Metrics
+    whose `build` is the same function share the rows.
+
+    `packages` are requirements (`hear21passt>=0.0.25`) and `weights` files that must be there before a run starts;
+    nothing is imported to find out. `sample_rate_hz`: core resamples to it before it calls the metric (None: as
+    the sound is). `needs` says what the clip must have. `source` is the paper or definition. `label` is the name
+    for readers of tables (default: the name, without underscores). `measured_with()` says what was used where there
+    is a choice (a tracker, a version), and `check()` what else is missing; both are cheap, import nothing heavy.
+    """
 
     name: str
     description: str
-    build: Callable[[], Callable[[Scored], Score]]
+    build: Callable[[], Callable[[Scored], Any]]
     higher_is_better: bool
     unit: str = ""
     licence: str = "Apache-2.0"
     not_comparable_with: str = ""
+    over: Literal["clip", "set"] = "clip"
+    statistic: SetStatistic | Callable[[Sequence[Rows], Sequence[Rows]], Score] | None = None
+    packages: Sequence[str] = ()
+    weights: Sequence[Weights] = ()
+    sample_rate_hz: int | None = None
+    needs: frozenset[MetricNeed] = frozenset()
+    source: str = ""
+    label: str = ""
+    measured_with: Callable[[], str] = field(default=lambda: "")
+    check: Callable[[], Sequence[Problem]] = field(default=lambda: ())
+
+    def missing(self) -> list[Problem]:
+        """What is not installed or not pulled, each with what to do. Empty: the metric can be computed here."""
+        where = f"metric {self.name!r}"
+        problems = [
+            Problem(where, f"the package {text}", got, f"install it: uv pip install '{text}'")
+            for text in self.packages
+            if (got := _not_installed(text)) is not None
+        ]
+        return [*problems, *self.check()] + [
+            Problem(
+                where,
+                f"the weights {weights.name} ({weights.licence})",
+                "not pulled",
+                f"expotion models pull {weights.name}",
+            )
+            for weights in self.weights
+            if weights.source not in ("shipped", "seeded") and pulled_weights(weights.name) is None
+        ]
+
+
+def _not_installed(requirement: str) -> str | None:
+    """None where a distribution that fits is installed; else what is there instead."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only when a metric is checked
+
+    from packaging.requirements import Requirement  # noqa: PLC0415
+
+    wanted = Requirement(requirement)
+    try:
+        there = version(wanted.name)
+    except PackageNotFoundError:
+        return "not installed"
+    return None if wanted.specifier.contains(there, prereleases=True) else f"{wanted.name} {there}"
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from expotion.assemble import CODES
 from expotion.backbone.codes import CodesEncoder
 from expotion.backbone.load import load_backbone
 from expotion.contracts import Clip, Encoder, TimedFeatures
+from expotion.corpus.captions import with_captions
 from expotion.corpus.examine import Examined, Settings, examine
-from expotion.corpus.prepare import with_captions
+from expotion.corpus.items import Item
 from expotion.corpus.schema import Row
 from expotion.corpus.source import ManifestClip
-from expotion.corpus.sources import Item
 from expotion.errors import PluginError, Problem
 
 if TYPE_CHECKING:
@@ -56,9 +58,20 @@ class Finish:
     """Completes rows before they are written: codes in the feature store, captions by a captioner."""
 
     def __init__(
-        self, out: Path, captioner: str | None, style: str | None, codes: str | None, console: Console
+        self,
+        out: Path,
+        captioner: str | None,
+        options: Mapping[str, str],
+        codes: str | None,
+        console: Console,
     ) -> None:
-        self.out, self.captioner, self.style, self.codes, self.console = out, captioner, style, codes, console
+        self.out, self.captioner, self.options, self.codes, self.console = (
+            out,
+            captioner,
+            options,
+            codes,
+            console,
+        )
         self.warnings: list[str] = []
         self._caption = self._open() if captioner is not None else None
 
@@ -67,9 +80,20 @@ class Finish:
 
         assert self.captioner is not None
         spec = discover().captioner(self.captioner)
-        if self.style is not None and "style" not in spec.options.model_fields:
-            raise PluginError(Problem(f"captioner {spec.name!r}", "an option `style`", "none"))
-        options = spec.options(**({} if self.style is None else {"style": self.style}))
+        try:
+            options = spec.options.model_validate(dict(self.options))
+        except ValidationError as error:
+            known = ", ".join(spec.options.model_fields) or "no options"
+            raise PluginError(
+                [
+                    Problem(
+                        f"captioner {spec.name!r}: {'.'.join(str(part) for part in fault['loc'])}",
+                        f"a value that it takes ({known})",
+                        f"{fault['input']!r}: {fault['msg'].lower()}",
+                    )
+                    for fault in error.errors()
+                ]
+            ) from error
         for weights in spec.weights(options):
             self.console.print(f"{weights.name}: licence {weights.licence}", markup=False)
         settings = json.dumps(options.model_dump(mode="json"), sort_keys=True)
@@ -80,7 +104,12 @@ class Finish:
         clips = [ManifestClip(row, self.out) for row in rows]
         if self._caption is not None:
             build, described = self._caption
-            rows, refused = with_captions(rows, clips, build(), self.out / "captions.json", described)
+            from expotion.pipeline.progress import stage_progress
+
+            with stage_progress(self.console, "captions") as progress:
+                rows, refused = with_captions(
+                    rows, clips, build, self.out / "captions.json", described, progress=progress
+                )
             self.warnings += refused
         return self._with_codes(rows, clips) if self.codes is not None else rows
 

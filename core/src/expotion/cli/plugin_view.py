@@ -50,6 +50,20 @@ def _details(kind: str, spec: Any) -> Iterator[str]:
     if kind == "metric":
         direction = "higher" if spec.higher_is_better else "lower"
         yield f"{direction} is better" + (f"; unit: {spec.unit}" if spec.unit else "")
+        if spec.over == "set":
+            yield "over: the set of all sounds, one number for each condition"
+        if spec.sample_rate_hz:
+            yield f"sample rate: {spec.sample_rate_hz} Hz"
+        if spec.source:
+            yield f"source: {spec.source}"
+        if spec.packages:
+            yield f"packages: {', '.join(spec.packages)}"
+        for weights in spec.weights:
+            note = " (non-commercial)" if weights.non_commercial else ""
+            yield f"weights: {weights.name}, {weights.source}, {weights.licence}{note}"
+        if spec.measured_with():
+            yield f"here: {spec.measured_with()}"
+        yield from (f"missing: {lack.wanted}, {lack.got}; {lack.fix}" for lack in spec.missing())
         if spec.not_comparable_with:
             yield f"not comparable with: {spec.not_comparable_with}"
     if hasattr(spec, "options"):

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from expotion.plugins import Registry
     from expotion.recipe import Recipe
+    from expotion.recipe.matrix import Matrix
 
 app = typer.Typer(
     help="Check, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
@@ -33,13 +34,21 @@ SetOption = Annotated[
 def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Check a recipe and show each stage with its shapes and rates. Needs no weights.
 
+    Of a recipe with a matrix it shows the cells, what they share, and the estimated time and disk.
+
     \b
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
     from expotion.cli.check_view import print_plan
     from expotion.recipe.plan import plan_of
 
-    loaded, registry = _load(recipe, profile, set_)
+    matrix, registry = _load_matrix(recipe, profile, set_)
+    if matrix is not None:
+        from expotion.cli.matrix import print_matrix
+
+        print_matrix(matrix, registry)
+        return
+    loaded, registry = _load(recipe, profile, set_, ready=True)
     print_plan(loaded, plan_of(loaded, registry), registry)
 
 
@@ -68,9 +77,14 @@ def run(
     ray: Annotated[
         str | None,
         typer.Option(
-            "--ray", metavar="ADDRESS|local", help="A Ray cluster for them; as --set cluster.ray=ADDRESS."
+            "--ray",
+            metavar="ADDRESS|local",
+            help="A Ray cluster for them (as --set cluster.ray=ADDRESS), or for the cells of a matrix.",
         ),
     ] = None,
+    parallel: Annotated[
+        int, typer.Option("--parallel", metavar="N", min=1, help="Cells of a matrix at the same time.")
+    ] = 1,
 ) -> None:
     """Run a recipe from end to end and write a run folder with a report.
 
@@ -78,6 +92,7 @@ def run(
     Example: expotion recipe run recipes/face_motion.yaml
     Example: expotion recipe run recipes/face_motion.yaml --profile best --out runs/best
     Example: expotion recipe run --resume runs/best
+    Example: expotion recipe run recipes/table1.yaml --parallel 2
     """
     from expotion.errors import Problem, RecipeError
 
@@ -88,8 +103,14 @@ def run(
             raise RecipeError(Problem("expotion recipe run", "a recipe", "none", fix))
         recipe = str(_recipe_of_run(folder))
     set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}"])]
+    matrix, registry = _load_matrix(recipe, profile, set_)
+    if matrix is not None:
+        from expotion.cli.matrix import run_cells
+
+        run_cells(matrix, registry, out=out, resume=folder, parallel=parallel, ray=ray)
+        return
     set_ += [] if ray is None else [f"cluster.ray={ray}"]
-    loaded, registry = _load(recipe, profile, set_)
+    loaded, registry = _load(recipe, profile, set_, ready=True)
 
     from rich.console import Console
 
@@ -177,14 +198,26 @@ def copy(
     typer.echo(f"{target}: change it, then `expotion recipe check {target}`")
 
 
-def _load(name: str, profile: str | None, sets: list[str] | None) -> tuple[Recipe, Registry]:
+def _load(
+    name: str, profile: str | None, sets: list[str] | None, *, ready: bool = False
+) -> tuple[Recipe, Registry]:
     from expotion.cli.find import find_recipe
     from expotion.plugins import discover
     from expotion.recipe import load_recipe
 
     path = find_recipe(name)
     registry = discover()
-    return load_recipe(path, registry=registry, profile=profile, sets=sets or ()), registry
+    return load_recipe(path, registry=registry, profile=profile, sets=sets or (), ready=ready), registry
+
+
+def _load_matrix(name: str, profile: str | None, sets: list[str] | None) -> tuple[Matrix | None, Registry]:
+    from expotion.cli.find import find_recipe
+    from expotion.plugins import discover
+    from expotion.recipe.matrix import load_matrix
+
+    registry = discover()
+    path = find_recipe(name)
+    return load_matrix(path, registry=registry, profile=profile, sets=sets or (), ready=True), registry
 
 
 def _recipe_of_run(folder: Path) -> Path:

@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expotion.corpus.fingerprint import RATE_HZ, Print, fingerprint, same_sound, similarity
-from expotion.corpus.schema import ManifestError, read_manifest
-from expotion.corpus.sources import authors_line
+from expotion.corpus.fingerprint import EMPTY, RATE_HZ, Print, fingerprint
+from expotion.corpus.match import matches
+from expotion.corpus.parts import Part, read_parts
 from expotion.data.audio import load_audio
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError
 
-FIELDS = ("path", "recording", "song", "performer", "sound")
-Part = list[dict[str, Any]]
-
-
-def read_parts(paths: Sequence[Path]) -> dict[str, Part]:
-    """Clips by part: of one split manifest, or one part per list (a manifest's rows or the authors' lines)."""
-    if len(paths) == 1:
-        rows = read_manifest(paths[0])
-        parts: dict[str, Part] = {}
-        for row in rows:
-            values = row.model_dump() | {"file": row.file(paths[0].parent)}
-            parts.setdefault(row.split or "none", []).append(values)
-        if len(parts) < 2:
-            fix = "run `expotion data split`, or give two lists"
-            raise ManifestError(Problem(str(paths[0]), "clips in two splits or more", f"{list(parts)}", fix))
-        return parts
-    return {str(path): _list(path) for path in paths}
+FIELDS = ("path", "file_sha256", "recording", "song", "performer", "sound")
+Progress = Callable[[int, int], None]
 
 
-def _list(path: Path) -> Part:
-    if path.suffix == ".jsonl":
-        return [row.model_dump() | {"file": row.file(path.parent)} for row in read_manifest(path)]
-    part: Part = []
-    problems = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(Problem(str(path), "a list (text, UTF-8)", str(error))) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            values = authors_line(line)
-        except (ValueError, SyntaxError) as error:
-            problems.append(Problem(f"{path}:{number}", "FEATURES|CODES|{...} or a path", str(error)))
-            continue
-        part.append(values | {"id": f"{path.name}:{number}", "file": path.parent / values["path"]})
-    if problems or not part:
-        raise ManifestError(problems or Problem(str(path), "at least one line", "none"))
-    return part
-
-
-def metadata_leaks(parts: Mapping[str, Part]) -> list[dict[str, Any]]:
-    """Every value of `FIELDS` that stands in more than one part, with the clips by part."""
+def metadata_leaks(parts: Mapping[str, Part], fields: Sequence[str] = FIELDS) -> list[dict[str, Any]]:
+    """Every value of `fields` that stands in more than one part, with the clips by part."""
     where: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, clips in parts.items():
         for clip in clips:
-            for field in FIELDS:
-                value = clip.get(field)
+            for field in fields:
+                value = clip.get("file") if field == "path" else clip.get(field)
                 if value:
-                    token = (field, str(value).strip().casefold())
+                    text = str(value).strip()
+                    token = (field, text if field == "path" else text.casefold())
                     where.setdefault(token, {}).setdefault(name, []).append(clip["id"])
     return [
         {"by": field, "value": value, "clips": clips}
@@ -71,42 +34,92 @@ def metadata_leaks(parts: Mapping[str, Part]) -> list[dict[str, Any]]:
     ]
 
 
-def sound_leaks(parts: Mapping[str, Part]) -> tuple[list[dict[str, Any]], list[str]]:
+def sound_leaks(
+    parts: Mapping[str, Part], progress: Progress = lambda done, total: None
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Pairs of clips in two parts that share a stretch of sound; and clips whose sound could not be read, why."""
-    prints: list[tuple[str, dict[str, Any], Print]] = []
+    clips = [(name, clip) for name, part in parts.items() for clip in part]
+    prints: list[Print] = []
     unread = []
-    for name, clips in parts.items():
-        for clip in clips:
-            try:
-                samples = load_audio(
-                    clip["file"], RATE_HZ, clip.get("start_s") or 0.0, clip.get("duration_s")
-                )
-            except ExpotionError as error:
-                unread.append(f"{clip['id']}: {error}")
-                continue
-            if samples is None:
-                unread.append(f"{clip['id']}: no sound")
-            else:
-                prints.append((name, clip, fingerprint(samples)))
-    leaks = []
-    for i, (part, clip, own) in enumerate(prints):
-        for other_part, other, others in prints[:i]:
-            if part != other_part and same_sound(others, own):
-                votes, share, offset_s = similarity(others, own)
-                leaks.append(
-                    {
-                        "by": "fingerprint",
-                        "value": f"{votes} landmarks, {share:.0%}, offset {offset_s:+.2f} s",
-                        "clips": {other_part: [other["id"]], part: [clip["id"]]},
-                    }
-                )
+    for done, (_, clip) in enumerate(clips, start=1):
+        prints.append(EMPTY)
+        try:
+            start_s, duration_s = clip.get("start_s") or 0.0, clip.get("duration_s")
+            samples = load_audio(clip["file"], RATE_HZ, start_s, duration_s)
+        except (ExpotionError, OSError) as error:
+            unread.append(f"{clip['id']}: {error}")
+            continue
+        finally:
+            progress(done, len(clips))
+        if samples is None:
+            unread.append(f"{clip['id']}: no sound")
+        else:
+            prints[-1] = fingerprint(samples)
+    leaks = [
+        {
+            "by": "fingerprint",
+            "value": f"{match.likeness:.0%} alike, {match.votes} landmarks, offset {match.offset_s:+.2f} s",
+            "clips": {
+                clips[match.a][0]: [clips[match.a][1]["id"]],
+                clips[match.b][0]: [clips[match.b][1]["id"]],
+            },
+        }
+        for match in matches(prints, lambda a, b: clips[a][0] != clips[b][0])
+    ]
     return leaks, unread
 
 
-def audit(paths: Sequence[Path], *, fingerprints: bool = True) -> dict[str, Any]:
-    """Report: clips by part, leaks, and what could not be checked."""
-    parts = read_parts(paths)
-    heard, unread = sound_leaks(parts) if fingerprints else ([], [])
-    leaks = metadata_leaks(parts) + heard
-    counts = {name: len(clips) for name, clips in parts.items()}
-    return {"parts": counts, "fingerprints": fingerprints, "leaks": leaks, "unread": unread}
+def summarise(
+    parts: Mapping[str, Part], leaks: Sequence[Mapping[str, Any]], fields: Sequence[str] = FIELDS
+) -> list[dict[str, Any]]:
+    """For each field and part: how many of its values it has, how many stand in another part as well, and clips.
+
+    A field that nobody states is left out; of fingerprints there are clips only.
+    """
+    lines = []
+    for field in (*fields, "fingerprint"):
+        crossing = [leak for leak in leaks if leak["by"] == field]
+        for name, clips in parts.items():
+            key = "file" if field == "path" else field
+            values = {str(clip[key]).strip().casefold() for clip in clips if clip.get(key)}
+            touched = {clip for leak in crossing for clip in leak["clips"].get(name, ())}
+            if values or touched:
+                shared = sum(name in leak["clips"] for leak in crossing)
+                line: dict[str, Any] = {"by": field, "part": name, "leaking_clips": len(touched)}
+                if field != "fingerprint":
+                    line |= {"values": len(values), "shared": shared}
+                lines.append(line | {"clips": len(clips)})
+    return lines
+
+
+def audit(
+    paths: Sequence[Path],
+    *,
+    fields: Sequence[str] = FIELDS,
+    root: Path | None = None,
+    fingerprints: bool = True,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Report: clips by part, leaks, a summary by field, and what could not be checked.
+
+    `paths` is one split list or folder, or one list per part; paths in lists are relative to `root` (default: the
+    list's folder).
+    """
+    parts = read_parts(paths, root)
+    heard, unread = sound_leaks(parts, progress) if fingerprints else ([], [])
+    leaks = metadata_leaks(parts, fields) + heard
+    n_clips = sum(len(clips) for clips in parts.values())
+    unknown = {
+        field: sum(not clip.get(field) for clips in parts.values() for clip in clips)
+        for field in fields
+        if field not in {"path", "file_sha256", "sound"}
+    }
+    return {
+        "parts": {name: len(clips) for name, clips in parts.items()},
+        "fingerprints": fingerprints,
+        "heard": n_clips - len(unread) if fingerprints else 0,
+        "leaks": leaks,
+        "summary": summarise(parts, leaks, fields),
+        "unknown": unknown,
+        "unread": unread,
+    }

@@ -8,19 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.corpus.fingerprint import RATE_HZ, Print, fingerprint
-from expotion.corpus.sources import Item
+from expotion.corpus.fingerprint import EMPTY, RATE_HZ, Print, fingerprint, joined
+from expotion.corpus.items import Item
+from expotion.corpus.look import Look, look
 from expotion.data.audio import load_audio, resample
 from expotion.data.clip import file_sha256
+from expotion.data.limits import DEFAULT_LIMITS
 from expotion.data.loudness import loudness_lufs
-from expotion.data.probe import check, probe
-from expotion.data.scan import scan
-from expotion.data.video import FileVideo
+from expotion.data.probe import VideoInfo, check, probe
+from expotion.data.scan import Scan, scan
 from expotion.errors import ExpotionError
 
+VERSION = 2
+"""Part of what is kept of a file: raise it when the same file gives other clips or numbers."""
 SOUND_HZ = 32_000
 SILENCE = 10 ** (-60 / 20)
+CLIPPED = 0.999
+STILL = 0.5
+"""A picture that changes by less, of 255 levels in a second, stands still."""
 _BLOCK_S = 0.1
+_PART_S = 300.0
+"""Sound is held in memory for so long at a time."""
 
 
 @dataclass(frozen=True)
@@ -36,100 +44,135 @@ class Settings:
 
 @dataclass
 class Examined:
-    """What came of one item: clips as plain values, what was dropped and why, the fingerprint of the sound."""
+    """What came of one item: clips as plain values, what was dropped and why, the fingerprint of the sound.
+
+    `dropped` holds `reason` and, for a clip of a file, `start_s`; `warnings` are sentences about the file.
+    """
 
     clips: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     sha256: str = ""
-    print: Print = field(default_factory=lambda: Print(np.zeros(0, np.int64), np.zeros(0, np.int32)))
+    print: Print = EMPTY
+
+    def drop(self, reason: str, start_s: float | None = None) -> None:
+        """Note that the file, or its clip at `start_s`, is left out."""
+        self.dropped.append({"reason": reason} | ({} if start_s is None else {"start_s": start_s}))
 
 
 def examine(settings: Settings, item: Item) -> Examined:
-    """Probe, decode three frames and the sound, cut by time. An unusable file is dropped with its reason."""
+    """Probe, decode a frame each second and all the sound, cut by time. An unusable file is dropped, and why."""
     out = Examined()
     try:
         _examine(settings, item, out)
     except ExpotionError as error:
         out.clips = []
-        out.dropped.append({"where": item.where, "reason": str(error)})
+        out.drop(str(error).removeprefix(f"{item.path}: "))
     return out
-
-
-def _drop(out: Examined, item: Item, reason: str, start_s: float | None = None) -> None:
-    out.dropped.append(
-        {"where": item.where, "reason": reason} | ({} if start_s is None else {"start_s": start_s})
-    )
 
 
 def _examine(settings: Settings, item: Item, out: Examined) -> None:
     info = probe(item.path, require="video")
     source = scan(item.path)
     check(source, "audio")
-    picture, sound = source.picture, source.sound
-    assert info.video is not None and picture is not None and sound is not None
+    assert info.video is not None
     out.sha256 = file_sha256(item.path)
+    span = _span(settings, item, source, out)
+    if span is None:
+        return
+    begin_s, end_s = span
+    seen = look(source, begin_s, end_s)
+    if seen.until_s < end_s:
+        end_s = seen.until_s
+        out.warnings.append(f"the picture stops decoding at {end_s:.2f} s; cut there")
+    if 0 <= seen.change(begin_s, end_s) < STILL:
+        out.warnings.append("the picture stands still")
+    pieces = cut(begin_s, end_s, settings)
+    if not pieces:
+        out.drop(f"{max(end_s - begin_s, 0.0):.2f} s usable, shorter than {settings.min_s:g} s")
+    prints: list[tuple[float, Print]] = []
+    part_s = begin_s
+    while part_s < end_s - 1e-6:
+        next_s = min(part_s + _PART_S, end_s)
+        samples = load_audio(
+            item.path, SOUND_HZ, part_s, min(next_s + settings.clip_s, end_s) - part_s, scanned=source
+        )
+        assert samples is not None
+        own = samples[: round((next_s - part_s) * SOUND_HZ)]
+        prints.append((part_s - begin_s, fingerprint(resample(own, SOUND_HZ, RATE_HZ))))
+        for start_s, length_s in pieces:
+            if part_s <= start_s < next_s:
+                first = round((start_s - part_s) * SOUND_HZ)
+                piece = samples[first : first + round(length_s * SOUND_HZ)]
+                _keep(settings, out, source, info.video, seen, (start_s, length_s), piece)
+        part_s = next_s
+    out.print = joined(prints)
+
+
+def _span(settings: Settings, item: Item, source: Scan, out: Examined) -> tuple[float, float] | None:
+    """(begin, end) in seconds of what picture, sound and the item share; None where the item is dropped."""
+    picture, sound = source.picture, source.sound
+    assert picture is not None and sound is not None
     first_s = float(picture.times_s[0])
     late_s, short_s = sound.start_s - first_s, sound.end_s - picture.end_s
     if abs(late_s) > settings.max_offset_s:
-        return _drop(out, item, f"sound begins {late_s:+.2f} s after the picture")
+        out.drop(f"sound begins {late_s:+.2f} s after the picture")
+        return None
     if abs(short_s) > settings.max_offset_s:
-        out.warnings.append(f"{item.where}: sound ends {short_s:+.2f} s after the picture; cut to both")
+        out.warnings.append(f"sound ends {short_s:+.2f} s after the picture; cut to both")
     begin_s = max(item.start_s, first_s, sound.start_s)
     if item.start_s <= max(first_s, sound.start_s) <= item.start_s + 0.1:
         begin_s = item.start_s  # an encoder's delay is no gap
     end_s = min(source.duration_s, picture.end_s, sound.end_s)
     if item.duration_s is not None:
-        if item.start_s + item.duration_s > source.duration_s + 0.1:
-            wanted_s = item.start_s + item.duration_s
-            out.warnings.append(f"{item.where}: asks for {wanted_s:.2f} s of {source.duration_s:.2f} s")
-        end_s = min(end_s, item.start_s + item.duration_s)
+        wanted_s = item.start_s + item.duration_s
+        if wanted_s > source.duration_s + 0.1:
+            out.warnings.append(f"the list asks for {wanted_s:.2f} s of {source.duration_s:.2f} s")
+        end_s = min(end_s, wanted_s)
     if end_s - begin_s < settings.min_s:
-        return _drop(out, item, f"{max(end_s - begin_s, 0):.2f} s usable, shorter than {settings.min_s:g} s")
-    end_s = min(end_s, _decodes_until(item, out))
-    samples = load_audio(item.path, SOUND_HZ, 0.0, end_s, scanned=source)
-    assert samples is not None
-    out.print = fingerprint(resample(samples[int(begin_s * SOUND_HZ) :], SOUND_HZ, RATE_HZ))
-    for start_s, length_s in cut(begin_s, end_s, settings):
-        piece = samples[round(start_s * SOUND_HZ) : round((start_s + length_s) * SOUND_HZ)]
-        silent = silent_fraction(piece)
-        if silent > settings.max_silent:
-            _drop(out, item, f"{silent:.0%} silent", start_s)
-            continue
-        out.clips.append(
-            {
-                "start_s": start_s,
-                "duration_s": length_s,
-                "whole": start_s == 0.0 and length_s >= source.duration_s - 1e-6,
-                "loudness_lufs": loudness_lufs(piece, SOUND_HZ),
-                "silent_fraction": round(silent, 4),
-                "width": info.video.width,
-                "height": info.video.height,
-                "fps": round(info.video.fps, 4),
-                "sample_rate_hz": sound.sample_rate_hz,
-            }
-        )
+        out.drop(f"{max(end_s - begin_s, 0.0):.2f} s usable, shorter than {settings.min_s:g} s")
+        return None
+    return begin_s, end_s
 
 
-def _decodes_until(item: Item, out: Examined) -> float:
-    """Seconds up to which the picture decodes, by its first, middle and last frame."""
-    video = FileVideo(item.path)
-    try:
-        times_s = video.frame_times_s
-        video.frames_at(times_s[[0, len(times_s) // 2, -1]], shorter_side=32)
-        until_s = video.decodable_until_s
-    finally:
-        video.close()
-    if np.isfinite(until_s):
-        out.warnings.append(f"{item.where}: the picture stops decoding at {until_s:.2f} s; cut there")
-    return until_s
+def _keep(
+    settings: Settings,
+    out: Examined,
+    source: Scan,
+    video: VideoInfo,
+    seen: Look,
+    window: tuple[float, float],
+    samples: NDArray[np.float32],
+) -> None:
+    """Measure a clip and keep it, or drop it as silent."""
+    assert source.sound is not None
+    start_s, length_s = window
+    silent = silent_fraction(samples)
+    if silent > settings.max_silent:
+        return out.drop(f"{silent:.0%} silent", start_s)
+    change = seen.change(start_s, start_s + length_s)
+    out.clips.append(
+        {
+            "start_s": start_s,
+            "duration_s": length_s,
+            "whole": start_s == 0.0 and length_s >= source.duration_s - 1e-6,
+            "loudness_lufs": _rounded(loudness_lufs(samples, SOUND_HZ), 2),
+            "silent_fraction": round(silent, 4),
+            "clipped_fraction": round(float((np.abs(samples) >= CLIPPED).mean()), 6),
+            "picture_change": None if change < 0 else round(change, 2),
+            "width": video.width,
+            "height": video.height,
+            "fps": round(video.fps, 4),
+            "sample_rate_hz": source.sound.sample_rate_hz,
+        }
+    )
 
 
 def cut(begin_s: float, end_s: float, settings: Settings) -> list[tuple[float, float]]:
     """(start, duration) of the clips of a stretch: one each `hop_s`, `clip_s` long, the last at least `min_s`."""
-    starts = begin_s + settings.hop_s * np.arange(int((end_s - begin_s) / settings.hop_s) + 1)
+    starts = begin_s + settings.hop_s * np.arange(int((end_s - begin_s) / settings.hop_s + 1e-6) + 1)
     pieces = [(float(s), min(settings.clip_s, end_s - float(s))) for s in starts]
-    return [(round(s, 6), round(d, 6)) for s, d in pieces if d >= settings.min_s]
+    return [(round(s, 6), round(d, 6)) for s, d in pieces if d >= settings.min_s - 1e-6]
 
 
 def silent_fraction(samples: NDArray[np.float32]) -> float:
@@ -139,3 +182,12 @@ def silent_fraction(samples: NDArray[np.float32]) -> float:
         return float(not len(samples) or float(np.sqrt(np.mean(samples**2))) < SILENCE)
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
     return float((np.sqrt((blocks**2).mean(axis=1)) < SILENCE).mean())
+
+
+def longest_clip_s() -> float:
+    """Longest clip that can be opened, seconds."""
+    return DEFAULT_LIMITS.max_duration_s
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,45 +1,92 @@
-"""Landmark fingerprints: pairs of spectral peaks, robust to gain, lossy coding and where a sound begins.
+"""Fingerprints of sounds: landmarks find where two could be the same, a coarse spectrogram tells if they are.
 
-After Wang 2003, 'An industrial-strength audio search algorithm' (ISMIR). Peaks of the log spectrogram are paired
-with the next ones in time; a pair is a hash of its two frequencies and their distance, and stands at its first
-peak's frame. Two sounds are the same where many equal hashes have the same offset in time.
+Landmarks are pairs of spectral peaks (Wang 2003, 'An industrial-strength audio search algorithm', ISMIR): a pair is
+a hash of its two frequencies and their distance in time, and equal hashes at one offset in time point to the same
+sound. Repeated bars share landmarks too, so what they point to is compared by level in frequency bands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 RATE_HZ = 8000
+FRAME_S = 128 / RATE_HZ
+N_BANDS = 40
 _N_FFT = 1024
 _HOP = 128
 _FANOUT = 5
 _PEAKS_PER_S = 25
 _MAX_DELTA = 192  # frames between the two peaks, about three seconds
-MIN_VOTES = 55
-MIN_SHARE = 0.05
+_BAND_HZ = (120.0, 3100.0)
+_FLOOR_DB = 60.0
+_DEPTH_DB = 40.0  # below a frame's loudest band nothing counts, so that faint noise does not
+_STEPS_PER_DB = 2.0
 
 
 @dataclass(frozen=True)
 class Print:
-    """`hashes` int64 [n], sorted, and `frames` int32 [n], where each begins (16 ms per frame)."""
+    """`hashes` int64 [n], sorted, and `frames` int32 [n], where each begins (16 ms per frame).
+
+    `bands` int8 [m, 40]: level of log-spaced bands in each frame against the frame's mean, in half decibels.
+    """
 
     hashes: NDArray[np.int64]
     frames: NDArray[np.int32]
+    bands: NDArray[np.int8]
+
+
+EMPTY = Print(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, N_BANDS), np.int8))
 
 
 def fingerprint(samples: NDArray[np.float32]) -> Print:
-    """Fingerprint of a mono sound float32 [n] at `RATE_HZ`. Silence has an empty one."""
+    """Fingerprint of a mono sound float32 [n] at `RATE_HZ`. Silence and less than 0.2 s have an empty one."""
+    if len(samples) < _N_FFT + 4 * _HOP or float(np.abs(samples).max()) < 1e-5:
+        return EMPTY
+    magnitude = _magnitudes(samples)
+    hashes, frames = _landmarks(magnitude)
+    return _sorted(hashes, frames, _bands(magnitude))
+
+
+def joined(parts: Sequence[tuple[float, Print]]) -> Print:
+    """One fingerprint of (start in seconds, fingerprint) of the parts of a sound, in order."""
+    if not parts:
+        return EMPTY
+    frames, bands, n_bands = [], [], 0
+    for start_s, part in parts:
+        begin = max(round(start_s / FRAME_S), n_bands)
+        frames.append(part.frames + np.int32(begin))
+        bands += [np.zeros((begin - n_bands, N_BANDS), np.int8), part.bands]
+        n_bands = begin + len(part.bands)
+    hashes = np.concatenate([part.hashes for _, part in parts])
+    return _sorted(hashes, np.concatenate(frames), np.concatenate(bands))
+
+
+def _sorted(
+    hashes: NDArray[np.int64], frames: NDArray[np.int64] | NDArray[np.int32], bands: NDArray[np.int8]
+) -> Print:
+    order = np.argsort(hashes, kind="stable")
+    return Print(hashes[order], frames[order].astype(np.int32), bands)
+
+
+def _magnitudes(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Spectrogram float32 [m, 513]."""
+    windows = np.lib.stride_tricks.sliding_window_view(samples, _N_FFT)[::_HOP]
+    shape = np.hanning(_N_FFT).astype(np.float32)
+    parts = [
+        np.abs(np.fft.rfft(windows[at : at + 4096] * shape, axis=1)) for at in range(0, len(windows), 4096)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _landmarks(magnitude: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(hashes, frames) of pairs of peaks between 31 and 3117 Hz."""
     from scipy.ndimage import maximum_filter  # noqa: PLC0415
 
-    empty = Print(np.zeros(0, np.int64), np.zeros(0, np.int32))
-    if len(samples) < _N_FFT or float(np.abs(samples).max()) < 1e-5:
-        return empty
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _N_FFT)[::_HOP]
-    power = np.abs(np.fft.rfft(windows * np.hanning(_N_FFT).astype(np.float32), axis=1)).astype(np.float32)
-    level = np.log(np.maximum(power, power.max() * 1e-4))[:, 4:400]
+    level = np.log(np.maximum(magnitude, magnitude.max() * 1e-4))[:, 4:400]
     top = (level == maximum_filter(level, size=(13, 15))) & (level > level.min() + 1.0)
     frames, bins = np.nonzero(top)
     keep: list[NDArray[np.int64]] = []
@@ -49,7 +96,7 @@ def fingerprint(samples: NDArray[np.float32]) -> Print:
         here = np.flatnonzero(second == s)
         keep.append(here[np.argsort(-strength[here], kind="stable")[:_PEAKS_PER_S]])
     if not keep:
-        return empty
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     chosen = np.sort(np.concatenate(keep))
     frames, bins = frames[chosen].astype(np.int64), bins[chosen].astype(np.int64)
     hashes, starts = [], []
@@ -59,48 +106,15 @@ def fingerprint(samples: NDArray[np.float32]) -> Print:
         pair = (bins[:-step] << 24) | (bins[step:] << 12) | delta
         hashes.append(pair[good])
         starts.append(frames[:-step][good])
-    joined, at = np.concatenate(hashes), np.concatenate(starts)
-    order = np.argsort(joined, kind="stable")
-    return Print(joined[order], at[order].astype(np.int32))
+    return np.concatenate(hashes), np.concatenate(starts)
 
 
-def similarity(a: Print, b: Print) -> tuple[int, float, float]:
-    """(votes at the best offset, their share of the shorter sound's hashes, offset of b against a in s)."""
-    if not len(a.hashes) or not len(b.hashes):
-        return 0, 0.0, 0.0
-    low = np.searchsorted(b.hashes, a.hashes, side="left")
-    count = np.searchsorted(b.hashes, a.hashes, side="right") - low
-    if not count.any():
-        return 0, 0.0, 0.0
-    left = np.repeat(np.arange(len(a.hashes)), count)
-    within = np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count)
-    offset = b.frames[low[left] + within].astype(np.int64) - a.frames[left]
-    votes = np.bincount(offset - offset.min())
-    wide = votes + np.append(votes[1:], 0)  # an offset between two frames votes for both
-    best = int(wide.argmax())
-    n = int(wide[best])
-    share = n / min(len(a.hashes), len(b.hashes))
-    return n, min(share, 1.0), float((best + offset.min()) * _HOP / RATE_HZ)
-
-
-def same_sound(a: Print, b: Print) -> bool:
-    """Whether two sounds share a stretch: at least `MIN_VOTES` landmarks and `MIN_SHARE` of the shorter one."""
-    votes, share, _ = similarity(a, b)
-    return votes >= MIN_VOTES and share >= MIN_SHARE
-
-
-def clusters(prints: list[Print]) -> list[int]:
-    """For each sound the position of the first sound that it is the same as (transitively); itself if none."""
-    parent = list(range(len(prints)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            i = parent[i]
-        return i
-
-    for i, one in enumerate(prints):
-        for j in range(i):
-            if root(i) != root(j) and same_sound(prints[j], one):
-                low, high = sorted((root(i), root(j)))
-                parent[high] = low
-    return [root(i) for i in range(len(prints))]
+def _bands(magnitude: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Levels int8 [m, 40] of the bands against the frame's mean, half decibels."""
+    edges = np.round(np.geomspace(*_BAND_HZ, N_BANDS + 1) * _N_FFT / RATE_HZ).astype(int)  # all different
+    power = np.add.reduceat(magnitude[:, : edges[-1]] ** 2, edges[:-1], axis=1) / np.diff(edges)
+    level_db = 10 * np.log10(np.maximum(power, power.max() * 10 ** (-_FLOOR_DB / 10)))
+    level_db = np.maximum(level_db, level_db.max(axis=1, keepdims=True) - _DEPTH_DB)
+    level_db -= level_db.mean(axis=1, keepdims=True)
+    bands: NDArray[np.int8] = np.clip(np.round(level_db * _STEPS_PER_DB), -127, 127).astype(np.int8)
+    return bands

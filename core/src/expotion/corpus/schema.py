@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
 Name = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
@@ -31,6 +32,8 @@ class Row(BaseModel):
 
     `path` is relative to the manifest's folder or absolute. `sound` names the group of files that hold the same
     sound (by fingerprint). `n_codes` counts the codec frames that are real; what a batch adds is masked.
+    `silent_fraction` and `clipped_fraction` are of the sound; `picture_change` is the mean absolute difference of
+    frames a second apart, 0..255.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +55,9 @@ class Row(BaseModel):
     fps: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     sample_rate_hz: Annotated[int, Field(ge=1)] | None = None
     loudness_lufs: Finite | None = None
-    silent_fraction: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    silent_fraction: Fraction | None = None
+    clipped_fraction: Fraction | None = None
+    picture_change: Annotated[float, Field(ge=0.0, le=255.0)] | None = None
     n_codes: Annotated[int, Field(ge=1)] | None = None
 
     def file(self, folder: Path) -> Path:

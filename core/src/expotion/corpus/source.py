@@ -14,8 +14,26 @@ from expotion.contracts import Clip, DataSource
 from expotion.corpus.options import ManifestOptions
 from expotion.corpus.schema import ManifestError, Row, read_manifest
 from expotion.data.clip import FileClip, file_sha256
+from expotion.data.scan import Scan
 from expotion.data.video import FileVideo
 from expotion.errors import MediaError, Problem
+
+
+def differences(row: Row, found: Scan, where: str) -> list[Problem]:
+    """What a row states of its file and is not so: its length, its sound, the sound's rate."""
+    problems = []
+    where = f"{where} ({row.id})"
+    fix = "run `expotion data prepare` again"
+    left_s = found.duration_s - row.start_s
+    if row.duration_s > left_s + 1e-3:
+        wanted = f"{row.duration_s:.3f} s from {row.start_s:.3f} s on"
+        problems.append(Problem(where, wanted, f"a file of {found.duration_s:.3f} s", fix))
+    if found.sound is None:
+        problems.append(Problem(where, "a file with sound", "none", fix))
+    elif row.sample_rate_hz not in {None, found.sound.sample_rate_hz}:
+        got = f"{found.sound.sample_rate_hz} Hz"
+        problems.append(Problem(f"{where}: sample_rate_hz", f"{row.sample_rate_hz} Hz", got, fix))
+    return problems
 
 
 class ManifestClip(Clip):
@@ -29,7 +47,9 @@ class ManifestClip(Clip):
 
     @property
     def content_hash(self) -> str:
-        """Hash of the file's bytes, as the manifest states them, and the stretch."""
+        """Hash of the file's bytes, as the manifest states them, and the stretch: that of `FileClip`."""
+        if self.row.whole:
+            return self.row.file_sha256
         window = f"{self.row.start_s!r}+{self.row.duration_s!r}"
         return hashlib.sha256(f"{self.row.file_sha256}|{window}".encode()).hexdigest()
 
@@ -56,9 +76,8 @@ class ManifestClip(Clip):
                 raise MediaError(
                     Problem(str(self.path), "the file that was prepared", "another content", fix)
                 )
-            if abs(file.duration_s - self.duration_s) > 1e-3:
-                got = f"{file.duration_s:.3f} s"
-                raise MediaError(Problem(f"{self.path} ({self.id})", f"{self.duration_s:.3f} s", got))
+            if problems := differences(self.row, file.scanned, str(self.path)):
+                raise MediaError(problems)
             self._file = file
         return self._file
 
@@ -90,6 +109,14 @@ class ManifestSource(DataSource):
             raise ManifestError(Problem(str(path), f"at least one clip in the split {name!r}", got, fix))
         limit = self.options.train_clips if split == "train" else self.options.test_clips
         return [ManifestClip(row, path.parent) for row in rows[:limit]]
+
+    def validation(self) -> Sequence[ManifestClip]:
+        """The part `validation`, unless clips are evaluated on it."""
+        if self.options.split == "validation":
+            return []
+        self._rows = self._rows or read_manifest(self.options.path, files=True)
+        folder = self.options.path.parent
+        return [ManifestClip(row, folder) for row in self._rows if row.split == "validation"]
 
 
 def build(options: ManifestOptions) -> ManifestSource:

@@ -2,167 +2,130 @@
 
 from __future__ import annotations
 
-import ast
-import csv
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expotion.corpus.schema import ManifestError
-from expotion.corpus.tars import unpack
+from expotion.corpus.items import TEXT_FIELDS, VIDEO_SUFFIXES, Found, Item
+from expotion.corpus.schema import ManifestError, Split
+from expotion.corpus.tables import read_table, split_named, standard_names, text_of, times_of
+from expotion.corpus.tars import is_tar, unpack
 from expotion.errors import Problem
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
-TEXT_FIELDS = ("caption", "song", "performer", "recording")
-_NAMES = {"file_name": "path", "file": "path", "video": "path", "text": "caption", "artist": "performer"}
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Lists of a Hugging Face VideoFolder, in any folder of it."""
+SHOWN = 20
+"""Missing files that an error lists one by one."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One file, or a stretch of one, and what is known of it. `where` is the file and line that names it."""
+def read_source(
+    source: Path, unpacked: Path, *, root: Path | None = None, skip_missing: bool = False
+) -> Found:
+    """Items of a folder, CSV, JSONL, Parquet, tar or authors' list. Samples of tars are written to `unpacked`.
 
-    path: Path
-    where: str
-    start_s: float = 0.0
-    duration_s: float | None = None
-    caption: str | None = None
-    song: str | None = None
-    performer: str | None = None
-    recording: str | None = None
-
-
-def read_source(source: Path, unpacked: Path) -> list[Item]:
-    """Items of a folder, CSV, JSONL, tar or authors' list. Samples of tars are written to `unpacked`.
-
-    Raises ManifestError that lists every bad line and every missing file.
+    Paths in a list are relative to `root` (default: the list's folder). Raises ManifestError that lists every bad
+    line and the missing files; with `skip_missing` those are left out and returned.
     """
     problems: list[Problem] = []
+    found = Found()
     if source.is_dir():
-        items = _folder(source, unpacked, problems)
+        _folder(source, unpacked, found, problems)
     elif not source.is_file():
-        fix = "give a folder, .csv, .jsonl, .tar or a list file"
+        fix = "give a folder, .csv, .jsonl, .parquet, .tar or a list file"
         raise ManifestError(Problem(str(source), "a source of videos", "nothing there", fix))
-    elif source.suffix == ".tar":
-        items = [_sidecars(Item(path, str(path))) for path in unpack(source, unpacked)]
+    elif is_tar(source):
+        found.items = [_sidecars(Item(path, f"{source}: {path.name}")) for path in unpack(source, unpacked)]
+    elif source.suffix.lower() in VIDEO_SUFFIXES:
+        found.items = [_sidecars(Item(source, str(source)))]
     else:
-        try:
-            items = _table(source, problems)
-        except UnicodeDecodeError as error:
-            raise ManifestError(Problem(str(source), "text in UTF-8", str(error))) from error
-    for item in items:
-        if not item.path.is_file():
-            problems.append(Problem(item.where, "a file that is there", str(item.path)))
-    if not items and not problems:
+        found.items = read_table(source, root or source.parent, problems)
+    here = [item for item in found.items if item.path.is_file()]
+    found.missing = [item for item in found.items if not item.path.is_file()]
+    if found.missing and not (skip_missing and here):
+        problems += _missing(source, found)
+    if not found.items and not problems:
         wanted = f"at least one video ({', '.join(sorted(VIDEO_SUFFIXES))})"
         problems.append(Problem(str(source), wanted, "none"))
     if problems:
         raise ManifestError(problems)
-    return items
+    found.items = here
+    return found
 
 
-def _folder(folder: Path, unpacked: Path, problems: list[Problem]) -> list[Item]:
-    for name in ("metadata.csv", "metadata.jsonl"):  # a Hugging Face VideoFolder
-        if (folder / name).is_file():
-            return _table(folder / name, problems)
-    paths = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
-    found = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    for tar in (path for path in paths if path.suffix == ".tar"):
-        found += unpack(tar, unpacked)
-    return [_sidecars(Item(path, str(path))) for path in found]
+def list_folder(folder: Path, problems: list[Problem]) -> list[Item]:
+    """Items of a folder without unpacking tars; files that its lists name need not be there."""
+    found = Found()
+    _folder(folder, None, found, problems)
+    return found.items
+
+
+def _missing(source: Path, found: Found) -> list[Problem]:
+    problems = [Problem(item.where, "a file that is there", str(item.path)) for item in found.missing[:SHOWN]]
+    fix = "`--root FOLDER` says where paths start; `--skip-missing` leaves such lines out"
+    got = f"{len(found.missing)} of {len(found.items)} are missing"
+    return [*problems, Problem(str(source), "files that are there", got, fix)]
+
+
+def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Problem]) -> None:
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    lists = [path for path in paths if path.name in METADATA]
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    for listed in lists:
+        part = _split_of(listed, folder)
+        for item in read_table(listed, listed.parent, problems):
+            found.items.append(_with_split(item, item.split or part or _split_of(item.path, folder)))
+    if lists:
+        named = {item.path.resolve() for item in found.items}
+        left = [path for path in videos if path.resolve() not in named]
+        if left:
+            told = ", ".join(path.name for path in left[:3])
+            found.warnings.append(f"{len(left)} videos that no {lists[0].name} lists are left out: {told}")
+        videos = []
+    found.items += [_with_split(_sidecars(Item(path, str(path))), _split_of(path, folder)) for path in videos]
+    for tar in (path for path in paths if unpacked is not None and is_tar(path)):
+        assert unpacked is not None
+        for path in unpack(tar, unpacked):
+            item = _sidecars(Item(path, f"{tar}: {path.name}"))
+            found.items.append(_with_split(item, item.split or _split_of(tar, folder)))
+
+
+def _split_of(path: Path, folder: Path) -> Split | None:
+    """The split that the first folder below `folder` is named after."""
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    return split_named(parts[0]) if len(parts) > 1 else None
+
+
+def _with_split(item: Item, split: Split | None) -> Item:
+    return Item(**(vars(item) | {"split": item.split or split}))
 
 
 def _sidecars(item: Item) -> Item:
     """Fields from NAME.json and the caption from NAME.txt beside the video."""
     values: dict[str, Any] = {}
     described, text = item.path.with_suffix(".json"), item.path.with_suffix(".txt")
+    reading = described
     try:
         if described.is_file():
-            content = json.loads(described.read_text(encoding="utf-8"))
+            content = json.loads(described.read_text(encoding="utf-8-sig"))
             if not isinstance(content, dict):
                 raise ValueError("not an object")
-            values = {_NAMES.get(str(key), str(key)): value for key, value in content.items()}
+            values = standard_names(content)
+        reading = text
         if text.is_file():
-            values["caption"] = text.read_text(encoding="utf-8").strip()
+            values["caption"] = text.read_text(encoding="utf-8-sig")
     except (ValueError, UnicodeDecodeError) as error:
-        raise ManifestError(Problem(str(described), "a JSON object or text in UTF-8", str(error))) from error
-    texts: dict[str, Any] = {key: _text(values.get(key)) for key in TEXT_FIELDS}
-    return Item(item.path, item.where, **texts)
-
-
-def _table(path: Path, problems: list[Problem]) -> list[Item]:
-    items = []
-    for number, values in _lines(path, problems):
-        where = f"{path}:{number}"
-        named = {_NAMES.get(key.strip(), key.strip()): value for key, value in values.items() if key}
-        file = _text(named.get("path"))
-        if file is None:
-            problems.append(Problem(where, "a column `path` (or `file_name`)", ", ".join(named) or "nothing"))
-            continue
-        times: dict[str, float | None] = {}
-        for key, least in (("start_s", 0.0), ("duration_s", 1e-3)):
-            given = _text(named.get(key))
-            try:
-                times[key] = None if given is None else float(given)
-            except ValueError:
-                times[key] = float("nan")
-            value = times[key]
-            if value is not None and not least <= value < float("inf"):
-                problems.append(Problem(f"{where}: {key}", f"seconds of at least {least}", given))
-        texts: dict[str, Any] = {key: _text(named.get(key)) for key in TEXT_FIELDS}
-        items.append(Item(path.parent / file, where, times["start_s"] or 0.0, times["duration_s"], **texts))
-    return items
-
-
-def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix == ".csv":
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for values in reader:
-                yield reader.line_num, values
-        return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = authors_line(line) if path.suffix not in {".jsonl", ".json"} else json.loads(line)
-            if not isinstance(values, dict):
-                raise ValueError("not an object")
-        except (ValueError, SyntaxError) as error:
-            problems.append(
-                Problem(f"{path}:{number}", "a JSON object, or FEATURES|CODES|{{...}}", str(error))
-            )
-            continue
-        yield number, values
-
-
-def authors_line(line: str) -> dict[str, Any]:
-    """Fields of a line of the authors' lists: features | codes | {'audio_id': ..., 'caption': ...}.
-
-    The video stands in the folder `clips` beside that of the features; codes are named SONG_clipN.wav.npy.
-    A line without `|` is a path of a video. Raises ValueError or SyntaxError for another line.
-    """
-    parts = line.strip().split("|", 2)
-    if len(parts) == 1:
-        return {"path": parts[0]}
-    if len(parts) != 3:
-        raise ValueError(f"{len(parts)} fields")
-    about = ast.literal_eval(parts[2].strip())
-    if not isinstance(about, dict):
-        raise ValueError("the last field is not a dict")
-    caption = re.sub(r"</?s>|[\r\n]", "", str(about.get("caption") or "")).strip()
-    features, codes = Path(parts[0].strip()), Path(parts[1].strip()).name
-    return {
-        "path": str(features.parent.parent / "clips" / f"{features.stem}.mp4"),
-        "caption": caption or None,
-        "song": re.sub(r"(_clip\d+)?(\.wav)?(\.npy)?$", "", codes),
-        "recording": re.sub(r"_clip\d+$", "", features.stem),
-        "sound": codes,
-    }
-
-
-def _text(value: Any) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
+        wanted = "a JSON object in UTF-8" if reading == described else "text in UTF-8"
+        raise ManifestError(Problem(str(reading), wanted, str(error)[:120])) from error
+    problems: list[Problem] = []
+    start_s, duration_s = times_of(values, str(described), problems)
+    if problems:
+        raise ManifestError(problems)
+    texts: dict[str, Any] = {key: text_of(values.get(key)) for key in TEXT_FIELDS}
+    if texts["caption"] is not None:
+        texts["caption"] = " ".join(texts["caption"].split())
+    split = split_named(text_of(values.get("split")))
+    return Item(item.path, item.where, start_s or 0.0, duration_s, split=split, **texts)

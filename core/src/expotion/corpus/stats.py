@@ -11,8 +11,8 @@ import numpy as np
 from expotion.corpus.schema import Row
 
 
-def summary(values: Sequence[float | None]) -> dict[str, float] | None:
-    """Count, sum, least, median, mean and most of the values that are known; None without any."""
+def summary(values: Sequence[float | None], *, total: bool = False) -> dict[str, float] | None:
+    """Count, least, median, mean, most and, if asked, sum of the values that are known; None without any."""
     known = np.asarray([v for v in values if v is not None], dtype=np.float64)
     if not len(known):
         return None
@@ -21,8 +21,9 @@ def summary(values: Sequence[float | None]) -> dict[str, float] | None:
         "median": np.median(known),
         "mean": known.mean(),
         "most": known.max(),
-        "sum": known.sum(),
     }
+    if total:
+        numbers["sum"] = known.sum()
     return {"count": len(known)} | {name: round(float(value), 4) for name, value in numbers.items()}
 
 
@@ -32,9 +33,11 @@ def stats(rows: Sequence[Row], tempo_bpm: Callable[[Row], float | None] | None =
         "clips": len(rows),
         "files": len({row.file_sha256 for row in rows}),
         "splits": dict(Counter(row.split or "none" for row in rows)),
-        "duration_s": summary([row.duration_s for row in rows]),
+        "duration_s": summary([row.duration_s for row in rows], total=True),
         "loudness_lufs": summary([row.loudness_lufs for row in rows]),
         "silent_fraction": summary([row.silent_fraction for row in rows]),
+        "clipped_fraction": summary([row.clipped_fraction for row in rows]),
+        "picture_change": summary([row.picture_change for row in rows]),
         "caption_words": summary([None if row.caption is None else len(row.caption.split()) for row in rows]),
         "fps": dict(Counter(str(row.fps) for row in rows)),
         "size": dict(Counter(f"{row.width}x{row.height}" for row in rows)),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.assemble import CODES, EncoderFactory
-from expotion.backbone.codes import codes_of
+from expotion.backbone.codec import Codec
+from expotion.backbone.codes import CodesEncoder, codes_of
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError, Problem
-from expotion.features.extract import extract_many
-from expotion.features.smooth import coverage, smooth_track
-from expotion.features.store import FeatureStore
+from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.features.extract import Extraction, extract_many
+from expotion.features.smooth import coverage, sampled_at, smooth_track
+from expotion.features.store import Features, FeatureStore
 from expotion.pipeline.pool import n_workers
 from expotion.recipe import Recipe
 from expotion.training.examples import Examples
@@ -61,17 +63,27 @@ def extract_all(
     failures: Failures,
     *,
     progress: Progress,
+    codec: Codec | None = None,
 ) -> Tracks:
-    """Every condition's native track and the clip's codes, over all cores. Failed clips go to `failures`."""
-    workers = n_workers(len(clips), items_per_worker=8)
-    found = extract_many(
-        None,
-        clips,
-        store,
-        workers=workers if workers > 1 else 0,
-        factory=EncoderFactory(recipe.to_dict(), codec_source),
-        progress=lambda done, total, _clip: progress(done, total),
-    )
+    """Every condition's native track and the clip's codes, over all cores. Failed clips go to `failures`.
+
+    With the `codec`, what the store holds already is read here, and only other clips need worker processes.
+    """
+    kept = {} if codec is None else _kept({**encoders, CODES: CodesEncoder(codec)}, clips, store)
+    left = [clip for clip in clips if clip.id not in kept]
+    workers = n_workers(len(left), items_per_worker=8)
+    progress(len(kept), len(clips))
+    found = Extraction()
+    if left:
+        found = extract_many(
+            None,
+            left,
+            store,
+            workers=workers if workers > 1 else 0,
+            factory=EncoderFactory(recipe.to_dict(), codec_source),
+            progress=lambda done, _total, _clip: progress(len(kept) + done, len(clips)),
+        )
+    found.features = {clip.id: kept.get(clip.id) or found.features[clip.id] for clip in clips}
     for failure in found.failures:
         failures.add(failure.clip_id, f"{failure.encoder}: {failure.error}", vital=failure.encoder != CODES)
     for warning in found.warnings:
@@ -83,8 +95,38 @@ def extract_all(
         if CODES in timed:
             codes[clip_id] = codes_of(timed.pop(CODES))
         if len(timed) == len(encoders):
-            tracks[clip_id] = timed
+            tracks[clip_id] = sampled_tracks(recipe, encoders, timed)
     return Tracks(tracks, codes)
+
+
+def _kept(
+    encoders: Mapping[str, Encoder], clips: Sequence[Clip], store: FeatureStore
+) -> dict[str, dict[str, Features]]:
+    """Features of the clips of which the store holds every one."""
+    found: dict[str, dict[str, Features]] = {}
+    for clip in clips:
+        own: dict[str, Features] = {}
+        for name, encoder in encoders.items():
+            try:
+                features = store.load(clip, encoder)
+            except Exception:  # a clip that cannot be read: extraction says why
+                features = None
+            if features is None:
+                break
+            own[name] = features
+        if len(own) == len(encoders):
+            found[clip.id] = own
+    return found
+
+
+def sampled_tracks(
+    recipe: Recipe, encoders: Mapping[str, Encoder], tracks: Mapping[str, TimedFeatures]
+) -> dict[str, TimedFeatures]:
+    """Native tracks at the rates that the recipe's conditions ask for (`smooth.rate_hz`)."""
+    return {
+        name: sampled_at(encoders[name], track, recipe.condition(name).smooth.rate_hz)
+        for name, track in tracks.items()
+    }
 
 
 def smooth_all(
@@ -133,15 +175,21 @@ class PromptClip(Clip):
 
 
 class Prompts:
-    """Text features by prompt, each encoded once."""
+    """Text features by prompt, each encoded once and kept in the store, where one is given."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, store: FeatureStore | None = None) -> None:
         self.encoder = encoder
+        self._store = store
         self._known: dict[str | None, TokenFeatures] = {}
 
     def __getitem__(self, prompt: str | None) -> TokenFeatures:
         if prompt not in self._known:
-            features = self.encoder.extract(PromptClip(prompt))
+            clip = PromptClip(prompt)
+            kept = self._store.load(clip, self.encoder) if self._store is not None else None
+            features = self.encoder.extract(clip) if kept is None else kept
+            if kept is None and self._store is not None and isinstance(features, TokenFeatures):
+                with contextlib.suppress(OutputError):  # a cache without room costs time only
+                    self._store.save(clip, self.encoder, features)
             if not isinstance(features, TokenFeatures):
                 raise ExpotionError(
                     Problem(

@@ -30,6 +30,7 @@ from expotion.data.mux import write_wav
 from expotion.errors import ExpotionError, Problem
 from expotion.evaluation.evaluate import Evaluation, evaluate
 from expotion.evaluation.files import load_evaluation, write_evaluation
+from expotion.evaluation.outside import OutsideRow
 from expotion.evaluation.registry import choose_metrics
 from expotion.evaluation.tables import table_text
 from expotion.features.store import FeatureStore
@@ -85,7 +86,7 @@ class Stages:
         with stage_progress(console, "load models"):
             self.backbone = open_backbone(recipe, registry)
             self.encoders = build_encoders(recipe, registry)
-            self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source))
+            self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
         hashes = {
             "backbone": self.backbone.weights_hash,
             **{name: encoder.weights_hash for name, encoder in self.encoders.items()},
@@ -106,6 +107,8 @@ class Stages:
         train_clips = list(self.data.clips("train")) if self.recipe.conditions else []
         if self.run.is_done("training", self.trace):
             train_clips = []
+        watched = list(self.data.validation()) if train_clips else []
+        train_clips += watched
         test_clips = list(self.data.clips("test"))
         if self.recipe.text.captioner is not None:
             with stage_progress(self.console, "captions") as progress:
@@ -117,7 +120,7 @@ class Stages:
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:
             raise ExpotionError(Problem(where="data", wanted="at least one usable test clip", got="none"))
-        adaptor, window_frames = self._training(train_clips, tracks, test_clips[0])
+        adaptor, window_frames = self._training(train_clips, tracks, test_clips[0], len(watched))
         ready = [self._ready(clip, tracks) for clip in test_clips]
         self._generation(ready, window_frames)
         self._codec_ceiling(test_clips, tracks)
@@ -140,6 +143,7 @@ class Stages:
                 self.store,
                 self.failures,
                 progress=progress,
+                codec=self.backbone.codec,
             )
 
     def _ready(self, clip: Clip, tracks: material.Tracks) -> TestClip:
@@ -158,11 +162,12 @@ class Stages:
     # ---------------------------------------------------------------------------------------- training
 
     def _training(
-        self, clips: Sequence[Clip], tracks: material.Tracks, heard: Clip
+        self, clips: Sequence[Clip], tracks: material.Tracks, heard: Clip, n_watched: int
     ) -> tuple[Adaptor | None, int]:
         """The trained adaptor (None for a recipe without conditions) and the frames it was trained on.
 
-        `heard`: the test clip that samples are made of while training goes on.
+        `heard`: the test clip that samples are made of while training goes on; the last `n_watched` clips are the
+        data's own for validation.
         """
         recipe, run, backbone = self.recipe, self.run, self.backbone
         rate_hz = backbone.frame_rate_hz
@@ -174,6 +179,8 @@ class Stages:
             )
             return adaptor, int(metadata["window_frames"])
         examples = material.stack_examples(recipe, self.encoders, clips, tracks, self.prompts, rate_hz)
+        last = clips[len(clips) - n_watched :]
+        n_validation = sum(clip.id in tracks.codes and clip.id in tracks.tracks for clip in last)
         n_frames = examples.codes.shape[-1]
         adaptor = build_adaptor(recipe, self.encoders, backbone.geometry, n_frames + 1)
         lm = backbone.cast(compute_dtype(recipe.train.precision)).lm
@@ -193,6 +200,7 @@ class Stages:
                 progress=progress,
                 callbacks=callbacks,
                 samples=self._training_samples(heard, tracks, n_frames),
+                n_validation=n_validation,
             )
             write_history(run.path / "training.jsonl", training.records)
             publish_adaptor(
@@ -283,6 +291,9 @@ class Stages:
         # What failed before may have been made since.
         made = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("samples/*/*.wav"))
         tools = [f"{spec.name}: {spec.measured_with()}" for spec in self.specs if spec.measured_with()]
+        tools += [spec.name for spec in self.specs]
+        outside = [OutsideRow(name, folder, clips) for name, folder in recipe.evaluate.outside.items()]
+        tools += [row.content_hash for row in outside]
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made, *tools)
         if run.is_done("evaluation", key):
             return load_evaluation(run.path)
@@ -297,11 +308,17 @@ class Stages:
                     samples = load_audio(path, rate_hz) if path.exists() else None
                 if samples is not None:
                     scored[condition].append(Scored(samples, rate_hz, clip, material.prompt_of(recipe, clip)))
+        for row in outside:
+            scored[row.name] = row.scored(rate_hz, lambda clip: material.prompt_of(recipe, clip))
+            for note in row.notes:
+                self.console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+                log.warning("%s", note)
         with run.stage("evaluation", key), stage_progress(self.console, "evaluation") as progress:
             evaluation = evaluate(
                 scored,
                 self.specs,
                 seed=recipe.seed,
+                n_resamples=recipe.evaluate.bootstrap,
                 on_progress=lambda what, done, total: progress(done, total, what),
             )
             write_evaluation(run.path, evaluation)

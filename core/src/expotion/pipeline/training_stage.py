@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import save_adaptor
@@ -33,8 +34,19 @@ log = logging.getLogger("expotion")
 GIB = 2**30
 
 
-def split_validation(examples: Examples, at_most: int = 16) -> tuple[Examples, Examples | None]:
-    """The last clips, at most an eighth of them, are kept for validation; none where there are too few."""
+def split_validation(
+    examples: Examples, at_most: int = 16, n_given: int = 0
+) -> tuple[Examples, Examples | None]:
+    """The last `n_given` clips are the data's own for validation, of which `at_most` are used.
+
+    Without such the last clips, at most an eighth of them, are kept back; none where there are too few. One clip
+    alone is none: the loss is compared with that of another clip's controls.
+    """
+    n_train = len(examples) - n_given
+    if n_given:
+        n_used = min(at_most, n_given)
+        train = examples.take(np.arange(n_train))
+        return train, examples.take(np.arange(n_train, n_train + n_used)) if n_used >= 2 else None
     n_validation = min(at_most, len(examples) // 8)
     if n_validation < 2:
         return examples, None
@@ -54,13 +66,17 @@ def train_adaptor(
     progress: StageProgress,
     callbacks: Callbacks | None = None,
     samples: TrainingSamples | None = None,
+    n_validation: int = 0,
 ) -> TrainingRun:
     """Train to the end, going on from the newest checkpoint of the same run if there is one.
 
     `backbone` is where other processes find the same model (`train.workers`). `samples` makes sound every
-    `train.sample_every_steps` steps.
+    `train.sample_every_steps` steps. The last `n_validation` examples are the data's own for validation.
     """
-    train, validation = split_validation(examples, recipe.train.validation_clips)
+    train, validation = split_validation(examples, recipe.train.validation_clips, n_validation)
+    if not len(train):
+        fix = "see the failures above"
+        raise ExpotionError(Problem("train", "at least one usable training clip", "none", fix))
     if recipe.train.workers > len(train):
         raise ExpotionError(
             Problem(
@@ -72,6 +88,11 @@ def train_adaptor(
         )
     standardise_inputs(adaptor, train)
     settings = training_settings(recipe)
+
+    def warn(what: str) -> None:
+        log.warning("%s", what)
+        progress.console.print(f"[yellow]warning[/] {escape(what)}", highlight=False)
+
     cache = _trunk_cache(recipe, adaptor, checkpoints.parent / "trunk")
     run = TrainingRun(
         lm,
@@ -82,6 +103,7 @@ def train_adaptor(
         keeper=CheckpointFolder(checkpoints),
         trace=trace,
         trunk_cache=cache,
+        warn=warn,
     )
     callbacks = callbacks or Callbacks()
 
@@ -134,7 +156,7 @@ def _resume(run: TrainingRun) -> None:
     if run.resume():
         log.info("training resumes at step %d", run.step_number)
     for note in run.notes:
-        log.warning("%s", note)
+        run.warn(note)
 
 
 def _trunk_cache(recipe: Recipe, adaptor: Adaptor, folder: Path) -> TrunkCache | None:

@@ -43,12 +43,13 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """A metric's name, what it says, its unit and its good direction."""
+    """A metric's name, what it says, its unit, its good direction, and its name for readers where it has one."""
 
     name: str
     description: str
     higher_is_better: bool
     unit: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)

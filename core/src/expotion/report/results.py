@@ -109,6 +109,8 @@ def clip_tables(data: ReportData) -> list[ClipTable]:
     clip_ids = list(dict.fromkeys(clip_id for rows in data.per_clip.values() for clip_id in rows))
     tables = []
     for info in data.metric_info:
+        if not any(info.name in row for rows in data.per_clip.values() for row in rows.values()):
+            continue  # a metric over the set of clips
         rows = []
         for clip_id in clip_ids:
             cells = []

@@ -22,7 +22,11 @@ _METRICS = {
     "tempo_error_bpm": ("Tempo error", "The video brings the tempo nearer", "the tempo error"),
     "tempo_within_4pct": ("Tempo within 4 %", "The video sets the tempo", "how often the tempo is met"),
     "intensity_correlation": ("Intensity correlation", "The video drives the loudness", "the loudness"),
+    "beat_alignment": ("Beat alignment", "The music falls on the movement", "beat alignment"),
+    "level_sane": ("Usable sound", "", ""),
 }
+_CHECKS = ("level_sane",)
+"""Metrics that say whether the others mean anything; the verdict makes no claim of them."""
 _LEADS: dict[Verdict, str] = {
     "clear": "{claim}.",
     "likely": "{claim}, as far as the comparison clip by clip tells.",
@@ -47,7 +51,9 @@ def condition_label(name: str) -> str:
 
 def metric_label(info: MetricInfo) -> str:
     """A metric's name for readers."""
-    return _METRICS[info.name][0] if info.name in _METRICS else info.name.replace("_", " ")
+    if info.name in _METRICS:
+        return _METRICS[info.name][0]
+    return info.label or info.name.replace("_", " ")
 
 
 def number(value: float | int | None, metric: str = "") -> str:
@@ -69,7 +75,7 @@ def clip_number(value: float | None, metric: str) -> str:
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric is yes or no for a clip, so that its mean is a fraction of clips."""
-    return metric == "tempo_within_4pct"
+    return metric in ("tempo_within_4pct", "level_sane")
 
 
 def span(numbers: Numbers, metric: str, between: str) -> str:
@@ -112,7 +118,7 @@ def statements(data: ReportData) -> list[Statement]:
     for info in data.metric_info:
         ours = data.metrics[main].get(info.name)
         controls = [name for name in CONTROLS if _has(data.metrics, name, info.name)]
-        if ours is None or ours.get("mean") is None or not controls:
+        if ours is None or ours.get("mean") is None or not controls or info.name in _CHECKS:
             continue
         verdict = _verdict(data, main, controls, info)
         label = metric_label(info)

@@ -37,11 +37,11 @@ def write_report(
 
 def render(data: ReportData, views: list[SampleView], notes: list[str]) -> str:
     """The page as text."""
-    environment = _environment()
+    templates = environment()
     folder = files("expotion.report") / "templates"
     seconds = data.run.stage_seconds
     slowest = max([*seconds.values(), 1e-9])
-    return environment.get_template("report.html").render(
+    return templates.get_template("report.html").render(
         run=data.run,
         main=wording.condition_label(data.main) if data.main else "",
         style=(folder / "report.css").read_text(encoding="utf-8"),
@@ -84,7 +84,8 @@ def _views(data: ReportData, max_samples: int, room: int) -> tuple[list[SampleVi
     return views, notes
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of this package; values are escaped, missing ones are errors."""
     import jinja2  # noqa: PLC0415
 
     return jinja2.Environment(

@@ -43,7 +43,8 @@ class TrainingRun:
 
     `lm` is the frozen decoder in the dtype to compute in; `adaptor` stays float32. `validation` is scored with
     the right controls and with those of the neighbouring clip: the difference is what the controls are worth.
-    `keeper` holds checkpoints (None: none); `world` is who else works on this run.
+    `keeper` holds checkpoints (None: none); `world` is who else works on this run; `warn` is told what went wrong
+    without ending it.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class TrainingRun:
         trace: str = "",
         world: World | None = None,
         trunk_cache: TrunkCache | None = None,
+        warn: Callable[[str], None] = log.warning,
     ) -> None:
         if len(examples) == 0:
             raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
@@ -67,6 +69,7 @@ class TrainingRun:
         self.trace = trace
         self.world: World = world or Alone()
         self.trunk_cache = trunk_cache
+        self.warn = warn
         self.sharded = lm.on_use is not None
         if self.sharded:
             check_sharded(settings.n_parts, self.world)
@@ -246,7 +249,7 @@ class TrainingRun:
         try:
             self.keeper.save(self.step_number, *RunState.of(self).parts())
         except OutputError as error:
-            log.warning("no checkpoint of step %d, the one before stays: %s", self.step_number, error)
+            self.warn(f"no checkpoint of step {self.step_number}, the one before stays: {error}")
 
     def resume(self) -> bool:
         """Continue from the newest intact checkpoint of the same run; false if there is none."""

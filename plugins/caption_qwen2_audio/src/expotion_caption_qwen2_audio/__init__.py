@@ -1,0 +1,48 @@
+"""Captions by Qwen2-Audio. Light to import; torch and transformers come with `build`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from expotion.contracts import CaptionerSpec, Clip, Weights, hookimpl
+from expotion_caption_qwen2_audio.options import Qwen2AudioOptions
+
+__all__ = ["SPEC", "Qwen2AudioOptions", "expotion_captioners"]
+
+PUBLISHED = frozenset(
+    {
+        "Qwen/Qwen2-Audio-7B",
+        "Qwen/Qwen2-Audio-7B-Instruct",
+        "Qwen/Qwen2-VL-2B-Instruct",
+        "Qwen/Qwen2-VL-7B-Instruct",
+    }
+)
+"""Models whose licence is known here (Apache-2.0); a folder has that of whoever made it."""
+
+
+def _build(options: Any) -> Callable[[Clip], str]:
+    from expotion_caption_qwen2_audio.captioner import Qwen2AudioCaptioner  # noqa: PLC0415 - heavy
+
+    return Qwen2AudioCaptioner(options)
+
+
+def _weights(options: Any) -> Sequence[Weights]:
+    used = [options.model, *([options.video_model] if options.style == "fused" else [])]
+    return [Weights(name, f"hf:{name}", "Apache-2.0" if name in PUBLISHED else "its own") for name in used]
+
+
+SPEC = CaptionerSpec(
+    name="qwen2_audio",
+    description="the music, the scene it suits, or music and video together, in words by Qwen2-Audio",
+    build=_build,
+    options=Qwen2AudioOptions,
+    licence="Apache-2.0",
+    weights=_weights,
+)
+
+
+@hookimpl
+def expotion_captioners() -> list[CaptionerSpec]:
+    """The captioner."""
+    return [SPEC]

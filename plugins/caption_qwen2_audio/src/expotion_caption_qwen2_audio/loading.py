@@ -1,0 +1,100 @@
+"""Models and processors of transformers, from a folder or the hub; safetensors only, every tensor accounted for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expotion.errors import Problem, WeightsError
+
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+
+
+def folder_of(source: str) -> Path:
+    """The folder itself, or the hub's snapshot: the local cache first, then a download. Raises WeightsError."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    failure = ""
+    name = source.removeprefix("hf:")
+    for local_only in (True, False):
+        try:
+            return Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=local_only))
+        except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
+            told = str(error).strip().splitlines()
+            failure = told[0] if told else type(error).__name__
+    wanted = "a folder, a model in the local cache or a connection to the hub"
+    fix = f"on a connected machine run `hf download {name}` and copy the cache (HF_HOME), or give a folder"
+    raise WeightsError(Problem(f"captioner model {source!r}", wanted, failure, fix))
+
+
+def load(kind: Any, model_type: str, source: str, device: str, precision: str) -> tuple[Any, Any]:
+    """(model, processor) of an auto class of transformers, frozen, on a device.
+
+    Raises WeightsError for another kind of model, a folder without safetensors, and missing, unexpected or
+    misshaped tensors (all of them).
+    """
+    import torch  # noqa: PLC0415
+    from transformers import AutoConfig, AutoProcessor  # noqa: PLC0415
+
+    folder = folder_of(source)
+    if not list(folder.glob("*.safetensors")):
+        raise WeightsError(Problem(str(folder), "safetensors files", "none"))
+    place = chosen_device(device)
+    dtype = (
+        torch.bfloat16 if precision == "bf16" or (precision == "auto" and place != "cpu") else torch.float32
+    )
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        if config.model_type != model_type:
+            raise WeightsError(Problem(str(folder), f"a model of the kind {model_type}", config.model_type))
+        processors: Any = AutoProcessor  # untyped
+        processor = processors.from_pretrained(folder)
+        model, told = kind.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        text = str(error).strip().splitlines()
+        got = text[0] if text else type(error).__name__
+        raise WeightsError(Problem(str(folder), f"a {model_type} that transformers can load", got)) from error
+    problems = [
+        Problem(str(folder), f"{fault.removesuffix('_keys')} tensors: none", ", ".join(map(str, told[fault])))
+        for fault in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if told.get(fault)
+    ]
+    if problems:
+        raise WeightsError(problems)
+    model = model.to(place).eval().requires_grad_(False)
+    if place == "cpu" and dtype == torch.bfloat16:
+        keep_convolutions_float32(model)
+    return model, processor
+
+
+def chosen_device(device: str) -> str:
+    """`auto` is a GPU where there is one. Raises WeightsError for a device that this machine lacks."""
+    import torch  # noqa: PLC0415
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise WeightsError(Problem("device", "cpu on this machine", device, "leave it at auto"))
+    return device
+
+
+def keep_convolutions_float32(model: Any) -> None:
+    """Convolutions of a bfloat16 model compute in float32: in bfloat16 they are wrong on some processors."""
+    import torch  # noqa: PLC0415
+
+    def widen(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(value.float() if isinstance(value, torch.Tensor) else value for value in inputs)
+
+    def narrow(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        return output.to(torch.bfloat16)
+
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
+            module.float()
+            module.register_forward_pre_hook(widen)
+            module.register_forward_hook(narrow)
