@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, OutputError, RunFolderError
-from expotion.evaluation.evaluate import Evaluation, evaluate
+from expotion.evaluation.evaluate import Evaluation, evaluate, summarise
 from expotion.evaluation.files import load_evaluation, write_evaluation
+from expotion.evaluation.statistics import Interval
 from expotion.evaluation.tables import table_markdown, table_text
 
 
@@ -97,6 +99,7 @@ def test_files_come_back(evaluation, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "comparisons.json",
         "metrics.json",
+        "metrics_notes.json",
         "metrics_per_clip.json",
     ]
 
@@ -132,3 +135,16 @@ def test_tables(evaluation):
     assert markdown[2].startswith("| text_only | 0.25 [")
     empty = {"face": {"peak": {"mean": None, "ci_low": None, "ci_high": None, "n": 0}}}
     assert table_markdown(empty, specs).endswith("| face | - | 0 |")
+
+
+def test_the_number_of_draws_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def interval(values: Any, *, seed: int, n_resamples: int) -> Interval:
+        drawn.append(n_resamples)
+        return Interval(0.0, 0.0, 0.0, len(values))
+
+    monkeypatch.setattr("expotion.evaluation.evaluate.mean_interval", interval)
+    rows: dict[str, Any] = {"face": {"a": {"peak": {"value": 1.0, "reason": None}}}}
+    summarise(rows, ["peak"], n_resamples=77)
+    assert drawn == [77]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from expotion.recipe import load_recipe, read_profiles
+from expotion.recipe.matrix import load_matrix
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))
@@ -25,6 +26,36 @@ def test_each_recipe_and_profile_loads(path: Path, profile: str | None) -> None:
     assert recipe.name == path.stem
     assert recipe.plugins, "a shipped recipe declares its plugins"
     assert recipe.description
+
+
+def test_the_matrices_are_there() -> None:
+    ablations = {"rank", "layers", "prefix_attention", "positions", "feature_rate"}
+    assert {path.stem for path in (RECIPES / "ablations").glob("*.yaml")} == ablations
+    assert (RECIPES / "table1.yaml").is_file()
+
+
+@pytest.mark.parametrize(("path", "profile"), CASES, ids=[f"{p.stem}-{q or 'default'}" for p, q in CASES])
+def test_each_cell_of_each_matrix_loads(path: Path, profile: str | None) -> None:
+    matrix = load_matrix(path, registry=None, profile=profile)
+    if matrix is None:
+        assert "matrix:" not in path.read_text()
+        return
+    hashes = {cell.recipe.content_hash for cell in matrix.cells}
+    assert len(hashes) == len(matrix.cells) > 1, "cells that do not differ"
+    assert matrix.reference_row in {row.name for row in matrix.rows}
+
+
+def test_table1_has_the_papers_rows_and_numbers() -> None:
+    table = load_matrix(RECIPES / "table1.yaml", registry=None)
+    assert table is not None and table.spec.published is not None
+    published = table.spec.published.rows
+    assert {row.name for row in table.rows} == set(published) - {"Video2Music", "VidMuse"}
+    assert published["motion_raft_generic"]["tempo_error_bpm"] == 28.07
+    assert published["musicgen"]["beat_f1"] == 0.33
+    generic = table.cell("motion_raft_generic").recipe.text
+    assert (generic.prompt, generic.captioner) == ("music with catchy melody", None)
+    assert table.cell("motion_raft").recipe.text.captioner == "conductor_listener"
+    assert table.cell("musicgen").recipe.conditions == []
 
 
 def test_the_paper_profile_has_the_papers_numbers() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, Problem
-from expotion.evaluation.statistics import mean_interval, paired_difference
+from expotion.evaluation.sets import SetScores, at_rate, message, score_sets
+from expotion.evaluation.statistics import N_RESAMPLES, mean_interval, paired_difference
 
 Row = dict[str, dict[str, float | int | None]]
 """Metric name -> {mean, ci_low, ci_high, n}."""
@@ -20,16 +21,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found, in the shapes of its three files.
+    """What an evaluation found, in the shapes of its files.
 
     `metrics`: condition -> metric -> {mean, ci_low, ci_high, n}. `per_clip`: condition -> clip id -> metric
     -> {value, reason}. `comparisons`: baseline -> condition -> metric -> {mean, ci_low, ci_high, n} of
-    condition minus baseline, over the clips that both have.
+    condition minus baseline, over the clips that both have. Metrics over a set have no entry in `per_clip`;
+    their `mean` is the value over the set. `notes`: metric -> what it was measured with, and warnings.
     """
 
     metrics: dict[str, Row]
     per_clip: dict[str, dict[str, ClipRow]]
     comparisons: dict[str, dict[str, Row]]
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -37,6 +40,7 @@ def evaluate(
     specs: Sequence[MetricSpec],
     *,
     seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
     baselines: Sequence[str] = ("text_only", "shuffled"),
     on_progress: Progress | None = None,
 ) -> Evaluation:
@@ -46,6 +50,7 @@ def evaluate(
         conditions: sounds by condition, in the order of the table; paired among conditions by clip id.
         specs: metrics, see `registry.choose_metrics`.
         seed: of the bootstrap.
+        n_resamples: draws of the bootstrap.
         baselines: conditions that every other one is compared with; those that are absent are left out.
         on_progress: told (condition, sounds done, sounds in all) after each sound.
 
@@ -53,19 +58,53 @@ def evaluate(
     goes on. Raises ExpotionError where a condition holds the same clip twice.
     """
     _check_unique(conditions)
-    functions = {spec.name: _built(spec) for spec in specs}
+    functions = {spec.name: (_built(spec), spec.sample_rate_hz) for spec in specs if spec.over == "clip"}
+    over_sets = [spec for spec in specs if spec.over == "set"]
     total = sum(len(sounds) for sounds in conditions.values())
     done = 0
     per_clip: dict[str, dict[str, ClipRow]] = {}
     for condition, sounds in conditions.items():
         rows: dict[str, ClipRow] = {}
         for scored in sounds:
-            rows[scored.clip.id] = {name: _scored(function, scored) for name, function in functions.items()}
+            rows[scored.clip.id] = {
+                name: _scored(function, at_rate(scored, rate_hz))
+                for name, (function, rate_hz) in functions.items()
+            }
             done += 1
             if on_progress is not None:
                 on_progress(condition, done, total)
         per_clip[condition] = rows
-    return summarise(per_clip, [spec.name for spec in specs], seed=seed, baselines=baselines)
+    found = summarise(per_clip, list(functions), seed=seed, n_resamples=n_resamples, baselines=baselines)
+    sets = score_sets(conditions, over_sets, on_progress=on_progress) if over_sets else SetScores()
+    return _together(found, sets, specs)
+
+
+def _together(found: Evaluation, sets: SetScores, specs: Sequence[MetricSpec]) -> Evaluation:
+    """Metrics per clip and over sets in one result, in the order that was asked for."""
+    order = [spec.name for spec in specs]
+    over_sets = [spec.name for spec in specs if spec.over == "set"]
+
+    def joined(per_clip: Row, of_sets: Row) -> Row:
+        both = {**per_clip, **of_sets}
+        return {name: both[name] for name in order}
+
+    metrics = {
+        condition: joined(row, {name: sets.by_condition[condition][name].as_dict() for name in over_sets})
+        for condition, row in found.metrics.items()
+    }
+    comparisons = {
+        baseline: {
+            condition: joined(row, {name: sets.difference(condition, baseline, name) for name in over_sets})
+            for condition, row in rows.items()
+        }
+        for baseline, rows in found.comparisons.items()
+    }
+    notes: dict[str, list[str]] = {}
+    for spec in specs:
+        said = [*filter(None, [spec.measured_with()]), *sets.notes.get(spec.name, [])]
+        if said:
+            notes[spec.name] = said
+    return Evaluation(metrics, found.per_clip, comparisons, notes)
 
 
 def summarise(
@@ -73,13 +112,17 @@ def summarise(
     metrics: Sequence[str],
     *,
     seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
     baselines: Sequence[str] = ("text_only", "shuffled"),
 ) -> Evaluation:
     """Means, intervals and paired differences from the values per clip."""
     summary: dict[str, Row] = {}
     for condition, rows in per_clip.items():
         summary[condition] = {
-            name: mean_interval(list(_values(rows, name).values()), seed=seed).as_dict() for name in metrics
+            name: mean_interval(
+                list(_values(rows, name).values()), seed=seed, n_resamples=n_resamples
+            ).as_dict()
+            for name in metrics
         }
     comparisons: dict[str, dict[str, Row]] = {}
     for baseline in baselines:
@@ -88,7 +131,10 @@ def summarise(
         comparisons[baseline] = {
             condition: {
                 name: paired_difference(
-                    _values(rows, name), _values(per_clip[baseline], name), seed=seed
+                    _values(rows, name),
+                    _values(per_clip[baseline], name),
+                    seed=seed,
+                    n_resamples=n_resamples,
                 ).as_dict()
                 for name in metrics
             }
@@ -113,7 +159,7 @@ def _built(spec: MetricSpec) -> Callable[[Scored], Score]:
     try:
         return spec.build()
     except Exception as error:  # a plugin's metric must not take the evaluation down
-        reason = f"the metric could not be loaded: {_message(error)}"
+        reason = f"the metric could not be loaded: {message(error)}"
         return lambda scored: Score(None, reason)
 
 
@@ -123,15 +169,10 @@ def _scored(function: Callable[[Scored], Score], scored: Scored) -> dict[str, fl
         score = function(scored)
         value = None if score.value is None else float(score.value)
     except Exception as error:  # a plugin's metric must not take the evaluation down
-        return {"value": None, "reason": f"the metric failed: {_message(error)}"}
+        return {"value": None, "reason": f"the metric failed: {message(error)}"}
     if value is not None and not math.isfinite(value):
         return {"value": None, "reason": score.reason or f"the metric gave {value}"}
     return {"value": value, "reason": score.reason}
-
-
-def _message(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
 def _check_unique(conditions: Mapping[str, Sequence[Scored]]) -> None:

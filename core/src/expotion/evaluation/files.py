@@ -1,4 +1,4 @@
-"""The three files of an evaluation in a run folder, written whole or not at all."""
+"""The files of an evaluation in a run folder, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from expotion.files import replacing
 METRICS = "metrics.json"
 PER_CLIP = "metrics_per_clip.json"
 COMPARISONS = "comparisons.json"
+NOTES = "metrics_notes.json"
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write metrics.json, metrics_per_clip.json and comparisons.json; metrics.json last.
+    """Write the notes, metrics_per_clip.json and comparisons.json; metrics.json last.
 
     Raises MediaError where the folder cannot be written to.
     """
     _write(folder / PER_CLIP, evaluation.per_clip)
     _write(folder / COMPARISONS, evaluation.comparisons)
+    _write(folder / NOTES, evaluation.notes)
     _write(folder / METRICS, evaluation.metrics)
 
 
 def load_evaluation(folder: Path) -> Evaluation:
     """Read what `write_evaluation` wrote. Raises RunFolderError where a file is missing or broken."""
-    return Evaluation(_read(folder / METRICS), _read(folder / PER_CLIP), _read(folder / COMPARISONS))
+    notes = _read(folder / NOTES) if (folder / NOTES).exists() else {}
+    return Evaluation(_read(folder / METRICS), _read(folder / PER_CLIP), _read(folder / COMPARISONS), notes)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -7,11 +7,25 @@ from difflib import get_close_matches
 
 from expotion.contracts import MetricSpec
 from expotion.errors import PluginError, Problem, RecipeError
-from expotion.evaluation.metrics import beat_f1, intensity_correlation, tempo_error_bpm, tempo_within_4pct
+from expotion.evaluation.metrics import (
+    beat_alignment,
+    beat_f1,
+    intensity_correlation,
+    level_sane,
+    tempo_error_bpm,
+    tempo_within_4pct,
+)
 
 BUILT_IN: Mapping[str, MetricSpec] = {
     module.SPEC.name: module.SPEC
-    for module in (beat_f1, tempo_error_bpm, tempo_within_4pct, intensity_correlation)
+    for module in (
+        beat_f1,
+        tempo_error_bpm,
+        tempo_within_4pct,
+        intensity_correlation,
+        beat_alignment,
+        level_sane,
+    )
 }
 
 
@@ -36,9 +50,16 @@ def available_metrics(plugin_metrics: Mapping[str, MetricSpec] | None = None) ->
 
 
 def choose_metrics(
-    names: Sequence[str], plugin_metrics: Mapping[str, MetricSpec] | None = None
+    names: Sequence[str],
+    plugin_metrics: Mapping[str, MetricSpec] | None = None,
+    *,
+    ready: bool = False,
 ) -> list[MetricSpec]:
-    """The named metrics in the order asked for. Raises RecipeError with every unknown name at once."""
+    """The named metrics in the order asked for.
+
+    Raises RecipeError with every unknown name at once and, where `ready`, with every package and file of weights
+    that they need and that is not here.
+    """
     known = available_metrics(plugin_metrics)
     problems = []
     for position, name in enumerate(names):
@@ -47,6 +68,8 @@ def choose_metrics(
             fix = f"did you mean '{near[0]}'?" if near else None
             wanted = f"one of {', '.join(sorted(known))}"
             problems.append(Problem(f"evaluate.metrics[{position}]", wanted, repr(name), fix))
+        elif ready:
+            problems += known[name].missing()
     if problems:
         raise RecipeError(problems)
     return [known[name] for name in dict.fromkeys(names)]

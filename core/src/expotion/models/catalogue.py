@@ -1,4 +1,4 @@
-"""The catalogue: MusicGen and its parts, and every weights file that an installed encoder announces.
+"""The catalogue: MusicGen and its parts, and every weights file that an installed encoder or metric announces.
 
 A size or hash of None is not known before the first download, which records it; later downloads must match.
 """
@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from expotion.contracts import EncoderSpec, Weights
+from expotion.contracts import EncoderSpec, MetricSpec, Weights
 from expotion.errors import ExpotionError, Problem
 from expotion.plugins import Registry
 
 HUB = "hf:"
+DOWNLOADS = (HUB, "https://", "torchvision:")
 MUSICGEN_LICENCE = "CC-BY-NC-4.0"
 
 
@@ -68,16 +69,27 @@ OWN = (
         "Apache-2.0",
         used_by="audiocraft files; text_t5 with model: google-t5/t5-base",
     ),
+    Entry(
+        "beat_this_final0",
+        "Beat This!, the beat tracker, trained on everything but GTZAN",
+        "https://cloud.cp.jku.at/public.php/dav/files/7ik4RrBKTS273gp/final0.ckpt",
+        "MIT",
+        used_by="beat and tempo metrics, where the package beat-this is installed",
+    ),
 )
 """What core itself can download."""
 
 
 def catalogue(registry: Registry) -> dict[str, Entry]:
-    """All entries by name: core's, then the encoders' in the order of their names."""
+    """All entries by name: core's, then the encoders' and the metrics', in the order of their names."""
     entries = {entry.name: entry for entry in OWN}
     for _, offer in sorted(registry.encoders.items()):
         for weights in _announced(offer.spec):
             entries.setdefault(weights.name, _entry(weights, offer.spec))
+    for _, metric in sorted(registry.metrics.items()):
+        for weights in metric.spec.weights:
+            if weights.source.startswith(DOWNLOADS):
+                entries.setdefault(weights.name, _entry(weights, metric.spec))
     return entries
 
 
@@ -91,7 +103,7 @@ def find(registry: Registry, name: str) -> Entry:
     raise ExpotionError(Problem(f"model {name!r}", "a name from `expotion models list`", None, hint))
 
 
-def _entry(weights: Weights, spec: EncoderSpec) -> Entry:
+def _entry(weights: Weights, spec: EncoderSpec | MetricSpec) -> Entry:
     return Entry(
         weights.name,
         spec.description,
@@ -100,7 +112,7 @@ def _entry(weights: Weights, spec: EncoderSpec) -> Entry:
         weights.non_commercial,
         weights.size_bytes,
         weights.sha256,
-        used_by=f"encoder {spec.name}",
+        used_by=f"{'metric' if isinstance(spec, MetricSpec) else 'encoder'} {spec.name}",
     )
 
 
@@ -112,7 +124,7 @@ def _announced(spec: EncoderSpec) -> Iterator[Weights]:
         except (ValidationError, ExpotionError):
             continue
         for weights in found:
-            if weights.source.startswith((HUB, "https://", "torchvision:")):
+            if weights.source.startswith(DOWNLOADS):
                 yield weights
 
 

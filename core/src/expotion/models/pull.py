@@ -12,7 +12,9 @@ from expotion.models.download import Interrupted, Progress, check_hash, fetch
 
 TORCHVISION = "torchvision:"
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.pt", "*.model", "*.txt")
-WEIGHTS_SUFFIXES = (".safetensors", ".pt")
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".bin")
+OLD_FORM = "pytorch_model.bin"
+"""Fetched only from repositories that have nothing newer."""
 
 
 def pull(entry: Entry, *, progress: Progress | None = None, pause_s: float = 1.0) -> Pulled:
@@ -77,11 +79,10 @@ def _pull_hub(entry: Entry) -> Pulled:
 
     repository = entry.source.removeprefix(HUB)
     failure = "it is not in the local cache"
-    for local_only in (True, False):
+    plain, old = list(HUB_PATTERNS), [*HUB_PATTERNS, OLD_FORM]
+    for local_only, patterns in ((True, plain), (False, plain), (False, old)):
         try:
-            folder = Path(
-                snapshot_download(repository, allow_patterns=list(HUB_PATTERNS), local_files_only=local_only)
-            )
+            folder = Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local_only))
         except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
             text = str(error).strip()
             failure = text.splitlines()[0] if text else type(error).__name__
@@ -89,7 +90,7 @@ def _pull_hub(entry: Entry) -> Pulled:
         found = _weights_in(folder)
         if found:
             return _checked(entry, folder, found)
-        failure = "the repository has no safetensors or .pt file"
+        failure = f"the repository has no safetensors, .pt or {OLD_FORM} file"
     fix = (
         f"on a connected machine run `hf download {repository}` and copy its cache folder here "
         "(HF_HOME says where it lies)"

@@ -14,8 +14,8 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import Clip, MetricSpec, SmoothedTrack
 from expotion.data.audio import load_audio
 from expotion.data.mux import mux_video, write_video
-from expotion.evaluation.beats import track_beats
 from expotion.evaluation.evaluate import Evaluation
+from expotion.evaluation.trackers import beats_of
 from expotion.generation.influence import GateInfluence
 from expotion.pipeline.run_folder import RunFolder
 from expotion.recipe import Recipe
@@ -63,13 +63,13 @@ def sample_of(
     sounds: dict[str, Sound] = {}
     original = clip.audio(sample_rate_hz)
     if original is not None:
-        sounds["original"] = Sound(original, sample_rate_hz, track_beats(original, sample_rate_hz).beats_s)
+        sounds["original"] = Sound(original, sample_rate_hz, beats_of(original, sample_rate_hz).beats_s)
     for condition in conditions:
         path = run.sample(condition, clip.id)
         if path.exists():
             samples = load_audio(path, sample_rate_hz)
             assert samples is not None
-            sounds[condition] = Sound(samples, sample_rate_hz, track_beats(samples, sample_rate_hz).beats_s)
+            sounds[condition] = Sound(samples, sample_rate_hz, beats_of(samples, sample_rate_hz).beats_s)
     video = None
     if main in sounds:
         video = write_clip_video(
@@ -159,7 +159,16 @@ def write_run_report(
             metrics=evaluation.metrics,
             comparisons=evaluation.comparisons,
             per_clip=evaluation.per_clip,
-            metric_info=[MetricInfo(s.name, s.description, s.higher_is_better, s.unit) for s in specs],
+            metric_info=[
+                MetricInfo(
+                    s.name,
+                    "; ".join([s.description, *evaluation.notes.get(s.name, [])]),
+                    s.higher_is_better,
+                    s.unit,
+                    s.label,
+                )
+                for s in specs
+            ],
             training=history,
             samples=samples,
             main_condition=main,

@@ -37,6 +37,7 @@ A run of `{command}`, started {created}.
 | `metrics.json` | condition -> metric -> mean, 95% interval, n |
 | `metrics_per_clip.json` | the same per clip, with reasons where a value is missing |
 | `comparisons.json` | paired differences against the baselines |
+| `metrics_notes.json` | what each metric was measured with, and warnings |
 | `recipe.yaml` | the resolved recipe, with versions |
 | `run.json` | stages, times, hashes, versions |
 | `adaptor/` | the trained adaptor: `expotion generate CLIP.mp4 --adaptor {folder}` |
@@ -103,9 +104,11 @@ class RunFolder:
         return run
 
     def _describe(self, recipe: Recipe) -> None:
-        """Write the recipe and the README where they are not there yet."""
-        if not (self.path / "recipe.yaml").exists():
-            write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        """Write the recipe, and the README where it is not there yet."""
+        file = self.path / "recipe.yaml"
+        # What is measured may have changed since.
+        if not file.exists() or file.read_text(encoding="utf-8") != recipe.to_yaml():
+            write_text(file, recipe.to_yaml())
         if not (self.path / "README.md").exists():
             text = README.format(
                 name=recipe.name,

@@ -21,27 +21,52 @@ def load_recipe(
     registry: Catalogue | None,
     profile: str | None = None,
     sets: Sequence[str] = (),
+    ready: bool = False,
 ) -> Recipe:
     """The recipe in a file, resolved: options checked by their plugins and complete, versions filled in.
 
-    `registry` comes from `expotion.plugins.discover`; None checks the schema alone. Raises `RecipeError` with
-    every problem found, each with file, line, field, what was wanted and how to fix it.
+    `registry` comes from `expotion.plugins.discover`; None checks the schema alone. `ready` also asks for what a
+    run needs here: packages and weights of the metrics. Raises `RecipeError` with every problem found, each with
+    file, line, field, what was wanted and how to fix it. Of a recipe with a `matrix` it is what the cells share;
+    `expotion.recipe.matrix.load_matrix` gives the cells.
     """
     problems: list[Problem] = []
+    root = without_matrix(read_tree(path, problems, profile=profile, sets=sets))
+    return recipe_of(root, registry, problems, ready=ready)
+
+
+def read_tree(
+    path: Path | str, problems: list[Problem], *, profile: str | None = None, sets: Sequence[str] = ()
+) -> Node:
+    """The tree of a file with a profile and --set laid over it; `matrix`, where there is one, still in it."""
     root, profiles = _split(read_file(Path(path), problems), problems)
     if profile is not None:
         root = apply_profile(root, profiles, profile, problems)
     for assignment in sets:
         root = apply_set(root, assignment, problems)
-    recipe = _validate(root, problems)
+    return root
+
+
+def without_matrix(root: Node) -> Node:
+    """The tree without its `matrix`: what all cells share."""
+    return Node({key: child for key, child in root.value.items() if key != "matrix"}, root.where)
+
+
+def recipe_of(
+    root: Node, registry: Catalogue | None, problems: Sequence[Problem] = (), *, ready: bool = False
+) -> Recipe:
+    """The resolved recipe of a tree. Raises `RecipeError` with `problems` and everything else that is wrong."""
+    found = list(problems)
+    recipe = _validate(root, found)
     if registry is None:
-        if problems or recipe is None:
-            raise RecipeError(in_file_order(problems))
+        if found or recipe is None:
+            raise RecipeError(in_file_order(found))
         return recipe
-    resolver = Resolver(draft_of(recipe) if recipe is not None else salvage(root.plain()), root, registry)
-    problems += resolver.run()
-    if problems or recipe is None:
-        raise RecipeError(in_file_order(problems))
+    draft = draft_of(recipe) if recipe is not None else salvage(root.plain())
+    resolver = Resolver(draft, root, registry, ready)
+    found += resolver.run()
+    if found or recipe is None:
+        raise RecipeError(in_file_order(found))
     return resolver.complete(recipe)
 
 

@@ -91,6 +91,19 @@ def apply_set(recipe: Node, assignment: str, problems: list[Problem]) -> Node:
         return recipe
 
 
+def assign(root: Node, path_text: str, value: Node, where: str, problems: list[Problem]) -> Node:
+    """The tree with the value at a path such as `conditions[motion].rank` replaced; what is wrong is noted."""
+    path = parse_path(path_text)
+    if path is None:
+        problems.append(Problem(where, "a path of the recipe", repr(path_text), "for example train.steps"))
+        return root
+    try:
+        return _assign(root, path, value, value.where)
+    except KeyError as error:
+        problems.append(Problem(where, *error.args[0]))
+        return root
+
+
 def parse_path(text: str) -> list[str | int] | None:
     """'a.b[0].c' or 'conditions[motion].rank' as steps; None where it is no path."""
     steps: list[str | int] = []

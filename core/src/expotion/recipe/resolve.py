@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -121,7 +121,9 @@ def _salvage(model: type[PartT], values: Any) -> PartT | None:
 class Resolver:
     """One pass over a recipe's parts: `run` collects problems, `complete` fills in options and versions."""
 
-    def __init__(self, draft: Draft, root: Node, catalogue: Catalogue) -> None:
+    def __init__(self, draft: Draft, root: Node, catalogue: Catalogue, ready: bool = False) -> None:
+        self.ready = ready
+        self.lacking: set[tuple[str, str | None]] = set()
         self.draft = draft
         self.root = root
         self.catalogue = catalogue
@@ -309,18 +311,28 @@ class Resolver:
         for index, name in enumerate(self.draft.callbacks):
             self._offer("training callback", name, ("train", "callbacks", index))
 
+    def _ready(self, lacking: Sequence[Problem], where: str) -> None:
+        """Note what a run would lack here; what several metrics share is told once."""
+        for lack in lacking:
+            told = (lack.wanted, lack.fix)
+            if told not in self.lacking:
+                self.lacking.add(told)
+                self.problems.append(Problem(f"{where}: {lack.where}", lack.wanted, lack.got, lack.fix))
+
     def _evaluate(self) -> None:
         if self.draft.evaluate is None:
             return
         for index, name in enumerate(self.draft.evaluate.metrics):
-            self._offer("metric", name, ("evaluate", "metrics", index))
+            offer = self._offer("metric", name, ("evaluate", "metrics", index))
+            if offer is not None and self.ready:
+                self._ready(offer.spec.missing(), place(self.root, ("evaluate", "metrics", index)))
         if None in self.draft.conditions:
             return
         own = [condition.name for condition in self.draft.conditions if condition is not None]
         joint = ["+".join(own)] if len(own) > 1 else []
         for index, name in enumerate(self.draft.evaluate.conditions or []):
             parts = name.split("+")
-            if name not in RESERVED_NAMES and [part for part in own if part in parts] != parts:
+            if name not in (*RESERVED_NAMES, "all") and [part for part in own if part in parts] != parts:
                 wanted = "a condition, or several joined by + in recipe order"
                 fix = did_you_mean(name, [*own, *joint, *RESERVED_NAMES], "known")
                 self.fault(("evaluate", "conditions", index), wanted, repr(name), fix)

@@ -1,14 +1,13 @@
-"""Suites for what is not an encoder: metrics, data sources, captioners."""
+"""Suites for data sources and captioners, and how a suite runs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from expotion.contracts import CaptionerSpec, Clip, DataSourceSpec, MetricSpec, Score, Scored
+from expotion.contracts import CaptionerSpec, Clip, DataSourceSpec
 from expotion.errors import ExpotionError
 from expotion.testing.clips import SyntheticClip
 from expotion.testing.results import CheckResult, Failed
@@ -17,68 +16,16 @@ Check = tuple[str, Callable[[], str]]
 _SAMPLE_RATE_HZ = 32_000
 
 
-def check_metric(spec: MetricSpec, clip: Clip | None = None) -> list[CheckResult]:
-    """Run the suite of a metric; raises AssertionError that lists every failure and what to do about it."""
-    return _raise("metric", spec.name, run_metric_checks(spec, clip))
-
-
 def check_data_source(spec: DataSourceSpec, options: Mapping[str, Any] | None = None) -> list[CheckResult]:
-    """Run the suite of a data source; raises AssertionError as `check_metric` does."""
-    return _raise("data source", spec.name, run_data_source_checks(spec, options))
+    """Run the suite of a data source; raises AssertionError that lists every failure."""
+    return raise_failed("data source", spec.name, run_data_source_checks(spec, options))
 
 
 def check_captioner(
     spec: CaptionerSpec, options: Mapping[str, Any] | None = None, clip: Clip | None = None
 ) -> list[CheckResult]:
-    """Run the suite of a captioner; raises AssertionError as `check_metric` does."""
-    return _raise("captioner", spec.name, run_captioner_checks(spec, options, clip))
-
-
-def run_metric_checks(spec: MetricSpec, clip: Clip | None = None) -> list[CheckResult]:
-    """Results of all checks of a metric, without raising for a failed one."""
-    subject = clip or SyntheticClip()
-
-    def scored(samples: np.ndarray[Any, np.dtype[np.float32]]) -> Score:
-        return spec.build()(Scored(samples.copy(), _SAMPLE_RATE_HZ, subject, subject.caption))
-
-    sound = subject.audio(_SAMPLE_RATE_HZ)
-    music = sound if sound is not None else np.zeros(_SAMPLE_RATE_HZ, np.float32)
-
-    def value() -> str:
-        return _number(scored(music))
-
-    def repeatable() -> str:
-        if scored(music) != scored(music):
-            raise Failed("two calls on the same sound differ", "seed what is random")
-        return "two calls agree"
-
-    def silence() -> str:
-        return _number(scored(np.zeros(_SAMPLE_RATE_HZ, np.float32)))
-
-    def short() -> str:
-        return _number(scored(music[: _SAMPLE_RATE_HZ // 50]))
-
-    def empty() -> str:
-        return _number(scored(music[:0]))
-
-    def input_kept() -> str:
-        given = music.copy()
-        spec.build()(Scored(given, _SAMPLE_RATE_HZ, subject, subject.caption))
-        if not np.array_equal(given, music):
-            raise Failed("the samples were changed", "work on a copy")
-        return "the samples are untouched"
-
-    return _run_all(
-        [
-            ("spec", lambda: _described(spec)),
-            ("value", value),
-            ("determinism", repeatable),
-            ("input", input_kept),
-            ("silence", silence),
-            ("20 ms", short),
-            ("no samples", empty),
-        ],
-    )
+    """Run the suite of a captioner; raises AssertionError that lists every failure."""
+    return raise_failed("captioner", spec.name, run_captioner_checks(spec, options, clip))
 
 
 def run_data_source_checks(
@@ -127,7 +74,7 @@ def run_data_source_checks(
         ("determinism", repeatable),
         ("clips", usable),
     ]
-    return _run_all(checks)
+    return run_all(checks)
 
 
 def run_captioner_checks(
@@ -161,28 +108,10 @@ def run_captioner_checks(
         ("determinism", repeatable),
         ("nothing to hear or see", bare),
     ]
-    return _run_all(checks)
+    return run_all(checks)
 
 
 # ------------------------------------------------------------------------------------------------- parts
-
-
-def _number(score: Score) -> str:
-    if not isinstance(score, Score):
-        raise Failed(f"got {type(score).__name__}", "return a Score")
-    if score.value is None:
-        if not score.reason:
-            raise Failed("no value and no reason", "say in `reason` why there is no value")
-        return f"none: {score.reason}"
-    if not math.isfinite(score.value):
-        raise Failed(f"got {score.value}", "return Score(None, reason) where the metric is not defined")
-    return f"{score.value:.4g}"
-
-
-def _described(spec: MetricSpec) -> str:
-    if not spec.description:
-        raise Failed("no description", "say in one sentence what is measured")
-    return f"{'higher' if spec.higher_is_better else 'lower'} is better, unit {spec.unit or 'none'}"
 
 
 def _strict(options: type[Any]) -> str:
@@ -212,7 +141,8 @@ def _usable(clip: Clip) -> str:
     return f"{clip.id}: {' and '.join(parts)}, {clip.duration_s:g} s"
 
 
-def _run_all(checks: Sequence[Check]) -> list[CheckResult]:
+def run_all(checks: Sequence[Check]) -> list[CheckResult]:
+    """Results of named checks; what a check raises is its failure."""
     results = []
     for title, check in checks:
         try:
@@ -225,7 +155,8 @@ def _run_all(checks: Sequence[Check]) -> list[CheckResult]:
     return results
 
 
-def _raise(kind: str, name: str, results: list[CheckResult]) -> list[CheckResult]:
+def raise_failed(kind: str, name: str, results: list[CheckResult]) -> list[CheckResult]:
+    """The results, or an AssertionError that lists every failure and what to do about it."""
     failures = [str(result) for result in results if result.passed is False]
     if failures:
         raise AssertionError(

@@ -1,12 +1,12 @@
 """A procedural world of conducted music and a tiny MusicGen trained on it.
 
-Offers the data source `conductor` and the backbone `tiny`. Importing this draws nothing and loads neither
-torch nor OpenCV.
+Offers the data source `conductor`, the backbone `tiny` and the captioner `conductor_listener`. Importing this draws
+nothing and loads neither torch nor OpenCV.
 """
 
 from __future__ import annotations
 
-from expotion.contracts import BackboneSpec, DataSourceSpec, hookimpl
+from expotion.contracts import BackboneSpec, CaptionerSpec, DataSourceSpec, hookimpl
 
 
 @hookimpl
@@ -23,3 +23,11 @@ def expotion_backbones() -> list[BackboneSpec]:
     from expotion_conductor import backbone  # noqa: PLC0415
 
     return [backbone.SPEC]
+
+
+@hookimpl
+def expotion_captioners() -> list[CaptionerSpec]:
+    """A captioner that listens to the world's music."""
+    from expotion_conductor import listener  # noqa: PLC0415
+
+    return [listener.SPEC]

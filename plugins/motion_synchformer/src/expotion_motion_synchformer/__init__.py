@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
+from expotion.contracts import (
+    EncoderSpec,
+    GoldenCheckSpec,
+    GoldenFile,
+    MetricSpec,
+    Score,
+    Scored,
+    Weights,
+    hookimpl,
+)
 from expotion_motion_synchformer.options import GEOMETRIES, SynchformerOptions
 
 if TYPE_CHECKING:
     from expotion_motion_synchformer.encoder import SynchformerEncoder
 
-__all__ = ["SPEC", "SynchformerOptions", "expotion_encoders", "expotion_golden_checks"]
+__all__ = [
+    "DESYNC",
+    "SPEC",
+    "SynchformerOptions",
+    "expotion_encoders",
+    "expotion_golden_checks",
+    "expotion_metrics",
+]
 
 
 OFFICIAL = "synchformer_sync_audioset"
@@ -60,6 +76,33 @@ SPEC = EncoderSpec(
 def expotion_encoders() -> list[EncoderSpec]:
     """The one encoder of this plugin."""
     return [SPEC]
+
+
+def _desync() -> Callable[[Scored], Score]:
+    from expotion_motion_synchformer.desync import metric  # noqa: PLC0415 - torch only when built
+
+    return metric()
+
+
+DESYNC = MetricSpec(
+    name="desync",
+    label="DeSync",
+    description="how far Synchformer thinks sound and picture are apart, mean over the first and last 4.8 s",
+    build=_desync,
+    higher_is_better=False,
+    unit="s",
+    weights=(Weights(name=OFFICIAL, source=OFFICIAL_ADDRESS, licence="MIT"),),
+    sample_rate_hz=16_000,
+    needs=frozenset({"video"}),
+    source="Iashin et al. 2024 (Synchformer); Cheng et al. 2025 (MMAudio)",
+    not_comparable_with="DeSync of another checkpoint (LRS3, VGGSound) or of other stretches",
+)
+
+
+@hookimpl
+def expotion_metrics() -> list[MetricSpec]:
+    """How far sound and picture are apart."""
+    return [DESYNC]
 
 
 def _golden() -> Callable[[GoldenFile], None]:

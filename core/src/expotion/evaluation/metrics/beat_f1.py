@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from expotion.contracts import MetricSpec, Score, Scored
-from expotion.evaluation.beats import track_beats
 from expotion.evaluation.metrics.reference import NO_REFERENCE, reference_beats
+from expotion.evaluation.trackers import beats_of, measured_with, problems
 
 TOLERANCE_S = 0.070
 
@@ -25,7 +25,7 @@ def build() -> Callable[[Scored], Score]:
             return Score(None, NO_REFERENCE)
         if not len(reference.beats_s):
             return Score(None, "the clip has no beats")
-        beats_s = track_beats(scored.samples, scored.sample_rate_hz).beats_s
+        beats_s = beats_of(scored.samples, scored.sample_rate_hz).beats_s
         if not len(beats_s):
             return Score(0.0, "no beats found in the output")
         return Score(float(mir_eval.beat.f_measure(reference.beats_s, beats_s, TOLERANCE_S)))
@@ -40,4 +40,8 @@ SPEC = MetricSpec(
     higher_is_better=True,
     licence="MIT",
     not_comparable_with="beat F1 of another tracker, or with the first five seconds trimmed",
+    packages=("mir_eval>=0.7",),
+    source="mir_eval.beat.f_measure (Raffel et al. 2014)",
+    measured_with=measured_with,
+    check=problems,
 )

@@ -45,4 +45,6 @@ SPEC = MetricSpec(
     description="Pearson r of the true intensity and the output's level in dB, 10 Hz, smoothed over 0.5 s",
     build=build,
     higher_is_better=True,
+    needs=frozenset({"truth"}),
+    not_comparable_with="correlations at another smoothing, or of linear level",
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from expotion.contracts import Clip
-from expotion.evaluation.beats import TRACKER_RATE_HZ, BeatTrack, fit_tempo_bpm, track_beats
+from expotion.evaluation.beats import TRACKER_RATE_HZ, BeatTrack, fit_tempo_bpm
+from expotion.evaluation.trackers import beats_of
 
 NO_REFERENCE = "the clip has neither true beats nor sound of its own"
 NO_TEMPO = "too few beats in the clip to tell its tempo"
@@ -23,4 +24,4 @@ def reference_beats(clip: Clip) -> BeatTrack | None:
     sound = clip.audio(TRACKER_RATE_HZ)
     if sound is None or not len(sound):
         return None
-    return track_beats(sound, TRACKER_RATE_HZ)
+    return beats_of(sound, TRACKER_RATE_HZ)

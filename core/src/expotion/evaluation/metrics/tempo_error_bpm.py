@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from expotion.contracts import MetricSpec, Score, Scored
-from expotion.evaluation.beats import track_beats
 from expotion.evaluation.metrics.reference import NO_REFERENCE, NO_TEMPO, reference_beats
+from expotion.evaluation.trackers import beats_of, measured_with, problems
 
 
 def build() -> Callable[[Scored], Score]:
@@ -18,7 +18,7 @@ def build() -> Callable[[Scored], Score]:
             return Score(None, NO_REFERENCE)
         if reference.tempo_bpm is None:
             return Score(None, NO_TEMPO)
-        tempo_bpm = track_beats(scored.samples, scored.sample_rate_hz).tempo_bpm
+        tempo_bpm = beats_of(scored.samples, scored.sample_rate_hz).tempo_bpm
         if tempo_bpm is None:
             return Score(None, "too few beats in the output to tell its tempo")
         return Score(abs(tempo_bpm - reference.tempo_bpm))
@@ -33,4 +33,6 @@ SPEC = MetricSpec(
     higher_is_better=False,
     unit="BPM",
     not_comparable_with="tempo errors of another tracker or with octave forgiveness",
+    measured_with=measured_with,
+    check=problems,
 )

@@ -1,0 +1,124 @@
+"""Cells one after another, in several processes, or over Ray; each yields its name and why it failed, if it did."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
+from typing import Any
+
+from rich.console import Console
+
+from expotion.pipeline.cluster import connect
+from expotion.pipeline.matrix_job import STOPPED, Job, explain, process_main, run_cell, run_job
+from expotion.plugins import Registry
+from expotion.recipe import Recipe
+
+STOP_S = 30.0
+"""How long an interrupted cell may take to write its checkpoint."""
+LOCAL_STORE_BYTES = 100_000_000
+Outcome = tuple[str, str | None]
+
+
+def one_by_one(jobs: Sequence[Job], registry: Registry, console: Console) -> Iterator[Outcome]:
+    """In this process. An interruption is passed on."""
+    for job in jobs:
+        try:
+            run_cell(Recipe.from_dict(job.recipe), registry, job.folder, job.captions, console)
+        except Exception as error:  # the other cells go on
+            yield job.name, explain(error)
+        else:
+            yield job.name, None
+
+
+def in_processes(
+    jobs: Sequence[Job], n_processes: int, open_registry: Callable[[], Registry] | None = None
+) -> Iterator[Outcome]:
+    """`n_processes` at a time, each a fresh process. One that is killed is a failed cell.
+
+    On an interruption every cell is told once, and has STOP_S seconds to write its checkpoint.
+    """
+    context = multiprocessing.get_context("spawn")
+    left = list(jobs)
+    running: dict[Any, tuple[Job, Any, Any]] = {}
+    try:
+        while left or running:
+            while left and len(running) < n_processes:
+                job = left.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(
+                    target=process_main, args=(job, theirs, open_registry), name=job.name
+                )
+                process.start()
+                theirs.close()
+                running[process.sentinel] = (job, process, ours)
+            for sentinel in connection.wait(list(running)):
+                job, process, ours = running.pop(sentinel)
+                process.join()
+                yield job.name, _answer(ours, process.exitcode)
+    finally:
+        _stop([process for _, process, _ in running.values()])
+
+
+def _answer(ours: Any, code: int | None) -> str | None:
+    try:
+        if ours.poll():
+            said: str | None = ours.recv()
+            return said
+    except EOFError:
+        pass
+    finally:
+        ours.close()
+    ended = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
+    return f"its process ended {ended}; it may have run out of memory"
+
+
+def _stop(processes: Sequence[Any]) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError):
+            os.kill(process.pid, signal.SIGINT)
+    until = time.monotonic() + STOP_S
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def over_ray(jobs: Sequence[Job], address: str, *, cpus_per_cell: int = 1) -> Iterator[Outcome]:
+    """As tasks of a Ray cluster ('local' starts one here). Folders and caches must be shared by all machines.
+
+    A cell whose task dies is failed; one that says it is done and left nothing here says so.
+    """
+    cpus = os.cpu_count() or 1
+    ray = connect(address, cpus=max(cpus, cpus_per_cell), store_bytes=LOCAL_STORE_BYTES)
+    remote = ray.remote(num_cpus=cpus_per_cell, max_retries=0)(run_job)
+    waiting: dict[Any, Job] = {}
+    try:
+        waiting = {remote.remote(job): job for job in jobs}
+        while waiting:
+            done, _ = ray.wait(list(waiting), num_returns=1)
+            job = waiting.pop(done[0])
+            try:
+                failure = ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                lines = str(error).strip().splitlines()
+                failure = f"the Ray task ended: {lines[-1] if lines else type(error).__name__}"
+            if failure is None and not (job.folder / "run.json").exists():
+                failure = f"{job.folder} is not shared with the machine that ran it"
+            yield job.name, failure
+    finally:
+        for task in waiting:
+            with contextlib.suppress(Exception):
+                ray.cancel(task)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=STOP_S)
+        if address == "local":
+            ray.shutdown()
+
+
+__all__ = ["STOPPED", "Outcome", "in_processes", "one_by_one", "over_ray"]
