@@ -178,9 +178,12 @@ def summary(
     fastest = min(engines, key=lambda mode: best[f"ours_{mode}"])
     against = [ratio(f"transformers_{mode}", f"ours_{mode}") for mode in engines]
     run = [value for value in against if value is not None]
-    same: float | None = None
-    if "audiocraft_fp32" in codes and "ours_fp32" in codes:
-        same = float((codes["audiocraft_fp32"] == codes["ours_fp32"]).float().mean())
+
+    def same(peer: str) -> float | None:
+        if peer not in codes or "ours_fp32" not in codes:
+            return None
+        return float((codes[peer] == codes["ours_fp32"]).float().mean())
+
     read = engines[fastest].step_bytes * calls / best[f"ours_{fastest}"]
     return {
         "speedup_vs_audiocraft_best": ratio("audiocraft_fp32", f"ours_{fastest}"),
@@ -189,7 +192,8 @@ def summary(
         "bandwidth_fraction": read / max(ceiling.values()),
         "adaptor_overhead": best[f"steered_{fastest}"] / best[f"ours_{fastest}"] - 1.0,
         "best_mode": fastest,
-        "identical_tokens_audiocraft_fp32": same,
+        "identical_tokens_audiocraft_fp32": same("audiocraft_fp32"),
+        "identical_tokens_transformers_fp32": same("transformers_fp32"),
         "ms_per_step": {name: round(1e3 * seconds / calls, 2) for name, seconds in best.items()},
         "rates_gb_per_s": {name: round(rate / 1e9, 1) for name, rate in ceiling.items()},
         "real_time_factor": (calls / 50.0) / best[f"ours_{fastest}"],

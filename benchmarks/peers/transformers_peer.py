@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from peers import weights
 from torch import Tensor
-from transformers import MusicgenDecoderConfig, MusicgenForCausalLM
+from transformers import DynamicCache, EncoderDecoderCache, MusicgenDecoderConfig, MusicgenForCausalLM
 
 from expotion.backbone.decoder import MusicGenLM
 
@@ -63,5 +63,8 @@ class TransformersPeer:
             decoder_start_token_id=special,
             eos_token_id=None,
             num_return_sequences=1,
+            # left to itself `MusicgenForCausalLM.generate` (5.23) takes a cache that keeps the text's keys among
+            # the music's own, step after step: other tokens, and slower
+            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
         )
         return codes.view(1, k, -1)[:, :, :n_frames]

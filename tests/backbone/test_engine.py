@@ -7,14 +7,21 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
-from expotion.backbone.engine import best_mode, prepare
+from expotion.backbone.engine import best_mode, fused, prepare
 from expotion.backbone.engine.cuda import StaticStep
+from expotion.backbone.engine.fused.engine import FusedEngine
+from expotion.backbone.engine.step import Engine
 from expotion.backbone.engine.text import FoldedText, KeyedText
 from expotion.backbone.generate import generate_codes
 from expotion.backbone.sampling import Sampler
 from expotion.errors import ExpotionError
 
 MODES = ["fp32", "bf16", "fp16", "int8"]
+ENGINES = [pytest.param(Engine, mode, id=f"plain-{mode}") for mode in MODES] + [
+    pytest.param(FusedEngine, mode, id=f"fused-{mode}")
+    for mode in MODES
+    if fused.can_run(mode, torch.device("cpu"))
+]
 CLOSE = {"fp32": 1e-5, "bf16": 0.03, "fp16": 0.01, "int8": 0.04}
 """Relative error of logits."""
 
@@ -46,19 +53,19 @@ def run(model, sequence, source, prefix=None, mask=None, prompt=4):
     return torch.stack(seen, dim=2).float()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("kind", "mode"), ENGINES)
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("length", [4, 12])
-def test_logits_are_the_models(small_lm, mode, batch, length):
+def test_logits_are_the_models(small_lm, kind, mode, batch, length):
     torch.manual_seed(1)
     sequence = torch.randint(0, 21, (batch, 4, 10))
     source = torch.randn(batch, length, 32)
     wanted = small_lm(sequence, source)[:, :, 3:]
-    assert relative(run(prepare(small_lm, mode), sequence, source), wanted) < CLOSE[mode]
+    assert relative(run(kind(small_lm, mode), sequence, source), wanted) < CLOSE[mode]
 
 
 def test_a_short_text_is_folded_and_a_long_one_is_not(small_lm):
-    engine = prepare(small_lm, "fp32")
+    engine = Engine(small_lm, "fp32")
     short = engine.start(torch.randn(1, 4, 32), 5).text
     long = engine.start(torch.randn(1, 12, 32), 5).text
     assert isinstance(short.branches[0], FoldedText) and isinstance(long.branches[0], KeyedText)
@@ -70,19 +77,20 @@ def test_rows_without_a_text_cost_nothing_and_change_nothing(small_lm):
     source = torch.zeros(4, 3, 32)
     source[0], source[2] = torch.randn(3, 32), torch.randn(3, 32)
     wanted = small_lm(sequence, source)[:, :, 3:]
-    engine = prepare(small_lm, "fp32")
+    engine = Engine(small_lm, "fp32")
     assert relative(run(engine, sequence, source), wanted) < 1e-5
     state = engine.start(source, 8)
     assert state.text.branches[0].tensors()[0].shape[0] == 2
     assert engine.start(torch.zeros(2, 3, 32), 8).text.branches == []
 
 
-def test_padding_is_hidden_for_one_clip_and_for_several(small_lm):
+@pytest.mark.parametrize("kind", [Engine, FusedEngine])
+def test_padding_is_hidden_for_one_clip_and_for_several(small_lm, kind):
     torch.manual_seed(1)
     sequence = torch.randint(0, 21, (2, 4, 7))
     source = torch.randn(2, 6, 32)
     mask = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
-    engine = prepare(small_lm, "fp32")
+    engine = kind(small_lm, "fp32")
     wanted = small_lm(sequence, source, source_mask=mask)[:, :, 3:]
     assert relative(run(engine, sequence, source, mask=mask), wanted) < 1e-5
     alone = run(engine, sequence[:1], source[:1], mask=mask[:1])
@@ -94,15 +102,15 @@ def test_branches_of_guidance_share_one_folded_text(small_lm):
     text = torch.randn(1, 4, 32)
     source = torch.cat([text, text, torch.zeros_like(text)])
     sequence = torch.randint(0, 21, (3, 4, 7))
-    engine = prepare(small_lm, "fp32")
+    engine = Engine(small_lm, "fp32")
     assert isinstance(engine.start(source, 7).text.branches[0], FoldedText)
     wanted = small_lm(sequence, source)[:, :, 3:]
     assert relative(run(engine, sequence, source), wanted) < 1e-5
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("kind", "mode"), ENGINES)
 @pytest.mark.parametrize("kept", [None, "half", "one row"])
-def test_the_prefix_is_the_models(small_lm, adaptor, mode, kept):
+def test_the_prefix_is_the_models(small_lm, adaptor, kind, mode, kept):
     torch.manual_seed(1)
     keep = None
     if kept == "half":
@@ -113,7 +121,7 @@ def test_the_prefix_is_the_models(small_lm, adaptor, mode, kept):
     sequence = torch.randint(0, 21, (4, 4, 13))
     source = torch.cat([torch.randn(2, 4, 32), torch.zeros(2, 4, 32)])
     wanted = run(small_lm, sequence, source, guided_prefix(adaptor, small_lm, inputs))
-    engine = prepare(small_lm, mode)
+    engine = kind(small_lm, mode)
     got = run(engine, sequence, source, guided_prefix(adaptor, engine, inputs))
     assert relative(got, wanted) < 2 * CLOSE[mode]
     without = run(small_lm, sequence, source)
@@ -122,12 +130,13 @@ def test_the_prefix_is_the_models(small_lm, adaptor, mode, kept):
         assert torch.equal(got[0], run(engine, sequence, source)[0])
 
 
+@pytest.mark.parametrize("kind", [Engine, FusedEngine])
 @pytest.mark.parametrize("name", ["greedy", "prompted"])
-def test_greedy_tokens_equal_audiocrafts(golden, golden_lm, name):
+def test_greedy_tokens_equal_audiocrafts(golden, golden_lm, kind, name):
     data = golden("musicgen_lm")
     seen: list[torch.Tensor] = []
     tokens = generate_codes(
-        prepare(golden_lm(data), "fp32"),
+        kind(golden_lm(data), "fp32"),
         data["in/cross_source"],
         data.about["config"]["gen_len"],
         cfg_scale=data.about["cfg_coef"],
@@ -141,7 +150,7 @@ def test_greedy_tokens_equal_audiocrafts(golden, golden_lm, name):
 
 @pytest.mark.parametrize("mode", ["fp32", "int8"])
 def test_static_steps_draw_the_tokens_of_plain_ones(small_lm, adaptor, mode):
-    engine = prepare(small_lm, mode)
+    engine = Engine(small_lm, mode)
     inputs = inputs_of(small_lm, 1, 9)
     source = torch.cat([torch.randn(1, 4, 32), torch.zeros(1, 4, 32)])
     drawn = []
@@ -179,8 +188,9 @@ def test_graphs_draw_the_tokens_of_eager_steps(small_lm, adaptor, mode):
     assert all(torch.equal(codes, drawn[0]) for codes in drawn)
 
 
-def test_steps_that_do_not_fit_are_refused(small_lm):
-    engine = prepare(small_lm, "fp32")
+@pytest.mark.parametrize("kind", [Engine, FusedEngine])
+def test_steps_that_do_not_fit_are_refused(small_lm, kind):
+    engine = kind(small_lm, "fp32")
     state = engine.start(torch.randn(1, 3, 32), 4)
     engine.step(torch.zeros(1, 4, 4, dtype=torch.int64), state)
     with pytest.raises(ExpotionError, match="position 4 of 4"):

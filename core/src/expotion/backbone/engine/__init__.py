@@ -7,6 +7,7 @@ prefix.py    the gated prefix, laid out once
 cache.py     self-attention's cache and where in it a step stands
 step.py      start and step
 cuda.py      steps replayed from a CUDA graph
+fused/       on a CPU with numba (the extra `fast`): a step as one compiled function
 memory.py    does it fit, before anything is allocated; pages.py: huge pages
 """
 
@@ -46,6 +47,7 @@ def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
     One thread at a time may use it. Raises ExpotionError where the machine cannot run the mode, or where the
     packed weights do not fit into memory.
     """
+    from expotion.backbone.engine import fused  # noqa: PLC0415
     from expotion.backbone.engine.step import Engine  # noqa: PLC0415
 
     chosen = best_mode(lm.device) if mode == "auto" else mode
@@ -53,4 +55,8 @@ def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
         from expotion.backbone.engine.cuda import GraphEngine  # noqa: PLC0415
 
         return GraphEngine(lm, chosen)
+    if fused.can_run(chosen, lm.device):
+        from expotion.backbone.engine.fused.engine import FusedEngine  # noqa: PLC0415
+
+        return FusedEngine(lm, chosen)
     return Engine(lm, chosen)

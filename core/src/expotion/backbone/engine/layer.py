@@ -17,6 +17,7 @@ from expotion.backbone.engine.weights import (
     Linear,
     Mode,
     Norm,
+    Pack,
     PlainLinear,
     pack,
     pack_normed,
@@ -27,9 +28,9 @@ from expotion.backbone.layer import DecoderLayer
 class EngineLayer:
     """One layer. The residual stream is float32; each matrix takes what its mode takes."""
 
-    def __init__(self, layer: DecoderLayer, mode: Mode) -> None:
+    def __init__(self, layer: DecoderLayer, mode: Mode, pack: Pack = pack) -> None:
         weight = layer.qkv.weight
-        self.mode = mode
+        self.mode, self.pack = mode, pack
         self.n_heads = layer.n_heads
         self.head_width = weight.shape[1] // layer.n_heads
         plain = DTYPES.get(mode, torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype)
@@ -38,8 +39,8 @@ class EngineLayer:
             Norm(layer.norm_cross),
             Norm(layer.norm2),
         )
-        self.qkv: Linear = pack(weight, mode)
-        self.out: Linear = pack(layer.out.weight, mode)
+        self.qkv: Linear = pack(weight, mode, head_out=self.head_width)
+        self.out: Linear = pack(layer.out.weight, mode, head_in=self.head_width)
         self.ffn_in: Linear = pack(layer.ffn_in.weight, mode)
         self.ffn_out: Linear = pack(layer.ffn_out.weight, mode)
         self.normed_qkv = pack_normed(self.norm_self, self.qkv)
@@ -52,12 +53,12 @@ class EngineLayer:
     @cached_property
     def cross_q(self) -> Linear:
         """W_q of cross-attention, packed when a text cannot be folded."""
-        return pack(self.cross_q_weight, self.mode)
+        return self.pack(self.cross_q_weight, self.mode, head_out=self.head_width)
 
     @cached_property
     def cross_out(self) -> Linear:
         """W_out of cross-attention, likewise."""
-        return pack(self.cross_out_weight, self.mode)
+        return self.pack(self.cross_out_weight, self.mode, head_in=self.head_width)
 
     @property
     def step_bytes(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,10 +22,17 @@ from expotion.backbone.engine.int8 import check_mode
 from expotion.backbone.engine.layer import EngineLayer
 from expotion.backbone.engine.prefix import PrefixState
 from expotion.backbone.engine.text import TextState
-from expotion.backbone.engine.weights import DTYPES, Linear, Mode, Norm, pack, pack_normed
+from expotion.backbone.engine.weights import DTYPES, Linear, Mode, Norm, Pack, pack, pack_normed
 from expotion.backbone.geometry import LMGeometry
 from expotion.backbone.positions import sinusoid
 from expotion.errors import ExpotionError
+
+
+class Position(Protocol):
+    """How far a state has come."""
+
+    position: int
+    n_positions: int
 
 
 @dataclass
@@ -43,7 +51,7 @@ class Engine:
     """A `StepModel` over packed weights. It also serves the adaptor's prefix stream, so the model it was made from
     can be dropped."""
 
-    def __init__(self, lm: MusicGenLM, mode: Mode) -> None:
+    def __init__(self, lm: MusicGenLM, mode: Mode, pack: Pack = pack) -> None:
         """Pack the weights of `lm`. ExpotionError where the machine cannot run `mode` or lacks the memory."""
         check_mode(mode, lm.device)
         memory.check(
@@ -59,9 +67,10 @@ class Engine:
         k, card = self.geometry.n_codebooks, self.geometry.card
         self._table = lm.embedding.weight.detach().to(self.dtype)
         self._offset = torch.arange(k, device=self.device)[:, None] * (card + 1)
-        self.layers = [EngineLayer(lm.block(index), mode) for index in range(self.geometry.n_layers)]
+        self.layers = [EngineLayer(lm.block(index), mode, pack) for index in range(self.geometry.n_layers)]
         self.output_heads: Linear = pack(lm.output_heads.weight, mode)
-        self._logits = pack_normed(Norm(lm.norm_out), self.output_heads)
+        self.norm_out = Norm(lm.norm_out)
+        self._logits = pack_normed(self.norm_out, self.output_heads)
         self._text_projection = None if lm.text_projection is None else deepcopy(lm.text_projection).float()
         pages.use_huge_pages(self.device)
 
@@ -94,6 +103,19 @@ class Engine:
         """The source of an absent text: zeros [batch, length, d]."""
         return torch.zeros(batch, length, self.geometry.width, dtype=self.dtype, device=self.device)
 
+    def check_state(self, source: Tensor, n_positions: int, prefix: GatedPrefix | None) -> None:
+        """ExpotionError where a state makes no sense or does not fit into memory."""
+        if n_positions < 1:
+            raise ExpotionError(f"n_positions must be at least 1, got {n_positions}")
+        batch, length = source.shape[:2]
+        prefix_rows = 0 if prefix is None else prefix.k[0].shape[0] * prefix.k[0].shape[2]
+        memory.check(
+            memory.state_bytes(self.geometry, self.dtype, batch, n_positions, length, prefix_rows),
+            self.device,
+            f"{n_positions} positions of {batch} rows in {self.mode}",
+            "a shorter window, a smaller batch, bf16 or int8 instead of fp32, or a smaller model",
+        )
+
     @torch.inference_mode()
     def start(
         self,
@@ -104,16 +126,8 @@ class Engine:
         source_mask: Tensor | None = None,
     ) -> EngineState:
         """State for generating up to `n_positions` steps after a text source [B, L, d]."""
-        if n_positions < 1:
-            raise ExpotionError(f"n_positions must be at least 1, got {n_positions}")
+        self.check_state(source, n_positions, prefix)
         batch, geometry = source.shape[0], self.geometry
-        prefix_rows = 0 if prefix is None else prefix.k[0].shape[0] * prefix.k[0].shape[2]
-        memory.check(
-            memory.state_bytes(geometry, self.dtype, batch, n_positions, source.shape[1], prefix_rows),
-            self.device,
-            f"{n_positions} positions of {batch} rows in {self.mode}",
-            "a shorter window, a smaller batch, bf16 or int8 instead of fp32, or a smaller model",
-        )
         shape = (2, batch, geometry.n_heads, n_positions, geometry.head_width)
         table = sinusoid(0, n_positions, geometry.width, self.dtype)
         state = EngineState(
@@ -145,12 +159,16 @@ class Engine:
         state.position = start + length
         return logits
 
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Sum of the codebooks' embeddings of tokens [B, K, S]: float32 [B, S, d]."""
+        rows = functional.embedding((tokens + self._offset).transpose(1, 2), self._table)  # (B, S, K, d)
+        return rows.sum(dim=2, dtype=torch.float32)
+
     def advance(
         self, tokens: Tensor, state: EngineState, cursor: Cursor, prefix: PrefixState | None
     ) -> Tensor:
         """The arithmetic of a step on tokens [B, K, S], wherever `cursor` says it stands."""
-        x = functional.embedding((tokens + self._offset).transpose(1, 2), self._table)  # (B, S, K, d)
-        x = x.sum(dim=2, dtype=torch.float32).add_(cursor.positions(state.positions))
+        x = self.embed(tokens).add_(cursor.positions(state.positions))
         batch, length, width = x.shape
         for index, layer in enumerate(self.layers):
             fused = layer.normed_qkv(x).view(batch, length, 3, layer.n_heads, layer.head_width)
@@ -165,7 +183,7 @@ class Engine:
         return flat.float().view(batch, self.geometry.n_codebooks, self.geometry.card)
 
 
-def check_room(state: EngineState, length: int) -> None:
+def check_room(state: Position, length: int) -> None:
     """ExpotionError unless `length` more positions can be fed."""
     if state.position + length > state.n_positions or (length > 1 and state.position > 0):
         raise ExpotionError(

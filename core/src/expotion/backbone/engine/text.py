@@ -11,6 +11,7 @@ A row whose source is zero (the null text) has zero keys and values: its branch 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -43,6 +44,39 @@ def add_rows(x: Tensor, rows: Rows, term: Tensor) -> None:
         x.index_add_(0, rows, term.to(x.dtype))
 
 
+@dataclass(frozen=True)
+class SpokenText:
+    """Rows of a batch that have a text, their sources [Bt, L, d] and masks [Bt, L]; where all these rows have the
+    same text, its tokens [L', d] that count."""
+
+    rows: Tensor
+    source: Tensor
+    mask: Tensor | None
+    tokens: Tensor | None
+
+    def packed(self) -> Tensor:
+        """Sources with the tokens that count first, [Bt, L, d]."""
+        if self.mask is None:
+            return self.source
+        order = self.mask.int().argsort(dim=1, descending=True, stable=True)
+        return self.source.gather(1, order[:, :, None].expand_as(self.source))
+
+
+def spoken_text(source: Tensor, source_mask: Tensor | None) -> SpokenText:
+    """What counts of sources [B, L, d] and masks bool [B, L]; a source of zeros is no text."""
+    rows = source.ne(0).flatten(1).any(dim=1).nonzero()[:, 0]
+    own = source[rows]
+    mask = None if source_mask is None else source_mask.to(source.device)[rows]
+    tokens = None
+    # branches of guidance repeat one clip's text: its rows share what is made of it
+    if len(rows) and bool((own == own[:1]).all()) and (mask is None or bool((mask == mask[:1]).all())):
+        if mask is None:
+            tokens = own[0]
+        elif bool(mask[0].any()):
+            tokens = own[0, mask[0]]
+    return SpokenText(rows, own, mask, tokens)
+
+
 class TextBranch(Protocol):
     """One layer's cross-attention for the rows that have a text."""
 
@@ -55,17 +89,23 @@ class TextBranch(Protocol):
         ...
 
 
+def fold_text(layer: EngineLayer, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """G [h L, d] and U [d, h L] in float32, of k and v [h, L, c]: only the tokens that count."""
+    heads, length, width = k.shape
+    query = layer.cross_q_weight.float().view(heads, width, -1)
+    out = layer.cross_out_weight.float().view(-1, heads, width)
+    scores = torch.einsum("hlc,hcd->hld", k.float() * width**-0.5, query).reshape(heads * length, -1)
+    values = torch.einsum("hlc,dhc->dhl", v.float(), out).reshape(-1, heads * length)
+    return scores, values
+
+
 class FoldedText:
     """U softmax_h(G x) for rows of one text."""
 
     def __init__(self, layer: EngineLayer, k: Tensor, v: Tensor, dtype: torch.dtype) -> None:
         """k, v [h, L, c]: only the tokens that count. `dtype`: of G and U."""
-        heads, length, width = k.shape
-        query = layer.cross_q_weight.float().view(heads, width, -1)
-        out = layer.cross_out_weight.float().view(-1, heads, width)
-        scores = torch.einsum("hlc,hcd->hld", k.float() * width**-0.5, query).reshape(heads * length, -1)
-        values = torch.einsum("hlc,dhc->dhl", v.float(), out).reshape(-1, heads * length)
-        self.heads = heads
+        scores, values = fold_text(layer, k, v)
+        self.heads = len(k)
         self.scores = PlainLinear(scores.to(dtype))
         self.values = PlainLinear(values.to(dtype))
 
@@ -107,17 +147,13 @@ class TextState:
     ) -> None:
         """source [B, L, d]; source_mask bool [B, L] or None; `dtype` is the type of attention."""
         self.branches: list[TextBranch] = []
-        spoken = source.ne(0).flatten(1).any(dim=1).nonzero()[:, 0]
-        self.rows: Rows = None if len(spoken) == len(source) else row_selection(spoken)
-        if len(spoken) == 0:
+        text = spoken_text(source, source_mask)
+        self.rows: Rows = None if len(text.rows) == len(source) else row_selection(text.rows)
+        if len(text.rows) == 0:
             return
-        own = source[spoken]
-        mask = None if source_mask is None else source_mask.to(source.device)[spoken]
-        # branches of guidance repeat one clip's text: its rows share what is made of it
-        one = bool((own == own[:1]).all()) and (mask is None or bool((mask == mask[:1]).all()))
-        if one and mask is not None and bool(mask[0].any()):
-            own, mask = own[:, mask[0]], None
-        folded = one and mask is None and own.shape[1] < layers[0].head_width
+        folded = text.tokens is not None and len(text.tokens) < layers[0].head_width
+        own = text.source if text.tokens is None else text.tokens.expand(len(text.rows), -1, -1)
+        mask = text.mask if text.tokens is None else None
         folded_type = torch.float32 if source.device.type == "cpu" else dtype
         for layer in layers:
             k, v = layer.text_keys(own)

@@ -108,8 +108,18 @@ def _prepacks(dtype: torch.dtype) -> bool:
     return dtype == torch.float16 and bool(operators._is_mkldnn_fp16_supported())
 
 
-def pack(weight: Tensor, mode: Mode) -> Linear:
-    """The weight [n, k] as `mode` reads it, on the weight's device."""
+class Pack(Protocol):
+    """How an engine lays out a weight [n, k]; `head_in` (`head_out`): its inputs (outputs) are heads this wide."""
+
+    def __call__(
+        self, weight: Tensor, mode: Mode, *, head_in: int | None = None, head_out: int | None = None
+    ) -> Linear:
+        """On the weight's device."""
+        ...
+
+
+def pack(weight: Tensor, mode: Mode, *, head_in: int | None = None, head_out: int | None = None) -> Linear:
+    """The layouts that torch's own operations read; they have no use for heads."""
     if mode == "int8":
         from expotion.backbone.engine.int8 import Int8Linear  # noqa: PLC0415 - it builds on this file
 

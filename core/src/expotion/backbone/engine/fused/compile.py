@@ -1,0 +1,34 @@
+"""The decorators of the kernels, with types that a checker follows whether numba is installed or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numba
+
+Function = Callable[..., Any]
+
+
+def kernel(function: Function) -> Function:
+    """Compiled into whoever calls it; runs without Python's lock."""
+    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def entry(function: Function) -> Function:
+    """Called from Python; the machine code is kept on disk, in `__pycache__` or numba's own cache."""
+    # numba asks whether this function's own file has changed; its kernels are in others
+    function.__qualname__ += f"_{_sources()}"
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
+
+
+@cache
+def _sources() -> str:
+    """A hash of this folder's code."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
