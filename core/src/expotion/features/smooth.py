@@ -35,6 +35,22 @@ def smooth_track(
     return smoothed
 
 
+def sampled_at(encoder: Encoder, track: TimedFeatures, rate_hz: float | None) -> TimedFeatures:
+    """A native track as it would be at a lower rate: its values at 0, 1 / rate, .. and at its last sample.
+
+    Returned as it is where `rate_hz` is None or not below the track's own rate.
+    """
+    period_s = timeline.period_s(track.times_s)
+    if rate_hz is None or period_s is None or rate_hz * period_s >= 1.0:
+        return track
+    last_s = float(track.times_s[-1])
+    times_s = np.arange(int(np.floor((last_s + timeline.EPSILON_S) * rate_hz)) + 1) / rate_hz
+    if last_s - times_s[-1] > timeline.EPSILON_S:
+        times_s = np.append(times_s, last_s)
+    found = encoder.smooth(track, times_s)
+    return TimedFeatures(found.values, times_s, found.valid)
+
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of a clip an encoder covers.

@@ -419,8 +419,8 @@ class Recipe(Section):
         return [name for name in everything if name in chosen] + extra
 
 
-_SHOWN_ONLY: dict[str, tuple[str, ...]] = {"evaluate": ("outside",)}
-"""Fields that add to a result without changing the rest of it."""
+_SHOWN_ONLY: dict[str, tuple[str, ...]] = {"evaluate": ("outside", "metrics", "bootstrap")}
+"""What is measured, not what is made: it may change without anything being trained or generated again."""
 
 _NO_CONTENT = ("name", "description", "versions", "cluster")
 
