@@ -1,8 +1,8 @@
 """A training step as the released code takes it, written plainly: every layer adapted, float32, text encoded and
 cross-attention keys computed in every step, all logits at once.
 
-It computes what `expotion.training` computes with the released adaptor options (causal prefix, a position table and a
-fusion matrix per layer, plain loss), on the same weights, by its own means: see `loss_of`.
+It computes what `expotion.training` computes with the released adaptor options (causal prefix, a position table and
+a fusion matrix per layer, plain loss), on the same weights, by its own means: see `loss_of`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import T5Config, T5EncoderModel
 
 EPS = 1e-5
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_FFN = 768, 12, 12, 3072
@@ -34,8 +35,6 @@ class Trainable:
 
 def text_encoder() -> Any:
     """T5-base's encoder with random weights."""
-    from transformers import T5Config, T5EncoderModel
-
     return T5EncoderModel(
         T5Config(
             d_model=TEXT_WIDTH,

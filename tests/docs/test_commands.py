@@ -28,9 +28,7 @@ def commands() -> list[tuple[str, str]]:
             for line in block.replace("\\\n", " ").splitlines():
                 match = COMMAND.search(line.split(" #")[0].strip())
                 if match and "..." not in line:
-                    found.append(
-                        (str(page.relative_to(ROOT)), re.split(r" (?:&&|>|\|) ", match.group(1))[0])
-                    )
+                    found.append((str(page.relative_to(ROOT)), re.split(r" (?:&&|>|\|) ", match.group(1))[0]))
     return found
 
 

@@ -53,7 +53,8 @@ def in_processes(
                 process = context.Process(
                     target=process_main, args=(job, theirs, open_registry), name=job.name
                 )
-                process.start()
+                with _share_of_the_cores(n_processes):
+                    process.start()
                 theirs.close()
                 running[process.sentinel] = (job, process, ours)
             for sentinel in connection.wait(list(running)):
@@ -62,6 +63,25 @@ def in_processes(
                 yield job.name, _answer(ours, process.exitcode)
     finally:
         _stop([process for _, process, _ in running.values()])
+
+
+@contextlib.contextmanager
+def _share_of_the_cores(n_processes: int) -> Iterator[None]:
+    """What a process started here inherits: as many threads and workers as leave the others theirs.
+
+    Threads that wait for each other on cores that somebody else uses cost a step many times its own work.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    names = ("OMP_NUM_THREADS", "EXPOTION_WORKERS")
+    before = {name: os.environ.get(name) for name in names}
+    for name in names:
+        os.environ.setdefault(name, str(max(1, cores // n_processes)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
 
 
 def _answer(ours: Any, code: int | None) -> str | None:
