@@ -187,7 +187,9 @@ def summary(
     read = engines[fastest].step_bytes * calls / best[f"ours_{fastest}"]
     bandwidth: float | None = read / max(ceiling.values())
     if bandwidth is not None and bandwidth > 1.0:
-        notes.append(f"bandwidth_fraction: {bandwidth:.2f}; other work slowed the linears that are the ceiling")
+        notes.append(
+            f"bandwidth_fraction: {bandwidth:.2f}; other work slowed the linears that are the ceiling"
+        )
         bandwidth = None
     return {
         "speedup_vs_audiocraft_best": ratio("audiocraft_fp32", f"ours_{fastest}"),
