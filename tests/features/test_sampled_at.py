@@ -58,3 +58,14 @@ def test_gaps_stay_gaps() -> None:
     found = sampled_at(Quick(), TimedFeatures(before.values, before.times_s, valid), 5.0)
     assert not found.valid[(found.times_s > 1.05) & (found.times_s < 1.95)].any()
     assert found.valid[found.times_s < 0.85].all()
+
+
+def test_a_recipe_says_how_long_a_gap_is_bridged() -> None:
+    valid = np.ones(31, bool)
+    valid[11:15] = False  # nothing between 1.0 s and 1.5 s
+    gappy = TimedFeatures(track().values, track().times_s, valid)
+    quick = Quick()
+    assert smooth_track(quick, gappy, 150, 50.0).valid.all()
+    quick.max_gap_s = 0.2
+    rows = smooth_track(quick, gappy, 150, 50.0).valid
+    assert np.flatnonzero(~rows).tolist() == list(range(51, 75))

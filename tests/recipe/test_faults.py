@@ -226,6 +226,18 @@ def test_plugins_that_are_not_there_misspelt_or_broken(recipe_text: str, write: 
     ]
 
 
+def test_a_gap_shorter_than_the_distance_of_samples(recipe_text: str, registry: Registry, write: Write) -> None:
+    wrong = recipe_text.replace(
+        "encoder: flow, rank: 4", "encoder: flow, rank: 4, smooth: {rate_hz: 4.0, max_gap_s: 0.2}"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(wrong), registry=registry)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "dance.yaml:9 conditions[1].smooth.max_gap_s: at least the 0.25 s between two samples, got 0.2; raise "
+        "it, or remove it for the default"
+    ]
+
+
 def test_smoothing_token_features_is_an_error(recipe_text: str, registry: Registry, write: Write) -> None:
     wrong = recipe_text.replace(
         "encoder: flow, rank: 4", "encoder: text_t5, rank: 4, smooth: {max_gap_s: 1.0}"

@@ -67,10 +67,13 @@ def build_encoder(spec: EncoderSpec, options: Mapping[str, Any]) -> Encoder:
 
 def build_encoders(recipe: Recipe, registry: Registry) -> dict[str, Encoder]:
     """Condition name -> encoder."""
-    return {
-        condition.name: build_encoder(registry.encoder(condition.encoder), condition.options)
-        for condition in recipe.conditions
-    }
+    encoders = {}
+    for condition in recipe.conditions:
+        encoder = build_encoder(registry.encoder(condition.encoder), condition.options)
+        if condition.smooth.max_gap_s is not None:
+            encoder.max_gap_s = condition.smooth.max_gap_s
+        encoders[condition.name] = encoder
+    return encoders
 
 
 CODES = "@codes"

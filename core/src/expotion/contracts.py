@@ -267,6 +267,8 @@ class Encoder(ABC):
 
     spec: EncoderSpec
     options: Options
+    max_gap_s: float | None = None
+    """Longest gap between valid samples that `smooth` bridges (a recipe's `smooth.max_gap_s`); None: core's default."""
 
     @abstractmethod
     def extract(self, clip: Clip) -> TimedFeatures | TokenFeatures:
@@ -315,6 +317,7 @@ class Encoder(ABC):
             times_s,
             kind=self.spec.smoother,
             native_period_s=period_s,
+            max_gap_s=self.max_gap_s,
         )
         return SmoothedTrack(values, valid)
 

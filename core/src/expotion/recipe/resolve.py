@@ -15,7 +15,7 @@ from expotion.contracts import EncoderSpec
 from expotion.errors import Problem
 from expotion.recipe.nodes import Node
 from expotion.recipe.problems import Loc, did_you_mean, place, problems_of
-from expotion.recipe.schema import RESERVED_NAMES, Backbone, Condition, Data, Evaluate, Recipe, Text
+from expotion.recipe.schema import RESERVED_NAMES, Backbone, Condition, Data, Evaluate, Recipe, Smooth, Text
 
 
 class OfferLike(Protocol):
@@ -300,12 +300,25 @@ class Resolver:
         options = self._options(spec.options, condition.options, (*loc, "options"))
         if options is not None:
             self.condition_options[index] = options
+            self._gap(condition.smooth, spec.rate_hz(spec.options(**options)), loc)
         if spec.feeds == "cross_attention":
             got = f"{condition.encoder!r}, whose token features have no rate"
             if "smooth" in self.root.at(loc).value:
                 self.fault((*loc, "smooth"), "smoothing of a time-varying track", got, "remove `smooth`")
             fix = f"use it as text: {{encoder: {condition.encoder}}}"
             self.fault((*loc, "encoder"), "an encoder of a time-varying track", got, fix)
+
+    def _gap(self, smooth: Smooth, rate_hz: float | None, loc: Loc) -> None:
+        """A gap shorter than the distance of two samples would leave nothing valid between them."""
+        rates_hz = [rate for rate in (rate_hz, smooth.rate_hz) if rate]
+        if smooth.max_gap_s is None or not rates_hz or smooth.max_gap_s * min(rates_hz) >= 1.0:
+            return
+        self.fault(
+            (*loc, "smooth", "max_gap_s"),
+            f"at least the {1.0 / min(rates_hz):.3g} s between two samples",
+            f"{smooth.max_gap_s:g}",
+            "raise it, or remove it for the default",
+        )
 
     def _callbacks(self) -> None:
         for index, name in enumerate(self.draft.callbacks):
