@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch.nn import functional
 
-from expotion.backbone.engine import fused, prepare
+from expotion.backbone.engine import fused, memory, prepare
 from expotion.backbone.engine.fused import layout, threads
 from expotion.backbone.engine.fused.arithmetic import exponential, gelu, layer_norm, soften
 from expotion.backbone.engine.fused.compile import entry
@@ -146,3 +148,22 @@ def test_calls_from_several_threads_take_turns(monkeypatch):
         found = list(callers.map(linear, inputs))
     assert torch.equal(torch.stack(found), torch.stack([linear(x) for x in inputs]))
     assert relative(found[7], inputs[7] @ layout.matrix(linear.packed, linear.scales).T) < 1e-5
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_first_call_that_compiles_says_so(monkeypatch, caplog, loaded):
+    monkeypatch.setattr(threads, "COMPILING_S", 0.05)
+
+    def slow(seconds, part, parts):
+        time.sleep(seconds)
+
+    slow.overloads = {"a signature": "machine code"} if loaded else {}
+    threads.on_all(slow, 0.5, n_bytes=1)
+    assert ("compiling the decoding step" in caplog.text) is not loaded
+
+
+def test_the_memory_of_a_copy_in_fp32_counts(monkeypatch, small_lm):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: memory.SPARE_BYTES)
+    Engine(small_lm, "fp32")
+    with pytest.raises(ExpotionError, match="the model's weights in fp32"):
+        FusedEngine(small_lm, "fp32")

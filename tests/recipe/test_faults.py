@@ -226,7 +226,9 @@ def test_plugins_that_are_not_there_misspelt_or_broken(recipe_text: str, write: 
     ]
 
 
-def test_a_gap_shorter_than_the_distance_of_samples(recipe_text: str, registry: Registry, write: Write) -> None:
+def test_a_gap_shorter_than_the_distance_of_samples(
+    recipe_text: str, registry: Registry, write: Write
+) -> None:
     wrong = recipe_text.replace(
         "encoder: flow, rank: 4", "encoder: flow, rank: 4, smooth: {rate_hz: 4.0, max_gap_s: 0.2}"
     )

@@ -268,7 +268,7 @@ class Encoder(ABC):
     spec: EncoderSpec
     options: Options
     max_gap_s: float | None = None
-    """Longest gap between valid samples that `smooth` bridges (a recipe's `smooth.max_gap_s`); None: core's default."""
+    """The gap between valid samples that `smooth` bridges (a recipe's `smooth.max_gap_s`). None: the default."""
 
     @abstractmethod
     def extract(self, clip: Clip) -> TimedFeatures | TokenFeatures:

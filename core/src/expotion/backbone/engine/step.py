@@ -22,7 +22,8 @@ from expotion.backbone.engine.int8 import check_mode
 from expotion.backbone.engine.layer import EngineLayer
 from expotion.backbone.engine.prefix import PrefixState
 from expotion.backbone.engine.text import TextState
-from expotion.backbone.engine.weights import DTYPES, Linear, Mode, Norm, Pack, pack, pack_normed
+from expotion.backbone.engine.weights import DTYPES, Linear, Mode, Norm, Pack, pack_normed
+from expotion.backbone.engine.weights import pack as plain_pack
 from expotion.backbone.geometry import LMGeometry
 from expotion.backbone.positions import sinusoid
 from expotion.errors import ExpotionError
@@ -51,11 +52,12 @@ class Engine:
     """A `StepModel` over packed weights. It also serves the adaptor's prefix stream, so the model it was made from
     can be dropped."""
 
-    def __init__(self, lm: MusicGenLM, mode: Mode, pack: Pack = pack) -> None:
+    def __init__(self, lm: MusicGenLM, mode: Mode, pack: Pack = plain_pack) -> None:
         """Pack the weights of `lm`. ExpotionError where the machine cannot run `mode` or lacks the memory."""
         check_mode(mode, lm.device)
+        shared = pack is plain_pack and mode == "fp32" and lm.dtype == torch.float32
         memory.check(
-            memory.weight_bytes(lm.geometry, mode) if mode != "fp32" or lm.dtype != torch.float32 else 0,
+            0 if shared else memory.weight_bytes(lm.geometry, mode),
             lm.device,
             f"the model's weights in {mode}",
             "a smaller model, or a precision of fewer bits (bf16 halves fp32, int8 halves bf16)",

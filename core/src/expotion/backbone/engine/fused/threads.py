@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -17,7 +19,25 @@ from expotion.backbone.engine.fused.sharing import phase_bytes
 
 WORTH_A_THREAD = 2**20
 """Bytes of weights below which another thread costs more than it brings."""
+COMPILING_S = 2.0
+"""A first call that takes longer is compiling, and says so; machine code that is found on disk loads faster."""
+log = logging.getLogger(__name__)
 _one_call = threading.Lock()
+
+
+@contextmanager
+def _said_when_compiling(function: Any) -> Iterator[None]:
+    if function.overloads:  # compiled or loaded in this process
+        yield
+        return
+    text = "compiling the decoding step for this processor: about ten seconds, once"
+    timer = threading.Timer(COMPILING_S, log.warning, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @cache
@@ -33,9 +53,10 @@ def on_all(function: Callable[..., Any], *arguments: Any, n_bytes: int) -> None:
     """
     parts = max(1, min(torch.get_num_threads(), n_bytes // WORTH_A_THREAD))
     if parts == 1:
-        function(*arguments, 0, 1)
+        with _said_when_compiling(function):
+            function(*arguments, 0, 1)
         return
-    with _one_call:  # parts of two calls must not hold each other's threads
+    with _one_call, _said_when_compiling(function):  # parts of two calls must not hold each other's threads
         others = [_workers(parts - 1).submit(function, *arguments, part, parts) for part in range(1, parts)]
         function(*arguments, 0, parts)
         for other in others:
