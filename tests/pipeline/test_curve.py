@@ -49,3 +49,7 @@ def test_a_run_without_validation_and_with_a_broken_step() -> None:
 
 def test_too_short_for_a_curve() -> None:
     assert curve_lines(records(2)) == []
+
+
+def test_a_curve_fits_a_terminal_of_80_columns() -> None:
+    assert max(map(len, curve_lines(records()))) < 80

@@ -16,7 +16,7 @@ SMOOTHING = 0.1
 """Share of the width over which the training loss is averaged."""
 
 
-def curve_lines(records: Sequence[Mapping[str, Any]], *, width: int = 72, height: int = 10) -> list[str]:
+def curve_lines(records: Sequence[Mapping[str, Any]], *, width: int = 70, height: int = 10) -> list[str]:
     """Lines of text: a chart of `width` x `height` characters with its axes; [] where there are under 3 steps."""
     if len(records) < 3:
         return []
