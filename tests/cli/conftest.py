@@ -31,6 +31,13 @@ def _never(*arguments: Any) -> Any:
     raise AssertionError("nothing is built here")
 
 
+class World:
+    """Three clips of ten seconds, two of them to train on."""
+
+    def clips(self, split: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(duration_s=10.0)] * (2 if split == "train" else 1)
+
+
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     module = ModuleType("a_plugin")
@@ -48,7 +55,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
                 "words", "words", frozenset({"text"}), _never, width=lambda o: 8, feeds="cross_attention"
             ),
         ],
-        "expotion_data_sources": [DataSourceSpec("world", "a world", _never)],
+        "expotion_data_sources": [DataSourceSpec("world", "a world", lambda options: World())],
         "expotion_backbones": [BackboneSpec("tiny", "a small one", _never)],
         "expotion_metrics": [MetricSpec("loudness", "dB", _never, higher_is_better=True)],
     }

@@ -20,6 +20,7 @@ def test_check_shows_each_stage_with_shapes_and_rates(recipes: Path, capsys: Cap
     assert run(["recipe", "check", "recipes/wave.yaml", "--profile", "best"]) == 0
     shown = capsys.readouterr().out
     for part in (
+        "2 train clips, 1 test clips of up to 10 s",
         "width 1024, 24 layers",
         "codes [4, 500] of 2048 at 50 Hz",
         "[n, 5] at 10 Hz -> smooth [501, 5] -> project [501, 2]",
@@ -31,6 +32,13 @@ def test_check_shows_each_stage_with_shapes_and_rates(recipes: Path, capsys: Cap
         "The recipe is in order.",
     ):
         assert part in shown, part
+
+
+def test_check_says_that_the_clips_are_not_there(tmp_path: Path, capsys: Capture) -> None:
+    data = f"data={{source: manifest, path: {tmp_path}/lost.jsonl}}"
+    assert run(["recipe", "check", "face_motion", "--set", data]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/lost.jsonl: a manifest" in error and "expotion data prepare" in error
 
 
 def test_a_faulty_recipe_shows_all_problems_and_exits_with_2(recipes: Path, capsys: Capture) -> None:

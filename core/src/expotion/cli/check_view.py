@@ -28,7 +28,7 @@ def print_plan(recipe: Recipe, plan: Plan, registry: Registry) -> None:
 
 def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
     clips = ", ".join(f"{count} {split} clips" for split, count in plan.clips.items() if count)
-    rows = [("data", recipe.data.source, f"{clips or 'clips as found'}, {plan.clip_s:g} s each")]
+    rows = [("data", recipe.data.source, f"{clips} of up to {plan.clip_s:g} s")]
     geometry = plan.geometry
     if geometry is None:
         rows.append(("backbone", recipe.backbone.source, "sizes are read once its weights are here"))

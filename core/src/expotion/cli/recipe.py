@@ -40,6 +40,7 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
     from expotion.cli.check_view import print_plan
+    from expotion.recipe.found import found_clips
     from expotion.recipe.plan import plan_of
 
     matrix, registry = _load_matrix(recipe, profile, set_)
@@ -49,7 +50,8 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
         print_matrix(matrix, registry)
         return
     loaded, registry = _load(recipe, profile, set_, ready=True)
-    print_plan(loaded, plan_of(loaded, registry), registry)
+    found = found_clips(loaded, registry, train=bool(loaded.conditions))
+    print_plan(loaded, plan_of(loaded, registry, found), registry)
 
 
 @app.command()

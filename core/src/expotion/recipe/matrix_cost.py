@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from expotion.recipe.found import found_clips
 from expotion.recipe.matrix import Cell, Matrix
 from expotion.recipe.plan import Plan, plan_of
 from expotion.recipe.resolve import Catalogue
@@ -83,8 +84,18 @@ class Cost:
 
 
 def cost_of(matrix: Matrix, registry: Catalogue) -> Cost:
-    """The estimate of a resolved matrix."""
-    plans = {cell.name: plan_of(cell.recipe, registry) for cell in matrix.cells}
+    """The estimate of a resolved matrix. Raises what its data sources raise where clips are not there."""
+    by_data: dict[str, list[Recipe]] = {}
+    for cell in matrix.cells:
+        by_data.setdefault(cell.recipe.section_hash("data"), []).append(cell.recipe)
+    found = {
+        key: found_clips(recipes[0], registry, train=any(recipe.conditions for recipe in recipes))
+        for key, recipes in by_data.items()
+    }
+    plans = {
+        cell.name: plan_of(cell.recipe, registry, found[cell.recipe.section_hash("data")])
+        for cell in matrix.cells
+    }
     groups: dict[str, list[Cell]] = {}
     for cell in matrix.cells:
         groups.setdefault(cell.recipe.section_hash("data", "backbone"), []).append(cell)

@@ -10,6 +10,7 @@ from typing import Any
 
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.recipe.found import Found
 from expotion.recipe.resolve import Catalogue
 from expotion.recipe.schema import Recipe
 
@@ -81,13 +82,18 @@ class Plan:
         return self.generate_flops / _LAPTOP_FLOPS if self.generate_flops is not None else None
 
 
-def plan_of(recipe: Recipe, registry: Catalogue) -> Plan:
-    """The plan of a recipe that `load_recipe` resolved against the same registry."""
+def plan_of(recipe: Recipe, registry: Catalogue, found: Found | None = None) -> Plan:
+    """The plan of a recipe that `load_recipe` resolved against the same registry.
+
+    Without `found` the clips are those that the options of the data source name.
+    """
     geometry = geometry_of(recipe, registry)
     rate_hz = geometry.rate_hz if geometry else STEP_RATE_HZ
     options = recipe.data.options
     clip_s = float(options.get("clip_s") or options.get("duration_s") or 10.0)
     clips = {split: int(options.get(f"{split}_clips") or 0) for split in ("train", "test")}
+    if found is not None:
+        clip_s, clips = found.clip_s, found.clips
     n_steps = timeline.n_steps(clip_s, rate_hz)
     conditions = tuple(_condition(recipe, index, registry) for index in range(len(recipe.conditions)))
     n_adapted = recipe.adaptor.n_adapted(geometry.n_layers) if geometry else None
