@@ -65,23 +65,38 @@ class Batch:
     differences: Tensor
 
 
-def batch(data: Windows, rows: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-    """Windows and their differences from the clip's average look, shifted, mirrored and relit alike."""
+def batch(data: Windows, rows: NDArray[np.int64], rng: np.random.Generator, wander: float = 0.0) -> Batch:
+    """Windows and their differences from the clip's average look, shifted, mirrored and relit alike.
+
+    With `wander` the crop alone is moved and scaled, by up to this part of its side, and what is drawn stays.
+    """
     average = np.rint(data.average[data.clip[rows], None] * 255).astype(np.uint8)  # [B, 1, S, S, 3]
     both = np.concatenate([data.crops[data.index[rows]], average], axis=1)  # [B, T + 1, S, S, 3]
     size = both.shape[2]
     edge = ((0, 0), (0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0))
     padded = np.pad(both, edge, mode="edge")
+    seen = np.empty_like(both[:, :-1])
     for i in range(len(rows)):
-        y, x = rng.integers(0, 2 * SHIFT_PX + 1, 2)
+        y, x = (SHIFT_PX, SHIFT_PX) if wander else rng.integers(0, 2 * SHIFT_PX + 1, 2)
         window = padded[i, :, y : y + size, x : x + size]
         window = np.ascontiguousarray(window[:, :, ::-1] if rng.random() < 0.5 else window)
         relit = cv2.convertScaleAbs(
             window.reshape(-1, size), None, rng.uniform(0.8, 1.2), rng.uniform(-12, 12)
         )
         both[i] = relit.reshape(window.shape)
-    clips = torch.from_numpy(both[:, :-1]).permute(0, 4, 1, 2, 3).float() / 255.0
+        seen[i] = moved(both[i, :-1], rng, wander) if wander else both[i, :-1]
+    clips = torch.from_numpy(seen).permute(0, 4, 1, 2, 3).float() / 255.0
     return Batch(clips, differences(both))
+
+
+def moved(window: NDArray[np.uint8], rng: np.random.Generator, most: float) -> NDArray[np.uint8]:
+    """Frames [T, S, S, 3] as a crop would have shown them that sits up to `most` of its side elsewhere."""
+    size, zoom = window.shape[1], 1.0 + rng.uniform(-most, most)
+    x, y = (1.0 - zoom) * (size - 1) / 2 + rng.uniform(-most, most, 2) * size
+    matrix = np.array([[zoom, 0.0, x], [0.0, zoom, y]])
+    return np.stack(
+        [cv2.warpAffine(frame, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE) for frame in window]
+    )
 
 
 def differences(windows_and_average: NDArray[np.uint8]) -> Tensor:
@@ -137,8 +152,19 @@ def features(model: MarlinEncoder, data: Windows) -> NDArray[np.float32]:
     return np.concatenate(out)
 
 
+def steadiness(model: MarlinEncoder, data: Windows) -> float:
+    """Mean cosine of standardised features with those of crops that sit 1% of their side lower."""
+    size = data.crops.shape[1]
+    down = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.01 * size]])
+    crops = [cv2.warpAffine(crop, down, (size, size), borderMode=cv2.BORDER_REPLICATE) for crop in data.crops]
+    here, there = features(model, data), features(model, dataclasses.replace(data, crops=np.stack(crops)))
+    mean, std = here.mean(axis=0), here.std(axis=0) + 1e-6
+    a, b = (here - mean) / std, (there - mean) / std
+    return float(np.mean((a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))))
+
+
 def train(
-    model: MarlinEncoder, data: Windows, seconds: float, seed: int, batch_size: int
+    model: MarlinEncoder, data: Windows, seconds: float, seed: int, batch_size: int, wander: float
 ) -> list[tuple[int, float]]:
     """AdamW with warm-up and a cosine over the processor time allowed. Returns (step, mean loss) pairs."""
     rng = np.random.default_rng(seed)
@@ -161,7 +187,7 @@ def train(
     while (done := (time.process_time() - started_s) / seconds) < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + np.cos(np.pi * done))
-        seen = batch(data, rng.integers(0, len(data.index), batch_size), rng)
+        seen = batch(data, rng.integers(0, len(data.index), batch_size), rng, wander)
         part = VISIBLE[int(rng.integers(len(VISIBLE)))]
         visible = tube_mask(batch_size, model.geometry, part, generator)
         loss = drawing.loss(model.pooled(seen.clips, visible), seen.differences)
@@ -207,6 +233,9 @@ def main() -> None:
     parser.add_argument("--probe-clips", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--data", type=Path, help="folder in which rendered windows are kept between runs")
+    parser.add_argument(
+        "--wander", type=float, default=0.0, help="move the crop alone by up to this part of its side"
+    )
     parser.add_argument("--out", type=Path, default=TINY_WEIGHTS)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it runs")
     args = parser.parse_args()
@@ -224,9 +253,10 @@ def main() -> None:
     initialise(model, args.seed)
     random_scores = probe(features(model, held_out), held_out.intensity, held_out.clip)
     print(f"random weights: {random_scores}", flush=True)
-    history = train(model, data, 60 * args.minutes, args.seed, args.batch_size)
+    history = train(model, data, 60 * args.minutes, args.seed, args.batch_size, args.wander)
     scores = probe(features(model, held_out), held_out.intensity, held_out.clip)
-    print(f"trained weights: {scores}", flush=True)
+    steady = steadiness(model, held_out)
+    print(f"trained weights: {scores}, cosine after 1% of a shift {steady:.3f}", flush=True)
     report: dict[str, object] = {
         "command": f"tiny.py --minutes {args.minutes:g} --seed {args.seed} --clips {args.clips}",
         "geometry": dataclasses.asdict(geometry),
@@ -236,6 +266,7 @@ def main() -> None:
         "loss": history,
         "probe_random": random_scores.rounded(),
         "probe_trained": scores.rounded(),
+        "cosine_after_1_percent_shift": round(steady, 3),
     }
     write(model, data, report, args.out)
     print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
