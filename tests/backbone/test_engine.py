@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -128,6 +130,33 @@ def test_the_prefix_is_the_models(small_lm, adaptor, kind, mode, kept):
     assert relative(without, wanted) > 0.05
     if kept == "one row":
         assert torch.equal(got[0], run(engine, sequence, source)[0])
+
+
+@pytest.mark.parametrize(("kind", "mode"), [pytest.param(None, "fp32", id="model"), *ENGINES])
+@pytest.mark.parametrize("frames_only", [False, True])
+def test_a_shorter_prefix_of_a_batch_is_what_it_is_alone(small_lm, adaptor, kind, mode, frames_only):
+    """Two clips of 7 and 11 rows under guidance: each gets the logits that it gets alone, also behind its end."""
+    torch.manual_seed(1)
+    engine = small_lm if kind is None else kind(small_lm, mode)
+    sequence = torch.randint(0, 21, (2, 4, 13))
+    source = torch.cat([torch.randn(2, 4, 32), torch.zeros(2, 4, 32)])
+    tracks = inputs_of(small_lm, 2, 11)["motion"].values
+    open_rows = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]])
+    joined, alone = None, []
+    for row, (n_rows, keep) in enumerate(((7, open_rows), (11, 1.0))):
+        inputs = {"motion": TrackInput(tracks[row : row + 1, :n_rows], None, keep)}
+        limit = n_rows - 1 if frames_only else n_rows
+        prefix = guided_prefix(adaptor, engine, inputs, row_limit=limit)
+        both = torch.tensor([row, row + 2])
+        alone.append(run(engine, sequence[row].expand(2, -1, -1), source[both], prefix))
+        placed = replace(prefix, rows=prefix.rows * 2 + row)
+        joined = placed if joined is None else joined.joined(placed)
+    got = run(engine, sequence.repeat(2, 1, 1), source, joined)
+    close = 1e-5 if mode == "fp32" else CLOSE[mode] / 2
+    for row in range(2):
+        assert relative(got[[row, row + 2]], alone[row]) < close
+    assert joined.lengths.tolist() == [7, 11]
+    assert relative(run(engine, sequence.repeat(2, 1, 1), source, replace(joined, lengths=None)), got) > 1e-3
 
 
 @pytest.mark.parametrize("kind", [Engine, FusedEngine])

@@ -138,8 +138,8 @@ def test_lengths_may_differ_in_a_batch(lm: MusicGenLM, adaptor: Adaptor) -> None
 
 def test_pieces_are_the_whole(lm: MusicGenLM, adaptor: Adaptor) -> None:
     long = request(1, 2 * N_FRAMES + 3)
-    pieces = list(compose_pieces(lm, adaptor, [long], SETTINGS))
-    assert torch.equal(torch.cat(pieces, dim=-1)[0], compose(lm, adaptor, [long], SETTINGS)[0])
+    pieces = list(compose_pieces(lm, adaptor, long, SETTINGS))
+    assert torch.equal(torch.cat(pieces, dim=-1), compose(lm, adaptor, [long], SETTINGS)[0])
     assert max(piece.shape[-1] for piece in pieces) <= 4  # frames come as they are finished
 
 

@@ -48,7 +48,7 @@ def branches_prefix(
             continue
         rows = torch.arange(batch, device=prefix.k[0].device) if prefix.rows is None else prefix.rows
         placed = replace(prefix, rows=rows + block * batch)
-        joined = placed if joined is None else _joined(joined, placed)
+        joined = placed if joined is None else joined.joined(placed)
     return joined
 
 
@@ -76,9 +76,4 @@ def guided_prefix(
         lm, {}, row_limit=prefix.row_limit, force_active=True, batch=prefix.n_clips, n_rows=n_rows
     )
     assert null is not None  # force_active computes one whatever was dropped
-    return _joined(prefix, replace(null, rows=prefix.rows + batch))
-
-
-def _joined(first: Prefix, second: Prefix) -> Prefix:
-    assert first.rows is not None and second.rows is not None
-    return first.joined(second, torch.cat([first.rows, second.rows]))
+    return prefix.joined(replace(null, rows=prefix.rows + batch))

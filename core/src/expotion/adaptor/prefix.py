@@ -30,7 +30,8 @@ class Prefix:
 
     q, k, v: per layer [Bp, h, R, d/h]; gates: per layer a scalar; active bool [Bp, R] or None (everywhere);
     rows int64 [Bp]: the batch rows that have a prefix, or None (all, in order); position p uses prefix row
-    min(p, row_limit - 1).
+    min(p, row_limit - 1). lengths int64 [Bp]: how many of the R rows are a clip's own, or None (all); keys and
+    values behind them are padding that nothing attends to.
     """
 
     first_layer: int
@@ -41,35 +42,74 @@ class Prefix:
     active: Tensor | None
     rows: Tensor | None
     row_limit: int
+    lengths: Tensor | None = None
 
     @property
     def n_clips(self) -> int:
         """Number of batch rows with a prefix, Bp."""
         return self.k[0].shape[0]
 
-    def joined(self, other: Prefix, rows: Tensor) -> Prefix:
-        """Both prefixes' clips in one, for the batch rows `rows` [Bp + Bp']."""
+    @property
+    def n_rows(self) -> int:
+        """Rows R, padding included."""
+        return self.k[0].shape[2]
+
+    def padded(self, n_rows: int) -> Prefix:
+        """The same prefix in `n_rows` rows. Positions behind its own end use the row that they used before."""
+        device = self.k[0].device
+        used = torch.arange(n_rows, device=device).clamp_(max=self.row_limit - 1)
+        missing = n_rows - self.n_rows
+
+        def longer(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(torch.nn.functional.pad(tensor, (0, 0, 0, missing)) for tensor in tensors)
+
+        return replace(
+            self,
+            q=tuple(q[:, :, used] for q in self.q),
+            k=longer(self.k),
+            v=longer(self.v),
+            active=None if self.active is None else self.active[:, used],
+            row_limit=n_rows,
+            lengths=self._lengths(),
+        )
+
+    def joined(self, other: Prefix) -> Prefix:
+        """Both prefixes' clips in one; each names its batch rows, and the shorter one is padded."""
+        if (self.n_rows, self.row_limit) == (other.n_rows, other.row_limit):
+            return self._and(other)
+        n_rows = max(self.n_rows, other.n_rows)
+        return self.padded(n_rows)._and(other.padded(n_rows))
+
+    def _lengths(self) -> Tensor:
+        if self.lengths is not None:
+            return self.lengths
+        return torch.full((self.n_clips,), self.n_rows, device=self.k[0].device)
+
+    def _and(self, other: Prefix) -> Prefix:
+        assert self.rows is not None and other.rows is not None
 
         def both(mine: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(torch.cat(pair) for pair in zip(mine, theirs, strict=True))
 
-        active = None
+        active = lengths = None
         if self.active is not None or other.active is not None:
-            n_rows = self.k[0].shape[2]
             parts = [
-                torch.ones(p.n_clips, n_rows, dtype=torch.bool, device=rows.device)
+                torch.ones(p.n_clips, self.n_rows, dtype=torch.bool, device=self.rows.device)
                 if p.active is None
                 else p.active
                 for p in (self, other)
             ]
             active = torch.cat(parts)
+        if self.lengths is not None or other.lengths is not None:
+            lengths = torch.cat([self._lengths(), other._lengths()])
         return replace(
             self,
             q=both(self.q, other.q),
             k=both(self.k, other.k),
             v=both(self.v, other.v),
             active=active,
-            rows=rows,
+            rows=torch.cat([self.rows, other.rows]),
+            lengths=lengths,
         )
 
 

@@ -21,10 +21,14 @@ KEEP_BYTES = 24 * 2**20
 """Attention weights up to this size are kept for the backward pass; larger ones are computed again."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
-    """q [B, h, S, c], k and v [B, h, R, c] to [B, h, S, c]; causal needs S = R."""
+def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """q [B, h, S, c], k and v [B, h, R, c] to [B, h, S, c]; causal needs S = R.
+
+    `mask` bool, broadcast to [B, h, S, R]: which keys are seen.
+    """
     in_blocks = (
-        q.dtype == torch.bfloat16
+        mask is None
+        and q.dtype == torch.bfloat16
         and q.device.type == "cpu"
         and q.shape[2] >= MIN_ROWS
         and torch.is_grad_enabled()
@@ -33,7 +37,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
     if in_blocks:
         result: Tensor = _BlockAttention.apply(q, k, v, causal)
         return result
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
 def _blocks(heads: int, n_rows: int, n_keys: int, causal: bool) -> list[tuple[int, int, int]]:

@@ -31,7 +31,8 @@ class GatedPrefix(Protocol):
 
     For layer first_layer + i: q, k, v [Bp, h, R, d/h] and a scalar gate. `active` [Bp, R] is false where the
     gated term must be zero (None: nowhere). `rows` [Bp] names the batch rows that have a prefix (None: all).
-    Position p uses prefix row min(p, row_limit - 1).
+    Position p uses prefix row min(p, row_limit - 1). `lengths` [Bp]: how many of the R rows are attended to (None:
+    all).
     """
 
     @property
@@ -74,6 +75,19 @@ class GatedPrefix(Protocol):
         """Rows that positions may use."""
         ...
 
+    @property
+    def lengths(self) -> Tensor | None:
+        """int64 [Bp]: rows that are attended to, or None: all."""
+        ...
+
+
+def prefix_mask(prefix: GatedPrefix) -> Tensor | None:
+    """Which keys of a prefix are attended to: bool [Bp, 1, 1, R], or None: all."""
+    if prefix.lengths is None:
+        return None
+    k = prefix.k[0]
+    return torch.arange(k.shape[2], device=k.device) < prefix.lengths.to(k.device)[:, None, None, None]
+
 
 @dataclass
 class DecodeState:
@@ -109,7 +123,7 @@ def gate_input(
     gate = prefix.gates[index].to(q.dtype)
     if active is not None:
         gate = gate * active[:, window].to(q.dtype)[:, None, :, None]  # (Bp, 1, S, 1)
-    return GateInput(q[:, :, window], prefix.k[index], prefix.v[index], gate, rows)
+    return GateInput(q[:, :, window], prefix.k[index], prefix.v[index], gate, rows, prefix_mask(prefix))
 
 
 def _row_selection(rows: Tensor | None) -> slice | Tensor | None:
@@ -134,6 +148,7 @@ class _HeldPrefix:
     active: Tensor | None
     rows: Tensor | None
     row_limit: int
+    lengths: Tensor | None
 
     @classmethod
     def of(cls, prefix: GatedPrefix, dtype: torch.dtype) -> _HeldPrefix:
@@ -149,6 +164,7 @@ class _HeldPrefix:
             prefix.active,
             prefix.rows,
             prefix.row_limit,
+            prefix.lengths,
         )
 
 

@@ -111,9 +111,13 @@ def decode(
     prompt: Tensor | None = None,
     delays: Sequence[int] | None = None,
     source_mask: Tensor | None = None,
+    lengths: Sequence[int] | None = None,
     on_logits: Callable[[Tensor], None] | None = None,
 ) -> Iterator[tuple[Decoding, int]]:
-    """Draw step after step, yielding (the decoding, the step just drawn) each time. Arguments as above."""
+    """Draw step after step, yielding (the decoding, the step just drawn) each time. Arguments as above.
+
+    `lengths`: where clips of one batch end, each at most n_frames; codes behind a clip's end are the special token.
+    """
     sampler = sampler or Sampler()
     n_branches = len(weights)
     batch = source.shape[0] // n_branches
@@ -127,6 +131,8 @@ def decode(
     codes = torch.full((batch, n_codebooks, n_frames), UNKNOWN, dtype=torch.int64, device=lm.device)
     if prompt is not None:
         codes[:, :, :prompt_frames] = prompt
+    for row, length in enumerate(lengths or ()):
+        codes[row, :, length:] = special
     sequence = delay.build(codes, special, delays=used, valid_only=False)  # (B, K, T + max D + 1)
     total = sequence.shape[2] - 1
     decoding = Decoding(sequence, used, special, n_frames, total)

@@ -33,7 +33,8 @@ class GateInput:
 
     q [Bp, h, S, d/h] aligned with the positions at hand (or S = 1 to serve one of them); k, v [Bp, h, R, d/h];
     `gate` is a scalar or [Bp, 1, S, 1] where some rows are silent; `rows` says which rows of the batch have a
-    prefix: a slice, an index tensor [Bp], or None for all.
+    prefix: a slice, an index tensor [Bp], or None for all; `mask` bool [Bp, 1, 1, R] which keys are seen (None:
+    all).
     """
 
     q: Tensor
@@ -41,6 +42,7 @@ class GateInput:
     v: Tensor
     gate: Tensor
     rows: slice | Tensor | None
+    mask: Tensor | None = None
 
 
 def add_gated(attended: Tensor, query: Tensor, prefix: GateInput, *, in_place: bool = False) -> Tensor:
@@ -50,7 +52,7 @@ def add_gated(attended: Tensor, query: Tensor, prefix: GateInput, *, in_place: b
     """
     rows = prefix.rows
     own = query if rows is None else query[rows]
-    term = attend(own + prefix.q, prefix.k, prefix.v)
+    term = attend(own + prefix.q, prefix.k, prefix.v, mask=prefix.mask)
     term = term * prefix.gate
     if rows is None:
         return attended + term.to(attended.dtype)

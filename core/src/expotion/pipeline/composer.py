@@ -161,11 +161,10 @@ class Composer:
             )
         assert self.backbone.codec is not None
         rate_hz = self.backbone.sample_rate_hz
-        pieces = compose_pieces(piece.lm, self.adaptor, [piece.request], piece.settings)
-        codes = (found[0] for found in pieces)
+        pieces = compose_pieces(piece.lm, self.adaptor, piece.request, piece.settings)
         n_frames = max(1, round(chunk_s * self.backbone.frame_rate_hz))
         done = 0
-        for samples in stream_sound(self.backbone.codec, codes, piece.n_samples, n_frames):
+        for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
             yield MusicChunk(samples, done / rate_hz, rate_hz)
             done += len(samples)
 

@@ -95,27 +95,24 @@ def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:
 def make_jobs(
     recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int
 ) -> list[Job]:
-    """Batches of equally long clips, small enough that every worker gets some."""
+    """Batches of clips, those of like length together, small enough that every worker gets some."""
     jobs = []
     size = max(1, min(recipe.generate.batch_size, -(-len(clips) * len(conditions) // max(1, workers))))
     for condition in conditions:
         if condition == "shuffled" and len(clips) < 2:
             continue  # there is no other clip to take controls from
         requests = requests_of(recipe, condition, clips, recipe.generate_seed)
-        by_length: dict[int, list[int]] = {}
-        for i, clip in enumerate(clips):
-            by_length.setdefault(clip.n_frames, []).append(i)
-        for members in by_length.values():
-            for at in range(0, len(members), size):
-                chosen = members[at : at + size]
-                jobs.append(
-                    Job(
-                        condition=condition,
-                        clip_ids=tuple(clips[i].id for i in chosen),
-                        n_samples=tuple(clips[i].n_samples for i in chosen),
-                        requests=tuple(requests[i] for i in chosen),
-                    )
+        order = sorted(range(len(clips)), key=lambda i: clips[i].n_frames)
+        for at in range(0, len(order), size):
+            chosen = order[at : at + size]
+            jobs.append(
+                Job(
+                    condition=condition,
+                    clip_ids=tuple(clips[i].id for i in chosen),
+                    n_samples=tuple(clips[i].n_samples for i in chosen),
+                    requests=tuple(requests[i] for i in chosen),
                 )
+            )
     return jobs
 
 

@@ -99,10 +99,11 @@ def cost_of(matrix: Matrix, registry: Catalogue) -> Cost:
     groups: dict[str, list[Cell]] = {}
     for cell in matrix.cells:
         groups.setdefault(cell.recipe.section_hash("data", "backbone"), []).append(cell)
-    shared, features = [], 0
+    shared: list[Shared] = []
+    features = 0
     for cells in groups.values():
-        found, n_bytes = _shared(cells, plans)
-        shared += found
+        parts, n_bytes = _shared(cells, plans)
+        shared += parts
         features += n_bytes
     return Cost(tuple(shared), tuple(_cell(cell, plans[cell.name]) for cell in matrix.cells), features)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.backbone.decoder import GatedPrefix
+from expotion.backbone.decoder import GatedPrefix, prefix_mask
 from expotion.backbone.engine.cache import Cursor, Slice
 from expotion.backbone.engine.text import Rows, add_rows, row_selection
 
@@ -31,6 +31,8 @@ class PrefixState:
             v.detach().float() * gate.detach().float() for v, gate in zip(prefix.v, prefix.gates, strict=True)
         )
         self.v = [held(v) for v in gated]
+        mask = prefix_mask(prefix)
+        self.mask = None if mask is None else mask.to(device)
         self.open: Tensor | None = None
         self._silent: list[bool] = []
         if prefix.active is not None:
@@ -39,7 +41,7 @@ class PrefixState:
 
     def tensors(self) -> list[Tensor]:
         """What a step reads."""
-        return [*self.q, *self.k, *self.v, *([] if self.open is None else [self.open])]
+        return [*self.q, *self.k, *self.v, *(part for part in (self.open, self.mask) if part is not None)]
 
     def is_silent(self, cursor: Slice) -> bool:
         """Whether no clip has anything active at the positions at hand."""
@@ -53,7 +55,7 @@ class PrefixState:
             return
         own = q if self.rows is None else q[self.rows]
         own = own + cursor.prefix_rows(self.q[index], self.row_limit)
-        term = functional.scaled_dot_product_attention(own, self.k[index], self.v[index])
+        term = functional.scaled_dot_product_attention(own, self.k[index], self.v[index], attn_mask=self.mask)
         if self.open is not None:
             term = term * cursor.prefix_rows(self.open, self.row_limit)
         add_rows(attended, self.rows, term)

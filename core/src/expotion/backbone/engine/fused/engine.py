@@ -172,6 +172,7 @@ class FusedEngine(Engine):
             (state.text_rows[:, None] * length + of_row).ravel(),
             state.text_counts,
             state.prefix_of,
+            state.prefix_lengths,
             state.openness,
             n_bytes=self.step_bytes // len(self.layers),
         )

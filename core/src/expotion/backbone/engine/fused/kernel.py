@@ -51,7 +51,7 @@ def clear(address, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def attention(frame, layer, at, scale, prefix_of, openness, mine, counters, part, parts):  # type: ignore[no-untyped-def]
+def attention(frame, layer, at, scale, prefix_of, prefix_rows, openness, mine, counters, part, parts):  # type: ignore[no-untyped-def]
     """Self-attention and the gated prefix of this part's heads; keys and values go into the cache first."""
     head, heads, size, rooms = frame[f.HEAD], frame[f.N_HEADS], frame[f.KEPT], frame[f.ROOMS]
     length, limit = frame[f.LENGTH], frame[f.PREFIX_LIMIT]
@@ -89,7 +89,7 @@ def attention(frame, layer, at, scale, prefix_of, openness, mine, counters, part
                 at[f.PREFIX_V] + span,
                 frame[f.PREFIX_ROOMS],
                 head,
-                frame[f.PREFIX_COUNT],
+                prefix_rows[row],
                 scale,
                 scores,
                 out,
@@ -150,7 +150,9 @@ def folded_text(frame, count, mine):  # type: ignore[no-untyped-def]
 
 
 @entry
-def run(frame, table, scale, items, last, text_items, text_counts, prefix_of, openness, part, parts):  # type: ignore[no-untyped-def]
+def run(  # type: ignore[no-untyped-def]
+    frame, table, scale, items, last, text_items, text_counts, prefix_of, prefix_rows, openness, part, parts
+):
     """A step's arithmetic, from x to the logits of the items `last` (none: no logits)."""
     kind, wide, merged, ffn = frame[f.KIND], frame[f.WIDE], frame[f.MERGED], frame[f.FFN]
     mine = frame[f.SCRATCH] + part * frame[f.SCRATCH_BYTES]
@@ -164,7 +166,7 @@ def run(frame, table, scale, items, last, text_items, text_counts, prefix_of, op
         w, s, to = at[f.QKV_W], at[f.QKV_SCALE], frame[f.QKV]
         n = product(kind, w, s, wide_qkv, wide, ready, items, to, wide_qkv, STORE, at_work, part, parts)
         at_work = finished(at_work, n, parts, wait)
-        n = attention(frame, layer, at, scale, prefix_of, openness, mine, at_work, part, parts)
+        n = attention(frame, layer, at, scale, prefix_of, prefix_rows, openness, mine, at_work, part, parts)
         at_work = finished(at_work, n, parts, wait)
         ready = plain(frame, attended, merged, len(items), mine)
         w, s = at[f.OUT_W], at[f.OUT_SCALE]

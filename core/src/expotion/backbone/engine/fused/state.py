@@ -34,6 +34,7 @@ class FusedState:
     text_rows: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
     text_counts: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
     prefix_of: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
+    prefix_lengths: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
     openness: NDArray[np.float32] = field(default_factory=lambda: np.ones((1, 1), np.float32))
     x: Tensor = field(default_factory=lambda: torch.empty(0))
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -106,6 +107,8 @@ def add_prefix(state: FusedState, prefix: GatedPrefix | None, dtype: torch.dtype
     count, length = prefix.k[0].shape[0], prefix.k[0].shape[2]
     rows = np.arange(state.batch) if prefix.rows is None else prefix.rows.cpu().numpy()
     state.prefix_of[rows] = np.arange(count)
+    own_rows = torch.full((count,), length) if prefix.lengths is None else prefix.lengths
+    state.prefix_lengths = own_rows.cpu().numpy().astype(np.int64)
     active = torch.ones(count, length) if prefix.active is None else prefix.active.float()
     state.openness = active.cpu().contiguous().numpy()
     frame = state.frame
