@@ -2,7 +2,7 @@
 
 When it is built it hears `N_PIECES` pieces of the world, of the encoders' training, on which no adaptor is trained
 or tested, and fits two ridge regressions from the levels in 48 bands to instrument and mood. On 120 others it names
-95% of the instruments and 98% of the moods. There is no file of weights.
+97% of the instruments and 99% of the moods (benchmarks/listener.py). There is no file of weights.
 """
 
 from __future__ import annotations
