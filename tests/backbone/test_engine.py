@@ -178,13 +178,15 @@ def test_greedy_tokens_equal_audiocrafts(golden, golden_lm, kind, name):
 
 
 @pytest.mark.parametrize("mode", ["fp32", "int8"])
-def test_static_steps_draw_the_tokens_of_plain_ones(small_lm, adaptor, mode):
+@pytest.mark.parametrize("padding", [0, 4])
+def test_static_steps_draw_the_tokens_of_plain_ones(small_lm, adaptor, mode, padding):
     engine = Engine(small_lm, mode)
     inputs = inputs_of(small_lm, 1, 9)
     source = torch.cat([torch.randn(1, 4, 32), torch.zeros(1, 4, 32)])
     drawn = []
     for static in (False, True):
-        state = engine.start(source, 12, guided_prefix(adaptor, engine, inputs))
+        prefix = guided_prefix(adaptor, engine, inputs)
+        state = engine.start(source, 12, prefix.padded(9 + padding) if padding else prefix)
         fixed = StaticStep(engine, state)
         tokens = torch.full((2, 4), 20)
         found = []

@@ -5,15 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from expotion_face_marlin import FaceMarlinOptions
 from expotion_face_marlin.encoder import load_network
 
 
-def test_training_runs_end_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wander", ["0", "0.04"])
+def test_training_runs_end_to_end(tmp_path: Path, wander: str) -> None:
     """A few steps on two clips: the weights it writes load."""
     program = Path(__file__).parents[1] / "train" / "tiny.py"
     out = tmp_path / "tiny.safetensors"
-    command = [sys.executable, str(program), "--smoke", "--seed", "1", "--out", str(out)]
+    command = [sys.executable, str(program), "--smoke", "--seed", "1", "--wander", wander, "--out", str(out)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
