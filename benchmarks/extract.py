@@ -34,11 +34,11 @@ from torch.nn import functional
 
 from expotion.assemble import build_encoder
 from expotion.contracts import Encoder, TimedFeatures
-from expotion.data.clip import FileClip
-from expotion.data.video import FileVideo
-from expotion.data.video_file import write_video
 from expotion.features.extract import extract_many
 from expotion.plugins import discover
+from expotion.video.clip import FileClip
+from expotion.video.frames import FileVideo
+from expotion.video.mux import write_video
 
 PEAK_SIDE = 2048
 JOINT_TURNS = 5

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import Clip
-from expotion.data.clip import FileClip
-from expotion.data.memory import ArrayVideo, resize_frame
+from expotion.video.clip import FileClip
+from expotion.video.memory import ArrayVideo, resize_frame
 from expotion_conductor.clip import ConductorVideo
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, make_plan
 

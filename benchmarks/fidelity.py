@@ -28,22 +28,21 @@ from expotion.assemble import (
     build_text_encoder,
     compute_dtype,
 )
-from expotion.backbone.load import Backbone, load_backbone
 from expotion.contracts import Clip, Encoder, Scored
-from expotion.evaluation.registry import choose_metrics
-from expotion.evaluation.statistics import mean_interval, paired_difference
+from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.statistics import mean_interval, paired_difference
+from expotion.features import material
 from expotion.features.store import FeatureStore
-from expotion.generation.compose import compose
-from expotion.generation.requests import Request
-from expotion.generation.sound import to_sound
-from expotion.pipeline import material
-from expotion.pipeline.generation_stage import compose_settings
-from expotion.pipeline.training_settings import training_settings
-from expotion.pipeline.training_stage import split_validation
+from expotion.music.compose import Request, compose
+from expotion.music.sound import to_sound
+from expotion.musicgen.load import Backbone, load_backbone
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
-from expotion.training.loop import Record, TrainingRun
-from expotion.training.standardise import standardise_inputs
+from expotion.run.generation import compose_settings
+from expotion.run.training import split_validation
+from expotion.train.draw import training_settings
+from expotion.train.examples import standardise_inputs
+from expotion.train.loop import Record, TrainingRun
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "face_motion.yaml"
 DEVELOPMENT_SEED = 5_000_100

@@ -26,11 +26,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.corpus.fingerprint import RATE_HZ, Print, fingerprint
-from expotion.corpus.match import MIN_LIKENESS, MIN_VOTES, matches, same_sound
-from expotion.data.audio import load_audio, resample
+from expotion.video.audio import load_audio, resample
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import TIMBRES, make_plan
+from expotion_corpus.match import MIN_LIKENESS, MIN_VOTES, RATE_HZ, Print, fingerprint, matches, same_sound
 
 FULL_HZ = 48_000
 FIRST_SEED = 5_300_000

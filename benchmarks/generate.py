@@ -32,12 +32,11 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
-from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.engine import prepare
-from expotion.backbone.engine.step import Engine
-from expotion.backbone.generate import generate_codes
-from expotion.backbone.geometry import LARGE, MEDIUM, SMALL, LMGeometry
-from expotion.backbone.sampling import Sampler
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.engine import prepare
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.generate import Sampler, generate_codes
+from expotion.musicgen.geometry import LARGE, MEDIUM, SMALL, LMGeometry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from peers import rates, weights

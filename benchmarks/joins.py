@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import expotion
-from expotion.evaluation.beats import track_beats
-from expotion.generation.windows import cover
+from expotion.evaluate.beats import track_beats
+from expotion.music.compose import cover
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
 

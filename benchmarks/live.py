@@ -18,10 +18,10 @@ import numpy as np
 
 import expotion
 from expotion.contracts import Scored
-from expotion.evaluation.metrics.beat_f1 import SPEC as BEAT_F1
-from expotion.pipeline.live import LiveSession
+from expotion.evaluate.beat_metrics import BEAT_F1
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
+from expotion_live.session import LiveSession
 
 
 def main() -> None:

@@ -22,16 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expotion.backbone import delay
-from expotion.backbone.engine import prepare
-from expotion.backbone.generate import generate_codes
-from expotion.backbone.load import load_backbone
-from expotion.backbone.sampling import Sampler
-from expotion.backbone.step_model import StepModel
 from expotion.contracts import Scored
-from expotion.evaluation.evaluate import evaluate
-from expotion.evaluation.registry import choose_metrics
-from expotion.pipeline.composer_load import load
+from expotion.evaluate.evaluate import evaluate
+from expotion.evaluate.registry import choose_metrics
+from expotion.music.composer import load
+from expotion.musicgen import delay
+from expotion.musicgen.engine import prepare
+from expotion.musicgen.generate import Sampler, StepModel, generate_codes
+from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
 
 PROMPTS = ["a calm piano piece", "a fast marimba piece", "loud brass, slow", "soft strings"]

@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from expotion.generation.windows import cover
+from expotion.music.compose import cover
 
 MEASURES = ("level_step", "click")
 

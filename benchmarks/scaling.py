@@ -28,13 +28,11 @@ from torch import Tensor
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.assemble import compute_dtype
-from expotion.backbone.geometry import LMGeometry
-from expotion.training.augment import ContextSwap
-from expotion.training.examples import Examples
-from expotion.training.loop import TrainingRun
-from expotion.training.settings import TrainingSettings
-from expotion.training.sharding import ShardedLayers
-from expotion.training.world import ProcessGroup
+from expotion.musicgen.geometry import LMGeometry
+from expotion.train.draw import ContextSwap, TrainingSettings
+from expotion.train.examples import Examples
+from expotion.train.loop import TrainingRun
+from expotion.train.world import ProcessGroup, ShardedLayers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from train import GEOMETRIES, N_FRAMES, build_lm

@@ -19,17 +19,16 @@ import numpy as np
 import torch
 
 import expotion
-from expotion.backbone import delay
-from expotion.backbone.loss import codebook_loss
 from expotion.contracts import Scored
-from expotion.evaluation.registry import choose_metrics
+from expotion.evaluate.registry import choose_metrics
 from expotion.features.extract import extract_many
 from expotion.features.smooth import smooth_track
-from expotion.generation.compose import ComposeSettings, compose
-from expotion.generation.guidance import plan
-from expotion.generation.requests import Request, text_sources
-from expotion.generation.sound import to_sound
-from expotion.pipeline.generation_stage import compose_settings
+from expotion.music.compose import ComposeSettings, Request, compose, text_sources
+from expotion.music.guidance import plan
+from expotion.music.sound import to_sound
+from expotion.musicgen import delay
+from expotion.run.generation import compose_settings
+from expotion.train.objective import codebook_loss
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from expotion.study.analysis import Analysis, analyse
-from expotion.study.figure import figure
-from expotion.study.model import CRITERIA, Screening, Stimulus, Study, StudyClip
-from expotion.study.session import COMPARISON, RATING, trials_of
-from expotion.study.store import Answer, Participant
+from expotion_study.analysis import Analysis, analyse
+from expotion_study.model import CRITERIA, Screening, Stimulus, Study, StudyClip
+from expotion_study.results import figure
+from expotion_study.session import COMPARISON, RATING, trials_of
+from expotion_study.store import Answer, Participant
 
 SYSTEMS = ("face+motion", "text only", "another clip's", "original")
 QUALITY = (3.3, 2.7, 2.9, 3.9)

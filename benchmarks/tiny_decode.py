@@ -20,9 +20,8 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
-from expotion.backbone.generate import generate_codes
-from expotion.backbone.load import load_backbone
-from expotion.backbone.sampling import Sampler
+from expotion.musicgen.generate import Sampler, generate_codes
+from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
 
 N_FRAMES = 500

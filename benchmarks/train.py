@@ -25,14 +25,12 @@ import torch
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.assemble import compute_dtype
-from expotion.backbone import delay
-from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.geometry import LARGE, MEDIUM, SMALL, LMGeometry
-from expotion.backbone.positions import sinusoid
-from expotion.training.augment import ContextSwap
-from expotion.training.examples import Examples
-from expotion.training.loop import TrainingRun
-from expotion.training.settings import TrainingSettings
+from expotion.musicgen import delay
+from expotion.musicgen.decoder import MusicGenLM, sinusoid
+from expotion.musicgen.geometry import LARGE, MEDIUM, SMALL, LMGeometry
+from expotion.train.draw import ContextSwap, TrainingSettings
+from expotion.train.examples import Examples
+from expotion.train.loop import TrainingRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from peers import released_training as released

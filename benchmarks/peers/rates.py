@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.backbone.engine.weights import Mode, pack
+from expotion.musicgen.engine.weights import Mode, pack
 
 SHAPES = ((4096, 1024), (1024, 4096))
 

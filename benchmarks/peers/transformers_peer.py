@@ -7,7 +7,7 @@ from peers import weights
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, MusicgenDecoderConfig, MusicgenForCausalLM
 
-from expotion.backbone.decoder import MusicGenLM
+from expotion.musicgen.decoder import MusicGenLM
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

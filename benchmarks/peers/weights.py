@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.geometry import LMGeometry
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.geometry import LMGeometry
 
 NORMS = {"norm1": "norm1", "norm_cross": "norm_cross", "norm2": "norm2"}
 HF_NORMS = {

@@ -10,9 +10,9 @@ import torch
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.project import TrackInput
-from expotion.backbone import audiocraft_files, layouts
-from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.geometry import LMGeometry
+from expotion.musicgen import audiocraft_files, layouts
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.geometry import LMGeometry
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 N_LAYERS, WIDTH, HEADS, ROWS = 3, 32, 4, 9

@@ -9,10 +9,9 @@ from expotion.adaptor.adaptor import Adaptor, freeze, parameter_groups, trainabl
 from expotion.adaptor.config import AdaptorConfig, Modality, paper, released_code
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
-from expotion.backbone.generate import generate_codes
-from expotion.backbone.loss import codebook_loss
-from expotion.backbone.sampling import Sampler
 from expotion.errors import ExpotionError
+from expotion.musicgen.generate import Sampler, generate_codes
+from expotion.train.objective import codebook_loss
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from expotion.adaptor.authors import adaptor_from_released
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
-from expotion.adaptor.released import adaptor_from_released
-from expotion.backbone import delay
-from expotion.backbone.generate import generate_codes
-from expotion.backbone.loss import codebook_loss
-from expotion.backbone.sampling import Sampler
+from expotion.musicgen import delay
+from expotion.musicgen.generate import Sampler, generate_codes
+from expotion.train.objective import codebook_loss
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.authors import export_released, import_released, read_released
 from expotion.adaptor.config import released_code
-from expotion.adaptor.released import export_released, import_released, read_released
 from expotion.errors import ExpotionError, WeightsError
 
 

@@ -12,8 +12,8 @@ from expotion.plugins import Registry
 StandIn = Callable[..., list[dict[str, Any]]]
 Capture = pytest.CaptureFixture[str]
 
-RUN = ("expotion.pipeline.run", "run_recipe")
-GENERATE = ("expotion.pipeline.generate", "generate_files")
+RUN = ("expotion.run.run", "run_recipe")
+GENERATE = ("expotion.music.make", "generate_files")
 
 
 def test_check_shows_each_stage_with_shapes_and_rates(recipes: Path, capsys: Capture) -> None:
@@ -132,7 +132,7 @@ def test_run_without_a_recipe_says_what_it_wants(recipes: Path, capsys: Capture)
 
 
 def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn, capsys: Capture) -> None:
-    from expotion.pipeline.music_options import Composing, Output, Work
+    from expotion.music.steering import Composing, Output, Work
 
     calls = stand_in(*GENERATE, lambda **rest: [Path("out.mp4")])
     options = "--prompt warm --out out.mp4 --seed 3 --cfg-scale 2.5 --backbone tiny --samples 2 --overlap 4"

@@ -16,11 +16,9 @@ import torch
 
 import expotion.plugins
 from expotion.cli.main import run
-from expotion.features.code_version import code_version
 from expotion.features.extract import extract_many
-from expotion.features.store import read_entry
-from expotion.pipeline.features.clips import find_clips
-from expotion.pipeline.features.job import EncodersFactory, extract
+from expotion.features.job import EncodersFactory, extract, find_clips
+from expotion.features.store import code_version, read_entry
 
 PLUGIN = """
 import os

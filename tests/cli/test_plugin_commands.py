@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import typer
 
-from expotion.cli import extra
+from expotion.cli import main as extra
 from expotion.cli.main import run
 
 

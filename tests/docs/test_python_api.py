@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from expotion.data.mux import write_video
 from expotion.testing import SyntheticClip
+from expotion.video.mux import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python_api.md"
 

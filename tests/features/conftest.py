@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from expotion import contracts
-from expotion.data.memory import ArrayVideo
+from expotion.video.memory import ArrayVideo
 
 
 class ToyOptions(contracts.Options):

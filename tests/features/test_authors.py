@@ -7,7 +7,7 @@ import torch
 from expotion.errors import ExpotionError, MediaError
 from expotion.features.authors import as_track, read_list, read_pt
 from expotion.features.extract import extract_clip
-from expotion.features.hooks import SPEC, PrecomputedOptions
+from expotion.features.precomputed import SPEC, PrecomputedOptions
 from expotion.features.store import FeatureStore
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from expotion.contracts import Encoder, EncoderSpec, Options, TimedFeatures, read_ahead
-from expotion.data.clip import FileClip
-from expotion.data.mux import write_video
-from expotion.data.video import FileVideo
 from expotion.errors import ExpotionError
 from expotion.features.extract import extract_clip, extract_many
 from expotion.features.store import FeatureStore
+from expotion.video.clip import FileClip
+from expotion.video.frames import FileVideo
+from expotion.video.mux import write_video
 
 PLUGIN = """
 import os

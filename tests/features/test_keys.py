@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from expotion.contracts import TimedFeatures
 from expotion.features.catalogue import verify
-from expotion.features.entry import write_entry
 from expotion.features.extract import extract_clip
-from expotion.features.store import FeatureStore
+from expotion.features.store import FeatureStore, write_entry
 
 Options = st.fixed_dictionaries(
     {"gain": st.floats(0, 4, allow_nan=False), "fail_on": st.sampled_from(["", "x", "y"])}

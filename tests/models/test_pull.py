@@ -11,9 +11,8 @@ import expotion.plugins
 from expotion.cli.main import run
 from expotion.contracts import EncoderSpec, Options, Weights, hookimpl, pulled_weights
 from expotion.errors import ExpotionError, WeightsError
-from expotion.models.cache import pulled
 from expotion.models.catalogue import Entry, catalogue, find
-from expotion.models.pull import pull
+from expotion.models.pull import pull, pulled
 from expotion.plugins import Registry, discover
 
 

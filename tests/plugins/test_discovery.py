@@ -157,7 +157,7 @@ def test_a_known_encoder_whose_plugin_is_broken_says_why() -> None:
 
 
 def test_core_announces_its_own_metrics_through_the_same_hook() -> None:
-    registry = discover((), builtins=("expotion.evaluation.hooks", "expotion.no_such_module"))
+    registry = discover((), builtins=("expotion.evaluate.registry", "expotion.no_such_module"))
     assert "beat_f1" in registry.metrics
     assert registry.offer("metric", "beat_f1").distribution == "expotion"
     assert not registry.broken

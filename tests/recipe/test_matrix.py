@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from expotion.errors import RecipeError
+from expotion.matrix.cost import cost_of
+from expotion.matrix.declare import Matrix, load_matrix
 from expotion.recipe.load import load_recipe
-from expotion.recipe.matrix import Matrix, load_matrix
-from expotion.recipe.matrix_cost import cost_of
 
 BASE = """\
 name: small

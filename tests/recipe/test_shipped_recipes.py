@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from expotion.matrix.declare import load_matrix
 from expotion.recipe import load_recipe, read_profiles
-from expotion.recipe.matrix import load_matrix
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))

@@ -5,16 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expotion.report import (
-    Control,
-    Gates,
-    MetricInfo,
-    ReportData,
-    RunInfo,
-    Sample,
-    Sound,
-    TrainingHistory,
-)
+from expotion.report import Control, Gates, MetricInfo, ReportData, RunInfo, Sample, Sound, TrainingHistory
 
 RATE_HZ = 16_000
 DURATION_S = 2.0

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from expotion.pipeline.composer import Composer, Music, MusicChunk
-    from expotion.pipeline.composer_load import load
+    from expotion.music.composer import Composer, Music, MusicChunk, load
 
 __all__ = ["Composer", "Music", "MusicChunk", "load"]
 
@@ -22,5 +21,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'expotion' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415
 
-    module = "composer_load" if name == "load" else "composer"
-    return getattr(import_module(f"expotion.pipeline.{module}"), name)
+    return getattr(import_module("expotion.music.composer"), name)

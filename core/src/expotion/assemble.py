@@ -11,19 +11,19 @@ import torch
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
-from expotion.backbone.codes import CodesEncoder
-from expotion.backbone.decoder import MusicGenLM
-from expotion.backbone.engine import Precision, prepare
-from expotion.backbone.engine.step import Engine
-from expotion.backbone.geometry import LMGeometry
-from expotion.backbone.load import Backbone, load_backbone
 from expotion.contracts import Encoder, EncoderSpec
+from expotion.musicgen.codes import CodesEncoder
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.engine import Precision, prepare
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.load import Backbone, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 
 
 def engine_for(lm: MusicGenLM, precision: str) -> Engine:
-    """The decoder as generation runs it: auto, fp32, bf16, fp16 or int8 (`expotion.backbone.engine`)."""
+    """The decoder as generation runs it: auto, fp32, bf16, fp16 or int8 (`expotion.musicgen.engine`)."""
     return prepare(lm, cast(Precision, precision))
 
 

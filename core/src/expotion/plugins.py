@@ -35,11 +35,10 @@ from expotion.contracts import (
 from expotion.errors import PluginError, Problem
 
 BUILTIN_MODULES = (
-    "expotion.evaluation.hooks",
-    "expotion.corpus.hooks",
-    "expotion.verify.hooks",
-    "expotion.training.hooks",
-    "expotion.features.hooks",
+    "expotion.evaluate.registry",
+    "expotion.manifest.rows",
+    "expotion.train.callbacks",
+    "expotion.features.precomputed",
 )
 """Modules of core that announce what core itself offers, through the same hooks as any plugin."""
 

@@ -9,8 +9,8 @@ import torch
 
 expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
 
-from expotion.backbone.load import load_backbone  # noqa: E402
 from expotion.errors import OutputError, WeightsError  # noqa: E402
+from expotion.musicgen.load import load_backbone  # noqa: E402
 from expotion_audiocraft import __main__ as program  # noqa: E402
 from expotion_audiocraft import backbones, convert  # noqa: E402
 from expotion_audiocraft.folder import write_folder  # noqa: E402

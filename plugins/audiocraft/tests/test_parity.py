@@ -9,10 +9,9 @@ import torch
 
 expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
 
-from expotion.backbone import delay  # noqa: E402
-from expotion.backbone.generate import generate_codes  # noqa: E402
-from expotion.backbone.load import load_backbone  # noqa: E402
-from expotion.backbone.sampling import Sampler  # noqa: E402
+from expotion.musicgen import delay  # noqa: E402
+from expotion.musicgen.generate import Sampler, generate_codes  # noqa: E402
+from expotion.musicgen.load import load_backbone  # noqa: E402
 
 N_FRAMES = 12
 TOLERANCE = 1e-4

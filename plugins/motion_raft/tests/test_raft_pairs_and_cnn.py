@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from expotion.contracts import read_ahead
-from expotion.data.memory import ArrayVideo
 from expotion.testing import SyntheticClip
+from expotion.video.memory import ArrayVideo
 from expotion_motion_raft import SPEC, RaftOptions
 from expotion_motion_raft.encoder import RaftEncoder
 from expotion_motion_raft.model import FlowCnn, build_raft, consecutive_flow, seed_weights

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from expotion.contracts import TimedFeatures
-from expotion.data.clip import FileClip
-from expotion.data.mux import write_video
 from expotion.features.extract import extract_many
 from expotion.testing import moving_shapes
+from expotion.video.clip import FileClip
+from expotion.video.mux import write_video
 from expotion_motion_synchformer import SynchformerOptions
 from expotion_motion_synchformer.encoder import SynchformerEncoder
 

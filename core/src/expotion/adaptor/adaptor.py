@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from expotion.adaptor.config import AdaptorConfig
 from expotion.adaptor.embedding import LayerEmbedding
-from expotion.adaptor.frozen import FrozenLM
-from expotion.adaptor.prefix import Prefix, run_prefix
+from expotion.adaptor.prefix import FrozenLM, Prefix, run_prefix
 from expotion.adaptor.project import Projector, TrackInput, check_inputs, strength
 from expotion.errors import ExpotionError, Problem
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from expotion.adaptor.config import AdaptorConfig
-from expotion.adaptor.frozen import FrozenLM
+from expotion.adaptor.prefix import FrozenLM
 from expotion.errors import ExpotionError, Problem
 
 

@@ -16,8 +16,7 @@ import torch
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import NullBranch
-from expotion.adaptor.frozen import FrozenLM
-from expotion.adaptor.prefix import Prefix
+from expotion.adaptor.prefix import FrozenLM, Prefix
 from expotion.adaptor.project import TrackInput
 
 Seen = frozenset[str] | None

@@ -11,7 +11,7 @@ from expotion.cli import features_keep
 from expotion.cli.features_keep import StoreOption
 
 if TYPE_CHECKING:
-    from expotion.pipeline.features.job import EncodersFactory
+    from expotion.features.job import EncodersFactory
     from expotion.recipe import Recipe
 
 app = typer.Typer(
@@ -73,8 +73,8 @@ def extract(
     Example: expotion features extract a.mp4 --encoder motion_raft --option rate_hz=10
     """
     from expotion.cli.features_view import run_and_tell
+    from expotion.features.job import find_clips
     from expotion.features.store import FeatureStore
-    from expotion.pipeline.features.clips import find_clips
 
     factory = _factory(recipe, encoder, option, codes)
     files = find_clips(paths)
@@ -137,9 +137,9 @@ def show(
     \b
     Example: expotion features show talk.mp4 --recipe face_motion --out talk.html
     """
+    from expotion.features.job import find_clips
     from expotion.features.store import FeatureStore
-    from expotion.pipeline.features.clips import find_clips
-    from expotion.pipeline.features.page import write_page
+    from expotion.report.features import write_page
 
     factory = _factory(recipe, encoder, option, False)
     page = out if out is not None else Path(f"{clip.stem}.features.html")
@@ -153,7 +153,7 @@ def _factory(
 ) -> EncodersFactory:
     """Which encoders, checked before anything is built."""
     from expotion.errors import Problem, RecipeError
-    from expotion.pipeline.features.job import EncodersFactory
+    from expotion.features.job import EncodersFactory
     from expotion.plugins import discover
 
     if (recipe is None) == (encoder is None):
@@ -190,7 +190,7 @@ def _options(encoder: str, given: list[str] | None) -> dict[str, object]:
     import yaml
     from pydantic import ValidationError
 
-    from expotion.cli.pairs import split_pairs
+    from expotion.cli.find import split_pairs
     from expotion.errors import Problem, RecipeError
     from expotion.plugins import discover
 

@@ -94,7 +94,7 @@ def prune(
         raise RecipeError(Problem("expotion features prune", wanted, "none", fix))
     rule = None
     if stale:
-        from expotion.pipeline.features.stale import Stale
+        from expotion.features.catalogue import Stale
 
         rule = Stale(discover())
     where = FeatureStore(store)
@@ -186,9 +186,9 @@ def import_(
     """
     from expotion.errors import MediaError, Problem, RecipeError
     from expotion.features.archive import bring_in
+    from expotion.features.authors import FilesImported, import_file, import_folder
+    from expotion.features.job import find_clips
     from expotion.features.store import FeatureStore
-    from expotion.pipeline.features.clips import find_clips
-    from expotion.pipeline.features.imports import FilesImported, import_file, import_folder
 
     if not source.exists():
         raise MediaError(Problem(str(source), "a file or a folder", "nothing there"))

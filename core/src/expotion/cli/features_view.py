@@ -14,9 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from expotion.features.catalogue import Entry
+from expotion.features.job import ClipFile, ClipReport, EncodersFactory, extract
 from expotion.files import write_json
-from expotion.pipeline.features.clips import ClipFile
-from expotion.pipeline.features.job import ClipReport, EncodersFactory, extract
 
 LINE_EVERY_S = 15.0
 

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from expotion.models.cache import Pulled
     from expotion.models.catalogue import Entry
+    from expotion.models.pull import Pulled
 
 app = typer.Typer(
     help="List, show and download official weights.\n\n\b\nExample: expotion models list",
@@ -31,8 +31,8 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from expotion.models.cache import pulled
     from expotion.models.catalogue import catalogue
+    from expotion.models.pull import pulled
     from expotion.plugins import discover
 
     table = Table("name", "in the cache", "size", "licence", "source", "used by", box=None, pad_edge=False)
@@ -57,9 +57,8 @@ def show(name: Name) -> None:
     \b
     Example: expotion models show musicgen_small
     """
-    from expotion.models.cache import pulled
     from expotion.models.catalogue import find
-    from expotion.models.pull import address_of
+    from expotion.models.pull import address_of, pulled
     from expotion.plugins import discover
 
     entry, there = find(discover(), name), pulled(name)
@@ -89,8 +88,8 @@ def pull_(
     """
     from rich.console import Console
 
-    from expotion.models.cache import pulled
     from expotion.models.catalogue import find
+    from expotion.models.pull import pulled
     from expotion.plugins import discover
 
     entry = find(discover(), name)

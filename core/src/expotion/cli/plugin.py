@@ -79,7 +79,7 @@ def check(
     from rich.table import Table
     from rich.text import Text
 
-    from expotion.cli.plugin_check import results_of
+    from expotion.cli.plugin_view import results_of
     from expotion.testing import LEVELS
 
     if level not in LEVELS:
@@ -121,8 +121,7 @@ def new(
     """
     from rich.console import Console
 
-    from expotion.scaffold.ask import complete
-    from expotion.scaffold.write import write_package
+    from expotion.scaffold.write import complete, write_package
 
     blueprint = complete(name, kind, author, licence, description)
     made = write_package(blueprint, folder.expanduser())

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expotion.errors import PluginError, Problem
-from expotion.plugins import KINDS, KNOWN_OFFERS, Registry
+from expotion.errors import ExpotionError, PluginError, Problem
+from expotion.plugins import KINDS, KNOWN_OFFERS, Registry, discover
+from expotion.testing import (
+    CheckResult,
+    run_captioner_checks,
+    run_checks,
+    run_data_source_checks,
+    run_metric_checks,
+)
 
 
 def describe(registry: Registry, name: str) -> list[str]:
@@ -95,3 +103,30 @@ def _options(model: type[BaseModel]) -> Iterator[str]:
             "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
         )
         yield f"  {name}: {kind}, {default}" + (f". {info.description}" if info.description else "")
+
+
+# Which suite a name is checked by.
+
+
+def results_of(name: str, options: dict[str, Any], tracks: Sequence[str], level: str) -> list[CheckResult]:
+    """Results of the suite of whatever has that name. Raises PluginError where nothing has."""
+    registry = discover()
+    if name in registry.metrics and name not in registry.encoders:
+        return run_metric_checks(registry.metric(name))
+    if name in registry.data_sources and name not in registry.encoders:
+        return run_data_source_checks(registry.data_source(name), options)
+    if name in registry.captioners and name not in registry.encoders:
+        return run_captioner_checks(registry.captioner(name), options)
+    return run_checks(registry.encoder(name), options, tracks=_files(tracks), level=level)
+
+
+def _files(assignments: Sequence[str]) -> dict[str, Path]:
+    files = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        path = Path(value).expanduser()
+        if not equals or not path.is_file():
+            got = None if not equals else "no such file"
+            raise ExpotionError(Problem(f"--track {assignment}", "NAME=FILE with a file that is there", got))
+        files[key] = path
+    return files

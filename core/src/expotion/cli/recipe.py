@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from expotion.matrix.declare import Matrix
     from expotion.plugins import Registry
     from expotion.recipe import Recipe
-    from expotion.recipe.matrix import Matrix
 
 app = typer.Typer(
     help="Check, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
@@ -39,13 +39,13 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     \b
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
-    from expotion.cli.check_view import print_plan
-    from expotion.recipe.found import found_clips
+    from expotion.cli.recipe_view import print_plan
     from expotion.recipe.plan import plan_of
+    from expotion.recipe.resolve import found_clips
 
     matrix, registry = _load_matrix(recipe, profile, set_)
     if matrix is not None:
-        from expotion.cli.matrix import print_matrix
+        from expotion.cli.recipe_view import print_matrix
 
         print_matrix(matrix, registry)
         return
@@ -107,7 +107,7 @@ def run(
     set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}"])]
     matrix, registry = _load_matrix(recipe, profile, set_)
     if matrix is not None:
-        from expotion.cli.matrix import run_cells
+        from expotion.cli.recipe_view import run_cells
 
         run_cells(matrix, registry, out=out, resume=folder, parallel=parallel, ray=ray)
         return
@@ -116,7 +116,7 @@ def run(
 
     from rich.console import Console
 
-    from expotion.pipeline.run import run_recipe
+    from expotion.run.run import run_recipe
 
     console = Console()
     finished = run_recipe(
@@ -214,8 +214,8 @@ def _load(
 
 def _load_matrix(name: str, profile: str | None, sets: list[str] | None) -> tuple[Matrix | None, Registry]:
     from expotion.cli.find import find_recipe
+    from expotion.matrix.declare import load_matrix
     from expotion.plugins import discover
-    from expotion.recipe.matrix import load_matrix
 
     registry = discover()
     path = find_recipe(name)

@@ -18,8 +18,7 @@ import numpy as np
 from expotion.contracts import TimedFeatures
 from expotion.errors import ExpotionError, Problem
 from expotion.features.catalogue import Entry
-from expotion.features.entry import parse_entry
-from expotion.features.store import FeatureStore
+from expotion.features.store import FeatureStore, parse_entry
 from expotion.files import replacing
 
 INDEX = "index.jsonl"

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from expotion.assemble import build_encoder
+from expotion.contracts import API_VERSION
 from expotion.errors import ExpotionError
-from expotion.features.entry import parse_entry, read_header
-from expotion.features.store import FeatureStore
+from expotion.features.store import STORE_VERSION, FeatureStore, code_version, parse_entry, read_header
+from expotion.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -140,3 +142,45 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
+
+
+# Entries that nothing installed here would read again.
+
+
+class Stale:
+    """Says of an entry why it will not be read again, or None. Encoders are built once per set of options."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._weights: dict[tuple[str, str], str | None] = {}
+
+    def __call__(self, entry: Entry) -> str | None:
+        """The reason, or None for an entry that is still of use."""
+        notes, offers = entry.notes, self.registry.offers("encoder")
+        # Core's codec is no plugin's offer: its code alone tells whether its entries are current.
+        is_core = notes.get("module", "").startswith("expotion.")
+        reason = None
+        if entry.imported:
+            return None
+        if notes.get("store") != str(STORE_VERSION) or notes.get("contract") != API_VERSION:
+            reason = "of another version of the store"
+        elif entry.encoder not in offers and not is_core:
+            reason = f"{entry.encoder} is not installed"
+        elif code_version(notes.get("module", "")) != notes.get("code"):
+            reason = f"of other code than {entry.encoder} has now"
+        elif entry.encoder in offers:
+            weights = self._weights_of(entry.encoder, notes.get("options", "{}"))
+            if weights is None:
+                reason = f"{entry.encoder} cannot be built with its options any more"
+            elif weights != notes.get("weights"):
+                reason = "of other weights than are there now"
+        return reason
+
+    def _weights_of(self, encoder: str, options: str) -> str | None:
+        if (encoder, options) not in self._weights:
+            try:
+                built = build_encoder(self.registry.encoder(encoder), json.loads(options))
+                self._weights[encoder, options] = built.weights_hash
+            except (ExpotionError, OSError, ValueError):
+                self._weights[encoder, options] = None
+        return self._weights[encoder, options]

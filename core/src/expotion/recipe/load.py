@@ -28,7 +28,7 @@ def load_recipe(
     `registry` comes from `expotion.plugins.discover`; None checks the schema alone. `ready` also asks for what a
     run needs here: packages and weights of the metrics. Raises `RecipeError` with every problem found, each with
     file, line, field, what was wanted and how to fix it. Of a recipe with a `matrix` it is what the cells share;
-    `expotion.recipe.matrix.load_matrix` gives the cells.
+    `expotion.matrix.declare.load_matrix` gives the cells.
     """
     problems: list[Problem] = []
     root = without_matrix(read_tree(path, problems, profile=profile, sets=sets))

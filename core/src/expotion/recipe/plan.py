@@ -10,8 +10,7 @@ from typing import Any
 
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem, WeightsError
-from expotion.recipe.found import Found
-from expotion.recipe.resolve import Catalogue
+from expotion.recipe.resolve import Catalogue, Found
 from expotion.recipe.schema import Recipe
 
 STEP_RATE_HZ = timeline.CODEC_RATE_HZ

@@ -84,12 +84,14 @@ def _views(data: ReportData, max_samples: int, room: int) -> tuple[list[SampleVi
     return views, notes
 
 
-def environment() -> Environment:
-    """The templates of this package; values are escaped, missing ones are errors."""
+def environment(*packages: str) -> Environment:
+    """The templates of this package and of others; values are escaped, missing ones are errors."""
     import jinja2  # noqa: PLC0415
 
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("expotion.report", "templates"),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(package, "templates") for package in ("expotion.report", *packages)]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -20,7 +20,7 @@ from expotion.testing.others import (
     run_captioner_checks,
     run_data_source_checks,
 )
-from expotion.testing.results import CheckResult
+from expotion.testing.subject import CheckResult
 
 __all__ = [
     "LEVELS",

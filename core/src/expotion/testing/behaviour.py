@@ -15,8 +15,7 @@ from expotion import timeline
 from expotion.contracts import Clip, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError
 from expotion.testing.clips import moving_shapes
-from expotion.testing.results import Failed, NotApplicable
-from expotion.testing.subject import Subject
+from expotion.testing.subject import Failed, NotApplicable, Subject
 
 QUICK_FPS: tuple[float | None, ...] = (12.0, None)
 FULL_FPS: tuple[float | None, ...] = (12.0, 24.0, 25.0, 30_000 / 1001, None)

@@ -13,7 +13,7 @@ from expotion.contracts import Clip, MetricSpec, Score, Scored
 from expotion.errors import Problem
 from expotion.testing.clips import SyntheticClip
 from expotion.testing.others import raise_failed, run_all
-from expotion.testing.results import CheckResult, Failed
+from expotion.testing.subject import CheckResult, Failed
 
 _SAMPLE_RATE_HZ = 32_000
 

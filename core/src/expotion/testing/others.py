@@ -10,7 +10,7 @@ import numpy as np
 from expotion.contracts import CaptionerSpec, Clip, DataSourceSpec
 from expotion.errors import ExpotionError
 from expotion.testing.clips import SyntheticClip
-from expotion.testing.results import CheckResult, Failed
+from expotion.testing.subject import CheckResult, Failed
 
 Check = tuple[str, Callable[[], str]]
 _SAMPLE_RATE_HZ = 32_000

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from expotion import timeline
 from expotion.contracts import Feed, Need, TimedFeatures, TokenFeatures, Weights
-from expotion.testing.results import Failed, NotApplicable
-from expotion.testing.subject import Subject
+from expotion.testing.subject import Failed, NotApplicable, Subject
 
 _RATE_TOLERANCE = 0.1
 _IMPORTS_TORCH = 9

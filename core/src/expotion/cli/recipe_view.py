@@ -1,0 +1,175 @@
+"""The output of `expotion recipe check`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from expotion.plugins import Registry
+from expotion.recipe import Recipe
+from expotion.recipe.plan import Plan
+
+
+def print_plan(recipe: Recipe, plan: Plan, registry: Registry) -> None:
+    """Print each stage with its shapes and rates, the trainable parameters, and the rough cost."""
+    console = Console(highlight=False, soft_wrap=not Console().is_terminal)
+    console.print(f"[bold]{escape(recipe.name)}[/bold] {escape(recipe.description)}")
+    table = Table("stage", "what", "shape and rate", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for stage, what, shape in _rows(recipe, plan):
+        table.add_row(stage, escape(what), escape(shape))
+    console.print(table)
+    versions = ", ".join(f"{name} {version}" for name, version in recipe.versions.items())
+    console.print(f"versions: {escape(versions)}")
+    for plugin in registry.broken:
+        console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
+    console.print("[green]The recipe is in order.[/green]")
+
+
+def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
+    clips = ", ".join(f"{count} {split} clips" for split, count in plan.clips.items() if count)
+    rows = [("data", recipe.data.source, f"{clips} of up to {plan.clip_s:g} s")]
+    geometry = plan.geometry
+    if geometry is None:
+        rows.append(("backbone", recipe.backbone.source, "sizes are read once its weights are here"))
+    else:
+        sizes = f"width {geometry.width}, {geometry.n_layers} layers, {geometry.n_heads} heads"
+        codes = (
+            f"codes [{geometry.n_codebooks}, {plan.n_steps}] of {geometry.card} at {geometry.rate_hz:g} Hz"
+        )
+        rows.append(("backbone", recipe.backbone.source, f"{sizes}; {codes}"))
+    prompt = "each clip's caption" if recipe.text.fixed_prompt is None else repr(recipe.text.prompt)
+    rows.append(("text", recipe.text.encoder, f"{prompt}, to cross-attention"))
+    n_rows = plan.n_steps + 1
+    for condition in plan.conditions:
+        native = f"[n, {condition.width}]" + (f" at {condition.rate_hz:g} Hz" if condition.rate_hz else "")
+        smooth = f"smooth [{n_rows}, {condition.width}]"
+        shapes = f"{native} -> {smooth} -> project [{n_rows}, {condition.rank}]"
+        if condition.strength != 1.0:
+            shapes += f", strength {condition.strength:g}"
+        rows.append((f"condition {condition.name}", condition.encoder, shapes))
+    rows.append(("adaptor", *_adaptor(recipe, plan, n_rows)))
+    train = recipe.train
+    work = f"{train.steps} steps of {train.batch_size} clips" if plan.conditions else "nothing to train"
+    if plan.train_flops:
+        work += f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_time(plan.train_seconds)} on two CPU cores"
+    rows.append(("train", f"seed {recipe.train_seed}", work))
+    generate = recipe.generate
+    sampling = (
+        f"guidance {generate.cfg_scale:g}, top-k {generate.top_k}, temperature {generate.temperature:g}"
+    )
+    if plan.generate_seconds and plan.clips["test"]:
+        sampling += f"; {_time(plan.generate_seconds)} for all test clips on two CPU cores"
+    rows.append(("generate", f"seed {recipe.generate_seed}", sampling))
+    conditions = ", ".join(recipe.evaluation_conditions())
+    rows.append(("evaluate", ", ".join(recipe.evaluate.metrics), f"on {conditions}"))
+    return rows
+
+
+def _adaptor(recipe: Recipe, plan: Plan, n_rows: int) -> tuple[str, str]:
+    adaptor = recipe.adaptor
+    what = f"{adaptor.prefix_attention} prefix, {adaptor.positions} positions, {adaptor.fusion} fusion"
+    if not plan.conditions:
+        return "none", "no conditions: the frozen backbone"
+    rank = sum(condition.rank for condition in plan.conditions)
+    if plan.geometry is None or plan.trainable is None:
+        return what, f"z [{n_rows}, {rank}], layers {adaptor.layers}"
+    prefix = f"prefix [{n_rows}, {plan.geometry.width}] in the last {plan.n_adapted} layers"
+    shape = f"z [{n_rows}, {rank}] -> {prefix}"
+    return what, f"{shape}; {plan.trainable:,} trainable parameters"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown time"
+    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit_s:
+            return f"about {seconds / unit_s:.0f} {unit}"
+    return f"about {seconds / 86_400:,.0f} days"
+
+
+# `recipe check` and `recipe run` of a recipe with a matrix.
+
+if TYPE_CHECKING:
+    from expotion.matrix.declare import Matrix
+    from expotion.plugins import Registry
+
+SHOWN = 4
+
+
+def print_matrix(matrix: Matrix, registry: Registry) -> None:
+    """The plan: what is shared, the cells, and the estimated time and disk."""
+    from expotion.matrix.cost import cost_of
+
+    console = Console(highlight=False, soft_wrap=not Console().is_terminal)
+    cost, cores = cost_of(matrix, registry), os.cpu_count() or 1
+    console.print(f"[bold]{escape(matrix.name)}[/bold] {escape(matrix.description)}")
+    shared = Table(
+        "made once", "for", f"estimate, {cores} cores", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for part in cost.shared:
+        names = ", ".join(part.cells[:SHOWN]) + (
+            f" and {len(part.cells) - SHOWN} more" if len(part.cells) > SHOWN else ""
+        )
+        shared.add_row(escape(part.what), escape(names), _matrix_time(part.seconds, cores))
+    console.print(shared)
+    console.print()
+    table = Table("cell", "what", "train", "generate", "disk", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for cell, own in zip(cost.cells, matrix.cells, strict=True):
+        steps = own.recipe.train.steps if own.recipe.conditions else 0
+        table.add_row(
+            escape(cell.name),
+            escape(own.recipe.description),
+            f"{steps} steps, {_matrix_time(cell.train_s, cores)}" if steps else "-",
+            _matrix_time(cell.generate_s, cores),
+            f"{cell.disk_bytes / 1e6:.0f} MB",
+        )
+    console.print(table)
+    total = cost.minutes(cores)
+    told = "the time cannot be estimated" if total is None else f"about {total:.0f} min on {cores} cores"
+    console.print(
+        f"\n{len(matrix.cells)} cells in {len(matrix.rows)} rows; estimate: {told}, "
+        f"{cost.disk_bytes / 1e6:,.0f} MB of disk ({cost.feature_bytes / 1e6:,.0f} MB of them in the cache)"
+    )
+    if matrix.reference_row is not None:
+        console.print(f"compared with: {escape(matrix.reference_row)}")
+    for name, folder in matrix.outside.items():
+        console.print(f"from outside: {escape(name)} in {escape(folder)}")
+    for plugin in registry.broken:
+        console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
+    console.print("[green]The recipe is in order.[/green]")
+
+
+def run_cells(
+    matrix: Matrix,
+    registry: Registry,
+    *,
+    out: Path | None,
+    resume: Path | None,
+    parallel: int,
+    ray: str | None,
+) -> None:
+    """Run the cells and say where the page is."""
+    from expotion.matrix.run import run_matrix
+
+    console = Console()
+    folder = run_matrix(
+        matrix=matrix, registry=registry, out_dir=resume or out, console=console, parallel=parallel, ray=ray
+    )
+    page = folder / "report.html"
+    console.print(f"Report: {page}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _matrix_time(seconds: float | None, cores: int) -> str:
+    """Processor seconds as wall time on some cores."""
+    if seconds is None:
+        return "not measured"
+    wall_s = seconds / max(1, cores)
+    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if wall_s < limit_s:
+            return f"{wall_s / unit_s:.0f} {unit}"
+    return f"{wall_s / 86_400:,.0f} days"

@@ -1,0 +1,136 @@
+"""Beat F1: do the beats of the output fall where the beats of the clip fall, within 70 ms?
+
+`mir_eval.beat.f_measure` on all beats. mir_eval's evaluation script drops the first five seconds of music
+(`trim_beats`), a habit from full songs; half of a ten-second clip is too much to drop, so nothing is trimmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from expotion.contracts import Clip, MetricSpec, Score, Scored
+from expotion.evaluate.beats import TRACKER_RATE_HZ, BeatTrack, fit_tempo_bpm
+from expotion.evaluate.trackers import beats_of, measured_with, problems
+
+# What a generated sound is held against: the clip's true beats, or those heard in the clip's own sound.
+
+NO_REFERENCE = "the clip has neither true beats nor sound of its own"
+NO_TEMPO = "too few beats in the clip to tell its tempo"
+
+
+def reference_beats(clip: Clip) -> BeatTrack | None:
+    """True beats where the clip has them, else the beats tracked in its own sound, else None.
+
+    A true tempo that the clip states is taken as it is; otherwise it is fitted to the beats.
+    """
+    if clip.truth is not None:
+        beats_s = np.asarray(clip.truth.beats_s, dtype=np.float64)
+        tempo_bpm = clip.truth.tempo_bpm
+        return BeatTrack(beats_s, fit_tempo_bpm(beats_s) if tempo_bpm is None else tempo_bpm)
+    sound = clip.audio(TRACKER_RATE_HZ)
+    if sound is None or not len(sound):
+        return None
+    return beats_of(sound, TRACKER_RATE_HZ)
+
+
+TOLERANCE_S = 0.070
+
+
+def build() -> Callable[[Scored], Score]:
+    """Return the metric. Each estimated beat pairs with at most one reference beat within the tolerance."""
+    import mir_eval.beat  # noqa: PLC0415 - imported when an evaluation starts, not with the command line
+
+    def score(scored: Scored) -> Score:
+        reference = reference_beats(scored.clip)
+        if reference is None:
+            return Score(None, NO_REFERENCE)
+        if not len(reference.beats_s):
+            return Score(None, "the clip has no beats")
+        beats_s = beats_of(scored.samples, scored.sample_rate_hz).beats_s
+        if not len(beats_s):
+            return Score(0.0, "no beats found in the output")
+        return Score(float(mir_eval.beat.f_measure(reference.beats_s, beats_s, TOLERANCE_S)))
+
+    return score
+
+
+BEAT_F1 = MetricSpec(
+    name="beat_f1",
+    description="F1 of the output's beats against the clip's beats, 70 ms, nothing trimmed",
+    build=build,
+    higher_is_better=True,
+    licence="MIT",
+    not_comparable_with="beat F1 of another tracker, or with the first five seconds trimmed",
+    packages=("mir_eval>=0.7",),
+    source="mir_eval.beat.f_measure (Raffel et al. 2014)",
+    measured_with=measured_with,
+    check=problems,
+)
+
+
+# Tempo error: |tempo of the output - tempo of the clip| in BPM. Half and double tempo count in full.
+
+
+def build_tempo_error() -> Callable[[Scored], Score]:
+    """Return the metric; not defined where either side has too few beats for a tempo."""
+
+    def score(scored: Scored) -> Score:
+        reference = reference_beats(scored.clip)
+        if reference is None:
+            return Score(None, NO_REFERENCE)
+        if reference.tempo_bpm is None:
+            return Score(None, NO_TEMPO)
+        tempo_bpm = beats_of(scored.samples, scored.sample_rate_hz).tempo_bpm
+        if tempo_bpm is None:
+            return Score(None, "too few beats in the output to tell its tempo")
+        return Score(abs(tempo_bpm - reference.tempo_bpm))
+
+    return score
+
+
+TEMPO_ERROR_BPM = MetricSpec(
+    name="tempo_error_bpm",
+    description="absolute tempo error, no forgiveness for half or double tempo",
+    build=build_tempo_error,
+    higher_is_better=False,
+    unit="BPM",
+    not_comparable_with="tempo errors of another tracker or with octave forgiveness",
+    measured_with=measured_with,
+    check=problems,
+)
+
+
+# Tempo within 4 %: 1 where the output's tempo is at most 4 % off the clip's, else 0 (MIREX 'accuracy 1').
+
+TOLERANCE = 0.04
+
+
+def build_tempo_within() -> Callable[[Scored], Score]:
+    """Return the metric. An output without a tempo misses it: 0, so that silence gains nothing."""
+
+    def score(scored: Scored) -> Score:
+        reference = reference_beats(scored.clip)
+        if reference is None:
+            return Score(None, NO_REFERENCE)
+        if reference.tempo_bpm is None:
+            return Score(None, NO_TEMPO)
+        tempo_bpm = beats_of(scored.samples, scored.sample_rate_hz).tempo_bpm
+        if tempo_bpm is None:
+            return Score(0.0, "too few beats in the output to tell its tempo")
+        return Score(float(abs(tempo_bpm - reference.tempo_bpm) <= TOLERANCE * reference.tempo_bpm))
+
+    return score
+
+
+TEMPO_WITHIN_4PCT = MetricSpec(
+    name="tempo_within_4pct",
+    description="fraction of clips whose tempo is met within 4 %, no forgiveness for half or double tempo",
+    build=build_tempo_within,
+    higher_is_better=True,
+    not_comparable_with="tempo accuracy of another tracker or with octave forgiveness",
+    source="MIREX tempo estimation, accuracy 1",
+    measured_with=measured_with,
+    check=problems,
+)

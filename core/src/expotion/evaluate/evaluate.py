@@ -1,0 +1,286 @@
+"""Scores of every condition on every clip, their means with intervals, and paired differences."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expotion.contracts import MetricSpec, Score, Scored
+from expotion.errors import ExpotionError, Problem, RunFolderError
+from expotion.evaluate.sets import SetScores, at_rate, message, score_sets
+from expotion.evaluate.statistics import N_RESAMPLES, mean_interval, paired_difference
+from expotion.files import replacing
+
+Row = dict[str, dict[str, float | int | None]]
+"""Metric name -> {mean, ci_low, ci_high, n}."""
+ClipRow = dict[str, dict[str, float | str | None]]
+"""Metric name -> {value, reason}."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, in the shapes of its files.
+
+    `metrics`: condition -> metric -> {mean, ci_low, ci_high, n}. `per_clip`: condition -> clip id -> metric
+    -> {value, reason}. `comparisons`: baseline -> condition -> metric -> {mean, ci_low, ci_high, n} of
+    condition minus baseline, over the clips that both have. Metrics over a set have no entry in `per_clip`;
+    their `mean` is the value over the set. `notes`: metric -> what it was measured with, and warnings.
+    """
+
+    metrics: dict[str, Row]
+    per_clip: dict[str, dict[str, ClipRow]]
+    comparisons: dict[str, dict[str, Row]]
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def evaluate(
+    conditions: Mapping[str, Sequence[Scored]],
+    specs: Sequence[MetricSpec],
+    *,
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+    baselines: Sequence[str] = ("text_only", "shuffled"),
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Score every sound of every condition.
+
+    Args:
+        conditions: sounds by condition, in the order of the table; paired among conditions by clip id.
+        specs: metrics, see `registry.choose_metrics`.
+        seed: of the bootstrap.
+        n_resamples: draws of the bootstrap.
+        baselines: conditions that every other one is compared with; those that are absent are left out.
+        on_progress: told (condition, sounds done, sounds in all) after each sound.
+
+    A metric that fails on a clip, or cannot be built, gives no value and its message as the reason; the rest
+    goes on. Raises ExpotionError where a condition holds the same clip twice.
+    """
+    _check_unique(conditions)
+    functions = {spec.name: (_built(spec), spec.sample_rate_hz) for spec in specs if spec.over == "clip"}
+    over_sets = [spec for spec in specs if spec.over == "set"]
+    total = sum(len(sounds) for sounds in conditions.values())
+    done = 0
+    per_clip: dict[str, dict[str, ClipRow]] = {}
+    for condition, sounds in conditions.items():
+        rows: dict[str, ClipRow] = {}
+        for scored in sounds:
+            rows[scored.clip.id] = {
+                name: _scored(function, at_rate(scored, rate_hz))
+                for name, (function, rate_hz) in functions.items()
+            }
+            done += 1
+            if on_progress is not None:
+                on_progress(condition, done, total)
+        per_clip[condition] = rows
+    found = summarise(per_clip, list(functions), seed=seed, n_resamples=n_resamples, baselines=baselines)
+    sets = score_sets(conditions, over_sets, on_progress=on_progress) if over_sets else SetScores()
+    return _together(found, sets, specs)
+
+
+def _together(found: Evaluation, sets: SetScores, specs: Sequence[MetricSpec]) -> Evaluation:
+    """Metrics per clip and over sets in one result, in the order that was asked for."""
+    order = [spec.name for spec in specs]
+    over_sets = [spec.name for spec in specs if spec.over == "set"]
+
+    def joined(per_clip: Row, of_sets: Row) -> Row:
+        both = {**per_clip, **of_sets}
+        return {name: both[name] for name in order}
+
+    metrics = {
+        condition: joined(row, {name: sets.by_condition[condition][name].as_dict() for name in over_sets})
+        for condition, row in found.metrics.items()
+    }
+    comparisons = {
+        baseline: {
+            condition: joined(row, {name: sets.difference(condition, baseline, name) for name in over_sets})
+            for condition, row in rows.items()
+        }
+        for baseline, rows in found.comparisons.items()
+    }
+    notes: dict[str, list[str]] = {}
+    for spec in specs:
+        said = [*filter(None, [spec.measured_with()]), *sets.notes.get(spec.name, [])]
+        if said:
+            notes[spec.name] = said
+    return Evaluation(metrics, found.per_clip, comparisons, notes)
+
+
+def summarise(
+    per_clip: dict[str, dict[str, ClipRow]],
+    metrics: Sequence[str],
+    *,
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+    baselines: Sequence[str] = ("text_only", "shuffled"),
+) -> Evaluation:
+    """Means, intervals and paired differences from the values per clip."""
+    summary: dict[str, Row] = {}
+    for condition, rows in per_clip.items():
+        summary[condition] = {
+            name: mean_interval(
+                list(_values(rows, name).values()), seed=seed, n_resamples=n_resamples
+            ).as_dict()
+            for name in metrics
+        }
+    comparisons: dict[str, dict[str, Row]] = {}
+    for baseline in baselines:
+        if baseline not in per_clip:
+            continue
+        comparisons[baseline] = {
+            condition: {
+                name: paired_difference(
+                    _values(rows, name),
+                    _values(per_clip[baseline], name),
+                    seed=seed,
+                    n_resamples=n_resamples,
+                ).as_dict()
+                for name in metrics
+            }
+            for condition, rows in per_clip.items()
+            if condition != baseline
+        }
+    return Evaluation(summary, per_clip, comparisons)
+
+
+def _values(rows: Mapping[str, ClipRow], metric: str) -> dict[str, float]:
+    """Defined values of a metric by clip id."""
+    found: dict[str, float] = {}
+    for clip_id, row in rows.items():
+        value = row[metric]["value"] if metric in row else None
+        if isinstance(value, (int, float)):
+            found[clip_id] = float(value)
+    return found
+
+
+def _built(spec: MetricSpec) -> Callable[[Scored], Score]:
+    """The metric's function; where building fails, one that says why."""
+    try:
+        return spec.build()
+    except Exception as error:  # a plugin's metric must not take the evaluation down
+        reason = f"the metric could not be loaded: {message(error)}"
+        return lambda scored: Score(None, reason)
+
+
+def _scored(function: Callable[[Scored], Score], scored: Scored) -> dict[str, float | str | None]:
+    """One value with its reason; never raises for a metric's fault, never returns NaN."""
+    try:
+        score = function(scored)
+        value = None if score.value is None else float(score.value)
+    except Exception as error:  # a plugin's metric must not take the evaluation down
+        return {"value": None, "reason": f"the metric failed: {message(error)}"}
+    if value is not None and not math.isfinite(value):
+        return {"value": None, "reason": score.reason or f"the metric gave {value}"}
+    return {"value": value, "reason": score.reason}
+
+
+def _check_unique(conditions: Mapping[str, Sequence[Scored]]) -> None:
+    problems = []
+    for condition, sounds in conditions.items():
+        ids = [scored.clip.id for scored in sounds]
+        for clip_id in sorted({clip_id for clip_id in ids if ids.count(clip_id) > 1}):
+            problems.append(
+                Problem(f"evaluation, condition '{condition}'", "each clip once", f"'{clip_id}' again")
+            )
+    if problems:
+        raise ExpotionError(problems)
+
+
+# The files of an evaluation in a run folder, written whole or not at all.
+
+METRICS = "metrics.json"
+PER_CLIP = "metrics_per_clip.json"
+COMPARISONS = "comparisons.json"
+NOTES = "metrics_notes.json"
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Write the notes, metrics_per_clip.json and comparisons.json; metrics.json last.
+
+    Raises MediaError where the folder cannot be written to.
+    """
+    _write(folder / PER_CLIP, evaluation.per_clip)
+    _write(folder / COMPARISONS, evaluation.comparisons)
+    _write(folder / NOTES, evaluation.notes)
+    _write(folder / METRICS, evaluation.metrics)
+
+
+def load_evaluation(folder: Path) -> Evaluation:
+    """Read what `write_evaluation` wrote. Raises RunFolderError where a file is missing or broken."""
+    notes = _read(folder / NOTES) if (folder / NOTES).exists() else {}
+    return Evaluation(_read(folder / METRICS), _read(folder / PER_CLIP), _read(folder / COMPARISONS), notes)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            Problem(
+                str(path),
+                "the scores of a finished evaluation",
+                "no such file",
+                "finish the run with --resume",
+            )
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            Problem(str(path), "a readable JSON file", str(error), "remove it and rerun with --resume")
+        ) from error
+    if not isinstance(content, dict):
+        raise RunFolderError(Problem(str(path), "a JSON object", type(content).__name__))
+    return content
+
+
+# The result table as text for a console and as Markdown.
+
+Summary = Mapping[str, Mapping[str, Mapping[str, float | int | None]]]
+
+
+def table_text(metrics: Summary, specs: Sequence[MetricSpec]) -> str:
+    """Aligned columns; each cell is `mean [low, high]`, in brackets the 95 % bootstrap interval."""
+    rows = _rows(metrics, specs)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def table_markdown(metrics: Summary, specs: Sequence[MetricSpec]) -> str:
+    """The same table in Markdown."""
+    header, *body = _rows(metrics, specs)
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body])
+
+
+def _rows(metrics: Summary, specs: Sequence[MetricSpec]) -> list[list[str]]:
+    header = [
+        "condition",
+        *[f"{spec.name} {'↑' if spec.higher_is_better else '↓'}" for spec in specs],
+        "clips",
+    ]
+    rows = [header]
+    for condition, row in metrics.items():
+        counts = sorted({int(row[spec.name]["n"] or 0) for spec in specs if spec.name in row})
+        clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}" if counts else "0"
+        rows.append([condition, *[_cell(row.get(spec.name), 1 if spec.unit else 2) for spec in specs], clips])
+    return rows
+
+
+def _cell(entry: Mapping[str, float | int | None] | None, digits: int) -> str:
+    if entry is None or entry["mean"] is None:
+        return "-"
+    mean, low, high = (f"{float(entry[key] or 0.0):.{digits}f}" for key in ("mean", "ci_low", "ci_high"))
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,215 @@
+"""Bootstrap intervals of a mean over clips, and of a mean difference between paired clips.
+
+Percentile bootstrap (Efron and Tibshirani 1993, ch. 13): clips are drawn with replacement, the mean of each
+draw is kept, and the 2.5 and 97.5 percentiles of those means bound the interval. The clip is the unit that is
+drawn, so the interval speaks about other clips of the same kind, not about other trainings.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `n` clips with its bootstrap interval; everything but `n` is None where n = 0."""
+
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The form that is written to metrics.json."""
+        return {"mean": self.mean, "ci_low": self.ci_low, "ci_high": self.ci_high, "n": self.n}
+
+
+def mean_interval(values: Sequence[float], *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> Interval:
+    """Mean of values [n] with its 95 % interval.
+
+    Deterministic under `seed`. One clip (or equal values) gives an interval of zero width: `n` tells how
+    much that is worth.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    n = len(sample)
+    if n == 0:
+        return Interval(None, None, None, 0)
+    rng = np.random.default_rng(seed)
+    means = sample[rng.integers(0, n, size=(n_resamples, n))].mean(axis=1)
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Interval(float(sample.mean()), float(low), float(high), n)
+
+
+def paired_difference(
+    values: Mapping[str, float],
+    baseline: Mapping[str, float],
+    *,
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+) -> Interval:
+    """Mean of value minus baseline over the clips that have both, with its 95 % interval.
+
+    Keys are clip ids. Drawing the differences keeps each clip with itself, so a clip that is hard for both
+    sides widens nothing.
+    """
+    shared = [clip_id for clip_id in values if clip_id in baseline]
+    differences = [values[clip_id] - baseline[clip_id] for clip_id in shared]
+    return mean_interval(differences, seed=seed, n_resamples=n_resamples)
+
+
+# Intervals and differences for rows of several seeds, and their correction for being many.
+#
+# Bootstrap over two levels that are crossed, as every seed meets the same clips (Owen 2007, pigeonhole bootstrap):
+# seeds and clips are drawn with replacement, and the mean over what was drawn is kept. With one seed this is the
+# bootstrap over clips, and says nothing about other trainings. With two or three seeds the interval is still too
+# narrow: so few seeds cannot show how far seeds differ.
+
+MOST_EXACT = 12
+"""Clips up to which all signs are tried."""
+
+SeedValues = Sequence[Mapping[str, float]]
+"""Per seed: clip id -> value."""
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` clips and `n_seeds` seeds with its interval; None where nothing is defined."""
+
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    n_seeds: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference over the `n` clips that both sides have; `p` two-sided, `p_holm` after correction."""
+
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    p: float | None
+    p_holm: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def estimate(values: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> Estimate:
+    """Mean over seeds and clips with its 95 % interval; a clip without a value in a seed does not count there."""
+    clips = list(dict.fromkeys(clip for one in values for clip in one))
+    if not clips:
+        return Estimate(None, None, None, 0, 0)
+    table = _table(values, clips)
+    draws = _draws(table, _clip_counts(len(clips), seed, n_resamples), seed + 1)
+    low, high = _percentiles(draws)
+    used = int(np.isfinite(table).any(axis=1).sum())
+    return Estimate(float(np.nanmean(table)), low, high, len(clips), used)
+
+
+def difference(
+    values: SeedValues, reference: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLES
+) -> Difference:
+    """Mean of values minus reference over the clips that both have, paired by clip; seeds are drawn on each side.
+
+    `p` is the larger of two: the bootstrap's (twice the smaller share of draws on one side of 0), which knows of
+    seeds, and that of flipping the signs of the clips' differences, which holds for few clips too.
+    """
+    ours = {clip for one in values for clip in one}
+    theirs = {clip for one in reference for clip in one}
+    clips = [clip for clip in dict.fromkeys(clip for one in values for clip in one) if clip in theirs]
+    if not clips or not ours:
+        return Difference(None, None, None, 0, None)
+    counts = _clip_counts(len(clips), seed, n_resamples)
+    left, right = _table(values, clips), _table(reference, clips)
+    if len(values) == len(reference) == 1:
+        left, right = left - right, np.zeros_like(left)
+    draws = _draws(left, counts, seed + 1) - _draws(right, counts, seed + 2)
+    low, high = _percentiles(draws)
+    found = draws[np.isfinite(draws)]
+    beyond = min(int((found <= 0).sum()), int((found >= 0).sum()))
+    p = min(1.0, 2 * (1 + beyond) / (1 + len(found)))
+    by_clip = np.nanmean(left, axis=0) - np.nanmean(right, axis=0)
+    p = max(p, sign_flip_p(by_clip, seed=seed, n_resamples=n_resamples))
+    return Difference(float(np.nanmean(left) - np.nanmean(right)), low, high, len(clips), p)
+
+
+def sign_flip_p(differences: NDArray[np.float64], *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> float:
+    """Two-sided p-value of differences [n] by flipping their signs (Fisher's randomisation test): exact up to 12.
+
+    With n differences it is never below 2 / 2^n, however large they are.
+    """
+    n = len(differences)
+    if n <= MOST_EXACT:
+        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=n)))
+        extra = 0
+    else:
+        signs = np.random.default_rng([seed, n, 7]).choice((-1.0, 1.0), size=(n_resamples, n))
+        extra = 1
+    seen = abs(float(differences.mean()))
+    reached = int((np.abs(signs @ differences) / n >= seen - 1e-12 * max(1.0, seen)).sum())
+    return min(1.0, (reached + extra) / (len(signs) + extra))
+
+
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """p-values adjusted for their number (Holm 1979): each below 0.05 holds with all of them taken together."""
+    adjusted: dict[Key, float] = {}
+    running = 0.0
+    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        running = max(running, min(1.0, (len(p_values) - rank) * p))
+        adjusted[key] = running
+    return adjusted
+
+
+def _table(values: SeedValues, clips: Sequence[str]) -> NDArray[np.float64]:
+    """[seeds, clips]; NaN where a seed has no value for a clip."""
+    return np.array([[one.get(clip, np.nan) for clip in clips] for one in values], dtype=np.float64)
+
+
+def _clip_counts(n_clips: int, seed: int, n_resamples: int) -> NDArray[np.float64]:
+    rng = np.random.default_rng([seed, n_clips])
+    drawn = rng.integers(0, n_clips, size=(n_resamples, n_clips))
+    counts = np.zeros((n_resamples, n_clips))
+    np.add.at(counts, (np.arange(n_resamples)[:, None], drawn), 1.0)
+    return counts
+
+
+def _draws(table: NDArray[np.float64], clip_counts: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The mean of each draw, [resamples]; NaN where a draw holds no value."""
+    n_seeds, n_resamples = len(table), len(clip_counts)
+    rng = np.random.default_rng([seed, n_seeds, 1])
+    drawn = rng.integers(0, n_seeds, size=(n_resamples, n_seeds))
+    seed_counts = np.zeros((n_resamples, n_seeds))
+    np.add.at(seed_counts, (np.arange(n_resamples)[:, None], drawn), 1.0)
+    known = np.isfinite(table)
+    filled = np.where(known, table, 0.0)
+    sums = ((seed_counts @ filled) * clip_counts).sum(axis=1)
+    weights = ((seed_counts @ known.astype(np.float64)) * clip_counts).sum(axis=1)
+    return np.where(weights > 0, sums / np.maximum(weights, 1e-12), np.nan)
+
+
+def _percentiles(draws: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    found = draws[np.isfinite(draws)]
+    if not len(found):
+        return None, None
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(found, [tail, 100 - tail])
+    return float(low), float(high)

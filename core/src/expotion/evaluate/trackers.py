@@ -1,0 +1,132 @@
+"""Which beat tracker hears the sounds: beat_this where its package and weights are there, else core's own.
+
+`beat_this` (Foscarin et al. 2024) is the best published tracker and needs 80 MB of weights; `core` is `beats.py`;
+`librosa` is there for comparison with numbers that were made with it, never taken by itself (its defaults lean
+towards 120 BPM, see `beats.py`). The environment variable EXPOTION_BEAT_TRACKER (`auto`, `core`, `beat_this`,
+`librosa`) decides otherwise. Every result says which one it was: values of two trackers are not comparable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts import Weights, pulled_weights
+from expotion.errors import PluginError, Problem
+from expotion.evaluate.beats import NO_BEATS, BeatTrack, fit_tempo_bpm, track_beats
+
+VARIABLE = "EXPOTION_BEAT_TRACKER"
+CHOICES = ("auto", "core", "beat_this", "librosa")
+BEAT_THIS = Weights(
+    "beat_this_final0",
+    "https://cloud.cp.jku.at/public.php/dav/files/7ik4RrBKTS273gp/final0.ckpt",
+    "MIT",
+)
+_SILENCE = 1e-5
+_MEMO_SIZE = 1024
+_memo: OrderedDict[str, BeatTrack] = OrderedDict()
+_lock = threading.Lock()
+
+
+def tracker_name() -> str:
+    """`core`, `beat_this` or `librosa`: what the sounds will be tracked with. Imports no tracker."""
+    chosen = os.environ.get(VARIABLE, "auto")
+    if chosen != "auto":
+        return chosen
+    return "beat_this" if not _lacking("beat_this") else "core"
+
+
+def measured_with() -> str:
+    """The tracker with its version, in words."""
+    name = tracker_name()
+    if name == "core":
+        return "beats tracked by core's own tracker"
+    return f"beats tracked by {name} {_version(name) or '(not installed)'}" + (
+        ", final0" if name == "beat_this" else ""
+    )
+
+
+def problems() -> Sequence[Problem]:
+    """What keeps the chosen tracker from working here; empty with `auto`."""
+    chosen = os.environ.get(VARIABLE, "auto")
+    if chosen not in CHOICES:
+        near = difflib.get_close_matches(chosen, CHOICES, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else None
+        return [Problem(VARIABLE, f"one of {', '.join(CHOICES)}", repr(chosen), fix)]
+    return _lacking(chosen)
+
+
+def beats_of(samples: NDArray[np.float32], sample_rate_hz: int) -> BeatTrack:
+    """Beats and tempo of a mono sound float32 [n] by the chosen tracker; remembered by content.
+
+    Silence, and sound shorter than a second, has no beats. Raises PluginError where the tracker is not there.
+    """
+    name = tracker_name()
+    if name == "core":
+        return track_beats(samples, sample_rate_hz)
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    key = f"{name}:{sample_rate_hz}:{hashlib.sha256(samples.data).hexdigest()}"
+    with _lock:
+        if key in _memo:
+            return _memo[key]
+    found = NO_BEATS
+    if len(samples) >= sample_rate_hz and np.isfinite(samples).all() and np.abs(samples).max() >= _SILENCE:
+        beats_s = np.asarray(_tracker(name)(samples, sample_rate_hz), dtype=np.float64)
+        found = BeatTrack(beats_s, fit_tempo_bpm(beats_s))
+    with _lock:
+        _memo[key] = found
+        while len(_memo) > _MEMO_SIZE:
+            _memo.popitem(last=False)
+    return found
+
+
+def _lacking(name: str) -> list[Problem]:
+    where = f"beat tracker {name}"
+    if name in ("auto", "core"):
+        return []
+    package = name.replace("_", "-")
+    found = []
+    if _version(name) is None:
+        found.append(
+            Problem(where, f"the package {package}", "not installed", f"install it: uv pip install {package}")
+        )
+    if name == "beat_this" and pulled_weights(BEAT_THIS.name) is None:
+        fix = f"expotion models pull {BEAT_THIS.name}"
+        found.append(Problem(where, f"the weights {BEAT_THIS.name} ({BEAT_THIS.licence})", "not pulled", fix))
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _tracker(name: str) -> Callable[[NDArray[np.float32], int], Any]:
+    """A function from samples and their rate to beats in seconds [b]."""
+    lacking = problems()
+    if lacking:
+        raise PluginError(list(lacking))
+    if name == "beat_this":
+        from beat_this.inference import Audio2Beats  # noqa: PLC0415 - torch and its weights, only when chosen
+
+        model = Audio2Beats(checkpoint_path=str(pulled_weights(BEAT_THIS.name)), device="cpu", dbn=False)
+        return lambda samples, rate_hz: model(samples, rate_hz)[0]
+    import librosa  # noqa: PLC0415 - compiles at import
+
+    def track(samples: NDArray[np.float32], rate_hz: int) -> Any:
+        return librosa.beat.beat_track(y=samples, sr=rate_hz, units="time")[1]
+
+    return track

@@ -1,1 +1,0 @@
-"""Scores of generated music: beat tracking, metrics, intervals and the tables made from them."""

@@ -1,0 +1,265 @@
+"""What training and generation need of every clip: codes, control tracks, text. Made once, kept in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from expotion import timeline
+from expotion.assemble import CODES, EncoderFactory
+from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
+from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.features.extract import Extraction, extract_many
+from expotion.features.smooth import coverage, sampled_at, smooth_track
+from expotion.features.store import Features, FeatureStore
+from expotion.musicgen.codec import Codec
+from expotion.musicgen.codes import CodesEncoder, codes_of
+from expotion.recipe import Recipe
+from expotion.train.examples import Examples
+from expotion.workers import n_workers
+
+log = logging.getLogger("expotion")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """By clip id: native tracks by condition, and codes int64 [K, T] of the clips that have sound."""
+
+    tracks: dict[str, dict[str, TimedFeatures]]
+    codes: dict[str, NDArray[np.int64]]
+
+
+@dataclass
+class Failures:
+    """Clips that could not be used, with the reason; the others go on."""
+
+    by_clip: dict[str, str] = field(default_factory=dict)
+
+    def add(self, clip_id: str, reason: str, *, vital: bool = True) -> None:
+        """Log a reason; the first vital one of a clip is kept."""
+        log.warning("clip %s: %s", clip_id, reason)
+        if vital:
+            self.by_clip.setdefault(clip_id, reason)
+
+
+# ---------------------------------------------------------------------------------------------- controls
+
+
+def extract_all(
+    recipe: Recipe,
+    encoders: dict[str, Encoder],
+    codec_source: str,
+    clips: Sequence[Clip],
+    store: FeatureStore,
+    failures: Failures,
+    *,
+    progress: Progress,
+    codec: Codec | None = None,
+) -> Tracks:
+    """Every condition's native track and the clip's codes, over all cores. Failed clips go to `failures`.
+
+    With the `codec`, what the store holds already is read here, and only other clips need worker processes.
+    """
+    kept = {} if codec is None else _kept({**encoders, CODES: CodesEncoder(codec)}, clips, store)
+    left = [clip for clip in clips if clip.id not in kept]
+    workers = n_workers(len(left), items_per_worker=8)
+    progress(len(kept), len(clips))
+    found = Extraction()
+    if left:
+        found = extract_many(
+            None,
+            left,
+            store,
+            workers=workers if workers > 1 else 0,
+            factory=EncoderFactory(recipe.to_dict(), codec_source),
+            progress=lambda done, _total, _clip: progress(len(kept) + done, len(clips)),
+        )
+    found.features = {clip.id: kept.get(clip.id) or found.features[clip.id] for clip in clips}
+    for failure in found.failures:
+        failures.add(failure.clip_id, f"{failure.encoder}: {failure.error}", vital=failure.encoder != CODES)
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    tracks: dict[str, dict[str, TimedFeatures]] = {}
+    codes: dict[str, NDArray[np.int64]] = {}
+    for clip_id, by_name in found.features.items():
+        timed = {name: track for name, track in by_name.items() if isinstance(track, TimedFeatures)}
+        if CODES in timed:
+            codes[clip_id] = codes_of(timed.pop(CODES))
+        if len(timed) == len(encoders):
+            tracks[clip_id] = sampled_tracks(recipe, encoders, timed)
+    return Tracks(tracks, codes)
+
+
+def _kept(
+    encoders: Mapping[str, Encoder], clips: Sequence[Clip], store: FeatureStore
+) -> dict[str, dict[str, Features]]:
+    """Features of the clips of which the store holds every one."""
+    found: dict[str, dict[str, Features]] = {}
+    for clip in clips:
+        own: dict[str, Features] = {}
+        for name, encoder in encoders.items():
+            try:
+                features = store.load(clip, encoder)
+            except Exception:  # a clip that cannot be read: extraction says why
+                features = None
+            if features is None:
+                break
+            own[name] = features
+        if len(own) == len(encoders):
+            found[clip.id] = own
+    return found
+
+
+def sampled_tracks(
+    recipe: Recipe, encoders: Mapping[str, Encoder], tracks: Mapping[str, TimedFeatures]
+) -> dict[str, TimedFeatures]:
+    """Native tracks at the rates that the recipe's conditions ask for (`smooth.rate_hz`)."""
+    return {
+        name: sampled_at(encoders[name], track, recipe.condition(name).smooth.rate_hz)
+        for name, track in tracks.items()
+    }
+
+
+def smooth_all(
+    encoders: dict[str, Encoder], tracks: dict[str, TimedFeatures], n_frames: int, rate_hz: float
+) -> dict[str, SmoothedTrack]:
+    """Every condition's track at the model's step rate, [n_frames + 1, D]."""
+    return {name: smooth_track(encoders[name], track, n_frames, rate_hz) for name, track in tracks.items()}
+
+
+def coverage_warnings(
+    encoders: dict[str, Encoder], clip: Clip, tracks: dict[str, TimedFeatures], rate_hz: float
+) -> list[str]:
+    """A line for each control that has nothing to say in more than a tenth of the clip."""
+    lines = []
+    for name, smoothed in smooth_all(encoders, tracks, n_frames_of(clip, rate_hz), rate_hz).items():
+        if smoothed.valid.mean() < 0.9:
+            lines.append(f"{clip.id}: {name}: {coverage(tracks[name], smoothed, rate_hz)}")
+    return lines
+
+
+# -------------------------------------------------------------------------------------------------- text
+
+
+class PromptClip(Clip):
+    """A clip that is nothing but words: what a token encoder needs to encode a prompt."""
+
+    def __init__(self, prompt: str | None) -> None:
+        self.id = "prompt"
+        self.duration_s = 0.0
+        self.caption = prompt
+        self.tracks: dict[str, Path] = {}
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the words."""
+        return hashlib.sha256((self.caption or "").encode()).hexdigest()
+
+    @property
+    def video(self) -> None:
+        """None."""
+        return None
+
+    def audio(self, sample_rate_hz: int) -> None:
+        """None."""
+        return None
+
+
+class Prompts:
+    """Text features by prompt, each encoded once and kept in the store, where one is given."""
+
+    def __init__(self, encoder: Encoder, store: FeatureStore | None = None) -> None:
+        self.encoder = encoder
+        self._store = store
+        self._known: dict[str | None, TokenFeatures] = {}
+
+    def __getitem__(self, prompt: str | None) -> TokenFeatures:
+        if prompt not in self._known:
+            clip = PromptClip(prompt)
+            kept = self._store.load(clip, self.encoder) if self._store is not None else None
+            features = self.encoder.extract(clip) if kept is None else kept
+            if kept is None and self._store is not None and isinstance(features, TokenFeatures):
+                with contextlib.suppress(OutputError):  # a cache without room costs time only
+                    self._store.save(clip, self.encoder, features)
+            if not isinstance(features, TokenFeatures):
+                raise ExpotionError(
+                    Problem(
+                        where=f"text.encoder {self.encoder.spec.name}",
+                        wanted="an encoder that gives token features",
+                        got="a timed track",
+                        fix="use it as a condition instead",
+                    )
+                )
+            self._known[prompt] = features
+        return self._known[prompt]
+
+
+def prompt_of(recipe: Recipe, clip: Clip) -> str | None:
+    """The prompt of a clip: the recipe's fixed string or the clip's caption."""
+    fixed = recipe.text.fixed_prompt
+    return clip.caption if fixed is None else fixed
+
+
+# ---------------------------------------------------------------------------------------------- examples
+
+
+def stack_examples(
+    recipe: Recipe,
+    encoders: dict[str, Encoder],
+    clips: Sequence[Clip],
+    made: Tracks,
+    prompts: Prompts,
+    rate_hz: float,
+) -> Examples:
+    """Training examples of the clips that have both codes and tracks. Shorter clips are masked at their end."""
+    codes, tracks = made.codes, made.tracks
+    usable = [clip for clip in clips if clip.id in codes and clip.id in tracks]
+    if not usable:
+        raise ExpotionError(
+            Problem(
+                where="train",
+                wanted="at least one usable training clip",
+                got="none",
+                fix="see the failures above",
+            )
+        )
+    lengths = [codes[clip.id].shape[1] for clip in usable]
+    longest = max(lengths)
+    n_codebooks = codes[usable[0].id].shape[0]
+    stacked = torch.zeros(len(usable), n_codebooks, longest, dtype=torch.int64)
+    controls: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
+    valid: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in encoders}
+    texts = [prompts[prompt_of(recipe, clip)] for clip in usable]
+    n_tokens = max(len(text.mask) for text in texts)
+    width = texts[0].values.shape[1]
+    hidden = torch.zeros(len(usable), n_tokens, width)
+    mask = torch.zeros(len(usable), n_tokens, dtype=torch.bool)
+    for i, (clip, text) in enumerate(zip(usable, texts, strict=True)):
+        stacked[i, :, : lengths[i]] = torch.from_numpy(codes[clip.id])
+        hidden[i, : len(text.mask)] = torch.from_numpy(text.values)
+        mask[i, : len(text.mask)] = torch.from_numpy(text.mask)
+        for name, track in smooth_all(encoders, tracks[clip.id], longest, rate_hz).items():
+            controls[name].append(track.values)
+            valid[name].append(track.valid)
+    return Examples(
+        codes=stacked,
+        n_frames=torch.tensor(lengths),
+        text=hidden,
+        text_mask=mask,
+        controls={name: torch.from_numpy(np.stack(rows)) for name, rows in controls.items()},
+        valid={name: torch.from_numpy(np.stack(rows)) for name, rows in valid.items()},
+    )
+
+
+def n_frames_of(clip: Clip, rate_hz: float) -> int:
+    """Codec frames of a clip."""
+    return timeline.n_steps(clip.duration_s, rate_hz)

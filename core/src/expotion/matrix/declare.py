@@ -1,0 +1,195 @@
+"""`matrix:` of a recipe: many runs declared at once, each cell an ordinary resolved recipe.
+
+Rows are named sets of overrides, axes are lists of values; the cells are their product without the exclusions.
+Cells that differ in a seed only are one row of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from expotion.errors import Problem, RecipeError
+from expotion.matrix.cells import Combination, combinations
+from expotion.recipe.load import read_tree, recipe_of, without_matrix
+from expotion.recipe.nodes import Node
+from expotion.recipe.problems import did_you_mean, in_file_order, problems_of
+from expotion.recipe.resolve import Catalogue
+from expotion.recipe.schema import Recipe, Section
+
+Control = Literal["ground_truth", "codec_ceiling", "silence"]
+CONTROLS: tuple[Control, ...] = ("ground_truth", "codec_ceiling", "silence")
+
+
+class Published(Section):
+    """Numbers from elsewhere, shown beside ours and never compared: row -> metric -> value."""
+
+    source: str = Field(min_length=1)
+    rows: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+
+class MatrixSection(Section):
+    """What `matrix:` may say.
+
+    `rows`: name -> overrides, and `labels` (column -> text). `axes`: a path -> a list of values, or any name ->
+    label -> overrides. `exclude`: combinations `{row or axis: value or list of values}` to leave out.
+    `reference_row` is what the other rows are compared with. `groups` puts metrics under common heads. `controls`
+    are the rows that need no model; `players` is the number of clips to listen to.
+    """
+
+    rows: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    reference_row: str | None = None
+    groups: dict[str, list[str]] = Field(default_factory=dict)
+    published: Published | None = None
+    controls: list[Control] = Field(default_factory=lambda: list(CONTROLS))
+    players: int = Field(default=4, ge=0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: its folder's name, the row of the table that it belongs to, and its recipe."""
+
+    name: str
+    row: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: its labels by column, and its cells (several where seeds differ)."""
+
+    name: str
+    labels: Mapping[str, str]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All cells of a recipe, resolved. `plain` is the recipe with its matrix, profile and --set laid over it."""
+
+    name: str
+    description: str
+    spec: MatrixSection
+    cells: tuple[Cell, ...]
+    rows: tuple[Row, ...]
+    outside: Mapping[str, str]
+    plain: Mapping[str, Any]
+
+    @property
+    def reference_row(self) -> str | None:
+        """The row that the others are compared with."""
+        return self.spec.reference_row
+
+    def cell(self, name: str) -> Cell:
+        """The cell of that name. Raises KeyError."""
+        return {cell.name: cell for cell in self.cells}[name]
+
+
+def load_matrix(
+    path: Path | str,
+    *,
+    registry: Catalogue | None,
+    profile: str | None = None,
+    sets: Sequence[str] = (),
+    ready: bool = False,
+) -> Matrix | None:
+    """The matrix of a recipe file, every cell resolved (`ready` as for `load_recipe`); None where it declares none.
+
+    Raises `RecipeError` with every problem found: of the matrix, and of each cell, each once.
+    """
+    problems: list[Problem] = []
+    root = read_tree(path, problems, profile=profile, sets=sets)
+    section = root.value.get("matrix")
+    if section is None or section.value is None:
+        return None
+    spec = _section(section, problems)
+    if spec is None:
+        raise RecipeError(in_file_order(problems))
+    found = combinations(without_matrix(root), section, problems)
+    cells: list[Cell] = []
+    for combination in found:
+        try:
+            cells.append(
+                Cell(combination.name, combination.row, recipe_of(combination.root, registry, ready=ready))
+            )
+        except RecipeError as error:
+            problems += error.problems
+    rows = _rows(found)
+    _check_names(spec, section, rows, cells, problems)
+    if problems:
+        raise RecipeError(in_file_order(list(dict.fromkeys(problems))))
+    outside = dict(cells[0].recipe.evaluate.outside)
+    # Rows from outside are scored once for the whole table, not in every cell.
+    cells = [
+        Cell(
+            c.name,
+            c.row,
+            c.recipe.model_copy(update={"evaluate": c.recipe.evaluate.model_copy(update={"outside": {}})}),
+        )
+        for c in cells
+    ]
+    plain = root.plain()
+    return Matrix(
+        plain["name"],
+        str(plain.get("description") or ""),
+        spec,
+        tuple(cells),
+        rows,
+        outside,
+        plain,
+    )
+
+
+def _section(section: Node, problems: list[Problem]) -> MatrixSection | None:
+    if not isinstance(section.value, dict):
+        wanted = "a mapping with rows or axes"
+        problems.append(Problem(f"{section.where} matrix", wanted, repr(section.plain())))
+        return None
+    try:
+        return MatrixSection.model_validate(section.plain())
+    except ValidationError as error:
+        problems += [
+            Problem(p.where.replace(" ", " matrix.", 1), p.wanted, p.got, p.fix)
+            for p in problems_of(error, MatrixSection, section)
+        ]
+        return None
+
+
+def _rows(found: Sequence[Combination]) -> tuple[Row, ...]:
+    names = dict.fromkeys(combination.row for combination in found)
+    rows = []
+    for name in names:
+        own = [combination for combination in found if combination.row == name]
+        rows.append(Row(name, own[0].labels, tuple(combination.name for combination in own)))
+    return tuple(rows)
+
+
+def _check_names(
+    spec: MatrixSection, section: Node, rows: Sequence[Row], cells: Sequence[Cell], problems: list[Problem]
+) -> None:
+    """The reference and the outside rows name what there is, and nothing twice."""
+    names = [row.name for row in rows]
+    if spec.reference_row is not None and names and spec.reference_row not in names:
+        where = f"{section.at(('reference_row',)).where} matrix.reference_row"
+        fix = did_you_mean(spec.reference_row, names, "rows")
+        problems.append(Problem(where, "a row of the matrix", repr(spec.reference_row), fix))
+    if not cells:
+        return
+    metrics = list(dict.fromkeys(name for cell in cells for name in cell.recipe.evaluate.metrics))
+    for group, members in spec.groups.items():
+        for member in members:
+            if member not in metrics:
+                where = f"{section.at(('groups', group)).where} matrix.groups.{group}"
+                fix = did_you_mean(member, metrics, "metrics")
+                problems.append(Problem(where, "a metric of evaluate.metrics", repr(member), fix))
+    taken = {*names, *CONTROLS}
+    for name in cells[0].recipe.evaluate.outside:
+        if name in taken:
+            fix = "choose another name"
+            problems.append(Problem(f"evaluate.outside.{name}", "a name of its own", "a row's name", fix))

@@ -1,0 +1,248 @@
+"""The rows of a matrix's table as sounds: what the cells made, outside folders, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion import timeline
+from expotion.assemble import backbone_folder
+from expotion.contracts import Clip, Scored
+from expotion.evaluate.evaluate import load_evaluation
+from expotion.evaluate.outside import OutsideRow
+from expotion.features import material
+from expotion.features.material import prompt_of
+from expotion.features.store import FeatureStore
+from expotion.matrix.declare import Cell, Matrix
+from expotion.matrix.folder import MatrixFolder
+from expotion.music.sound import to_sound
+from expotion.musicgen.load import load_backbone
+from expotion.plugins import Registry
+from expotion.recipe import Recipe
+from expotion.run.captions import write_captions
+from expotion.run.folder import RunFolder
+from expotion.video.audio import load_audio
+from expotion.video.sound_files import write_wav
+
+# Rows that need no model of ours: what the metrics say of the true sound, of the codec, and of silence.
+
+GROUND_TRUTH, CODEC_CEILING, SILENCE, SHUFFLED = "ground_truth", "codec_ceiling", "silence", "shuffled"
+PromptOf = Callable[[Clip], str | None]
+
+
+def ground_truth(clips: Sequence[Clip], sample_rate_hz: int, prompt_of: PromptOf) -> list[Scored]:
+    """Each clip's own sound; clips without one are left out."""
+    return _row(clips, sample_rate_hz, prompt_of, lambda clip: clip.audio(sample_rate_hz))
+
+
+def silence(clips: Sequence[Clip], sample_rate_hz: int, prompt_of: PromptOf) -> list[Scored]:
+    """Zeros as long as each clip: what a metric gives for nothing at all."""
+    return _row(
+        clips,
+        sample_rate_hz,
+        prompt_of,
+        lambda clip: np.zeros(timeline.n_samples(clip.duration_s, sample_rate_hz), np.float32),
+    )
+
+
+def _row(
+    clips: Sequence[Clip],
+    sample_rate_hz: int,
+    prompt_of: PromptOf,
+    sound: Callable[[Clip], NDArray[np.float32] | None],
+) -> list[Scored]:
+    made = ((clip, sound(clip)) for clip in clips)
+    return [Scored(s, sample_rate_hz, clip, prompt_of(clip)) for clip, s in made if s is not None]
+
+
+# Sounds of the rows that need no trained model: ground truth, the codec round trip, silence.
+
+
+def sample_rate_of(recipe: Recipe, registry: Registry) -> int:
+    """Rate of the sounds of the recipe's codec, in Hz."""
+    source = backbone_folder(recipe.backbone.source, registry)
+    codec = load_backbone(source, parts=frozenset({"codec"})).codec
+    assert codec is not None
+    return codec.sample_rate_hz
+
+
+def control_sounds(
+    names: Sequence[str],
+    recipe: Recipe,
+    registry: Registry,
+    clips: Sequence[Clip],
+    folder: Path,
+    sample_rate_hz: int,
+) -> dict[str, list[Scored]]:
+    """The asked controls by name, each one sound per clip; the codec's are kept in `folder`."""
+
+    def prompt(clip: Clip) -> str | None:
+        return material.prompt_of(recipe, clip)
+
+    found: dict[str, list[Scored]] = {}
+    for name in names:
+        if name == GROUND_TRUTH:
+            found[name] = ground_truth(clips, sample_rate_hz, prompt)
+        elif name == SILENCE:
+            found[name] = silence(clips, sample_rate_hz, prompt)
+        else:
+            paths = _round_trip(recipe, registry, clips, folder / CODEC_CEILING)
+            sounds = (
+                (clip, load_audio(paths[clip.id], sample_rate_hz)) for clip in clips if clip.id in paths
+            )
+            found[name] = [
+                Scored(s, sample_rate_hz, clip, prompt(clip)) for clip, s in sounds if s is not None
+            ]
+    return found
+
+
+def _round_trip(recipe: Recipe, registry: Registry, clips: Sequence[Clip], folder: Path) -> dict[str, Path]:
+    """Each clip's own sound through the codec and back, as wav files; those that are there are kept."""
+    paths = {clip.id: folder / f"{clip.id}.wav" for clip in clips}
+    left = [clip for clip in clips if not paths[clip.id].exists()]
+    if left:
+        source = backbone_folder(recipe.backbone.source, registry)
+        bare = recipe.model_copy(update={"conditions": []})
+        tracks = material.extract_all(
+            bare, {}, source, left, FeatureStore(), material.Failures(), progress=lambda done, total: None
+        )
+        codec = load_backbone(source, parts=frozenset({"codec"})).codec
+        assert codec is not None
+        import torch  # noqa: PLC0415
+
+        for clip in left:
+            if clip.id in tracks.codes:
+                n_samples = timeline.n_samples(clip.duration_s, codec.sample_rate_hz)
+                samples = to_sound(codec, torch.from_numpy(tracks.codes[clip.id]), n_samples)
+                write_wav(paths[clip.id], samples, codec.sample_rate_hz)
+    return {clip_id: path for clip_id, path in paths.items() if path.exists()}
+
+
+TITLES = {"ground_truth": "ground truth", "codec_ceiling": "codec round trip", "silence": "silence"}
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """A row before it is scored: one list of sounds per seed, and where each sound lies (for the page)."""
+
+    name: str
+    labels: Mapping[str, str]
+    role: Any
+    seeds: list[list[Scored]]
+    control_of: str | None = None
+    error: str | None = None
+    per_clip: list[dict[str, Any]] | None = None
+
+
+def rows_of(
+    matrix: Matrix,
+    registry: Registry,
+    folder: MatrixFolder,
+    clips: Sequence[Clip],
+    outside: Sequence[OutsideRow],
+) -> tuple[list[Sounds], list[str]]:
+    """Systems in the order of the recipe, outside rows, then controls."""
+    first = matrix.cells[0].recipe
+    rate_hz = sample_rate_of(first, registry)
+    own = {clip.id: clip.caption for clip in clips}
+    systems: list[Sounds] = []
+    shuffled: list[Sounds] = []
+    notes: list[str] = []
+    errors = folder.failures()
+    columns = list(dict.fromkeys(column for row in matrix.rows for column in row.labels))
+    for row in matrix.rows:
+        cells = [matrix.cell(name) for name in row.cells]
+        done = [
+            cell
+            for cell in cells
+            if cell.name not in errors and (folder.cell(cell.name) / "metrics.json").exists()
+        ]
+        failed = [f"{cell.name} failed: {errors[cell.name]}" for cell in cells if cell.name in errors]
+        labels = dict(row.labels) or {"row": row.name}
+        _captions(done, registry, folder, clips, own)
+        systems.append(
+            _of_cells(row.name, labels, "system", done, folder, clips, rate_hz, "; ".join(failed) or None)
+        )
+        with_shuffled = [cell for cell in done if SHUFFLED in cell.recipe.evaluation_conditions()]
+        if with_shuffled:
+            head = next(iter(labels))
+            told = {**labels, head: f"{labels[head]}, another clip’s video"}
+            shuffled.append(
+                _of_cells(
+                    f"{row.name}/{SHUFFLED}", told, "control", with_shuffled, folder, clips, rate_hz, None
+                )
+            )
+    prompts = matrix.cell(_row_cells(matrix)[0]).recipe
+    _captions([matrix.cell(_row_cells(matrix)[0])], registry, folder, clips, own)
+    head = columns[0] if columns else "row"
+    others = []
+    for made in outside:
+        others.append(
+            Sounds(
+                made.name,
+                {head: made.name},
+                "outside",
+                [made.scored(rate_hz, lambda c: prompt_of(prompts, c))],
+            )
+        )
+        notes += made.notes
+    controls = [
+        Sounds(name, {head: TITLES[name]}, "control", [sounds])
+        for name, sounds in control_sounds(
+            matrix.spec.controls, prompts, registry, clips, folder.path / "controls", rate_hz
+        ).items()
+    ]
+    return [*systems, *others, *shuffled, *controls], notes
+
+
+def _row_cells(matrix: Matrix) -> tuple[str, ...]:
+    """Cells of the reference row, whose prompts count for rows without prompts of their own."""
+    by_name = {row.name: row.cells for row in matrix.rows}
+    return by_name.get(matrix.reference_row or "", matrix.rows[0].cells)
+
+
+def _of_cells(
+    name: str,
+    labels: Mapping[str, str],
+    role: str,
+    cells: Sequence[Cell],
+    folder: MatrixFolder,
+    clips: Sequence[Clip],
+    rate_hz: int,
+    error: str | None,
+) -> Sounds:
+    seeds, per_clip = [], []
+    for cell in cells:
+        condition = SHUFFLED if role == "control" else cell.recipe.joint_name or "text_only"
+        run = RunFolder.open(folder.cell(cell.name))
+        per_clip.append(load_evaluation(run.path).per_clip.get(condition, {}))
+        sounds = []
+        for clip in clips:
+            path = run.sample(condition, clip.id)
+            samples = load_audio(path, rate_hz) if path.exists() else None
+            if samples is not None:
+                sounds.append(Scored(samples, rate_hz, clip, prompt_of(cell.recipe, clip)))
+        seeds.append(sounds)
+    control_of = name.removesuffix(f"/{SHUFFLED}") if role == "control" else None
+    return Sounds(name, labels, role, seeds, control_of, error, per_clip)
+
+
+def _captions(
+    cells: Sequence[Cell],
+    registry: Registry,
+    folder: MatrixFolder,
+    clips: Sequence[Clip],
+    own: Mapping[str, str | None],
+) -> None:
+    """The clips' captions as the cells had them: those that the captioner wrote, else the data's own."""
+    for clip in clips:
+        clip.caption = own[clip.id]
+    for cell in cells[:1]:
+        if cell.recipe.text.captioner is not None:
+            kept = folder.path / "shared" / "captions.json"
+            write_captions(cell.recipe, registry, clips, kept, progress=lambda done, total: None)

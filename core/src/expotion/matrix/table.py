@@ -1,0 +1,263 @@
+"""The table of a matrix: systems, controls and outside sounds under the same metrics, compared with one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts import MetricSpec
+from expotion.evaluate.sets import SetScore
+from expotion.evaluate.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
+
+# Metrics over a set in a table: several seeds as one number, by jackknife over clips and the spread of seeds.
+
+
+def set_estimate(scores: Sequence[SetScore]) -> Estimate:
+    """Mean over seeds of a statistic over the set."""
+    defined = [score for score in scores if score.value is not None]
+    if not defined:
+        return Estimate(None, None, None, 0, 0)
+    value, left = _mean(defined)
+    reach = _reach(left, [float(score.value or 0.0) for score in defined])
+    low, high = (None, None) if reach is None else (value - reach[0], value + reach[0])
+    return Estimate(value, low, high, min(score.n for score in defined), len(defined))
+
+
+def set_difference(ours: Sequence[SetScore], theirs: Sequence[SetScore]) -> Difference:
+    """Ours minus theirs; the same clips are left out of both in the jackknife. `p` by Student's t."""
+    left, right = ([s for s in side if s.value is not None] for side in (ours, theirs))
+    if not left or not right:
+        return Difference(None, None, None, 0, None)
+    (a, a_left), (b, b_left) = _mean(left), _mean(right)
+    n = min(score.n for score in (*left, *right))
+    spread = [float(s.value or 0.0) - b for s in left] if len(right) == 1 else []
+    reach = _reach(a_left - b_left if len(a_left) == len(b_left) else np.zeros(0), spread)
+    if reach is None:
+        return Difference(a - b, None, None, n, None)
+    from scipy.stats import t  # noqa: PLC0415
+
+    half, error, freedom = reach
+    p = (
+        1.0
+        if error == 0.0 and a == b
+        else 0.0
+        if error == 0.0
+        else float(2 * t.sf(abs(a - b) / error, freedom))
+    )
+    return Difference(a - b, a - b - half, a - b + half, n, min(1.0, p))
+
+
+def _mean(scores: Sequence[SetScore]) -> tuple[float, NDArray[np.float64]]:
+    """Value, and values without each group of clips, averaged over seeds."""
+    values = np.array([score.value for score in scores], dtype=np.float64)
+    groups = {len(score.left_out) for score in scores}
+    left = (
+        np.array([score.left_out for score in scores], dtype=np.float64)
+        if len(groups) == 1
+        else np.zeros((1, 0))
+    )
+    return float(values.mean()), np.asarray(left.mean(axis=0))
+
+
+def _reach(left_out: NDArray[np.float64], seeds: Sequence[float]) -> tuple[float, float, int] | None:
+    """(half the interval, standard error, degrees of freedom), None without a spread over clips."""
+    known = left_out[np.isfinite(left_out)]
+    groups = len(known)
+    if groups < 2:
+        return None
+    variance = (groups - 1) / groups * float(((known - known.mean()) ** 2).sum())
+    if len(seeds) > 1:
+        variance += float(np.var(seeds, ddof=1)) / len(seeds)
+    from scipy.stats import t  # noqa: PLC0415
+
+    freedom = groups - 1
+    error = float(np.sqrt(variance))
+    return float(t.ppf((1 + LEVEL) / 2, freedom)) * error, error, freedom
+
+
+Role = Literal["system", "outside", "control"]
+ALPHA = 0.05
+"""A difference counts where its p-value, corrected for all comparisons of the table, is below this."""
+PerClip = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""clip id -> metric -> {value, reason}"""
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """What was measured for a row: per seed its values per clip. `sets`: per seed metric -> score over the set.
+
+    `control_of` names the row that this one is the shuffled control of.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    role: Role
+    seeds: Sequence[PerClip]
+    sets: Sequence[Mapping[str, SetScore]] = ()
+    control_of: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the table is made: the reference row, heads over metrics, numbers published elsewhere, the seed."""
+
+    reference: str | None = None
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    published_source: str = ""
+    seed: int = 0
+
+
+def build_table(
+    rows: Sequence[RowScores],
+    specs: Sequence[MetricSpec],
+    settings: Settings,
+    *,
+    name: str,
+    description: str,
+    durations_s: Mapping[str, float],
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The content of results.json: plain data, everything that any form of the table shows."""
+    by_name = {row.name: row for row in rows}
+    estimates = {(r.name, s.name): _estimate(r, s, settings.seed) for r in rows for s in specs}
+    against_reference = _differences(
+        [
+            (r, by_name[settings.reference])
+            for r in rows
+            if settings.reference in by_name and r.role != "control"
+        ],
+        specs,
+        settings,
+    )
+    against_shuffled = _differences(
+        [(by_name[c.control_of], c) for c in rows if c.control_of in by_name], specs, settings
+    )
+    specs = _in_groups(specs, settings.groups)
+    return {
+        "name": name,
+        "description": description,
+        "reference_row": settings.reference if settings.reference in by_name else None,
+        "level": 0.95,
+        "alpha": ALPHA,
+        "n_comparisons": sum(found.p is not None for found in against_reference.values()),
+        "clips": len(durations_s),
+        "duration_s": round(sum(durations_s.values()), 3),
+        "metrics": [_metric(spec, settings.groups) for spec in specs],
+        "columns": list(dict.fromkeys(column for row in rows for column in row.labels)),
+        "rows": [
+            {
+                "name": row.name,
+                "labels": dict(row.labels),
+                "role": "reference" if row.name == settings.reference else row.role,
+                "control_of": row.control_of,
+                "error": row.error,
+                "seeds": len(row.seeds),
+                "clips": len({clip for one in row.seeds for clip in one}),
+                "duration_s": round(
+                    sum(durations_s.get(clip, 0.0) for clip in {c for one in row.seeds for c in one}), 3
+                ),
+                "cells": {
+                    spec.name: _cell(
+                        spec,
+                        estimates[row.name, spec.name],
+                        against_reference.get((row.name, spec.name)),
+                        against_shuffled.get((row.name, spec.name)),
+                        settings.published.get(row.name, {}).get(spec.name),
+                    )
+                    for spec in specs
+                },
+            }
+            for row in rows
+        ],
+        "published": {
+            "source": settings.published_source,
+            "rows": {k: dict(v) for k, v in settings.published.items()},
+        },
+        "notes": list(dict.fromkeys(notes)),
+    }
+
+
+def _estimate(row: RowScores, spec: MetricSpec, seed: int) -> Estimate:
+    if spec.over == "set":
+        return set_estimate([one[spec.name] for one in row.sets if spec.name in one])
+    return estimate([values_of(one, spec.name) for one in row.seeds], seed=seed)
+
+
+def _differences(
+    pairs: Sequence[tuple[RowScores, RowScores]], specs: Sequence[MetricSpec], settings: Settings
+) -> dict[tuple[str, str], Difference]:
+    """(row, metric) -> row minus the other one of its pair, corrected over all of them."""
+    found: dict[tuple[str, str], Difference] = {}
+    for row, other in pairs:
+        if row is other:
+            continue
+        for spec in specs:
+            if spec.over == "set":
+                ours, theirs = ([one[spec.name] for one in r.sets if spec.name in one] for r in (row, other))
+                found[row.name, spec.name] = set_difference(ours, theirs)
+            else:
+                left, right = ([values_of(one, spec.name) for one in r.seeds] for r in (row, other))
+                found[row.name, spec.name] = difference(left, right, seed=settings.seed)
+    adjusted = holm({key: d.p for key, d in found.items() if d.p is not None})
+    return {
+        key: Difference(d.mean, d.ci_low, d.ci_high, d.n, d.p, adjusted.get(key)) for key, d in found.items()
+    }
+
+
+def values_of(rows: PerClip, metric: str) -> dict[str, float]:
+    """Defined values of a metric by clip id."""
+    found = {clip: row.get(metric, {}).get("value") for clip, row in rows.items()}
+    return {clip: float(value) for clip, value in found.items() if isinstance(value, (int, float))}
+
+
+def verdict(spec: MetricSpec, found: Difference | None) -> str | None:
+    """`better` or `worse` where both the corrected p-value and the interval say so, else `open`."""
+    if found is None or found.mean is None or found.ci_low is None or found.ci_high is None:
+        return None
+    if found.p_holm is None or found.p_holm >= ALPHA or found.ci_low <= 0.0 <= found.ci_high:
+        return "open"
+    return "better" if (found.mean > 0) == spec.higher_is_better else "worse"
+
+
+def _cell(
+    spec: MetricSpec,
+    of: Estimate,
+    reference: Difference | None,
+    shuffled: Difference | None,
+    published: float | None,
+) -> dict[str, Any]:
+    return {
+        **of.as_dict(),
+        "difference": None if reference is None else reference.as_dict(),
+        "verdict": verdict(spec, reference),
+        "against_shuffled": None if shuffled is None else shuffled.as_dict(),
+        "shuffled_verdict": verdict(spec, shuffled),
+        "published": published,
+    }
+
+
+def _metric(spec: MetricSpec, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    group = next((head for head, members in groups.items() if spec.name in members), "")
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "unit": spec.unit,
+        "higher_is_better": spec.higher_is_better,
+        "over": spec.over,
+        "group": group,
+        "source": spec.source,
+        "measured_with": spec.measured_with(),
+        "not_comparable_with": spec.not_comparable_with,
+    }
+
+
+def _in_groups(specs: Sequence[MetricSpec], groups: Mapping[str, Sequence[str]]) -> list[MetricSpec]:
+    """Metrics of a group side by side, in the order of the groups; the others behind them."""
+    order = [name for members in groups.values() for name in members]
+    return sorted(specs, key=lambda spec: order.index(spec.name) if spec.name in order else len(order))

@@ -1,0 +1,404 @@
+"""Everything that is loaded once, and music for one clip after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion import timeline
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.checkpoint import load_adaptor, read_description
+from expotion.assemble import (
+    backbone_folder,
+    build_encoders,
+    build_projections,
+    build_text_encoder,
+    engine_for,
+)
+from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures
+from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
+from expotion.features.extract import extract_many
+from expotion.features.material import Prompts, sampled_tracks
+from expotion.features.smooth import coverage, smooth_track
+from expotion.music.checks import find_adaptor
+from expotion.music.compose import ComposeSettings, Request, compose, compose_pieces
+from expotion.music.out_of_memory import text_problem
+from expotion.music.schedule import Schedule
+from expotion.music.sound import stream_sound, to_sound
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.generate import StepModel
+from expotion.musicgen.load import Backbone, load_backbone
+from expotion.plugins import Registry, discover
+from expotion.recipe import Recipe
+from expotion.run.generation import compose_settings
+from expotion.video.clip import FileClip
+
+log = logging.getLogger("expotion")
+DEFAULT_PROMPT = "a calm piano piece"
+LEAST_COVERAGE = 0.1
+"""A control that has something to say in less of the clip than this is left out, with a warning."""
+
+Progress = Callable[[int, int], None]
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Music:
+    """A composed piece: `samples` float32 [n] mono, `codes` int64 [K, T], the controls that steered it, by
+    name,
+    and `notes`: plain values that say how it was made."""
+
+    samples: NDArray[np.float32]
+    sample_rate_hz: int
+    codes: NDArray[np.int64]
+    controls: Mapping[str, SmoothedTrack]
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MusicChunk:
+    """The next stretch of a piece while it is made: `samples` float32 [n] from `start_s` on."""
+
+    samples: NDArray[np.float32]
+    start_s: float
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A request ready to be decoded, and what will be said about it."""
+
+    lm: StepModel
+    request: Request
+    settings: ComposeSettings
+    n_samples: int
+    notes: dict[str, Any]
+
+
+ClipLike = str | Path | Clip
+ControlLike = str | Path | Clip | TimedFeatures | None
+
+
+@dataclass
+class Composer:
+    """An adaptor, its backbone (in float32) and its encoders; engines are made as they are asked for."""
+
+    recipe: Recipe
+    backbone: Backbone
+    adaptor: Adaptor
+    encoders: dict[str, Encoder]
+    prompts: Prompts
+    window_frames: int
+    precision: str | None = None
+    _engines: dict[str, Engine] = field(default_factory=dict)
+    _heard: tuple[Clip, dict[str, TimedFeatures]] | None = None
+
+    def compose(
+        self,
+        clip: ClipLike,
+        *,
+        prompt: str | None = None,
+        strength: Mapping[str, float | str | Schedule] | None = None,
+        guidance: Mapping[str, float] | None = None,
+        cfg_scale: float | None = None,
+        controls: Mapping[str, ControlLike] | None = None,
+        seed: int = 0,
+        overlap_s: float | None = None,
+        precision: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        on_progress: Progress | None = None,
+        on_warning: Warn | None = None,
+    ) -> Music:
+        """Music as long as the clip, to one codec frame. None means: as the adaptor was measured.
+
+        `strength` by control: a number, a `Schedule`, or `"0:1.0,5:0.2"` (seconds:strength). `guidance` gives
+        single controls a scale of their own beside the text's `cfg_scale`. `controls` takes a control from
+        another clip (or from features at hand), or mutes it (None). A control that has next to nothing to say
+        is left out, with a warning. Features of the last clip are kept, so that several takes cost one
+        extraction. Raises MediaError for a clip that cannot be used, ExpotionError for values that do not
+        fit.
+        """
+        given = {"cfg_scale": cfg_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        with _opened(clip) as opened:
+            piece = self._prepare(
+                opened, prompt, strength, guidance, controls, seed, overlap_s, precision, given, on_warning
+            )
+        codes = compose(piece.lm, self.adaptor, [piece.request], piece.settings, on_step=on_progress)[0]
+        assert self.backbone.codec is not None
+        samples = to_sound(self.backbone.codec, codes, piece.n_samples)
+        tracks = piece.request.tracks
+        return Music(samples, self.backbone.sample_rate_hz, codes.numpy(), tracks, piece.notes)
+
+    def stream(
+        self,
+        clip: ClipLike,
+        *,
+        prompt: str | None = None,
+        strength: Mapping[str, float | str | Schedule] | None = None,
+        guidance: Mapping[str, float] | None = None,
+        cfg_scale: float | None = None,
+        controls: Mapping[str, ControlLike] | None = None,
+        seed: int = 0,
+        overlap_s: float | None = None,
+        precision: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        chunk_s: float = 0.5,
+        on_warning: Warn | None = None,
+    ) -> Iterator[MusicChunk]:
+        """The same piece as `compose` gives, in chunks of about `chunk_s` while it is decoded.
+
+        The chunks together are the samples of `compose` to within 1e-5.
+        """
+        given = {"cfg_scale": cfg_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        with _opened(clip) as opened:
+            piece = self._prepare(
+                opened, prompt, strength, guidance, controls, seed, overlap_s, precision, given, on_warning
+            )
+        assert self.backbone.codec is not None
+        rate_hz = self.backbone.sample_rate_hz
+        pieces = compose_pieces(piece.lm, self.adaptor, piece.request, piece.settings)
+        n_frames = max(1, round(chunk_s * self.backbone.frame_rate_hz))
+        done = 0
+        for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
+            yield MusicChunk(samples, done / rate_hz, rate_hz)
+            done += len(samples)
+
+    def _prepare(
+        self,
+        clip: Clip,
+        prompt: str | None,
+        strength: Mapping[str, float | str | Schedule] | None,
+        guidance: Mapping[str, float] | None,
+        controls: Mapping[str, ControlLike] | None,
+        seed: int,
+        overlap_s: float | None,
+        precision: str | None,
+        given: Mapping[str, Any],
+        on_warning: Warn | None,
+    ) -> _Piece:
+        """Check everything, extract the controls, and put the request together."""
+        warn = on_warning or (lambda text: log.warning("%s", text))
+        rate_hz = self.backbone.frame_rate_hz
+        self.check_names(strength or {}, guidance or {}, controls or {})
+        n_frames = timeline.n_steps(clip.duration_s, rate_hz)
+        used = {c.name: Schedule.of(c.strength) for c in self.recipe.conditions}
+        for name, asked in (strength or {}).items():
+            used[name] = Schedule.of(asked, f"strength {name}")
+        for name, source in (controls or {}).items():
+            if source is None:
+                used[name] = Schedule.of(0.0)
+        tracks = self._tracks(clip, used, controls or {}, n_frames, warn)
+        words = prompt or self.recipe.text.fixed_prompt or DEFAULT_PROMPT
+        settings = compose_settings(self.recipe, self.window_frames)
+        chosen = {
+            **given,
+            "scales": {**settings.scales, **(guidance or {})},
+            "overlap_frames": None if overlap_s is None else round(overlap_s * rate_hz),
+        }
+        settings = dataclasses.replace(
+            settings, **{name: value for name, value in chosen.items() if value is not None}
+        )
+        kind = precision or self.precision or self.recipe.generate.precision
+        lm = self.engine(kind)
+        times_s = timeline.step_times_s(n_frames, rate_hz)
+        rows = {name: schedule.at(times_s) for name, schedule in used.items()}
+        request = Request(n_frames, self.prompts[words], tracks, rows, seed)
+        notes = {
+            "prompt": words,
+            "seed": seed,
+            "strengths": {name: str(schedule) for name, schedule in used.items()},
+            "controls_used": sorted(tracks),
+            "sampling": {
+                name: getattr(settings, name)
+                for name in ("cfg_scale", "control_scale", "temperature", "top_k", "top_p")
+            },
+            "guidance": dict(settings.scales),
+            "window_frames": settings.window_frames,
+            "overlap_frames": settings.overlap,
+            "precision": lm.mode,
+            "backbone_hash": self.backbone.weights_hash,
+            "encoder_hashes": {name: encoder.weights_hash for name, encoder in self.encoders.items()},
+            "recipe": self.recipe.to_dict(),
+        }
+        n_samples = timeline.n_samples(clip.duration_s, self.backbone.sample_rate_hz)
+        return _Piece(lm, request, settings, n_samples, notes)
+
+    def check_names(self, *asked: Mapping[str, Any]) -> None:
+        """Raise ExpotionError for controls that are not there; the second mapping holds guidance scales."""
+        known = [condition.name for condition in self.recipe.conditions]
+        problems = [
+            Problem(f"control {name!r}", f"one of {', '.join(known) or 'none: this adaptor has none'}", name)
+            for name in dict.fromkeys(name for names in asked for name in names)
+            if name not in known
+        ]
+        for name, scale in asked[1].items():
+            if not (math.isfinite(scale) and scale >= 0):
+                problems.append(Problem(f"guidance {name}", "a number of at least 0", f"{scale:g}"))
+        if problems:
+            raise ExpotionError(problems)
+
+    def engine(self, precision: str) -> Engine:
+        """The language model ready to decode in a precision, made once."""
+        if precision not in self._engines:
+            self._engines[precision] = engine_for(self.backbone.lm, precision)
+        return self._engines[precision]
+
+    def _tracks(
+        self,
+        clip: Clip,
+        used: Mapping[str, Schedule],
+        controls: Mapping[str, ControlLike],
+        n_frames: int,
+        warn: Warn,
+    ) -> dict[str, SmoothedTrack]:
+        """Smoothed tracks of the controls in use; one with too little to say is left out with a warning."""
+        wanted = {name: e for name, e in self.encoders.items() if not used[name].is_zero}
+        own = {name: e for name, e in wanted.items() if controls.get(name) is None}
+        seeing = {name for name, encoder in own.items() if "video" in encoder.spec.needs}
+        if seeing and clip.video is None:
+            warn("no picture; the music follows the prompt alone")
+            own = {name: e for name, e in own.items() if name not in seeing}
+        native = self._extract(own, clip)
+        for name, encoder in wanted.items():
+            source = controls.get(name)
+            if isinstance(source, TimedFeatures):
+                native[name] = source
+            elif source is not None:
+                with _opened(source) as other:
+                    native |= _extract({name: encoder}, other)
+                    if other.duration_s < clip.duration_s - 1.0 / self.backbone.frame_rate_hz:
+                        warn(f"{name}: {other.id} ends at {other.duration_s:.1f} s, and its control with it")
+        tracks = {}
+        for name, features in sampled_tracks(self.recipe, self.encoders, native).items():
+            smoothed = smooth_track(self.encoders[name], features, n_frames, self.backbone.frame_rate_hz)
+            seen = coverage(features, smoothed, self.backbone.frame_rate_hz)
+            if features.coverage < LEAST_COVERAGE:
+                warn(f"{name} left out: {seen}")
+                continue
+            if smoothed.valid.mean() < 0.9:
+                warn(f"{name}: {seen}")
+            tracks[name] = smoothed
+        return tracks
+
+    def _extract(self, encoders: Mapping[str, Encoder], clip: Clip) -> dict[str, TimedFeatures]:
+        known = self._heard[1] if self._heard is not None and self._heard[0] is clip else {}
+        missing = {name: encoder for name, encoder in encoders.items() if name not in known}
+        known = known | (_extract(missing, clip) if missing else {})
+        self._heard = (clip, known)
+        return {name: known[name] for name in encoders}
+
+
+@contextlib.contextmanager
+def _opened(clip: ClipLike) -> Iterator[Clip]:
+    """The clip itself, or the file opened for as long as it is needed."""
+    if isinstance(clip, Clip):
+        yield clip
+    else:
+        with contextlib.closing(FileClip(Path(clip).expanduser())) as opened:
+            yield opened
+
+
+def _extract(encoders: Mapping[str, Encoder], clip: Clip) -> dict[str, TimedFeatures]:
+    found = extract_many(encoders, [clip])
+    if found.failures:
+        where = str(clip.path or clip.id)
+        raise MediaError(
+            [
+                text_problem(f"{where}: {f.encoder}", f.error)
+                or Problem(where, f"features of {f.encoder}", f.error)
+                for f in found.failures
+            ]
+        )
+    return {
+        name: track for name, track in found.features[clip.id].items() if isinstance(track, TimedFeatures)
+    }
+
+
+# Opening a composer: an adaptor folder, its backbone and its encoders, checked against each other.
+
+
+def load(
+    adaptor: str | Path | None = None,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Composer:
+    """A composer from an adaptor or run folder; without one, with the adaptor that the package ships.
+
+    `backbone` names another MusicGen (a plugin's name, `hf:ORG/NAME`, a folder) of the same size.
+    `precision`: fp32, bf16, fp16, int8, or auto for what suits the machine. Raises ExpotionError with what is
+    missing.
+    """
+    if device not in ("auto", "cpu"):
+        raise ExpotionError(
+            Problem("device", "auto or cpu", device, "generation runs on the processor; training takes a GPU")
+        )
+    folder = None if adaptor is None else Path(adaptor).expanduser()
+    composer = open_composer(folder, discover(), backbone)
+    composer.precision = None if precision == "auto" else precision
+    return composer
+
+
+def open_composer(folder: Path | None, registry: Registry, backbone_source: str | None = None) -> Composer:
+    """Load an adaptor folder (or a run folder that holds one), its backbone and its encoders.
+
+    Without a folder the backbone's own default adaptor is taken. Raises ExpotionError with what is missing.
+    """
+    folder = find_adaptor(folder, registry, backbone_source)
+    recipe = _recipe_of(folder)
+    encoders = build_encoders(recipe, registry)
+    adaptor, metadata = load_adaptor(folder, projections=build_projections(recipe, encoders))
+    source = backbone_folder(backbone_source or recipe.backbone.source, registry)
+    backbone = load_backbone(source)
+    wanted, got = (
+        (adaptor.config.width, adaptor.config.n_lm_layers),
+        (backbone.geometry.width, backbone.geometry.n_layers),
+    )
+    if wanted != got:
+        raise ExpotionError(
+            Problem(
+                where=f"backbone {source}",
+                wanted=f"width {wanted[0]} and {wanted[1]} layers, which {folder} was trained on",
+                got=f"width {got[0]} and {got[1]} layers",
+                fix="leave out --backbone, or train an adaptor on that backbone",
+            )
+        )
+    if backbone.weights_hash != metadata["backbone_hash"]:
+        log.warning("the backbone's weights are not those that %s was trained on", folder)
+    for name, encoder in encoders.items():
+        if encoder.weights_hash != metadata["encoder_hashes"].get(name):
+            log.warning("the weights of '%s' are not those that %s was trained with", name, folder)
+    prompts = Prompts(build_text_encoder(recipe, registry, source))
+    return Composer(recipe, backbone, adaptor, encoders, prompts, int(metadata["window_frames"]))
+
+
+def _recipe_of(folder: Path) -> Recipe:
+    """The recipe in an adaptor's description; WeightsError where training has not put it there."""
+    found = read_description(folder).get("metadata")
+    metadata = found if isinstance(found, dict) else {}
+    needed = ("recipe", "backbone_hash", "encoder_hashes", "window_frames")
+    missing = [key for key in needed if key not in metadata]
+    if missing:
+        raise WeightsError(
+            Problem(
+                where=str(folder / "adaptor.json"),
+                wanted=f"metadata with {', '.join(needed)}",
+                got=f"no {', '.join(missing)}",
+                fix="give the run folder of a recipe",
+            )
+        )
+    return Recipe.from_dict(metadata["recipe"])

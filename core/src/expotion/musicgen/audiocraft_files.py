@@ -1,0 +1,152 @@
+"""audiocraft's checkpoint files, read without audiocraft.
+
+`state_dict.bin` and `compression_state_dict.bin` are torch-saved dictionaries with `best_state` (tensors) and
+`xp.cfg` (the training configuration: YAML text, in older exports a mapping). A newer compression file may hold
+only `pretrained`, the name of a transformers codec. The text keeps references between settings, such as
+`seanet.causal: ${encodec.causal}`; they are looked up here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from expotion import weights as files
+from expotion.errors import Problem, WeightsError
+from expotion.musicgen.codec import Codec
+from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.delay import default_delays
+from expotion.musicgen.geometry import LMGeometry
+
+_FIXED_SETTINGS = {
+    "norm_first": True,
+    "bias_ff": False,
+    "bias_attn": False,
+    "bias_proj": False,
+    "activation": "gelu",
+    "positional_embedding": "sin",
+    "layer_scale": None,
+    "qk_layer_norm": False,
+    "two_step_cfg": False,
+}
+
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+
+
+def _looked_up(value: Any, settings: Mapping[str, Any]) -> Any:
+    """The setting that `${a.b}` names, followed a few times; what it names elsewhere, or a section, stays text."""
+    for _ in range(4):
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            break
+        found: Any = settings
+        for key in match[1].split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if found is None or isinstance(found, (Mapping, list)):
+            break
+        value = found
+    return value
+
+
+def _without_references(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose references are looked up, at the top and in the sections below it."""
+    return {
+        name: {key: _looked_up(value, settings) for key, value in section.items()}
+        if isinstance(section, Mapping)
+        else _looked_up(section, settings)
+        for name, section in settings.items()
+    }
+
+
+def _settings(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise WeightsError(Problem(f"{where} xp.cfg", "YAML text", str(error).splitlines()[0])) from None
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise WeightsError(Problem(f"{where} xp.cfg", "YAML text or a mapping", type(value).__name__))
+    return _without_references(value)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and settings of one of the two files."""
+    package = files.read_torch(path)
+    if not isinstance(package, Mapping) or not isinstance(package.get("best_state"), Mapping):
+        raise WeightsError(Problem(str(path), "a dictionary with best_state and xp.cfg"))
+    state = package["best_state"]
+    if isinstance(state.get("model"), Mapping):  # some exports keep one level more
+        state = state["model"]
+    return dict(state), _settings(package.get("xp.cfg"), str(path))
+
+
+def _count(state: Mapping[str, Tensor], stem: str) -> int:
+    """How many numbered parts `stem.0`, `stem.1`, .. the names speak of."""
+    numbers = [name.removeprefix(f"{stem}.").split(".")[0] for name in state if name.startswith(f"{stem}.")]
+    return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
+
+
+def geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> LMGeometry:
+    """Sizes from the tensors' shapes; the number of heads, which no shape shows, from the settings."""
+    lm = settings.get("transformer_lm", {})
+    problems = [
+        Problem(f"{where} xp.cfg transformer_lm.{key}", f"to be {value!r}", repr(lm[key]))
+        for key, value in _FIXED_SETTINGS.items()
+        if key in lm and lm[key] != value
+    ]
+    needed = ("emb.0.weight", "transformer.layers.0.linear1.weight")
+    problems += [Problem(f"{where} {name}", "to be there", "nothing") for name in needed if name not in state]
+    if "num_heads" not in lm:
+        problems.append(Problem(f"{where} xp.cfg", "transformer_lm.num_heads", "nothing"))
+    if problems:
+        raise WeightsError(problems)
+    rows, width = state["emb.0.weight"].shape
+    projection = state.get("condition_provider.conditioners.description.output_proj.weight")
+    n_layers = _count(state, "transformer.layers")
+    n_codebooks = _count(state, "emb")
+    return LMGeometry(
+        width=width,
+        n_layers=n_layers,
+        n_heads=int(lm["num_heads"]),
+        ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
+        n_codebooks=n_codebooks,
+        card=rows - 1,
+        text_width=None if projection is None else projection.shape[1],
+    )
+
+
+def delays(settings: Mapping[str, Any], sizes: LMGeometry) -> tuple[int, ...]:
+    """Delays of the codebooks; patterns other than `delay` are refused."""
+    pattern = settings.get("codebooks_pattern", {})
+    if pattern.get("modeling", "delay") != "delay":
+        raise WeightsError(Problem("xp.cfg codebooks_pattern.modeling", "delay", repr(pattern["modeling"])))
+    listed = pattern.get("delay", {}).get("delays")
+    return default_delays(sizes.n_codebooks) if not listed else tuple(int(item) for item in listed)
+
+
+def text_model_name(settings: Mapping[str, Any]) -> str:
+    """Name of the T5 model on the hub, `t5-base` unless the settings say otherwise."""
+    description = settings.get("conditioners", {}).get("description", {})
+    name = str(description.get("t5", {}).get("name", "t5-base"))
+    return name if "/" in name else f"google-t5/{name}"
+
+
+def load_codec(path: Path, cache: Path | None = None) -> Codec:
+    """The codec of `compression_state_dict.bin`, both forms."""
+    package = files.read_torch(path)
+    if isinstance(package, Mapping) and "pretrained" in package:
+        folder = Path(str(package["pretrained"]))
+        if not folder.is_dir():
+            folder = files.hub_snapshot(str(package["pretrained"]), cache=cache)
+        config = files.read_json(folder / "config.json")
+        return codec_from_hf(files.read_safetensors(files.safetensors_files(folder)), config, str(folder))
+    state, settings = read_checkpoint(path)
+    return codec_from_audiocraft(state, settings, str(path))

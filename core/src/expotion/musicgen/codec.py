@@ -1,0 +1,167 @@
+"""EnCodec: sound to codes and back, through transformers' EncodecModel.
+
+Mono, non-causal, one scale, no chunking. T = ceil(n / hop) frames; residual vector quantisation picks, stage by
+stage, the entry nearest to what is left; decoding sums the K entries. Whether convolutions pad with zeros or by
+reflection is read from the configuration (`pad_mode`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.musicgen.geometry import codebooks_from_bandwidth
+
+if TYPE_CHECKING:
+    from transformers import EncodecConfig, EncodecModel
+
+
+def check_config(config: EncodecConfig, where: str) -> None:
+    """Refuse codecs that MusicGen does not use; all reasons at once (WeightsError)."""
+    wanted: dict[str, Any] = {"audio_channels": 1, "normalize": False, "chunk_length_s": None}
+    problems = [
+        Problem(f"{where} audio_encoder.{key}", f"to be {value!r}", repr(getattr(config, key, value)))
+        for key, value in wanted.items()
+        if getattr(config, key, value) != value
+    ]
+    if problems:
+        raise WeightsError(problems)
+
+
+class Codec:
+    """Frozen EnCodec. Deterministic; float32; no gradients."""
+
+    def __init__(self, model: EncodecModel) -> None:
+        config = model.config
+        self.model = model
+        self.model.train(False)
+        self.model.requires_grad_(False)
+        self.sample_rate_hz = int(config.sampling_rate)
+        self.hop = math.prod(int(ratio) for ratio in config.upsampling_ratios)
+        self.card = int(config.codebook_size)
+        self.bandwidth_kbps = float(config.target_bandwidths[-1])
+        self.n_codebooks = codebooks_from_bandwidth(
+            self.bandwidth_kbps, math.ceil(self.sample_rate_hz / self.hop), self.card
+        )
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second, sample rate / hop."""
+        return self.sample_rate_hz / self.hop
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a sound of n samples: ceil(n / hop)."""
+        return -(-n_samples // self.hop)
+
+    @torch.no_grad()
+    def latent(self, wave: Tensor) -> Tensor:
+        """Encoder output before quantisation: wave [B, n] to [B, width, T]."""
+        return cast(Tensor, self.model.encoder(wave[:, None, :]))
+
+    @torch.no_grad()
+    def encode(self, wave: Tensor | NDArray[np.float32]) -> Tensor:
+        """Samples [n] or [B, n] at `sample_rate_hz` to codes int64 [K, T] or [B, K, T]."""
+        samples = torch.as_tensor(wave, dtype=torch.float32, device=self.model.device)
+        if samples.dim() not in (1, 2) or samples.shape[-1] == 0:
+            raise ExpotionError(f"a sound must be [n] or [B, n] with n > 0, got {list(samples.shape)}")
+        batched = samples if samples.dim() == 2 else samples[None]
+        codes = self.model.quantizer.encode(self.latent(batched), self.bandwidth_kbps)  # (K, B, T)
+        codes = codes.transpose(0, 1).contiguous()
+        return codes if samples.dim() == 2 else codes[0]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [K, T] or [B, K, T] to samples float32 [T hop] or [B, T hop]."""
+        batched = codes if codes.dim() == 3 else codes[None]
+        if batched.dim() != 3 or batched.shape[1] != self.n_codebooks or batched.shape[2] == 0:
+            raise ExpotionError(f"codes must be [B, K={self.n_codebooks}, T > 0], got {list(codes.shape)}")
+        low, high = int(batched.min()), int(batched.max())
+        if low < 0 or high >= self.card:
+            raise ExpotionError(f"codes must lie in 0..{self.card - 1}, got {low}..{high}")
+        latent = self.model.quantizer.decode(batched.to(self.model.device).transpose(0, 1))
+        wave = cast(Tensor, self.model.decoder(latent))[:, 0]
+        return wave if codes.dim() == 3 else wave[0]
+
+
+# EnCodec's decoder piece by piece, equal to decoding everything at once.
+#
+# The decoder is a convolution, an LSTM that runs forwards, and a stack of convolutions that see a few frames to
+# either side. The LSTM's state is carried from piece to piece; the others get the frames around a piece, and
+# what those would spoil is cut off. The edges of the sound are padded as they are in one go. Memory is that of
+# a piece.
+
+FIRST_MARGIN = 4
+"""Frames to either side that the first convolution may see (its kernel of 7 sees 3)."""
+STACK_MARGIN = 3
+"""Frames to either side that the upsampling stack may see; 2 are enough for ratios of 8, 5, 4, 4."""
+
+
+class CodecStream:
+    """Push codes, get samples; `finish` gives the rest. One sound per stream."""
+
+    def __init__(self, codec: Codec) -> None:
+        layers = list(codec.model.decoder.layers)
+        self._codec = codec
+        self._first: nn.Module = layers[0]
+        self._lstm = cast(Any, layers[1]).lstm
+        self._stack = nn.Sequential(*layers[2:])
+        self._state: tuple[Tensor, Tensor] | None = None
+        self._latent: Tensor | None = None
+        self._latent_before = 0
+        self._hidden: Tensor | None = None
+        self._hidden_before = 0
+
+    @torch.inference_mode()
+    def push(self, codes: Tensor) -> NDArray[np.float32]:
+        """Codes [K, n], n > 0, to the samples that they settle: float32 [m], perhaps none yet."""
+        if codes.shape[-1] == 0:
+            return np.zeros(0, np.float32)
+        codec = self._codec
+        latent = codec.model.quantizer.decode(codes[None].to(codec.model.device).transpose(0, 1))
+        self._latent = latent if self._latent is None else torch.cat([self._latent, latent], dim=-1)
+        return self._advance(last=False)
+
+    @torch.inference_mode()
+    def finish(self) -> NDArray[np.float32]:
+        """The samples that waited for what comes after them."""
+        return np.zeros(0, np.float32) if self._latent is None else self._advance(last=True)
+
+    def _advance(self, *, last: bool) -> NDArray[np.float32]:
+        assert self._latent is not None
+        made, self._latent, self._latent_before = _settle(
+            self._first, self._latent, self._latent_before, FIRST_MARGIN, 1, last=last
+        )
+        if made.shape[-1]:
+            steps = made.permute(2, 0, 1)
+            out, self._state = self._lstm(steps, self._state)
+            hidden = (out + steps).permute(1, 2, 0)
+            self._hidden = hidden if self._hidden is None else torch.cat([self._hidden, hidden], dim=-1)
+        if self._hidden is None:
+            return np.zeros(0, np.float32)
+        wave, self._hidden, self._hidden_before = _settle(
+            self._stack, self._hidden, self._hidden_before, STACK_MARGIN, self._codec.hop, last=last
+        )
+        return np.asarray(wave[0, 0].cpu().numpy(), dtype=np.float32)
+
+
+def _settle(
+    module: nn.Module, held: Tensor, before: int, margin: int, hop: int, *, last: bool
+) -> tuple[Tensor, Tensor, int]:
+    """Output for the frames whose surroundings are there.
+
+    `held` [1, C, n] begins with `before` frames that were settled earlier and stay as context. Returns the
+    output of the newly settled ones, what to hold from here on, and how many of those are context.
+    """
+    n = held.shape[-1]
+    stop = n if last else max(before, n - margin)
+    if stop <= before:
+        return held.new_zeros(1, 1, 0), held, before
+    out = module(held)[..., before * hop : stop * hop]
+    keep = min(stop, margin)
+    return out, held[..., stop - keep :], keep

@@ -1,0 +1,62 @@
+"""Generation at the speed of reading the weights: `prepare` makes a `StepModel` of a language model.
+
+weights.py   matrices as each precision reads them; int8.py has weight-only int8
+layer.py     a layer of packed matrices, which also serves the adaptor's prefix stream
+text.py      cross-attention for a text that does not change: made once, folded where that is shorter
+prefix.py    the gated prefix, laid out once
+cache.py     self-attention's cache and where in it a step stands
+step.py      start and step
+cuda.py      steps replayed from a CUDA graph
+fused/       on a CPU with numba (the extra `fast`): a step as one compiled function
+memory.py    does it fit, before anything is allocated; pages.py: huge pages
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from expotion.musicgen.decoder import MusicGenLM
+    from expotion.musicgen.engine.step import Engine
+    from expotion.musicgen.engine.weights import Mode
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
+
+def best_mode(device: torch.device) -> Mode:
+    """What `auto` stands for on a device: 16 bits where the hardware multiplies them, else fp32.
+
+    On a GPU bf16 (fp16 on those without it). On a CPU bf16 where it has matrix instructions for it. int8 is
+    faster still for models larger than the cache, but what its rounding costs was measured on the tiny model only,
+    so it is asked for by name (docs/performance.md).
+    """
+    import torch  # noqa: PLC0415
+
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16"):
+        return "bf16"
+    return "fp32"
+
+
+def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
+    """An engine on the model's device. The model itself is no longer needed.
+
+    One thread at a time may use it. Raises ExpotionError where the machine cannot run the mode, or where the
+    packed weights do not fit into memory.
+    """
+    import expotion_fast as fused  # noqa: PLC0415
+    from expotion.musicgen.engine.step import Engine  # noqa: PLC0415
+
+    chosen = best_mode(lm.device) if mode == "auto" else mode
+    if lm.device.type == "cuda":
+        from expotion.musicgen.engine.cuda import GraphEngine  # noqa: PLC0415
+
+        return GraphEngine(lm, chosen)
+    if fused.can_run(chosen, lm.device):
+        from expotion_fast.engine import FusedEngine  # noqa: PLC0415
+
+        return FusedEngine(lm, chosen)
+    return Engine(lm, chosen)

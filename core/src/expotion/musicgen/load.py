@@ -1,0 +1,201 @@
+"""A MusicGen by its source: a folder in transformers' layout, a hub id, or audiocraft's files.
+
+hf:facebook/musicgen-small        the hub's snapshot (local cache first)
+PATH                              a folder with config.json and safetensors, or with state_dict.bin
+audiocraft:PATH or audiocraft:ID  state_dict.bin and compression_state_dict.bin, read without audiocraft
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from expotion import weights as files
+from expotion.errors import Problem, WeightsError
+from expotion.musicgen import layouts
+from expotion.musicgen.codec import Codec
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.delay import default_delays
+from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.text import TextConditioner
+
+Part = Literal["lm", "codec", "text"]
+ALL_PARTS: frozenset[Part] = frozenset({"lm", "codec", "text"})
+
+
+@dataclass
+class Backbone:
+    """A loaded MusicGen. `codec` and `text` are None where the source has none or they were not asked for."""
+
+    lm: MusicGenLM
+    codec: Codec | None
+    text: TextConditioner | None
+    geometry: LMGeometry
+    frame_rate_hz: float
+    sample_rate_hz: int
+    source: str
+    weight_files: tuple[Path, ...] = ()
+    delays: tuple[int, ...] = field(default=(0, 1, 2, 3))
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights files, hex."""
+        return files.files_hash(self.weight_files)
+
+    def cast(self, dtype: torch.dtype) -> Backbone:
+        """The same with the language model in another type; codec and text encoder are shared."""
+        if self.lm.dtype == dtype:
+            return self
+        return replace(self, lm=copy.deepcopy(self.lm).to(dtype))
+
+
+def load_backbone(
+    source: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    parts: Collection[str] = ALL_PARTS,
+    cache: Path | None = None,
+) -> Backbone:
+    """Load the asked parts of a MusicGen, frozen and in eval mode. The codec and T5 stay float32.
+
+    Raises WeightsError with every mismatch at once: missing, unexpected and misshaped tensors, settings that
+    would change the computation, files that are not there.
+    """
+    name = str(source)
+    if name.startswith("audiocraft:"):
+        place = name.removeprefix("audiocraft:")
+        folder = Path(place)
+        if not folder.is_dir():
+            folder = files.hub_snapshot(place, files.AUDIOCRAFT_FILES, cache)
+        backbone = _from_audiocraft(folder, name, dtype, parts, cache)
+    else:
+        hub = name.startswith("hf:")
+        folder = files.hub_snapshot(name.removeprefix("hf:"), cache=cache) if hub else Path(name).expanduser()
+        if not folder.is_dir():
+            raise WeightsError(
+                Problem(name, "a folder, hf:OWNER/NAME or audiocraft:FOLDER", "no such folder")
+            )
+        audiocraft = (folder / "state_dict.bin").is_file() and not (folder / "config.json").is_file()
+        build = _from_audiocraft if audiocraft else _from_hf
+        backbone = build(folder, name, dtype, parts, cache)
+    backbone.lm.to(device)
+    if backbone.codec is not None:
+        nn.Module.to(backbone.codec.model, device)
+    if backbone.text is not None:
+        backbone.text.encoder.to(device)
+    return backbone
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _from_hf(
+    folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
+) -> Backbone:
+    config = files.read_json(folder / "config.json")
+    where = str(folder / "config.json")
+    kind = config.get("model_type")
+    if kind not in ("musicgen", "musicgen_decoder"):
+        raise WeightsError(Problem(f"{where} model_type", "musicgen or musicgen_decoder", repr(kind)))
+    full = kind == "musicgen"
+    geometry = LMGeometry.from_hf(config, where)
+    paths = files.safetensors_files(folder)
+    tensors = files.read_safetensors(paths)
+    prefix = "decoder." if full else ""
+    own = {
+        key: tensor
+        for key, tensor in tensors.items()
+        if not key.startswith(("text_encoder.", "audio_encoder."))
+        # older conversions stored the sinusoidal table, which we compute
+        and not key.endswith("embed_positions.weights")
+    }
+    lm = layouts.build_lm(own, geometry, layouts.hf_layout(geometry, prefix), str(folder), dtype)
+    codec = text = None
+    if full and "codec" in parts:
+        from expotion.musicgen.codec_files import codec_from_hf  # noqa: PLC0415 - brings transformers in
+
+        codec = codec_from_hf(_under(tensors, "audio_encoder."), config.get("audio_encoder", {}), str(folder))
+        _check_codec(codec, geometry, str(folder))
+    if full and "text" in parts:
+        from expotion.musicgen.text import text_from_hf  # noqa: PLC0415
+
+        text = text_from_hf(_under(tensors, "text_encoder."), config.get("text_encoder", {}), folder)
+    rate_hz, sample_rate_hz = _rates(config.get("audio_encoder"), codec)
+    return Backbone(
+        lm,
+        codec,
+        text,
+        geometry,
+        rate_hz,
+        sample_rate_hz,
+        name,
+        tuple(paths),
+        default_delays(geometry.n_codebooks),
+    )
+
+
+def _rates(config: Mapping[str, Any] | None, codec: Codec | None) -> tuple[float, int]:
+    """Frame rate and sample rate: the codec's; without one, its configuration's; else MusicGen's 50 Hz, 32 kHz."""
+    if codec is not None:
+        return codec.frame_rate_hz, codec.sample_rate_hz
+    if config and "upsampling_ratios" in config and "sampling_rate" in config:
+        hop = 1
+        for ratio in config["upsampling_ratios"]:
+            hop *= int(ratio)
+        return config["sampling_rate"] / hop, int(config["sampling_rate"])
+    return 50.0, 32000
+
+
+def _check_codec(codec: Codec, geometry: LMGeometry, where: str) -> None:
+    if (codec.n_codebooks, codec.card) != (geometry.n_codebooks, geometry.card):
+        raise WeightsError(
+            Problem(
+                where,
+                f"a codec with the model's {geometry.n_codebooks} codebooks of {geometry.card} codes",
+                f"{codec.n_codebooks} of {codec.card}",
+                "check target_bandwidths and codebook_size of audio_encoder",
+            )
+        )
+
+
+def _from_audiocraft(
+    folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
+) -> Backbone:
+    from expotion.musicgen import audiocraft_files as audiocraft  # noqa: PLC0415
+
+    path = folder / "state_dict.bin"
+    state, settings = audiocraft.read_checkpoint(path)
+    geometry = audiocraft.geometry(state, settings, str(path))
+    lm = layouts.build_lm(state, geometry, layouts.audiocraft_layout(geometry), str(path), dtype)
+    codec = text = None
+    paths = [path]
+    if "codec" in parts:
+        compression = folder / "compression_state_dict.bin"
+        codec = audiocraft.load_codec(compression, cache)
+        _check_codec(codec, geometry, str(compression))
+        paths.append(compression)
+    if "text" in parts:
+        from expotion.musicgen.text import load_text  # noqa: PLC0415
+
+        text = load_text(audiocraft.text_model_name(settings), cache)
+    rate_hz, sample_rate_hz = _rates(None, codec)
+    return Backbone(
+        lm,
+        codec,
+        text,
+        geometry,
+        rate_hz,
+        sample_rate_hz,
+        name,
+        tuple(paths),
+        audiocraft.delays(settings, geometry),
+    )

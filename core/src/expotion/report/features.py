@@ -1,0 +1,285 @@
+"""`expotion features show`: one page with the video, what the encoders looked at, and their tracks in sync."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion import timeline
+from expotion.contracts import Clip, Encoder, Overlay, SmoothedTrack, TimedFeatures, Video, read_ahead
+from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.features.extract import extract_all
+from expotion.features.job import ClipFile
+from expotion.features.smooth import coverage, smooth_track
+from expotion.features.store import FeatureStore
+from expotion.files import write_text
+from expotion.report.media import data_uri
+
+# A track as pictures: heat maps of its channels, principal components, stretches without anything valid.
+
+MOST_CHANNELS = 48
+MOST_COLUMNS = 1500
+N_COMPONENTS = 3
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Views of one control. Heat maps are PNG data URIs; curves are SVG paths in a box of 1000 x 100."""
+
+    native: str
+    smoothed: str
+    native_curves: list[str]
+    curves: list[str]
+    explained: list[float]
+    gaps: list[tuple[float, float]]
+    channels: int
+
+
+def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration_s: float) -> Lane:
+    """Views of a native track and the same track smoothed; `gaps` are percent of the clip's length."""
+    columns = min(MOST_COLUMNS, len(smoothed.values))
+    at_s = (np.arange(columns) + 0.5) * duration_s / columns
+    known = (
+        track.values[track.valid] if track.valid.any() else np.zeros((1, track.values.shape[1]), np.float32)
+    )
+    low, high = np.percentile(known, [2, 98], axis=0)
+    channels = np.sort(np.argsort(-known.var(axis=0), kind="stable")[:MOST_CHANNELS])
+    span = np.where(high > low, high - low, 1.0)
+
+    def heat(values: NDArray[np.float32], valid: NDArray[np.bool_], row: NDArray[np.int64]) -> str:
+        grey = np.clip((values[row][:, channels] - low[channels]) / span[channels], 0, 1)
+        return _png(grey.T, valid[row])
+
+    nearest = np.abs(track.times_s[None] - at_s[:, None]).argmin(axis=1) if len(track.times_s) else None
+    step = np.minimum((at_s * rate_hz).round().astype(np.int64), len(smoothed.values) - 1)
+    mean = known.mean(axis=0)
+    _, scale, axes = np.linalg.svd((known - mean).astype(np.float64), full_matrices=False)
+    energy = scale**2 / max(float((scale**2).sum()), 1e-12)
+    k = min(N_COMPONENTS, len(axes))
+    rows = (smoothed.values - mean) @ axes[:k].T
+    points = (track.values - mean) @ axes[:k].T
+    limit = np.maximum(np.abs(rows[smoothed.valid]).max(axis=0), 1e-9) if smoothed.valid.any() else np.ones(k)
+    rows_s = np.arange(len(rows)) / rate_hz
+    return Lane(
+        native="" if nearest is None else heat(track.values, track.valid, nearest),
+        smoothed=heat(smoothed.values, smoothed.valid, step),
+        native_curves=[
+            _dots(track.times_s / duration_s, points[:, j] / limit[j], track.valid) for j in range(k)
+        ],
+        curves=[_line(rows_s / duration_s, rows[:, j] / limit[j], smoothed.valid) for j in range(k)],
+        explained=[float(share) for share in energy[:k]],
+        gaps=_gaps(smoothed.valid, rate_hz, duration_s),
+        channels=track.values.shape[1],
+    )
+
+
+def _png(grey: Floats, valid: NDArray[np.bool_]) -> str:
+    import cv2  # noqa: PLC0415
+
+    coloured = cv2.applyColorMap((grey * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    alpha = np.broadcast_to(np.where(valid, 255, 0).astype(np.uint8), grey.shape)
+    _, png = cv2.imencode(".png", np.dstack([coloured, alpha]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return data_uri(png.tobytes(), "image/png")
+
+
+def _line(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> str:
+    """A path through valid points, broken where there are none; at most MOST_COLUMNS points."""
+    parts, pen = [], "M"
+    for i in range(0, len(x), max(1, len(x) // MOST_COLUMNS)):
+        if not valid[i]:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{1000 * x[i]:.1f} {50 - 46 * np.clip(y[i], -1.05, 1.05):.1f}")
+        pen = "L"
+    return "".join(parts)
+
+
+def _dots(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> str:
+    """Points of no length, drawn by round line caps."""
+    keep = np.flatnonzero(valid)[:: max(1, int(valid.sum()) // MOST_COLUMNS)]
+    return "".join(f"M{1000 * x[i]:.1f} {50 - 46 * np.clip(y[i], -1.05, 1.05):.1f}h0" for i in keep)
+
+
+def _gaps(valid: NDArray[np.bool_], rate_hz: float, duration_s: float) -> list[tuple[float, float]]:
+    edges = np.diff(np.concatenate([[0], (~valid).astype(np.int8), [0]]))
+    return [
+        (100 * a / rate_hz / duration_s, min(100.0, 100 * b / rate_hz / duration_s))
+        for a, b in zip(np.flatnonzero(edges > 0), np.flatnonzero(edges < 0), strict=True)
+    ]
+
+
+# A clip's picture for a web page: small, H.264, on the clip's own time line.
+
+SHORTER_SIDE_PX = 240
+RATE_HZ = 15
+LONGEST_S = 120.0
+CHUNK = 32
+
+
+def small_mp4(video: Video, duration_s: float) -> bytes:
+    """MP4 of what is shown at every 1/15 s, at most LONGEST_S long; time 0 is the clip's start."""
+    import av  # noqa: PLC0415
+
+    n = timeline.n_steps(min(duration_s, LONGEST_S), RATE_HZ)
+    times_s = timeline.sample_times_s(n, RATE_HZ)
+    side = min(SHORTER_SIDE_PX, *video.size)
+    read_ahead(video, times_s, shorter_side=side)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = None
+        for start in range(0, n, CHUNK):
+            for i, picture in enumerate(video.frames_at(times_s[start : start + CHUNK], shorter_side=side)):
+                even = np.ascontiguousarray(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2])
+                if stream is None:
+                    stream = container.add_stream("libx264", rate=RATE_HZ)
+                    stream.height, stream.width = even.shape[:2]
+                    stream.pix_fmt, stream.options = "yuv420p", {"crf": "27", "preset": "veryfast", "g": "15"}
+                frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+                frame.pts, frame.time_base = start + i, Fraction(1, RATE_HZ)
+                container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureStore, out: Path) -> list[str]:
+    """Extract what is missing and write the page, whole or not at all; returns lines for the terminal.
+
+    Raises MediaError for a clip without a picture or one that no encoder could deal with.
+    """
+    clip = file.open()
+    video = clip.video
+    if video is None:
+        raise MediaError(Problem(file.path, "a clip with a picture", "sound only"))
+    found, failures, warnings = extract_all(encoders, clip, store)
+    tracks = {name: track for name, track in found.items() if isinstance(track, TimedFeatures)}
+    if not tracks:
+        reasons = "; ".join(str(failure) for failure in failures) or "only token features"
+        raise MediaError(Problem(file.path, "a track to show", reasons))
+    notes = [*map(str, failures), *dict.fromkeys(warnings)]
+    notes += [f"{name}: features without times are not drawn" for name in found if name not in tracks]
+    if clip.duration_s > LONGEST_S:
+        notes.append(f"The picture ends at {LONGEST_S:.0f} s; the tracks are whole.")
+    rate_hz = timeline.CODEC_RATE_HZ
+    views, overlays, lines = [], [], []
+    for name, track in tracks.items():
+        encoder = encoders[name]
+        smoothed = smooth_track(encoder, track, timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
+        made = lane(track, smoothed, rate_hz, clip.duration_s)
+        views.append(_view(name, encoder, track, smoothed, made, rate_hz))
+        lines.append(f"{name}: {coverage(track, smoothed, rate_hz)}")
+        drawn = _overlay(encoder, clip, name, notes)
+        if drawn is not None:
+            overlays.append(drawn)
+    mp4 = small_mp4(video, clip.duration_s)
+    clip.close()
+    write_text(out, _render(clip, mp4, views, overlays, notes))
+    return [*lines, *notes]
+
+
+def _view(
+    name: str,
+    encoder: Encoder,
+    track: TimedFeatures,
+    smoothed: SmoothedTrack,
+    made: Lane,
+    rate_hz: float,
+) -> dict[str, Any]:
+    told = coverage(track, smoothed, rate_hz)
+    lost = int((~track.valid).sum())
+    gaps_s = [
+        (round(a, 1), round(b, 1))
+        for a, b in (
+            (x * len(smoothed.values) / rate_hz / 100, y * len(smoothed.values) / rate_hz / 100)
+            for x, y in made.gaps
+        )
+    ]
+    where = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps_s[:6]) + (" and more" if len(gaps_s) > 6 else "")
+    period = timeline.period_s(track.times_s)
+    speed = f"{1 / period:.3g} rows a second" if period else "a single row"
+    words = f"{name} has something to say in {told.rows:.0%} of the clip."
+    if lost:
+        words += (
+            f" {lost} of {len(track.valid)} of its own rows are left out: the encoder marked them not valid."
+        )
+    if gaps_s:
+        words += f" Nothing steers the music at {where}; the longest gap is {told.longest_gap_s:.1f} s."
+    change = _change(smoothed)
+    return {
+        "name": name,
+        "encoder": encoder.spec.name,
+        "about": f"{len(track.times_s)} rows of {made.channels} values, {speed}",
+        "words": words,
+        "hint": ""
+        if change is None or change > 0.02
+        else (
+            "The track hardly changes from one moment to the next, so there is little for the music to follow."
+        ),
+        "lane": made,
+    }
+
+
+def _change(smoothed: SmoothedTrack) -> float | None:
+    """Median change within half a second over the spread of the track, or None for too short a track."""
+    values = smoothed.values[smoothed.valid]
+    if len(values) < 50:
+        return None
+    spread = float(np.linalg.norm(values - values.mean(axis=0), axis=1).mean())
+    moved = float(np.median(np.linalg.norm(values[25:] - values[:-25], axis=1)))
+    return moved / spread if spread > 1e-9 else 0.0
+
+
+def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[str, Any] | None:
+    try:
+        drawn: Overlay | None = encoder.overlay(clip)
+    except Exception as error:  # the page is of use without it
+        told = str(error) if isinstance(error, ExpotionError) else f"{type(error).__name__}: {error}"
+        notes.append(f"{name}: what it looked at is not drawn ({told})")
+        return None
+    if drawn is None:
+        return None
+    plain: dict[str, Any] = {"name": name, "note": drawn.note}
+    if drawn.boxes is not None:
+        plain["boxes"] = [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in drawn.boxes]
+    if drawn.vectors is not None and drawn.vector_times_s is not None:
+        plain["times"] = [round(float(t), 3) for t in drawn.vector_times_s]
+        plain["shape"] = list(drawn.vectors.shape[1:3])
+        plain["vectors"] = [[round(float(v), 3) for v in grid.reshape(-1)] for grid in drawn.vectors]
+    return plain
+
+
+def _render(
+    clip: Clip, mp4: bytes, views: list[dict[str, Any]], overlays: list[dict[str, Any]], notes: list[str]
+) -> str:
+    import jinja2  # noqa: PLC0415
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("expotion.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    folder = files("expotion.report") / "templates"
+    base = (files("expotion.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    data = json.dumps({"duration": clip.duration_s, "overlays": overlays}).replace("</", "<\\/")
+    return environment.get_template("features.html").render(
+        clip=clip,
+        video=data_uri(mp4, "video/mp4"),
+        style=base + (folder / "features.css").read_text(encoding="utf-8"),
+        script=(folder / "features.js").read_text(encoding="utf-8"),
+        data=data,
+        views=views,
+        overlays=overlays,
+        notes=notes,
+    )

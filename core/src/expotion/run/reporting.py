@@ -1,0 +1,204 @@
+"""The report stage: what the run folder holds, gathered into one page."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from packaging.requirements import Requirement
+
+from expotion import timeline
+from expotion.adaptor.adaptor import Adaptor
+from expotion.contracts import Clip, MetricSpec, SmoothedTrack
+from expotion.evaluate.evaluate import Evaluation
+from expotion.evaluate.influence import GateInfluence
+from expotion.evaluate.trackers import beats_of
+from expotion.plugins import Registry, same_distribution
+from expotion.recipe import Recipe
+from expotion.report import (
+    Control,
+    Gates,
+    MetricInfo,
+    ReportData,
+    RunInfo,
+    Sample,
+    Sound,
+    TrainingHistory,
+    write_report,
+)
+from expotion.run.folder import RunFolder
+from expotion.train.loop import Record
+from expotion.video.audio import load_audio
+from expotion.video.mux import mux_video, write_video
+
+
+def write_clip_video(
+    clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path
+) -> Path | None:
+    """An mp4 of the clip's picture with this sound; None for a clip without a picture."""
+    video = clip.video
+    if video is None:
+        return None
+    if clip.path is not None:
+        mux_video(clip.path, samples, sample_rate_hz, path, duration_s=clip.duration_s)
+        return path
+    times_s = video.frame_times_s
+    frames = (frame for t in times_s for frame in video.frames_at(np.array([t])))
+    write_video(path, frames, times_s, samples, sample_rate_hz, duration_s=clip.duration_s)
+    return path
+
+
+def sample_of(
+    run: RunFolder,
+    clip: Clip,
+    conditions: Sequence[str],
+    main: str,
+    tracks: Mapping[str, SmoothedTrack],
+    influence: GateInfluence | None,
+    sample_rate_hz: int,
+    rate_hz: float,
+) -> Sample:
+    """One clip for the report: picture, sounds of every condition, controls, beats."""
+    sounds: dict[str, Sound] = {}
+    original = clip.audio(sample_rate_hz)
+    if original is not None:
+        sounds["original"] = Sound(original, sample_rate_hz, beats_of(original, sample_rate_hz).beats_s)
+    for condition in conditions:
+        path = run.sample(condition, clip.id)
+        if path.exists():
+            samples = load_audio(path, sample_rate_hz)
+            assert samples is not None
+            sounds[condition] = Sound(samples, sample_rate_hz, beats_of(samples, sample_rate_hz).beats_s)
+    video = None
+    if main in sounds:
+        video = write_clip_video(
+            clip, sounds[main].samples, sample_rate_hz, run.path / "samples" / f"{clip.id}.mp4"
+        )
+    times_s = timeline.step_times_s(timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
+    truth = clip.truth
+    beats, label = None, "beats of the clip's own sound"
+    if truth is not None:
+        beats, label = truth.beats_s, "true beats"
+    elif "original" in sounds:
+        beats = sounds["original"].beats_s
+    sample = Sample(
+        id=clip.id,
+        caption=clip.caption,
+        duration_s=clip.duration_s,
+        video=video,
+        sounds=sounds,
+        beats_true_s=beats,
+        beats_true_label=label,
+        intensity_times_s=None if truth is None else truth.intensity_times_s,
+        intensity=None if truth is None else truth.intensity,
+        controls=[
+            Control(name=name, times_s=times_s[: len(track.values)], values=track.values, valid=track.valid)
+            for name, track in tracks.items()
+        ],
+        gates=None
+        if influence is None
+        else Gates(influence.times_s, influence.values, influence.layers, influence.what),
+    )
+    clip.close()
+    return sample
+
+
+def training_history(records: Sequence[Record], adaptor: Adaptor | None) -> TrainingHistory | None:
+    """The training curve for the report."""
+    if not records:
+        return None
+    first = 0 if adaptor is None else adaptor.config.first_adapted_layer
+    return TrainingHistory(
+        steps=[{k: v for k, v in record.items() if isinstance(v, int | float)} for record in records],
+        validation=[
+            {"step": r["step"], "loss": r["validation_loss"], "baseline_loss": r["baseline_loss"]}
+            for r in records
+            if "validation_loss" in r
+        ],
+        gates=[{"step": r["step"], "gates": r["gates"]} for r in records],
+        layers=list(range(first, first + len(records[0]["gates"]))),
+    )
+
+
+def run_info(
+    run: RunFolder, recipe: Recipe, facts: Mapping[str, str], warnings: Sequence[str], failures: Sequence[str]
+) -> RunInfo:
+    """Provenance of the run."""
+    return RunInfo(
+        name=recipe.name,
+        description=recipe.description,
+        created=run.state["created"],
+        command=run.state["command"],
+        recipe_yaml=recipe.to_yaml(),
+        versions=run.state["versions"],
+        hashes=run.state["hashes"],
+        stage_seconds=run.stage_seconds,
+        facts={**facts, "machine": f"{run.state['machine']}, {os.cpu_count()} cores"},
+        warnings=list(warnings),
+        failures=list(failures),
+    )
+
+
+def write_run_report(
+    run: RunFolder,
+    info: RunInfo,
+    evaluation: Evaluation,
+    specs: Sequence[MetricSpec],
+    history: TrainingHistory | None,
+    samples: Sequence[Sample],
+    main: str,
+    extra: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Write report.html; returns its path."""
+    path = run.path / "report.html"
+    write_report(
+        path,
+        ReportData(
+            run=info,
+            metrics=evaluation.metrics,
+            comparisons=evaluation.comparisons,
+            per_clip=evaluation.per_clip,
+            metric_info=[
+                MetricInfo(
+                    s.name,
+                    "; ".join([s.description, *evaluation.notes.get(s.name, [])]),
+                    s.higher_is_better,
+                    s.unit,
+                    s.label,
+                )
+                for s in specs
+            ],
+            training=history,
+            samples=samples,
+            main_condition=main,
+            extra=extra,
+        ),
+        max_samples=len(samples),
+    )
+    return path
+
+
+# Sections that plugins add to a run's report.
+
+log = logging.getLogger("expotion")
+
+
+def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) -> list[tuple[str, str]]:
+    """Title and HTML of the sections of those plugins that a recipe lists; one that fails is named in the log."""
+    listed = [Requirement(text).name for text in plugins]
+    found = []
+    for name, offer in registry.report_sections.items():
+        if not any(same_distribution(offer.distribution, one) for one in listed):
+            continue
+        try:
+            html = offer.spec.build()(folder)
+        except Exception as error:  # a plugin may raise anything; the report is written all the same
+            log.warning("report section %s is left out: %s: %s", name, type(error).__name__, error)
+            continue
+        if html.strip():
+            found.append((offer.spec.title, html))
+    return found

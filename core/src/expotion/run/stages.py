@@ -1,0 +1,400 @@
+"""The stages of a recipe, one after the other. Read `Stages.all` from top to bottom: it is the main job."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from expotion import timeline
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.checkpoint import load_adaptor
+from expotion.assemble import (
+    backbone_folder,
+    build_adaptor,
+    build_encoders,
+    build_projections,
+    build_text_encoder,
+    compute_dtype,
+    open_backbone,
+)
+from expotion.contracts import Clip, MetricSpec, Scored
+from expotion.errors import ExpotionError, Problem
+from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, table_text, write_evaluation
+from expotion.evaluate.influence import gate_influence
+from expotion.evaluate.outside import OutsideRow
+from expotion.evaluate.registry import choose_metrics
+from expotion.features import material
+from expotion.features.store import FeatureStore
+from expotion.files import write_array
+from expotion.music.sound import to_sound
+from expotion.plugins import Registry
+from expotion.progress import stage_progress
+from expotion.recipe import Recipe
+from expotion.report import Sample
+from expotion.run.captions import write_captions
+from expotion.run.folder import RunFolder
+from expotion.run.generation import (
+    Job,
+    Made,
+    OpenComposer,
+    TestClip,
+    compose_settings,
+    generate_all,
+    make_jobs,
+    requests_of,
+)
+from expotion.run.reporting import plugin_sections, run_info, sample_of, training_history, write_run_report
+from expotion.run.training import (
+    Callbacks,
+    TrainingSamples,
+    publish_adaptor,
+    read_history,
+    train_adaptor,
+    write_history,
+)
+from expotion.video.audio import load_audio
+from expotion.video.sound_files import write_wav
+from expotion.workers import n_workers
+
+log = logging.getLogger("expotion")
+MADE_BY_MODEL = ("text_only", "shuffled")
+
+
+class Stages:
+    """A recipe's stages. Each leaves its result in the run folder and is skipped where that is there already.
+
+    `trace` is a hash of everything that the trained adaptor depends on; the keys of later stages build on it.
+    """
+
+    def __init__(self, recipe: Recipe, registry: Registry, run: RunFolder, console: Console) -> None:
+        self.recipe, self.registry, self.run, self.console = recipe, registry, run, console
+        self.failures = material.Failures()
+        self.store = FeatureStore()
+        self.specs: Sequence[MetricSpec] = choose_metrics(
+            recipe.evaluate.metrics,
+            {name: offer.spec for name, offer in registry.metrics.items()},
+            ready=True,
+        )
+        data = registry.data_source(recipe.data.source)
+        self.data = data.build(data.options(**recipe.data.options))
+        self.source = backbone_folder(recipe.backbone.source, registry)
+        with stage_progress(console, "load models"):
+            self.backbone = open_backbone(recipe, registry)
+            self.encoders = build_encoders(recipe, registry)
+            self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
+        hashes = {
+            "backbone": self.backbone.weights_hash,
+            **{name: encoder.weights_hash for name, encoder in self.encoders.items()},
+        }
+        run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}
+        sections = ("seed", "data", "backbone", "text", "conditions", "adaptor", "train")
+        self.trace = _digest(recipe.section_hash(*sections), hashes)
+
+    def all(self) -> None:
+        """Clips, training, generation, evaluation, report; at the end, whatever it is, what failed is listed."""
+        try:
+            self._all()
+        finally:
+            for clip_id, reason in self.failures.by_clip.items():
+                self.console.print(f"[yellow]failed[/] {escape(f'{clip_id}: {reason}')}", highlight=False)
+
+    def _all(self) -> None:
+        train_clips = list(self.data.clips("train")) if self.recipe.conditions else []
+        if self.run.is_done("training", self.trace):
+            train_clips = []
+        watched = list(self.data.validation()) if train_clips else []
+        train_clips += watched
+        test_clips = list(self.data.clips("test"))
+        if self.recipe.text.captioner is not None:
+            with stage_progress(self.console, "captions") as progress:
+                every = [*train_clips, *test_clips]
+                write_captions(
+                    self.recipe, self.registry, every, self.run.path / "captions.json", progress=progress
+                )
+        tracks = self._clips(train_clips, test_clips)
+        test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
+        if not test_clips:
+            raise ExpotionError(Problem(where="data", wanted="at least one usable test clip", got="none"))
+        adaptor, window_frames = self._training(train_clips, tracks, test_clips[0], len(watched))
+        ready = [self._ready(clip, tracks) for clip in test_clips]
+        self._generation(ready, window_frames)
+        self._codec_ceiling(test_clips, tracks)
+        evaluation = self._evaluation(test_clips)
+        self._report(adaptor, test_clips, ready, tracks, evaluation)
+        self.console.print(
+            table_text(evaluation.metrics, self.specs), highlight=False, markup=False, soft_wrap=True
+        )
+
+    # ------------------------------------------------------------------------------------------- clips
+
+    def _clips(self, train_clips: Sequence[Clip], test_clips: Sequence[Clip]) -> material.Tracks:
+        key = self.recipe.section_hash("data", "backbone", "conditions")
+        with self.run.stage("clips", key), stage_progress(self.console, "clips") as progress:
+            return material.extract_all(
+                self.recipe,
+                self.encoders,
+                self.source,
+                [*train_clips, *test_clips],
+                self.store,
+                self.failures,
+                progress=progress,
+                codec=self.backbone.codec,
+            )
+
+    def _ready(self, clip: Clip, tracks: material.Tracks) -> TestClip:
+        backbone = self.backbone
+        n_frames = timeline.n_steps(clip.duration_s, backbone.frame_rate_hz)
+        return TestClip(
+            id=clip.id,
+            n_frames=n_frames,
+            n_samples=timeline.n_samples(clip.duration_s, backbone.sample_rate_hz),
+            text=self.prompts[material.prompt_of(self.recipe, clip)],
+            tracks=material.smooth_all(
+                self.encoders, tracks.tracks[clip.id], n_frames, backbone.frame_rate_hz
+            ),
+        )
+
+    # ---------------------------------------------------------------------------------------- training
+
+    def _training(
+        self, clips: Sequence[Clip], tracks: material.Tracks, heard: Clip, n_watched: int
+    ) -> tuple[Adaptor | None, int]:
+        """The trained adaptor (None for a recipe without conditions) and the frames it was trained on.
+
+        `heard`: the test clip that samples are made of while training goes on; the last `n_watched` clips are the
+        data's own for validation.
+        """
+        recipe, run, backbone = self.recipe, self.run, self.backbone
+        rate_hz = backbone.frame_rate_hz
+        if not recipe.conditions:
+            return None, timeline.n_steps(10.0, rate_hz)
+        if run.is_done("training", self.trace):
+            adaptor, metadata = load_adaptor(
+                run.adaptor, projections=build_projections(recipe, self.encoders)
+            )
+            return adaptor, int(metadata["window_frames"])
+        examples = material.stack_examples(recipe, self.encoders, clips, tracks, self.prompts, rate_hz)
+        last = clips[len(clips) - n_watched :]
+        n_validation = sum(clip.id in tracks.codes and clip.id in tracks.tracks for clip in last)
+        n_frames = examples.codes.shape[-1]
+        adaptor = build_adaptor(recipe, self.encoders, backbone.geometry, n_frames + 1)
+        lm = backbone.cast(compute_dtype(recipe.train.precision)).lm
+        callbacks = Callbacks.of(recipe.train.callbacks, self.registry)
+        with (
+            run.stage("training", self.trace) as record,
+            stage_progress(self.console, "training") as progress,
+        ):
+            training = train_adaptor(
+                lm,
+                adaptor,
+                examples,
+                recipe,
+                backbone=self.source,
+                checkpoints=run.checkpoints,
+                trace=self.trace,
+                progress=progress,
+                callbacks=callbacks,
+                samples=self._training_samples(heard, tracks, n_frames),
+                n_validation=n_validation,
+            )
+            write_history(run.path / "training.jsonl", training.records)
+            publish_adaptor(
+                run.adaptor, adaptor, recipe, backbone, self.encoders, run.state["versions"], n_frames
+            )
+            record["clips"] = len(examples)
+        return adaptor, n_frames
+
+    def _training_samples(
+        self, clip: Clip, tracks: material.Tracks, window_frames: int
+    ) -> TrainingSamples | None:
+        recipe = self.recipe
+        if not recipe.train.sample_every_steps:
+            return None
+        ready = self._ready(clip, tracks)
+        condition = recipe.joint_name
+        return TrainingSamples(
+            self.run.path / "training_samples",
+            self.backbone,
+            recipe.generate.precision,
+            compose_settings(recipe, window_frames),
+            requests_of(recipe, condition, [ready], recipe.generate_seed)[0],
+            ready.n_samples,
+        )
+
+    # -------------------------------------------------------------------------------------- generation
+
+    def _made_conditions(self) -> list[str]:
+        own = {condition.name for condition in self.recipe.conditions} | {self.recipe.joint_name}
+        return [c for c in self.recipe.evaluation_conditions() if c in MADE_BY_MODEL or c in own]
+
+    def _generation(self, clips: Sequence[TestClip], window_frames: int) -> None:
+        recipe, run = self.recipe, self.run
+        key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"))
+        if run.state["stages"].get("generation", {}).get("key") != key:
+            shutil.rmtree(run.path / "samples", ignore_errors=True)  # made with other weights
+        jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)))
+        left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
+        if run.is_done("generation", key) and not left:
+            return
+        opener = OpenComposer(
+            self.source,
+            run.adaptor if recipe.conditions else None,
+            build_projections(recipe, self.encoders),
+            recipe.generate.precision,
+            compose_settings(recipe, window_frames),
+        )
+        total = sum(len(job.clip_ids) for job in jobs)
+        done = total - sum(len(job.clip_ids) for job in left)
+        with run.stage("generation", key), stage_progress(self.console, "generation") as progress:
+            progress(done, total)
+            errors: list[Exception] = []
+
+            def keep(job: Job, result: list[Made] | Exception) -> None:
+                nonlocal done
+                done += len(job.clip_ids)
+                progress(done, total, job.condition)
+                if isinstance(result, Exception):
+                    errors.append(result)
+                    for clip_id in job.clip_ids:
+                        self.failures.add(clip_id, f"{job.condition}: {result}")
+                    return
+                for clip_id, made in zip(job.clip_ids, result, strict=True):
+                    write_array(run.codes(job.condition, clip_id), made.codes)
+                    write_wav(run.sample(job.condition, clip_id), made.samples, self.backbone.sample_rate_hz)
+
+            generate_all(opener, left, on_batch=keep)
+            if errors and len(errors) == len(jobs):
+                raise errors[0]
+
+    def _codec_ceiling(self, clips: Sequence[Clip], tracks: material.Tracks) -> None:
+        """Each test clip's own sound through the codec: the best that this codec can do."""
+        if "codec_ceiling" not in self.recipe.evaluation_conditions():
+            return
+        backbone = self.backbone
+        assert backbone.codec is not None
+        for clip in clips:
+            path = self.run.sample("codec_ceiling", clip.id)
+            if clip.id in tracks.codes and not path.exists():
+                n_samples = timeline.n_samples(clip.duration_s, backbone.sample_rate_hz)
+                samples = to_sound(backbone.codec, torch.from_numpy(tracks.codes[clip.id]), n_samples)
+                write_wav(path, samples, backbone.sample_rate_hz)
+
+    # -------------------------------------------------------------------------------------- evaluation
+
+    def _evaluation(self, clips: Sequence[Clip]) -> Evaluation:
+        recipe, run, rate_hz = self.recipe, self.run, self.backbone.sample_rate_hz
+        # What failed before may have been made since.
+        made = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("samples/*/*.wav"))
+        tools = [f"{spec.name}: {spec.measured_with()}" for spec in self.specs if spec.measured_with()]
+        tools += [spec.name for spec in self.specs]
+        outside = [OutsideRow(name, folder, clips) for name, folder in recipe.evaluate.outside.items()]
+        tools += [row.content_hash for row in outside]
+        key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made, *tools)
+        if run.is_done("evaluation", key):
+            return load_evaluation(run.path)
+        scored: dict[str, list[Scored]] = {}
+        for condition in recipe.evaluation_conditions():
+            scored[condition] = []
+            for clip in clips:
+                path = run.sample(condition, clip.id)
+                if condition == "ground_truth":
+                    samples = clip.audio(rate_hz)
+                else:
+                    samples = load_audio(path, rate_hz) if path.exists() else None
+                if samples is not None:
+                    scored[condition].append(Scored(samples, rate_hz, clip, material.prompt_of(recipe, clip)))
+        for row in outside:
+            scored[row.name] = row.scored(rate_hz, lambda clip: material.prompt_of(recipe, clip))
+            for note in row.notes:
+                self.console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+                log.warning("%s", note)
+        with run.stage("evaluation", key), stage_progress(self.console, "evaluation") as progress:
+            evaluation = evaluate(
+                scored,
+                self.specs,
+                seed=recipe.seed,
+                n_resamples=recipe.evaluate.bootstrap,
+                on_progress=lambda what, done, total: progress(done, total, what),
+            )
+            write_evaluation(run.path, evaluation)
+        return evaluation
+
+    # ------------------------------------------------------------------------------------------ report
+
+    def _report(
+        self,
+        adaptor: Adaptor | None,
+        clips: Sequence[Clip],
+        ready: Sequence[TestClip],
+        tracks: material.Tracks,
+        evaluation: Evaluation,
+    ) -> None:
+        recipe, run, backbone = self.recipe, self.run, self.backbone
+        main = recipe.joint_name or "text_only"
+        key = _digest(recipe.content_hash, run.state["stages"]["evaluation"]["key"], self.failures.by_clip)
+        if run.is_done("report", key) and (run.path / "report.html").exists():
+            return
+        history = run.path / "training.jsonl"
+        records = read_history(history) if history.exists() else []
+        with run.stage("report", key), stage_progress(self.console, "report") as progress:
+            samples: list[Sample] = []
+            requests = requests_of(recipe, main, ready, recipe.generate_seed)
+            chosen = min(recipe.generate.samples, len(clips))
+            for i in range(chosen):
+                progress(i, chosen, clips[i].id)
+                influence = None
+                path = run.codes(main, clips[i].id)
+                if adaptor is not None and path.exists():
+                    codes = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+                    influence = gate_influence(
+                        backbone.lm, adaptor, requests[i], codes, backbone.frame_rate_hz
+                    )
+                samples.append(
+                    sample_of(
+                        run,
+                        clips[i],
+                        self._made_conditions(),
+                        main,
+                        ready[i].tracks,
+                        influence,
+                        backbone.sample_rate_hz,
+                        backbone.frame_rate_hz,
+                    )
+                )
+            facts: Mapping[str, str] = {
+                "test clips": str(len(clips)),
+                "training clips": str(run.state["stages"].get("training", {}).get("clips", 0)),
+                "trainable parameters": f"{sum(p.numel() for p in adaptor.parameters()):,}"
+                if adaptor
+                else "0",
+            }
+            warnings = [
+                line
+                for clip in clips
+                for line in material.coverage_warnings(
+                    self.encoders, clip, tracks.tracks[clip.id], backbone.frame_rate_hz
+                )
+            ]
+            failures = [f"{clip_id}: {reason}" for clip_id, reason in self.failures.by_clip.items()]
+            info = run_info(run, recipe, facts, warnings, failures)
+            write_run_report(
+                run,
+                info,
+                evaluation,
+                self.specs,
+                training_history(records, adaptor),
+                samples,
+                main,
+                plugin_sections(self.registry, recipe.plugins, run.path),
+            )
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,0 +1,337 @@
+"""The training stage of a run: resume, log, checkpoint, publish the adaptor folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.checkpoint import save_adaptor
+from expotion.assemble import engine_for
+from expotion.contracts import Encoder, TrainingCallback
+from expotion.errors import ExpotionError, Problem
+from expotion.files import replacing
+from expotion.music.compose import ComposeSettings, Request, compose
+from expotion.music.sound import to_sound
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.generate import StepModel
+from expotion.musicgen.load import Backbone
+from expotion.plugins import Registry
+from expotion.progress import StageProgress
+from expotion.recipe import Recipe
+from expotion.train.checkpoints import CheckpointFolder
+from expotion.train.draw import training_settings
+from expotion.train.examples import Examples, standardise_inputs
+from expotion.train.loop import Record, TrainingRun
+from expotion.train.ray import train_over_ray
+from expotion.train.trunk import TrunkCache
+from expotion.video.sound_files import write_wav
+
+# Sound while training goes on: one test clip, composed with the adaptor as it stands, every so many steps.
+
+
+@dataclass
+class TrainingSamples:
+    """Writes `step_NNNNNN.wav` into a folder. The same seed each time: what differs is the adaptor's doing."""
+
+    folder: Path
+    backbone: Backbone
+    precision: str
+    settings: ComposeSettings
+    request: Request
+    n_samples: int
+    _model: StepModel | None = field(default=None, init=False)
+
+    def make(self, step: int, adaptor: Adaptor) -> Path | None:
+        """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""
+        assert self.backbone.codec is not None
+        if self._model is None:
+            self._model = engine_for(self.backbone.lm, self.precision)
+        path = self.folder / f"step_{step:06d}.wav"
+        try:
+            codes = compose(self._model, adaptor, [self.request], self.settings)[0]
+            write_wav(
+                path, to_sound(self.backbone.codec, codes, self.n_samples), self.backbone.sample_rate_hz
+            )
+        except ExpotionError as error:  # a full disk, say: no reason to lose the training
+            log.warning("no sample of step %d: %s", step, error)
+            return None
+        return path
+
+
+# The curve of a training run in a terminal: smoothed training loss, validation loss, loss without controls.
+
+MARKS = (
+    ("loss", "·", "training"),
+    ("baseline_loss", "-", "without controls"),
+    ("validation_loss", "●", "validation"),
+)
+SMOOTHING = 0.1
+"""Share of the width over which the training loss is averaged."""
+
+
+def curve_lines(records: Sequence[Mapping[str, Any]], *, width: int = 70, height: int = 10) -> list[str]:
+    """Lines of text: a chart of `width` x `height` characters with its axes; [] where there are under 3 steps."""
+    if len(records) < 3:
+        return []
+    series = {}
+    for key, _, _ in MARKS:
+        points = [(record["step"], record[key]) for record in records if record.get(key) is not None]
+        points = [(x, y) for x, y in points if np.isfinite(y)]
+        if points:
+            x, y = (np.asarray(values, dtype=np.float64) for values in zip(*points, strict=True))
+            series[key] = (x, _smooth(y) if key == "loss" else y)
+    values = np.concatenate([y for _, y in series.values()])
+    low, high = float(values.min()), float(np.percentile(values, 99))
+    span = max(high - low, 1e-9)
+    first, last = records[0]["step"], max(records[-1]["step"], records[0]["step"] + 1)
+    grid = [[" "] * width for _ in range(height)]
+    for key, mark, _ in MARKS:
+        for x, y in zip(*series.get(key, ((), ())), strict=True):
+            column = round((x - first) / (last - first) * (width - 1))
+            row = round((high - min(y, high)) / span * (height - 1))
+            grid[row][column] = mark
+    labels = {0: f"{high:.3f}", height - 1: f"{low:.3f}"}
+    lines = [f"{labels.get(row, ''):>7} |{''.join(cells).rstrip()}" for row, cells in enumerate(grid)]
+    lines.append(f"{'':>7} +{'-' * width}")
+    lines.append(f"{'step':>7}  {first:<{width - 10}}{last:>10}")
+    legend = "   ".join(
+        f"{mark} {name} {series[key][1][-1]:.3f}" for key, mark, name in MARKS if key in series
+    )
+    return [*lines, f"{'':>9}{legend}"]
+
+
+def _smooth(y: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Mean over the steps before, as many as SMOOTHING of the run."""
+    n = max(1, round(SMOOTHING * len(y)))
+    total = np.cumsum(np.concatenate([np.zeros(1), y]))
+    ends = np.arange(1, len(y) + 1)
+    starts = np.maximum(0, ends - n)
+    means: np.ndarray[Any, np.dtype[np.float64]] = (total[ends] - total[starts]) / (ends - starts)
+    return means
+
+
+# A run's training callbacks: built by name, told what happens, never in the way of training.
+
+
+class Callbacks:
+    """All callbacks of a run. One that raises is named in the log and not called again."""
+
+    def __init__(self, callbacks: Mapping[str, TrainingCallback] | None = None) -> None:
+        self._callbacks = dict(callbacks or {})
+
+    @classmethod
+    def of(cls, names: Sequence[str], registry: Registry) -> Callbacks:
+        """Build those that a recipe names. Raises PluginError for an unknown name or a missing package."""
+        return cls({name: registry.offer("training callback", name).spec.build() for name in names})
+
+    def on_start(self, folder: Path, recipe: Mapping[str, Any], first_step: int) -> None:
+        """Training starts or goes on."""
+        self._tell(lambda callback: callback.on_start(folder, recipe, first_step))
+
+    def on_step(self, record: Mapping[str, Any]) -> None:
+        """A step is done."""
+        self._tell(lambda callback: callback.on_step(record))
+
+    def on_end(self, finished: bool) -> None:
+        """Training is over."""
+        self._tell(lambda callback: callback.on_end(finished))
+
+    def _tell(self, call: Callable[[TrainingCallback], None]) -> None:
+        for name, callback in list(self._callbacks.items()):
+            try:
+                call(callback)
+            except Exception as error:  # what watches training must not end it
+                log.warning("callback %s is left out from here on: %s: %s", name, type(error).__name__, error)
+                del self._callbacks[name]
+
+
+log = logging.getLogger("expotion")
+GIB = 2**30
+
+
+def split_validation(
+    examples: Examples, at_most: int = 16, n_given: int = 0
+) -> tuple[Examples, Examples | None]:
+    """The last `n_given` clips are the data's own for validation, of which `at_most` are used.
+
+    Without such the last clips, at most an eighth of them, are kept back; none where there are too few. One clip
+    alone is none: the loss is compared with that of another clip's controls.
+    """
+    n_train = len(examples) - n_given
+    if n_given:
+        n_used = min(at_most, n_given)
+        train = examples.take(np.arange(n_train))
+        return train, examples.take(np.arange(n_train, n_train + n_used)) if n_used >= 2 else None
+    n_validation = min(at_most, len(examples) // 8)
+    if n_validation < 2:
+        return examples, None
+    n_train = len(examples) - n_validation
+    return examples.take(np.arange(n_train)), examples.take(np.arange(n_train, len(examples)))
+
+
+def train_adaptor(
+    lm: MusicGenLM,
+    adaptor: Adaptor,
+    examples: Examples,
+    recipe: Recipe,
+    *,
+    backbone: str,
+    checkpoints: Path,
+    trace: str,
+    progress: StageProgress,
+    callbacks: Callbacks | None = None,
+    samples: TrainingSamples | None = None,
+    n_validation: int = 0,
+) -> TrainingRun:
+    """Train to the end, going on from the newest checkpoint of the same run if there is one.
+
+    `backbone` is where other processes find the same model (`train.workers`). `samples` makes sound every
+    `train.sample_every_steps` steps. The last `n_validation` examples are the data's own for validation.
+    """
+    train, validation = split_validation(examples, recipe.train.validation_clips, n_validation)
+    if not len(train):
+        fix = "see the failures above"
+        raise ExpotionError(Problem("train", "at least one usable training clip", "none", fix))
+    if recipe.train.workers > len(train):
+        raise ExpotionError(
+            Problem(
+                "train.workers",
+                f"at most one worker per training clip ({len(train)})",
+                str(recipe.train.workers),
+                "lower train.workers, or give more clips",
+            )
+        )
+    standardise_inputs(adaptor, train)
+    settings = training_settings(recipe)
+
+    def warn(what: str) -> None:
+        log.warning("%s", what)
+        progress.console.print(f"[yellow]warning[/] {escape(what)}", highlight=False)
+
+    cache = _trunk_cache(recipe, adaptor, checkpoints.parent / "trunk")
+    run = TrainingRun(
+        lm,
+        adaptor,
+        train,
+        settings,
+        validation=validation,
+        keeper=CheckpointFolder(checkpoints),
+        trace=trace,
+        trunk_cache=cache,
+        warn=warn,
+    )
+    callbacks = callbacks or Callbacks()
+
+    def on_record(record: Record) -> None:
+        progress.update(record["step"] + 1, settings.n_steps, _note(record))
+        _log(record)
+        callbacks.on_step(record)
+
+    def on_weights(n_steps: int) -> None:
+        if samples is not None:
+            samples.make(n_steps, adaptor)
+
+    every = recipe.train.sample_every_steps if samples is not None else 0
+    finished = False
+    try:
+        if recipe.train.workers > 0:
+            callbacks.on_start(checkpoints.parent, recipe.to_dict(), 0)
+            train_over_ray(
+                run,
+                recipe,
+                backbone=backbone,
+                folder=checkpoints,
+                on_record=on_record,
+                on_weights=on_weights if every else None,
+            )
+        else:
+            _resume(run)
+            callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
+            for record in run.run():
+                on_record(record)
+                if every and run.step_number % every == 0:
+                    on_weights(run.step_number)
+        finished = True
+    except KeyboardInterrupt:
+        run.save()  # it may have come here, between two steps
+        raise
+    finally:
+        callbacks.on_end(finished)
+    if run.stopped_early:
+        log.info("stopped early at step %d; the weights of step %d are kept", run.step_number, run.best_step)
+    if cache is not None:
+        cache.clear()
+    run.finish()
+    for line in curve_lines(run.records):
+        progress.console.print(line, highlight=False, markup=False)
+    return run
+
+
+def _resume(run: TrainingRun) -> None:
+    if run.resume():
+        log.info("training resumes at step %d", run.step_number)
+    for note in run.notes:
+        run.warn(note)
+
+
+def _trunk_cache(recipe: Recipe, adaptor: Adaptor, folder: Path) -> TrunkCache | None:
+    if recipe.train.trunk_cache_gib <= 0 or adaptor.config.first_adapted_layer == 0:
+        return None
+    return TrunkCache(folder, int(recipe.train.trunk_cache_gib * GIB))
+
+
+def _log(record: Record) -> None:
+    if "validation_loss" in record:
+        log.info(
+            "step %d loss %.4f validation %.4f control gain %.4f",
+            record["step"],
+            record["loss"],
+            record["validation_loss"],
+            record["control_gain"],
+        )
+
+
+def _note(record: Record) -> str:
+    return f"loss {record['loss']:.3f}  {record['step_s']:.2f} s/step"
+
+
+def write_history(path: Path, records: list[Record]) -> None:
+    """One JSON line per step."""
+    with replacing(path) as draft:
+        draft.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def read_history(path: Path) -> list[Record]:
+    """What `write_history` wrote."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def publish_adaptor(
+    folder: Path,
+    adaptor: Adaptor,
+    recipe: Recipe,
+    backbone: Backbone,
+    encoders: Mapping[str, Encoder],
+    versions: dict[str, str],
+    window_frames: int,
+) -> None:
+    """Write the adaptor folder with everything that generation needs to build the same inputs."""
+    save_adaptor(
+        folder,
+        adaptor,
+        {
+            "recipe": recipe.to_dict(),
+            "backbone_hash": backbone.weights_hash,
+            "encoder_hashes": {name: encoder.weights_hash for name, encoder in encoders.items()},
+            "versions": versions,
+            "window_frames": window_frames,
+        },
+    )

@@ -1,0 +1,131 @@
+"""What the loop trains on: codes, text and controls of every clip, stacked once and kept in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.errors import ExpotionError, Problem
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N clips of one length. Shapes: K codebooks, T frames, R = T + 1 control rows, D_i widths.
+
+    `codes` int64 [N, K, T]; `n_frames` int64 [N], frames that are real (shorter clips are masked, never padded
+    with a code that is scored); `text` float32 [N, L, d_text] hidden states and `text_mask` bool [N, L];
+    `controls` name -> float32 [N, R, D_i]; `valid` name -> bool [N, R].
+    """
+
+    codes: Tensor
+    n_frames: Tensor
+    text: Tensor
+    text_mask: Tensor
+    controls: dict[str, Tensor]
+    valid: dict[str, Tensor]
+
+    def __post_init__(self) -> None:
+        n, _, n_frames = self.codes.shape
+        problems = []
+        for name, track in self.controls.items():
+            if tuple(track.shape[:2]) != (n, n_frames + 1):
+                problems.append(
+                    Problem(
+                        where=f"control '{name}'",
+                        wanted=f"[{n}, {n_frames + 1}, D] rows to match the codes",
+                        got=str(list(track.shape)),
+                    )
+                )
+            elif not bool(torch.isfinite(track).all()):
+                clips = torch.nonzero(~torch.isfinite(track).all(-1).all(-1)).flatten().tolist()
+                problems.append(
+                    Problem(
+                        where=f"control '{name}'",
+                        wanted="finite features",
+                        got=f"NaN or infinity in clips {clips[:8]}",
+                        fix="check the encoder with `expotion plugin check`",
+                    )
+                )
+        if problems:
+            raise ExpotionError(problems)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, index: NDArray[np.int64]) -> Examples:
+        """The examples at these positions."""
+        at = torch.from_numpy(np.asarray(index, dtype=np.int64))
+        return Examples(
+            codes=self.codes[at],
+            n_frames=self.n_frames[at],
+            text=self.text[at],
+            text_mask=self.text_mask[at],
+            controls={name: track[at] for name, track in self.controls.items()},
+            valid={name: valid[at] for name, valid in self.valid.items()},
+        )
+
+    def to(self, device: torch.device) -> Examples:
+        """The same examples on another device."""
+        if self.codes.device == device:
+            return self
+        return Examples(
+            codes=self.codes.to(device),
+            n_frames=self.n_frames.to(device),
+            text=self.text.to(device),
+            text_mask=self.text_mask.to(device),
+            controls={name: track.to(device) for name, track in self.controls.items()},
+            valid={name: valid.to(device) for name, valid in self.valid.items()},
+        )
+
+
+def with_ends(codes: Tensor, n_frames: Tensor, special: int) -> Tensor:
+    """Codes [B, K, T] as the model reads them: the special token after the end of each clip, as in generation.
+
+    Later codebooks are scored when earlier ones are past the end of the clip, so what stands there is history.
+    """
+    real = torch.arange(codes.shape[-1], device=codes.device)[None, :] < n_frames.to(codes.device)[:, None]
+    return torch.where(real[:, None, :], codes, special)
+
+
+def batch_indices(n_examples: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:
+    """Indices [batch_size] of one step: a fresh permutation per epoch, a pure function of its arguments.
+
+    Because nothing is drawn from a running generator, a run that is resumed at a step sees exactly the batches
+    that it would have seen. Batches cross epoch borders, so every example is used equally often.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, offsets = np.divmod(positions, n_examples)
+    index = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng((seed, 1, int(epoch))).permutation(n_examples)
+        here = epochs == epoch
+        index[here] = order[offsets[here]]
+    return index
+
+
+# Mean and scale of each input channel, from the training clips, fixed before training starts.
+#
+#     mean_c, std_c over all steps of all clips where the features are valid and the clip has sound
+#
+# Encoders differ by orders of magnitude in scale, within one encoder channels do; one learning rate for all
+# projections needs them alike. The two vectors are part of the adaptor, not of the encoder.
+
+
+@torch.no_grad()
+def standardise_inputs(adaptor: Adaptor, examples: Examples) -> None:
+    """Set the statistics of every modality that keeps some; without a valid row they stay as they are."""
+    if not adaptor.config.standardise:
+        return
+    n_rows = examples.codes.shape[-1] + 1
+    inside = torch.arange(n_rows)[None, :] <= examples.n_frames[:, None]
+    for modality in adaptor.config.modalities:
+        if adaptor.projector(modality.name).mean is None:
+            continue
+        rows = examples.controls[modality.name][inside & examples.valid[modality.name]].double()
+        if len(rows) > 1:
+            adaptor.set_statistics(modality.name, rows.mean(dim=0).float(), rows.std(dim=0).float())

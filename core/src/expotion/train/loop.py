@@ -1,0 +1,429 @@
+"""The whole training loop, without Ray: one step is `TrainingRun.step`, read it from top to bottom.
+
+Each step is a pure function of (weights, optimiser state, step number): batches, swaps and dropout are drawn
+from a generator seeded by (seed, step). A run resumed from a checkpoint is therefore the uninterrupted run, and
+several workers, which all make the same draw and compute their parts of it, are one worker with a larger batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expotion.adaptor.adaptor import Adaptor, parameter_groups
+from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.train.checkpoints import Keeper
+from expotion.train.draw import Draw, TrainingSettings, draw_foreign, draw_step, swap_context
+from expotion.train.examples import Examples, with_ends
+from expotion.train.heap import Heap
+from expotion.train.objective import Objective
+from expotion.train.trunk import TrunkCache
+from expotion.train.world import Alone, World, check_sharded, share
+
+# Validation: the loss on clips that are not trained on, and what the controls are worth there.
+
+if TYPE_CHECKING:
+    pass
+
+
+@torch.no_grad()
+def validate(run: TrainingRun) -> dict[str, Any]:
+    """Losses in nats per code over the validation clips, swapped in the same places each time; {} without any.
+
+    `validation_loss` with the right controls; `baseline_loss` without controls; `control_gain`: loss with the
+    neighbouring clip's controls minus loss with the right ones. In batches, which the workers share out.
+    """
+    clips = run.validation
+    if clips is None:
+        return {}
+    n, settings, special = len(clips), run.settings, run.lm.geometry.special_token
+    rng = np.random.default_rng((settings.seed, 2))
+    foreign = draw_foreign(n, clips.codes.shape[-1], settings.swap, rng)
+    real = torch.arange(clips.codes.shape[-1])[None, :] < clips.n_frames[:, None]
+    scored = real & ~foreign
+    neighbours = np.roll(np.arange(n), 1)
+    totals = torch.zeros(4)  # right, baseline, wrong, frames
+    n_batches = -(-n // settings.batch_size)
+    for number in range(n_batches) if run.sharded else share(n_batches, run.world):
+        rows = np.arange(number * settings.batch_size, min(n, (number + 1) * settings.batch_size))
+        batch, other = clips.take(rows), clips.take(neighbours[rows])
+        own, theirs = (with_ends(part.codes, part.n_frames, special) for part in (batch, other))
+        codes = swap_context(own, theirs, foreign[rows])
+        strangers = Examples(
+            batch.codes, batch.n_frames, batch.text, batch.text_mask, other.controls, other.valid
+        )
+        with_text = torch.ones(len(rows), dtype=torch.bool)
+        everything = {name: torch.ones(len(rows)) for name in run.names}
+        nothing = {name: torch.zeros(len(rows)) for name in run.names}
+        for column, (examples, keep) in enumerate(
+            ((batch, everything), (batch, nothing), (strangers, everything))
+        ):
+            totals[column] += run.objective.loss(
+                examples, codes, scored[rows], keep, with_text, n_scored=1
+            ).cpu()
+        totals[3] += _n_codes(scored[rows], clips.codes.shape[1])
+    if not run.sharded:  # there every worker has gone through all of them
+        run.world.sum_([totals])
+    right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
+    return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}
+
+
+def _n_codes(scored: torch.Tensor, n_codebooks: int) -> int:
+    """Codes that the delay pattern lets count among frames [B, T]: codebook k loses the last k frames."""
+    return sum(int(scored[:, : scored.shape[1] - k].sum()) for k in range(n_codebooks))
+
+
+# Learning rate over steps: linear warm-up, then cosine.
+
+
+def warmup_cosine(step: int, n_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
+    """Factor in 0..1 for step 0..n_steps-1.
+
+    During warm-up (step + 1) / (warmup + 1), so that no step is wasted on a rate of zero; then
+    floor + (1 - floor) (1 + cos(pi p)) / 2 with p the fraction of the remaining steps that is done.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, n_steps - warmup_steps)
+    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+# Dynamic scaling of the loss for half precision, whose gradients would otherwise vanish.
+
+LARGEST = 2.0**24
+
+
+@dataclass
+class LossScale:
+    """Factor on the loss before the backward pass; the gradients are divided by it afterwards.
+
+    Halved after a step with infinite gradients, which is left out; doubled after `patience` good ones. Plain
+    numbers, so that a checkpoint can hold them and a resumed run goes on exactly. (torch.amp.GradScaler is
+    for one optimiser on one device and keeps its state there.)
+    """
+
+    value: float = 2.0**16
+    patience: int = 200
+    good_steps: int = 0
+
+    def update(self, *, finite: bool) -> None:
+        """Tell how a step ended."""
+        if not finite:
+            self.value, self.good_steps = max(1.0, self.value / 2.0), 0
+            return
+        self.good_steps += 1
+        if self.good_steps >= self.patience:
+            self.value, self.good_steps = min(LARGEST, self.value * 2.0), 0
+
+
+# A training run as tensors and plain numbers: what a checkpoint holds.
+
+if TYPE_CHECKING:
+    pass
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Tensors by name and a JSON object. `of` and `into` are each other's reverse, bit for bit."""
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, numbers), as a keeper wants them."""
+        return self.tensors, self.numbers
+
+    @classmethod
+    def of(cls, run: TrainingRun) -> RunState:
+        """Everything that the next step depends on."""
+        tensors = {f"adaptor.{name}": tensor for name, tensor in run.adaptor.state_dict().items()}
+        for name, parameter in run.adaptor.named_parameters():
+            for key, value in run.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        for prefix, copies in (("average", run.average), ("best", run.best)):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in (copies or {}).items()}
+        numbers: dict[str, Any] = {"trace": run.trace, "records": run.records}
+        if run.best is not None:
+            numbers["best"] = {"loss": run.best_loss, "step": run.best_step, "stopped": run.stopped_early}
+        if run.loss_scale is not None:
+            numbers["loss_scale"] = asdict(run.loss_scale)
+        return cls({name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers)
+
+    def into(self, run: TrainingRun) -> None:
+        """Put a run where this state was taken."""
+        device = run.adaptor.gates.device
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        run.adaptor.load_state_dict(_below("adaptor.", tensors))
+        for name, parameter in run.adaptor.named_parameters():
+            state = {
+                key: tensors[f"optimizer.{key}.{name}"].clone()
+                for key in _MOMENTS
+                if f"optimizer.{key}.{name}" in tensors
+            }
+            if state:
+                state["step"] = state["step"].cpu()  # where AdamW keeps it
+                run.optimizer.state[parameter] = state
+        if run.average is not None:
+            run.average = _below("average.", tensors)
+        best = self.numbers.get("best")
+        if best is not None:
+            run.best = _below("best.", tensors)
+            run.best_loss, run.best_step = float(best["loss"]), int(best["step"])
+            run.stopped_early = bool(best["stopped"])
+        if run.loss_scale is not None and "loss_scale" in self.numbers:
+            run.loss_scale = LossScale(**self.numbers["loss_scale"])
+        run.step_number = int(self.numbers["step"])
+        run.records = list(self.numbers["records"])
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name[len(prefix) :]: tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)
+    }
+
+
+log = logging.getLogger("expotion")
+Record = dict[str, Any]
+
+
+class TrainingRun:
+    """A training run: the adaptor, its optimiser and where it stands.
+
+    `lm` is the frozen decoder in the dtype to compute in; `adaptor` stays float32. `validation` is scored with
+    the right controls and with those of the neighbouring clip: the difference is what the controls are worth.
+    `keeper` holds checkpoints (None: none); `world` is who else works on this run; `warn` is told what went wrong
+    without ending it.
+    """
+
+    def __init__(
+        self,
+        lm: MusicGenLM,
+        adaptor: Adaptor,
+        examples: Examples,
+        settings: TrainingSettings,
+        *,
+        validation: Examples | None = None,
+        keeper: Keeper | None = None,
+        trace: str = "",
+        world: World | None = None,
+        trunk_cache: TrunkCache | None = None,
+        warn: Callable[[str], None] = log.warning,
+    ) -> None:
+        if len(examples) == 0:
+            raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
+        self.lm, self.adaptor, self.examples, self.settings = lm, adaptor, examples, settings
+        self.validation = validation if validation is None or len(validation) else None
+        self.keeper = keeper
+        self.trace = trace
+        self.world: World = world or Alone()
+        self.trunk_cache = trunk_cache
+        self.warn = warn
+        self.sharded = lm.on_use is not None
+        if self.sharded:
+            check_sharded(settings.n_parts, self.world)
+        recompute = settings.recompute_activations or self.sharded
+        self.objective = Objective(lm, adaptor, recompute=recompute, whole_batch=self.sharded)
+        self.names = self.objective.names
+        self.loss_scale = LossScale() if lm.dtype == torch.float16 else None
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": parameters, "name": name, "lr": settings.learning_rate[name]}
+                for name, parameters in parameter_groups(adaptor).items()
+            ],
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        self.average = _copy_of(adaptor) if settings.ema else None
+        self.best: dict[str, Tensor] | None = None
+        self.best_loss, self.best_step = math.inf, 0
+        self.step_number = 0
+        self.whole = True
+        """False while weights, step number and records do not belong together."""
+        self.stopped_early = False
+        self.records: list[Record] = []
+        self.notes: list[str] = []
+
+    # ------------------------------------------------------------------------------------------- one step
+
+    def step(self) -> Record:
+        """One optimisation step: draw, forward and backward over this worker's parts, sum, clip, update."""
+        s, settings = self.step_number, self.settings
+        started = time.perf_counter()
+        draw = draw_step(self.examples, self.names, settings, s)
+        n_scored = draw.n_scored(self.examples)
+        factor = self._rate_factor(s)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate[group["name"]] * factor
+
+        self.optimizer.zero_grad(set_to_none=True)
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.value
+        total = torch.zeros(())
+        for number in share(settings.n_parts, self.world):
+            loss = self._part_loss(draw.part(number, settings.batch_size), n_scored)
+            if loss.requires_grad:  # not where no clip of the batch has anything active
+                (loss * scale).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach().cpu()
+        self._sum_over_workers(total, scale)
+        norm = torch.nn.utils.clip_grad_norm_(self.adaptor.parameters(), settings.clip_norm or math.inf)
+        finite = bool(torch.isfinite(norm))
+        if self.loss_scale is not None:
+            self.loss_scale.update(finite=finite)
+        if not finite and scale == 1.0:
+            raise ExpotionError(
+                Problem(
+                    where=f"training step {s}",
+                    wanted="finite gradients",
+                    got=f"gradient norm {float(norm)} (loss {float(total)})",
+                    fix="lower train.learning_rate or set train.precision to fp32",
+                )
+            )
+        self.whole = False
+        if finite:
+            self.optimizer.step()
+            self._update_average()
+        self.step_number += 1
+        return {
+            "step": s,
+            "loss": float(total),
+            "learning_rate": settings.learning_rate["project"] * factor,
+            "gradient_norm": float(norm),
+            "step_s": time.perf_counter() - started,
+            "gates": [round(float(g), 5) for g in self.adaptor.gates.detach()],
+            **({} if self.loss_scale is None else {"loss_scale": scale, "left_out": not finite}),
+        }
+
+    def _rate_factor(self, step: int) -> float:
+        settings = self.settings
+        if settings.constant:
+            return 1.0
+        return warmup_cosine(step, settings.n_steps, settings.warmup_steps, settings.final_ratio)
+
+    def _part_loss(self, draw: Draw, n_scored: int) -> Tensor:
+        batch = self.examples.take(draw.index)
+        every, special = self.examples, self.lm.geometry.special_token
+        donors = with_ends(every.codes[draw.donors], every.n_frames[draw.donors], special)
+        codes = swap_context(with_ends(batch.codes, batch.n_frames, special), donors, draw.foreign)
+        scored, trunk = draw.scored(self.examples), None
+        if self.trunk_cache is not None:
+            trunk = self.objective.trunk(self.trunk_cache, batch, draw.index, draw.with_text)
+        return self.objective.loss(
+            batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored, trunk=trunk
+        )
+
+    def _sum_over_workers(self, total: Tensor, scale: float) -> None:
+        """Gradients and loss summed over the workers; a parameter that no worker used keeps no gradient."""
+        parameters = [p for p in self.adaptor.parameters() if p.requires_grad]
+        if self.world.size > 1:
+            used = torch.tensor([float(p.grad is not None) for p in parameters])
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self.world.sum_([p.grad for p in parameters if p.grad is not None] + [used, total])
+            for parameter, anywhere in zip(parameters, used.tolist(), strict=True):
+                if not anywhere:
+                    parameter.grad = None
+        if scale != 1.0:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad /= scale
+
+    def _update_average(self) -> None:
+        if self.average is None or self.settings.ema is None:
+            return
+        # A short run must not be dominated by its start: the horizon grows with the steps done.
+        decay = min(self.settings.ema, (1 + self.step_number) / (10 + self.step_number))
+        with torch.no_grad():
+            for name, parameter in self.adaptor.named_parameters():
+                self.average[name].lerp_(parameter, 1.0 - decay)
+
+    # ------------------------------------------------------------------------------------- the whole run
+
+    def run(self, *, on_record: Callable[[Record], None] | None = None) -> Iterator[Record]:
+        """Steps from where the run stands to its end, yielding a record per step; checkpoints on the way.
+
+        On KeyboardInterrupt a checkpoint of the last whole step is written before it is passed on; where the
+        interruption tore a step apart, the last checkpoint on disk stays the newest.
+        """
+        settings, heap = self.settings, Heap()
+        try:
+            while self.step_number < settings.n_steps and not self.stopped_early:
+                record = self.step()
+                heap.after_step()
+                last = self.step_number == settings.n_steps
+                if last or record["step"] % settings.validate_every_steps == 0:
+                    record |= validate(self)
+                    last |= self._stop_early(record)
+                self.records.append(record)
+                self.whole = True
+                if on_record is not None:
+                    on_record(record)
+                if self.step_number % settings.checkpoint_every_steps == 0 or last:
+                    self.save()
+                yield record
+        except KeyboardInterrupt:
+            self.save()
+            raise
+
+    def _stop_early(self, record: Record) -> bool:
+        """Remember the best weights; true once they have been the best for too long."""
+        rule = self.settings.early_stopping
+        if rule is None or "validation_loss" not in record:
+            return False
+        if record["validation_loss"] < self.best_loss - rule.min_improvement:
+            self.best_loss, self.best_step = record["validation_loss"], self.step_number
+            self.best = _copy_of(self.adaptor) if self.average is None else dict(self.average)
+            self.best = {name: tensor.clone() for name, tensor in self.best.items()}
+        self.stopped_early = self.step_number - self.best_step >= rule.patience_steps
+        return self.stopped_early
+
+    def finish(self) -> Adaptor:
+        """The trained adaptor: the best weights with early stopping, the averaged ones if an average is kept."""
+        chosen = self.best if self.best is not None else self.average
+        if chosen is not None:
+            with torch.no_grad():
+                for name, parameter in self.adaptor.named_parameters():
+                    parameter.copy_(chosen[name])
+        return self.adaptor
+
+    # ---------------------------------------------------------------------------------------- checkpoints
+
+    def save(self) -> None:
+        """Keep a checkpoint (nothing without a keeper, or if an interruption tore the step apart).
+
+        A disk without room is no reason to stop: it is said, the checkpoint before stays, training goes on.
+        """
+        if self.keeper is None or self.step_number == 0 or not self.whole:
+            return
+        try:
+            self.keeper.save(self.step_number, *RunState.of(self).parts())
+        except OutputError as error:
+            self.warn(f"no checkpoint of step {self.step_number}, the one before stays: {error}")
+
+    def resume(self) -> bool:
+        """Continue from the newest intact checkpoint of the same run; false if there is none."""
+        found = None if self.keeper is None else self.keeper.load()
+        if self.keeper is None or found is None:
+            return False
+        tensors, state, notes = found
+        self.notes += notes
+        if state.get("trace") != self.trace:
+            self.notes.append("the checkpoints belong to other settings; training starts anew")
+            self.keeper.clear()
+            return False
+        RunState(tensors, state).into(self)
+        return True
+
+
+def _copy_of(adaptor: Adaptor) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in adaptor.named_parameters()}

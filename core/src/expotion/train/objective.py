@@ -1,0 +1,173 @@
+"""What is minimised: the loss of a batch of clips under the steered model, and the part that can be cached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.project import TrackInput
+from expotion.errors import ExpotionError
+from expotion.musicgen import delay
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.train.examples import Examples, with_ends
+from expotion.train.trunk import TrunkCache
+
+# Mean cross-entropy over valid codes, with the gradient made in the same pass.
+#
+#     loss = (1 / n) sum over (b, k, f) with mask:  logsumexp(u) - u[code],   u = W_k h[b, f + D_k]
+#
+# natural logarithm, equal weight per token (facts of the released trainer). The heads W_k are frozen, so
+# d loss / d h = (softmax(u) - onehot(code)) W_k / n is computed at once, in chunks of rows, and no logits are kept:
+# memory is one chunk instead of B K T V numbers.
+
+CHUNK_ROWS = 4096
+
+
+def scored_positions(codes: Tensor, mask: Tensor | None, n_codebooks: int) -> Tensor:
+    """Which codes count: the delay pattern's and the caller's mask together, bool [B, K, T]."""
+    batch, _, n_frames = codes.shape
+    scored = delay.target_mask(n_frames, n_codebooks).to(codes.device).expand(batch, -1, -1)
+    if mask is None:
+        return scored
+    if mask.dtype != torch.bool or mask.shape[-1] != n_frames:
+        raise ExpotionError(f"mask must be bool [.., K, T={n_frames}], got {mask.dtype} {list(mask.shape)}")
+    if mask.dim() == 2 and mask.shape[0] == batch and mask.shape[0] != n_codebooks:
+        mask = mask[:, None, :]
+    return scored & mask.to(codes.device)
+
+
+class _FusedCrossEntropy(torch.autograd.Function):
+    """Rows [n, d] against a head [V, d] and codes [n]: the sum of the negative log likelihoods."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, head: Tensor, codes: Tensor) -> Tensor:
+        total = rows.new_zeros((), dtype=torch.float32)
+        gradient = torch.empty_like(rows)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            part, wanted = rows[start : start + CHUNK_ROWS], codes[start : start + CHUNK_ROWS, None]
+            logits = (part @ head.T).float()  # (n, V)
+            log_mass = logits.logsumexp(dim=1, keepdim=True)
+            total += (log_mass - logits.gather(1, wanted)).sum()
+            slope = (logits - log_mass).exp_()
+            slope.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=slope.dtype))
+            gradient[start : start + CHUNK_ROWS] = slope.to(head.dtype) @ head
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0].to(gradient.dtype), None, None
+
+
+def codebook_loss(
+    lm: MusicGenLM,
+    hidden: Tensor,
+    codes: Tensor,
+    mask: Tensor | None = None,
+    *,
+    n_scored: int | None = None,
+) -> Tensor:
+    """Mean loss (nats) over the masked codes.
+
+    hidden [B, S, d] from `lm.hidden` on the training layout (S = T + 1); codes int64 [B, K, T];
+    mask bool [B, K, T], [K, T] or [B, T], and-ed with what the delay pattern scores. `n_scored` divides the sum
+    instead of the number of codes here, for a batch that is computed in parts.
+    """
+    scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
+    total = sum(_codebook_sums(lm, hidden, codes, scored), start=hidden.new_zeros((), dtype=torch.float32))
+    return total / (scored.sum() if n_scored is None else torch.tensor(n_scored)).clamp(min=1)
+
+
+@torch.no_grad()
+def per_codebook_loss(lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean loss of each codebook, float32 [K]; NaN where nothing is scored. No gradient."""
+    scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
+    counts = scored.sum(dim=(0, 2))
+    return torch.stack(_codebook_sums(lm, hidden, codes, scored)) / counts
+
+
+def _codebook_sums(lm: MusicGenLM, hidden: Tensor, codes: Tensor, scored: Tensor) -> list[Tensor]:
+    n_frames, card = codes.shape[2], lm.geometry.card
+    sums = []
+    for k, late in enumerate(delay.default_delays(lm.geometry.n_codebooks)):
+        kept = max(0, n_frames - late)  # frame f is predicted at position f + late
+        where = scored[:, k, :kept]
+        rows = hidden[:, late : late + kept][where]  # (n, d)
+        head = lm.output_heads.weight[k * card : (k + 1) * card].to(rows.dtype)
+        sums.append(_FusedCrossEntropy.apply(rows, head, codes[:, k, :kept][where]))
+    return sums
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The frozen model and the adaptor; `recompute` and `whole_batch` as for `Adaptor.prefix`."""
+
+    lm: MusicGenLM
+    adaptor: Adaptor
+    recompute: bool = False
+    whole_batch: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The modalities, in order."""
+        return [modality.name for modality in self.adaptor.config.modalities]
+
+    def loss(
+        self,
+        batch: Examples,
+        codes_in: Tensor,
+        scored: Tensor,
+        keep: dict[str, Tensor],
+        with_text: Tensor,
+        *,
+        n_scored: int | None = None,
+        trunk: Tensor | None = None,
+    ) -> Tensor:
+        """Mean loss (nats per code) of clips with the history `codes_in` [B, K, T], over frames `scored` [B, T].
+
+        `keep`: strengths by modality [B]; `with_text` bool [B]; `n_scored`: what the sum is divided by, if not
+        the number of codes scored here; `trunk` [B, S, d] as for `MusicGenLM.hidden`.
+        """
+        lm, recompute = self.lm, self.recompute
+        batch, codes_in = batch.to(lm.device), codes_in.to(lm.device)
+        sequence = delay.build(codes_in, special=lm.geometry.special_token, valid_only=True)  # (B, K, T+1)
+        source = lm.project_text(batch.text, batch.text_mask & with_text.to(lm.device)[:, None])  # (B, L, d)
+        inputs = {
+            name: TrackInput(batch.controls[name], batch.valid[name], keep[name].to(lm.device))
+            for name in self.names
+        }
+        prefix = self.adaptor(lm, inputs, recompute=recompute, whole_batch=self.whole_batch)
+        hidden = lm.hidden(
+            sequence, source, prefix, trunk=None if prefix is None else trunk, recompute=recompute
+        )  # (B, T+1, d)
+        mask = scored.to(lm.device)[:, None, :].expand_as(batch.codes)  # (B, K, T)
+        return codebook_loss(lm, hidden, batch.codes, mask, n_scored=n_scored)
+
+    @torch.no_grad()
+    def trunk(
+        self, cache: TrunkCache, batch: Examples, index: NDArray[np.int64], with_text: Tensor
+    ) -> Tensor:
+        """Hidden states [B, S, d] that enter the first adapted layer, from the cache where it has them.
+
+        `index` [B] are the clips' numbers in the cache.
+        """
+        lm, rows = self.lm, []
+        for row, (clip, spoken) in enumerate(zip(index.tolist(), with_text.tolist(), strict=True)):
+            hidden = cache.get(clip, spoken)
+            if hidden is None:
+                one = batch.take(np.array([row])).to(lm.device)
+                special = lm.geometry.special_token
+                codes = with_ends(one.codes, one.n_frames, special)
+                sequence = delay.build(codes, special=special, valid_only=True)
+                source = lm.project_text(one.text, one.text_mask & spoken)
+                hidden = lm.trunk(sequence, source, self.adaptor.config.first_adapted_layer)[0].cpu()
+                cache.put(clip, spoken, hidden)
+            rows.append(hidden)
+        return torch.stack(rows).to(lm.device)

@@ -1,0 +1,352 @@
+"""Training under Ray Train: `train.workers` processes on one machine or many, the same loop in each."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import platform
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.config import AdaptorConfig
+from expotion.assemble import build_encoders, build_projections, compute_dtype
+from expotion.errors import ExpotionError, Problem
+from expotion.musicgen.load import load_backbone
+from expotion.plugins import discover
+from expotion.recipe import Recipe
+from expotion.train.checkpoints import Found, read_files, write_files
+from expotion.train.draw import training_settings
+from expotion.train.examples import Examples
+from expotion.train.loop import Record, RunState, TrainingRun
+from expotion.train.world import ProcessGroup, ShardedLayers
+from expotion.workers import connect
+
+# One training worker under Ray Train: plain data in, the ordinary loop, checkpoints through Ray's storage.
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """What every worker is told: the recipe and where the backbone lies, from which it builds everything."""
+
+    recipe: dict[str, Any]
+    backbone: str
+    adaptor_config: dict[str, Any]
+    weights: Arrays
+    trace: str
+    n_threads: int
+
+
+def to_arrays(examples: Examples) -> Arrays:
+    """Examples as flat numpy arrays: Ray shares these between the workers of a machine without copies."""
+    arrays = {
+        "codes": examples.codes,
+        "n_frames": examples.n_frames,
+        "text": examples.text,
+        "text_mask": examples.text_mask,
+        **{f"controls.{name}": track for name, track in examples.controls.items()},
+        **{f"valid.{name}": valid for name, valid in examples.valid.items()},
+    }
+    return {name: tensor.numpy() for name, tensor in arrays.items()}
+
+
+def from_arrays(arrays: Arrays) -> Examples:
+    """The reverse of `to_arrays`; nothing is copied."""
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: _tensor(a) for name, a in arrays.items() if name.startswith(prefix)}
+
+    return Examples(
+        codes=_tensor(arrays["codes"]),
+        n_frames=_tensor(arrays["n_frames"]),
+        text=_tensor(arrays["text"]),
+        text_mask=_tensor(arrays["text_mask"]),
+        controls=below("controls."),
+        valid=below("valid."),
+    )
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor on shared, read-only memory; the loop never writes to its examples."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+class RayKeeper:
+    """Checkpoints through Ray Train, to whatever storage it was given. Every worker calls it at the same steps."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Worker 0 writes; the others wait for it."""
+        from ray import train  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="expotion-checkpoint-") as folder:
+            checkpoint = None
+            if self.rank == 0:
+                write_files(Path(folder), step, tensors, state)
+                checkpoint = train.Checkpoint.from_directory(folder)
+            train.report({"step": step}, checkpoint=checkpoint)
+
+    def load(self) -> Found | None:
+        """The newest intact checkpoint of the run."""
+        from ray import train  # noqa: PLC0415
+
+        newest = train.get_checkpoint()
+        if newest is None:
+            return None
+        older = [kept.checkpoint for kept in reversed(train.get_all_reported_checkpoints())]
+        notes: list[str] = []
+        for checkpoint in [newest, *[kept for kept in older if kept.path != newest.path]]:
+            try:
+                with checkpoint.as_directory() as folder:
+                    return *read_files(Path(folder)), notes
+            except (OSError, ValueError) as error:
+                notes.append(f"checkpoint {checkpoint.path} is damaged ({error}); trying the one before")
+        return None
+
+    def clear(self) -> None:
+        """Nothing to forget: the folder's name holds the run's trace, so there are none of other settings."""
+
+
+def work(config: dict[str, Any]) -> None:
+    """Ray Train's loop on one worker. What is to be seen goes into the queue as (kind, content)."""
+    import ray  # noqa: PLC0415
+
+    job: WorkerJob = config["job"]
+    queue = config["queue"]
+    every = job.recipe["train"]["sample_every_steps"]
+    torch.set_num_threads(job.n_threads)
+    world = ProcessGroup()
+    queue.put(("worker", {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}))
+    try:
+        run = _build(job, ray.get(config["train"]), ray.get(config["validation"]), world)
+        resumed = run.resume()
+        if world.rank == 0:
+            queue.put(("start", {"step": run.step_number, "resumed": resumed, "notes": run.notes}))
+        for record in run.run():
+            if world.rank != 0:
+                continue
+            queue.put(("record", record))
+            if every and run.step_number % every == 0:
+                weights = {name: tensor.cpu().numpy() for name, tensor in run.adaptor.state_dict().items()}
+                queue.put(("weights", {"step": run.step_number, "weights": weights}))
+    except ExpotionError as error:  # the same on every worker, and the same again after a restart
+        if world.rank == 0:
+            queue.put(("error", error))
+
+
+def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: ProcessGroup) -> TrainingRun:
+    recipe = Recipe.from_dict(job.recipe)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = load_backbone(job.backbone, parts=frozenset({"lm"}))
+    lm = backbone.cast(compute_dtype(recipe.train.precision, device)).lm
+    if recipe.train.shard_backbone:
+        ShardedLayers(lm, world, device)  # hooks itself in; the whole of it never is on the device
+    lm.to(device)
+    config = AdaptorConfig.from_json(job.adaptor_config)
+    adaptor = Adaptor(config, build_projections(recipe, build_encoders(recipe, discover())))
+    adaptor.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in job.weights.items()})
+    return TrainingRun(
+        lm,
+        adaptor.to(device),
+        from_arrays(train),
+        training_settings(recipe),
+        validation=None if validation is None else from_arrays(validation),
+        keeper=RayKeeper(world.rank),
+        trace=job.trace,
+        world=world,
+    )
+
+
+log = logging.getLogger("expotion")
+Message = tuple[str, Any]
+KEPT = 2
+POLL_S = 0.5
+
+
+def train_over_ray(
+    run: TrainingRun,
+    recipe: Recipe,
+    *,
+    backbone: str,
+    folder: Path,
+    on_record: Callable[[Record], None],
+    on_weights: Callable[[int], None] | None = None,
+) -> None:
+    """Bring `run` to its end on workers. `folder` holds the checkpoints where `cluster.storage` names no place.
+
+    `on_weights(n_steps)` is called every `train.sample_every_steps` steps with the weights of that step in
+    `run.adaptor`. A worker that dies is replaced, all of them go on from the last checkpoint; a run that was
+    stopped does so when it is started again. Raises ExpotionError.
+    """
+    n_workers, cluster = recipe.train.workers, recipe.cluster
+    train, held_out = to_arrays(run.examples), None if run.validation is None else to_arrays(run.validation)
+    n_bytes = sum(a.nbytes for arrays in (train, held_out or {}) for a in arrays.values())
+    ray = connect(cluster.ray, cpus=n_workers + 1, store_bytes=int(1.2 * n_bytes) + 200_000_000)
+    try:
+        _check_room(ray, n_workers)
+        job = WorkerJob(
+            recipe=recipe.to_dict(),
+            backbone=str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone,
+            adaptor_config=run.adaptor.config.to_json(),
+            weights={name: tensor.numpy() for name, tensor in run.adaptor.state_dict().items()},
+            trace=run.trace,
+            n_threads=_threads_per_worker(n_workers) if cluster.ray == "local" else 1,
+        )
+        follower = _Follower(run, on_record, on_weights)
+        newest = _fit(ray, job, run.trace, (train, held_out), recipe, folder, follower)
+        with newest.as_directory() as place:
+            tensors, numbers = read_files(Path(place))
+        RunState(tensors, numbers).into(run)
+    finally:
+        ray.shutdown()
+
+
+def _threads_per_worker(n_workers: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // n_workers)
+
+
+def _check_room(ray: Any, n_workers: int) -> None:
+    """Say so where the cluster is smaller than what was asked for: Ray then waits for it to grow."""
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if cpus < n_workers:
+        log.warning("the cluster has %d processors now; waiting for %d workers", cpus, n_workers)
+
+
+def _fit(
+    ray: Any,
+    job: WorkerJob,
+    trace: str,
+    data: tuple[Any, Any],
+    recipe: Recipe,
+    folder: Path,
+    follower: _Follower,
+) -> Any:
+    """Start the workers, pass on what they tell, and return the last checkpoint."""
+    from ray.train.torch import TorchTrainer  # noqa: PLC0415
+    from ray.util.queue import Queue  # noqa: PLC0415
+
+    library: Any = importlib.import_module("ray.train")  # its types are those of its older interface
+    n_workers, cluster = recipe.train.workers, recipe.cluster
+    queue = Queue(actor_options={"num_cpus": 0})
+    fewest = cluster.min_workers
+    gpus = ray.cluster_resources().get("GPU", 0)
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={
+            "job": job,
+            "train": ray.put(data[0]),
+            "validation": ray.put(data[1]),
+            "queue": queue,
+        },
+        scaling_config=library.ScalingConfig(
+            num_workers=n_workers if fewest is None or fewest == n_workers else (fewest, n_workers),
+            use_gpu=gpus >= n_workers,
+            resources_per_worker={"CPU": 1},
+        ),
+        run_config=library.RunConfig(
+            name=f"ray-{trace[:12] or 'run'}",
+            storage_path=cluster.storage or str(folder.resolve()),
+            failure_config=library.FailureConfig(max_failures=cluster.max_failures),
+            checkpoint_config=library.CheckpointConfig(num_to_keep=KEPT),
+            logging_config=library.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    outcome: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            outcome["result"] = trainer.fit()
+        except Exception as error:  # told to the main thread
+            outcome["error"] = error
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    for message in _messages(queue, thread):
+        follower.take(message)
+    if follower.error is not None:
+        raise follower.error
+    if "error" in outcome:
+        raise ExpotionError(
+            Problem(
+                "train.workers",
+                "workers that stay alive",
+                _cause(outcome["error"]),
+                f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)",
+            )
+        ) from outcome["error"]
+    return outcome["result"].checkpoint
+
+
+def _messages(queue: Any, thread: threading.Thread) -> Iterator[Message]:
+    """What the workers tell, until the trainer has ended and the queue is empty."""
+    from ray.util.queue import Empty  # noqa: PLC0415
+
+    ended = False
+    while True:
+        try:
+            yield queue.get(timeout=POLL_S)
+        except Empty:
+            if ended:
+                return
+            ended = not thread.is_alive()
+
+
+class _Follower:
+    """Turns messages into records in order: steps that a restart repeats are not reported twice."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        on_record: Callable[[Record], None],
+        on_weights: Callable[[int], None] | None,
+    ) -> None:
+        self.run, self.on_record, self.on_weights = run, on_record, on_weights
+        self.error: ExpotionError | None = None
+        self.reported = -1
+        self.starts = 0
+
+    def take(self, message: Message) -> None:
+        kind, content = message
+        if kind == "worker":
+            log.info("worker %(rank)d: process %(pid)d on %(host)s", content)
+        elif kind == "start":
+            self.starts += 1
+            for note in content["notes"]:
+                log.warning("%s", note)
+            if self.starts > 1:
+                log.warning("workers were lost; training goes on from step %d", content["step"])
+            elif content["resumed"]:
+                log.info("training resumes at step %d", content["step"])
+        elif kind == "error":
+            self.error = content
+        elif kind == "weights":
+            if self.on_weights is not None:
+                weights = {name: torch.from_numpy(array) for name, array in content["weights"].items()}
+                self.run.adaptor.load_state_dict(weights)
+                self.on_weights(content["step"])
+        elif content["step"] > self.reported:
+            self.reported = content["step"]
+            self.on_record(content)
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what a worker died of."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

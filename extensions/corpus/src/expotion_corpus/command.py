@@ -1,0 +1,363 @@
+"""`expotion data ...`: from a folder of videos to a split that does not leak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from expotion.manifest.rows import Row
+
+app = typer.Typer(
+    help="Prepare, split and check clips of your own.\n\n\b\nExample: expotion data prepare videos/ --out corpus",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+SHOWN = 20
+
+
+@app.command()
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(help="Folder, .csv, .jsonl, .parquet, .tar, or an authors' list.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the manifest.")],
+    clip: Annotated[float, typer.Option(help="Length of a clip, s.")] = 10.0,
+    hop: Annotated[float | None, typer.Option(help="From one clip to the next, s; default: --clip.")] = None,
+    min_: Annotated[float, typer.Option("--min", help="Shortest clip, s.")] = 3.0,
+    max_offset: Annotated[float, typer.Option(help="Most that picture and sound may differ, s.")] = 0.5,
+    prompt: Annotated[str | None, typer.Option(help="Caption of clips that have none.")] = None,
+    captioner: Annotated[str | None, typer.Option(help="Captioner of a plugin; replaces captions.")] = None,
+    caption_style: Annotated[str | None, typer.Option(help="The captioner's option `style`.")] = None,
+    caption_set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another option of the captioner.")
+    ] = None,
+    codes: Annotated[str | None, typer.Option(help="Backbone whose codec makes codes, such as tiny.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Where paths in a list start; default: its folder.")
+    ] = None,
+    skip_missing: Annotated[bool, typer.Option(help="Leave out files that are not there.")] = False,
+) -> None:
+    """Check videos and write a manifest of clips; originals are not changed. Run again to go on.
+
+    \b
+    Example: expotion data prepare videos/ --out corpus --clip 10 --min 3
+    """
+    from contextlib import ExitStack
+
+    from rich.console import Console
+
+    from expotion.plugins import core_version
+    from expotion.progress import stage_progress
+    from expotion_corpus.examine import Settings
+    from expotion_corpus.prepare import prepare as run
+    from expotion_corpus.work import Finish, examine_in_processes
+
+    console = Console(soft_wrap=True, highlight=False)
+    settings = Settings(clip, clip if hop is None else hop, min_, max_offset)
+    options = _captioner_options(captioner, caption_style, caption_set or [])
+    finish = Finish(out, captioner, options, codes, console)
+    with ExitStack() as stack:
+        progress = stack.enter_context(stage_progress(console, "examine"))
+
+        def complete(rows: list[Row]) -> list[Row]:
+            stack.close()  # what follows shows progress of its own
+            return finish(rows)
+
+        made = run(
+            source,
+            out,
+            settings,
+            lambda items: examine_in_processes(settings, items),
+            prompt=prompt,
+            root=root,
+            skip_missing=skip_missing,
+            versions={"expotion": core_version()},
+            finish=complete,
+            progress=progress,
+        )
+    report = made.report
+    drops = []
+    for drop in report["dropped"]:
+        at = f" at {drop['start_s']:.2f} s" if "start_s" in drop else ""
+        drops.append(f"dropped {drop['where']}{at}: {drop['reason']}")
+    same = [f"same sound, kept together: {', '.join(files)}" for files in report["same_sound"]]
+    notes = [*report["warnings"], *finish.warnings, *drops, *same]
+    for line in notes[:SHOWN]:
+        console.print(line, style="yellow", markup=False)
+    if len(notes) > SHOWN:
+        more = f"{len(notes) - SHOWN} more notes are in {out / 'report.json'}"
+        console.print(more, style="yellow", markup=False)
+    console.print(
+        f"{out / 'manifest.jsonl'}: {len(made.rows)} clips ({report['duration_s']:.0f} s) "
+        f"of {report['files']} files, {report['without_caption']} without a caption",
+        markup=False,
+    )
+
+
+def _captioner_options(captioner: str | None, style: str | None, others: list[str]) -> dict[str, str]:
+    from expotion.errors import Problem
+    from expotion.manifest.rows import ManifestError
+
+    options = {} if style is None else {"style": style}
+    for text in others:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ManifestError(Problem("--caption-set", "NAME=VALUE", text))
+        options[name.strip()] = value.strip()
+    if options and captioner is None:
+        raise ManifestError(
+            Problem("--caption-style, --caption-set", "a captioner", "none", "add --captioner")
+        )
+    return options
+
+
+@app.command()
+def split(
+    manifest: Manifest,
+    by: Annotated[str, typer.Option(help="What must not cross.")] = "recording,song,performer",
+    test: Annotated[float, typer.Option(help="Fraction of the duration.")] = 0.1,
+    validation: Annotated[float, typer.Option(help="Fraction of the duration.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Default: split.jsonl beside the manifest.")] = None,
+) -> None:
+    """Split so that no recording, song, performer or sound is in two parts, and prove it.
+
+    \b
+    Example: expotion data split corpus/manifest.jsonl --test 0.1 --validation 0.1
+    """
+    from expotion.errors import Problem
+    from expotion.manifest.rows import ManifestError
+    from expotion_corpus.split import KEYS, split_manifest
+
+    keys = [key.strip() for key in by.split(",") if key.strip()]
+    if unknown := [key for key in keys if key not in KEYS]:
+        raise ManifestError(Problem("--by", f"some of {', '.join(KEYS)}", ", ".join(unknown)))
+    target = out or manifest.with_name("split.jsonl")
+    report: dict[str, Any] = split_manifest(manifest, target, keys, test, validation, seed)
+    for name, counts in report["splits"].items():
+        typer.echo(f"{name:<11}" + ", ".join(f"{key} {value}" for key, value in counts.items()))
+    for key, count in report["unknown"].items():
+        if count:
+            typer.echo(f"{key} is not known of {count} clips: nothing keeps those apart by it", err=True)
+    typer.echo(f"{len(report['groups'])} groups; {len(report['crossings'])} cross (computed from {target})")
+
+
+# What `expotion data` tells of lists and manifests: check, audit, stats, overview.
+
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.jsonl.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def check(manifest: Manifest) -> None:
+    """Hold a manifest against its files: all there, unchanged, long enough, at the stated rate.
+
+    \b
+    Example: expotion data check corpus/split.jsonl
+    """
+    from rich.console import Console
+
+    from expotion.manifest.rows import ManifestError
+    from expotion.progress import stage_progress
+    from expotion_corpus.stats import verify
+
+    console = Console(soft_wrap=True, highlight=False)
+    with stage_progress(console, "check") as progress:
+        rows, problems = verify(manifest, progress)
+    if problems:
+        raise ManifestError(problems)
+    console.print(f"{manifest}: {len(rows)} clips, all as they were prepared", markup=False)
+
+
+def audit(
+    lists: Annotated[list[Path], typer.Argument(help="A split list or folder, or one list for each part.")],
+    by: Annotated[str | None, typer.Option(help="Fields to compare; default: all.")] = None,
+    fingerprints: Annotated[bool, typer.Option(help="Compare the sounds as well.")] = True,
+    root: Annotated[
+        Path | None, typer.Option(help="Where paths in a list start; default: its folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the whole report as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find leaks by metadata and by sound; exit code 1 when there are any.
+
+    \b
+    Example: expotion data audit train.txt test.txt
+    """
+    from rich.console import Console
+
+    from expotion.errors import Problem
+    from expotion.files import write_json
+    from expotion.manifest.rows import ManifestError
+    from expotion.progress import stage_progress
+    from expotion_corpus.audit import FIELDS
+    from expotion_corpus.audit import audit as run
+
+    fields = FIELDS if by is None else tuple(word.strip() for word in by.split(",") if word.strip())
+    if unknown := [field for field in fields if field not in FIELDS]:
+        raise ManifestError(Problem("--by", f"some of {', '.join(FIELDS)}", ", ".join(unknown)))
+    with stage_progress(Console(stderr=True, soft_wrap=True), "audit") as progress:
+        report = run(lists, fields=fields, root=root, fingerprints=fingerprints, progress=progress)
+    if out is not None:
+        write_json(out, report)
+    if as_json:
+        typer.echo(json.dumps(report, indent=1, ensure_ascii=False, default=str))
+    else:
+        _print_audit(report)
+    if report["leaks"]:
+        raise typer.Exit(1)
+
+
+def _print_audit(report: dict[str, Any]) -> None:
+    leaks = report["leaks"]
+    for leak in leaks[:SHOWN]:
+        told = "; ".join(f"{part}: {', '.join(ids[:3])}" for part, ids in leak["clips"].items())
+        typer.echo(f"leak by {leak['by']}: {leak['value']} ({told})")
+    if len(leaks) > SHOWN:
+        typer.echo(f"... and {len(leaks) - SHOWN} more; --out FILE writes them all")
+    for line in report["summary"]:
+        values = f"{line['shared']} of {line['values']} values, " if "values" in line else ""
+        told = f"{values}{line['leaking_clips']} of {line['clips']} clips also elsewhere"
+        typer.echo(f"{line['by']:<12}{line['part']}: {told}")
+    for line in report["unread"][:5]:
+        typer.echo(f"not heard: {line}", err=True)
+    if len(report["unread"]) > 5:
+        typer.echo(f"... {len(report['unread'])} clips were not heard", err=True)
+    for field, count in report["unknown"].items():
+        if count:
+            typer.echo(f"{field} is not known of {count} clips", err=True)
+    counts = ", ".join(f"{name} {count}" for name, count in report["parts"].items())
+    heard = f"; {report['heard']} heard" if report["fingerprints"] else "; sounds were not compared"
+    typer.echo(f"{len(leaks)} leaks; clips: {counts}{heard}")
+
+
+def stats(
+    manifest: Manifest,
+    tempo: Annotated[bool, typer.Option(help="Estimate tempi; decodes every sound.")] = True,
+    html: Annotated[Path | None, typer.Option(help="Write a page with players as well.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show lengths, loudness, tempi, captions and sizes.
+
+    \b
+    Example: expotion data stats corpus/manifest.jsonl
+    """
+    from expotion.manifest.rows import read_manifest
+    from expotion_corpus.stats import stats as run
+    from expotion_corpus.work import tempo_of
+
+    rows = read_manifest(manifest, files=tempo)
+    numbers: dict[str, Any] = run(rows, tempo_of(manifest.parent) if tempo else None)
+    if as_json:
+        typer.echo(json.dumps(numbers, indent=1))
+    else:
+        for name, value in numbers.items():
+            told = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            typer.echo(f"{name:<18}{'unknown' if value is None else told or 'none'}")
+    if html is not None:
+        overview(manifest, html)
+
+
+def overview(
+    manifest: Manifest,
+    out: Annotated[Path | None, typer.Option(help="Default: NAME.html beside the manifest.")] = None,
+    embed: Annotated[bool, typer.Option(help="Put small copies of the clips into the page.")] = False,
+    most: Annotated[int, typer.Option(min=1, help="Clips with players, those with problems first.")] = 300,
+) -> None:
+    """Write a page to look through: players, captions, loudness, problems, histograms.
+
+    \b
+    Example: expotion data overview corpus/split.jsonl
+    """
+    from expotion_corpus.overview import write_overview
+
+    path = out or manifest.with_suffix(".html")
+    for note in write_overview(manifest, path, embed=embed, most=most):
+        typer.echo(note, err=True)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+# `expotion data export`: clips of a data source as video files, for `prepare` or to look at.
+
+if TYPE_CHECKING:
+    from expotion.contracts import Clip
+
+
+def export(
+    source: Annotated[str, typer.Argument(help="A data source, such as conductor.")],
+    out: Annotated[Path, typer.Option(help="Folder for train/ and test/.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the source.")
+    ] = None,
+) -> None:
+    """Write the clips of a data source as mp4 with sound, captions beside them.
+
+    \b
+    Example: expotion data export conductor --out videos --set train_clips=16 --set test_clips=4
+    """
+    from functools import partial
+
+    from rich.console import Console
+
+    from expotion.errors import ExpotionError, Problem
+    from expotion.plugins import discover
+    from expotion.progress import stage_progress
+    from expotion.workers import Pool, n_workers
+
+    spec = discover().data_source(source)
+    data = spec.build(_options(spec.options, source, settings or []))
+    jobs: list[tuple[Clip, Path]] = []
+    jobs += [(clip, out / "train") for clip in data.clips("train")]
+    jobs += [(clip, out / "test") for clip in data.clips("test")]
+    console = Console(soft_wrap=True, highlight=False)
+    failed = []
+    with stage_progress(console, "export") as progress:
+        pool: Pool[Any, Any, Path] = Pool(partial(int), _export, n_workers(len(jobs), items_per_worker=4))
+        for done, (index, result) in enumerate(pool.run(jobs), start=1):
+            if isinstance(result, ExpotionError):
+                failed += result.problems
+            elif isinstance(result, Exception):
+                raise result
+            progress(done, len(jobs), jobs[index][0].id)
+    console.print(f"{out}: {len(jobs) - len(failed)} clips", markup=False)
+    if failed:
+        raise ExpotionError([*failed, Problem(str(out), "every clip", f"{len(failed)} could not be written")])
+
+
+def _export(state: Any, job: tuple[Clip, Path]) -> Path:
+    from expotion_corpus.export import export_clip
+
+    return export_clip(*job)
+
+
+def _options(kind: Any, source: str, settings: list[str]) -> Any:
+    from pydantic import ValidationError
+
+    from expotion.errors import PluginError, Problem
+
+    given = {text.partition("=")[0]: text.partition("=")[2] for text in settings}
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise PluginError(
+            [
+                Problem(
+                    f"--set {'.'.join(str(part) for part in fault['loc'])} ({source})",
+                    f"one of {', '.join(kind.model_fields)}"
+                    if fault["type"] == "extra_forbidden"
+                    else str(fault["msg"]).lower(),
+                    None if fault["type"] == "missing" else repr(fault["input"]),
+                )
+                for fault in error.errors()
+            ]
+        ) from error
+
+
+app.command()(check)
+app.command()(audit)
+app.command()(stats)
+app.command()(overview)
+app.command()(export)

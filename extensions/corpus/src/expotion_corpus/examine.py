@@ -1,0 +1,229 @@
+"""One file looked at closely: does it decode, do picture and sound fit, how loud is it, where are its clips?"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.errors import ExpotionError
+from expotion.video.audio import load_audio, resample
+from expotion.video.clip import file_sha256
+from expotion.video.frames import FileVideo
+from expotion.video.loudness import loudness_lufs
+from expotion.video.probe import VideoInfo, check, probe
+from expotion.video.scan import DEFAULT_LIMITS, Scan, scan
+from expotion_corpus.items import Item
+from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
+
+# A file's picture decoded once, a frame each second: up to where it decodes, and how much it changes.
+
+SIDE_PX = 32
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Look:
+    """`times_s` float64 [n] of the frames looked at, `changes` float64 [n - 1] between neighbours (mean absolute
+    difference, 0..255), and the time from which the picture does not decode (infinity for none)."""
+
+    times_s: NDArray[np.float64]
+    changes: NDArray[np.float64]
+    until_s: float
+
+    def change(self, begin_s: float, end_s: float) -> float:
+        """Mean change within a stretch; -1 where fewer than two frames were looked at in it."""
+        inside = (self.times_s[:-1] >= begin_s - 0.5) & (self.times_s[1:] <= end_s + 0.5)
+        return float(self.changes[inside].mean()) if inside.any() else -1.0
+
+
+def look(source: Scan, begin_s: float, end_s: float) -> Look:
+    """Decode the frames shown each second of a stretch, the last one included. Raises MediaError for no picture."""
+    with contextlib.closing(FileVideo(source.path, scanned=source)) as video:
+        last_s = float(video.frame_times_s[video.frame_times_s < end_s][-1])
+        times_s = np.append(np.arange(begin_s, last_s, 1.0), last_s)
+        changes: list[NDArray[np.float64]] = []
+        before: NDArray[np.float32] | None = None
+        for at in range(0, len(times_s), _AT_ONCE):
+            frames = video.frames_at(times_s[at : at + _AT_ONCE], shorter_side=SIDE_PX).astype(np.float32)
+            joined = frames if before is None else np.concatenate([before, frames])
+            changes.append(np.abs(np.diff(joined, axis=0)).mean(axis=(1, 2, 3), dtype=np.float64))
+            before = frames[-1:]
+        return Look(times_s, np.concatenate(changes), video.decodable_until_s)
+
+
+VERSION = 2
+"""Part of what is kept of a file: raise it when the same file gives other clips or numbers."""
+SOUND_HZ = 32_000
+SILENCE = 10 ** (-60 / 20)
+CLIPPED = 0.999
+STILL = 0.5
+"""A picture that changes by less, of 255 levels in a second, stands still."""
+_BLOCK_S = 0.1
+_PART_S = 300.0
+"""Sound is held in memory for so long at a time."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How clips are cut and kept; seconds. Picture and sound may begin `max_offset_s` apart."""
+
+    clip_s: float = 10.0
+    hop_s: float = 10.0
+    min_s: float = 3.0
+    max_offset_s: float = 0.5
+    max_silent: float = 0.9
+
+
+@dataclass
+class Examined:
+    """What came of one item: clips as plain values, what was dropped and why, the fingerprint of the sound.
+
+    `dropped` holds `reason` and, for a clip of a file, `start_s`; `warnings` are sentences about the file.
+    """
+
+    clips: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    sha256: str = ""
+    print: Print = EMPTY
+
+    def drop(self, reason: str, start_s: float | None = None) -> None:
+        """Note that the file, or its clip at `start_s`, is left out."""
+        self.dropped.append({"reason": reason} | ({} if start_s is None else {"start_s": start_s}))
+
+
+def examine(settings: Settings, item: Item) -> Examined:
+    """Probe, decode a frame each second and all the sound, cut by time. An unusable file is dropped, and why."""
+    out = Examined()
+    try:
+        _examine(settings, item, out)
+    except ExpotionError as error:
+        out.clips = []
+        out.drop(str(error).removeprefix(f"{item.path}: "))
+    return out
+
+
+def _examine(settings: Settings, item: Item, out: Examined) -> None:
+    info = probe(item.path, require="video")
+    source = scan(item.path)
+    check(source, "audio")
+    assert info.video is not None
+    out.sha256 = file_sha256(item.path)
+    span = _span(settings, item, source, out)
+    if span is None:
+        return
+    begin_s, end_s = span
+    seen = look(source, begin_s, end_s)
+    if seen.until_s < end_s:
+        end_s = seen.until_s
+        out.warnings.append(f"the picture stops decoding at {end_s:.2f} s; cut there")
+    if 0 <= seen.change(begin_s, end_s) < STILL:
+        out.warnings.append("the picture stands still")
+    pieces = cut(begin_s, end_s, settings)
+    if not pieces:
+        out.drop(f"{max(end_s - begin_s, 0.0):.2f} s usable, shorter than {settings.min_s:g} s")
+    prints: list[tuple[float, Print]] = []
+    part_s = begin_s
+    while part_s < end_s - 1e-6:
+        next_s = min(part_s + _PART_S, end_s)
+        samples = load_audio(
+            item.path, SOUND_HZ, part_s, min(next_s + settings.clip_s, end_s) - part_s, scanned=source
+        )
+        assert samples is not None
+        own = samples[: round((next_s - part_s) * SOUND_HZ)]
+        prints.append((part_s - begin_s, fingerprint(resample(own, SOUND_HZ, RATE_HZ))))
+        for start_s, length_s in pieces:
+            if part_s <= start_s < next_s:
+                first = round((start_s - part_s) * SOUND_HZ)
+                piece = samples[first : first + round(length_s * SOUND_HZ)]
+                _keep(settings, out, source, info.video, seen, (start_s, length_s), piece)
+        part_s = next_s
+    out.print = joined(prints)
+
+
+def _span(settings: Settings, item: Item, source: Scan, out: Examined) -> tuple[float, float] | None:
+    """(begin, end) in seconds of what picture, sound and the item share; None where the item is dropped."""
+    picture, sound = source.picture, source.sound
+    assert picture is not None and sound is not None
+    first_s = float(picture.times_s[0])
+    late_s, short_s = sound.start_s - first_s, sound.end_s - picture.end_s
+    if abs(late_s) > settings.max_offset_s:
+        out.drop(f"sound begins {late_s:+.2f} s after the picture")
+        return None
+    if abs(short_s) > settings.max_offset_s:
+        out.warnings.append(f"sound ends {short_s:+.2f} s after the picture; cut to both")
+    begin_s = max(item.start_s, first_s, sound.start_s)
+    if item.start_s <= max(first_s, sound.start_s) <= item.start_s + 0.1:
+        begin_s = item.start_s  # an encoder's delay is no gap
+    end_s = min(source.duration_s, picture.end_s, sound.end_s)
+    if item.duration_s is not None:
+        wanted_s = item.start_s + item.duration_s
+        if wanted_s > source.duration_s + 0.1:
+            out.warnings.append(f"the list asks for {wanted_s:.2f} s of {source.duration_s:.2f} s")
+        end_s = min(end_s, wanted_s)
+    if end_s - begin_s < settings.min_s:
+        out.drop(f"{max(end_s - begin_s, 0.0):.2f} s usable, shorter than {settings.min_s:g} s")
+        return None
+    return begin_s, end_s
+
+
+def _keep(
+    settings: Settings,
+    out: Examined,
+    source: Scan,
+    video: VideoInfo,
+    seen: Look,
+    window: tuple[float, float],
+    samples: NDArray[np.float32],
+) -> None:
+    """Measure a clip and keep it, or drop it as silent."""
+    assert source.sound is not None
+    start_s, length_s = window
+    silent = silent_fraction(samples)
+    if silent > settings.max_silent:
+        return out.drop(f"{silent:.0%} silent", start_s)
+    change = seen.change(start_s, start_s + length_s)
+    out.clips.append(
+        {
+            "start_s": start_s,
+            "duration_s": length_s,
+            "whole": start_s == 0.0 and length_s >= source.duration_s - 1e-6,
+            "loudness_lufs": _rounded(loudness_lufs(samples, SOUND_HZ), 2),
+            "silent_fraction": round(silent, 4),
+            "clipped_fraction": round(float((np.abs(samples) >= CLIPPED).mean()), 6),
+            "picture_change": None if change < 0 else round(change, 2),
+            "width": video.width,
+            "height": video.height,
+            "fps": round(video.fps, 4),
+            "sample_rate_hz": source.sound.sample_rate_hz,
+        }
+    )
+
+
+def cut(begin_s: float, end_s: float, settings: Settings) -> list[tuple[float, float]]:
+    """(start, duration) of the clips of a stretch: one each `hop_s`, `clip_s` long, the last at least `min_s`."""
+    starts = begin_s + settings.hop_s * np.arange(int((end_s - begin_s) / settings.hop_s + 1e-6) + 1)
+    pieces = [(float(s), min(settings.clip_s, end_s - float(s))) for s in starts]
+    return [(round(s, 6), round(d, 6)) for s, d in pieces if d >= settings.min_s - 1e-6]
+
+
+def silent_fraction(samples: NDArray[np.float32]) -> float:
+    """Fraction of 0.1 s blocks whose RMS is below -60 dB full scale; 1 for no samples."""
+    size = int(_BLOCK_S * SOUND_HZ)
+    if len(samples) < size:
+        return float(not len(samples) or float(np.sqrt(np.mean(samples**2))) < SILENCE)
+    blocks = samples[: len(samples) // size * size].reshape(-1, size)
+    return float((np.sqrt((blocks**2).mean(axis=1)) < SILENCE).mean())
+
+
+def longest_clip_s() -> float:
+    """Longest clip that can be opened, seconds."""
+    return DEFAULT_LIMITS.max_duration_s
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

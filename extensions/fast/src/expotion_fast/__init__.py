@@ -1,0 +1,33 @@
+"""A step of the decoder as one compiled function: numba brings the compiler, no user needs one.
+
+simd.py        vectors of sixteen lanes
+arithmetic.py  exponential, GELU, layer norm, softmax
+product.py     packed matrices times a few rows
+attention.py   one head over cached keys and values
+sharing.py     how threads divide a phase
+kernel.py      the step, of these parts
+fields.py      what the kernel is told; layout.py: how numbers lie in memory
+linear.py      a packed matrix on its own
+state.py       a clip: caches, text, prefix
+engine.py      start and step
+threads.py, compile.py
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from expotion.musicgen.engine.weights import Mode
+
+
+def can_run(mode: Mode, device: torch.device) -> bool:
+    """Whether this machine has what the kernels take: numba, and for int8 a processor with AVX-512 VNNI."""
+    import torch
+
+    if device.type != "cpu" or mode == "fp16" or find_spec("numba") is None:
+        return False
+    return mode != "int8" or bool(torch.cpu.get_capabilities().get("avx512_vnni"))

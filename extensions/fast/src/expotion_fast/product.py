@@ -1,0 +1,193 @@
+"""Products of packed matrices with a few rows: each weight is read from memory once, whatever the rows.
+
+A matrix [n, k] is cut into tiles of 64 outputs that lie in memory in the order in which they are read (layout.py).
+Two rows at a time meet a tile, which stays in the second-level cache for the next two. float32 and bfloat16 weights
+are multiplied in float32. int8 weights are multiplied by inputs of 16 bits, exactly:
+
+    X = round(32512 x / a) + 32896, a = max|x|;   X = 256 H + L, two unsigned bytes
+    W x = s a / 32512 (256 (Q H - 128 sum Q) + (Q L - 128 sum Q))
+
+so one row is two rows of an integer product, and the correction is where the sums start.
+"""
+
+from __future__ import annotations
+
+from expotion_fast.arithmetic import gelu
+from expotion_fast.compile import kernel
+from expotion_fast.sharing import next_piece
+from expotion_fast.simd import (
+    LANES,
+    add,
+    arrive,
+    dot_bytes,
+    every,
+    every_whole,
+    fma,
+    larger,
+    largest,
+    load,
+    load_bf16,
+    load_whole,
+    magnitude,
+    mul,
+    number,
+    prefetch,
+    put,
+    store,
+    store_halves,
+    to_floats,
+)
+
+TILE = 64
+"""Outputs of a tile."""
+FLOAT32, BFLOAT16, INT8 = 4, 2, 1
+"""Kinds of weights, by their bytes."""
+STORE, ADD, GELU = 0, 1, 2
+"""What becomes of a product."""
+AHEAD = 8192
+"""Bytes between what is multiplied and what is asked for."""
+
+
+@kernel
+def input_bytes(kind, k):  # type: ignore[no-untyped-def]
+    """Bytes that one row of `k` inputs takes as a product reads it (k a multiple of 64)."""
+    return 2 * k + 64 if kind == INT8 else 4 * k
+
+
+@kernel
+def take(kind, x, k, out):  # type: ignore[no-untyped-def]
+    """Lay out `k` floats at x for a product."""
+    if kind != INT8:
+        for i in range(0, k, LANES):
+            store(out + 4 * i, load(x + 4 * i))
+        return
+    top = every(1e-20)
+    for i in range(0, k, LANES):
+        top = larger(top, magnitude(load(x + 4 * i)))
+    bound = largest(top)
+    scale = every(32512.0 / bound)
+    for i in range(0, k, LANES):
+        store_halves(out + i, out + k + i, fma(load(x + 4 * i), scale, every(32896.5)))
+    put(out + 2 * k, bound / 32512.0)
+
+
+@kernel
+def finish(out, value, then):  # type: ignore[no-untyped-def]
+    """Sixteen outputs to where they belong."""
+    if then == ADD:
+        store(out, add(load(out), value))
+    elif then == GELU:
+        store(out, gelu(value))
+    else:
+        store(out, value)
+
+
+@kernel
+def float_pair(kind, w, k, x, y, out_x, out_y, then):  # type: ignore[no-untyped-def]
+    """64 outputs for rows at x and y; w [k, 64]."""
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = every(0.0)
+    for i in range(0, 4 * k, 4):
+        if kind == FLOAT32:
+            for line in range(4):
+                prefetch(w + AHEAD + 64 * line)
+            w0, w1, w2, w3 = load(w), load(w + 64), load(w + 128), load(w + 192)
+            w += 256
+        else:
+            prefetch(w + AHEAD)
+            prefetch(w + AHEAD + 64)
+            w0, w1 = load_bf16(w), load_bf16(w + 32)
+            w2, w3 = load_bf16(w + 64), load_bf16(w + 96)
+            w += 128
+        u, v = every(number(x + i)), every(number(y + i))
+        a0, a1, a2, a3 = fma(w0, u, a0), fma(w1, u, a1), fma(w2, u, a2), fma(w3, u, a3)
+        b0, b1, b2, b3 = fma(w0, v, b0), fma(w1, v, b1), fma(w2, v, b2), fma(w3, v, b3)
+    finish(out_x, a0, then)
+    finish(out_x + 64, a1, then)
+    finish(out_x + 128, a2, then)
+    finish(out_x + 192, a3, then)
+    if out_y != out_x:
+        finish(out_y, b0, then)
+        finish(out_y + 64, b1, then)
+        finish(out_y + 128, b2, then)
+        finish(out_y + 192, b3, then)
+
+
+@kernel
+def joined(high, low, scale, amount, out, then):  # type: ignore[no-untyped-def]
+    """Sixteen outputs from the sums of the high and of the low bytes."""
+    both = fma(to_floats(high), every(256.0), to_floats(low))
+    finish(out, mul(both, mul(load(scale), every(amount))), then)
+
+
+@kernel
+def byte_pair(w, scale, k, x, y, out_x, out_y, then):  # type: ignore[no-untyped-def]
+    """64 outputs for rows at x and y; w [k / 4, 64, 4]; scale: 64 floats, then 64 whole numbers -128 sum Q."""
+    a0 = b0 = c0 = d0 = load_whole(scale + 256)
+    a1 = b1 = c1 = d1 = load_whole(scale + 320)
+    a2 = b2 = c2 = d2 = load_whole(scale + 384)
+    a3 = b3 = c3 = d3 = load_whole(scale + 448)
+    for i in range(0, k, 4):
+        for line in range(4):
+            prefetch(w + AHEAD + 64 * line)
+        w0, w1, w2, w3 = load_whole(w), load_whole(w + 64), load_whole(w + 128), load_whole(w + 192)
+        w += 256
+        u, v = every_whole(x + i), every_whole(x + k + i)
+        a0, a1, a2, a3 = (
+            dot_bytes(a0, u, w0),
+            dot_bytes(a1, u, w1),
+            dot_bytes(a2, u, w2),
+            dot_bytes(a3, u, w3),
+        )
+        b0, b1, b2, b3 = (
+            dot_bytes(b0, v, w0),
+            dot_bytes(b1, v, w1),
+            dot_bytes(b2, v, w2),
+            dot_bytes(b3, v, w3),
+        )
+        u, v = every_whole(y + i), every_whole(y + k + i)
+        c0, c1, c2, c3 = (
+            dot_bytes(c0, u, w0),
+            dot_bytes(c1, u, w1),
+            dot_bytes(c2, u, w2),
+            dot_bytes(c3, u, w3),
+        )
+        d0, d1, d2, d3 = (
+            dot_bytes(d0, v, w0),
+            dot_bytes(d1, v, w1),
+            dot_bytes(d2, v, w2),
+            dot_bytes(d3, v, w3),
+        )
+    amount = number(x + 2 * k)
+    joined(a0, b0, scale, amount, out_x, then)
+    joined(a1, b1, scale + 64, amount, out_x + 64, then)
+    joined(a2, b2, scale + 128, amount, out_x + 128, then)
+    joined(a3, b3, scale + 192, amount, out_x + 192, then)
+    if out_y != out_x:
+        amount = number(y + 2 * k)
+        joined(c0, d0, scale, amount, out_y, then)
+        joined(c1, d1, scale + 64, amount, out_y + 64, then)
+        joined(c2, d2, scale + 128, amount, out_y + 128, then)
+        joined(c3, d3, scale + 192, amount, out_y + 192, then)
+
+
+@kernel
+def product(kind, w, scale, n, k, x, rows, out, stride, then, counters, part, parts):  # type: ignore[no-untyped-def]
+    """This part's tiles of W x: row j of x (laid out by `take`) to row rows[j] of out, `stride` floats apart."""
+    tiles = n // TILE
+    count = len(rows)
+    size = input_bytes(kind, k)
+    tile = next_piece(counters, tiles, part, parts)
+    while tile >= 0:
+        start = w + tile * TILE * k * kind
+        to = out + 4 * TILE * tile
+        for j in range(0, count, 2):
+            other = min(j + 1, count - 1)
+            out_x, out_y = to + 4 * stride * rows[j], to + 4 * stride * rows[other]
+            if kind == INT8:
+                at = scale + 8 * TILE * tile
+                byte_pair(start, at, k, x + j * size, x + other * size, out_x, out_y, then)
+            else:
+                float_pair(kind, start, k, x + j * size, x + other * size, out_x, out_y, then)
+        arrive(counters)
+        tile = next_piece(counters, tiles, part, parts)
+    return tiles

@@ -1,0 +1,1 @@
+"""Music while it is asked for: from a camera, or to the speakers."""

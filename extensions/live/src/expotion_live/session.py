@@ -1,0 +1,394 @@
+"""Music while the frames still arrive: at every hop, the last seconds of video steer the next stretch of music.
+
+At time t = m hop_s, once frames up to t are there, the controls over [t - window_s, t] are extracted anew and
+give the prefix; the codes made so far in that window are the prompt; the model goes on for hop_s. So the
+music of a moment is steered by everything seen up to the end of its hop, never by later frames, and is ready
+
+    latency = hop_s (waiting for its frames) + the time to make it + the codec's look-ahead (7 frames, 0.14 s)
+
+after the moment that it belongs to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from expotion import timeline
+from expotion.contracts import Clip, SmoothedTrack, TimedFeatures, Video
+from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.features.extract import extract_many
+from expotion.features.material import sampled_tracks
+from expotion.features.smooth import smooth_track
+from expotion.music.compose import ComposeSettings, Request, continue_codes
+from expotion.music.composer import DEFAULT_PROMPT, Composer
+from expotion.music.schedule import Schedule
+from expotion.musicgen.codec import CodecStream
+from expotion.run.generation import compose_settings
+from expotion.video.clip import FileClip
+from expotion.video.memory import ArrayVideo, resize_frame, scaled_size
+from expotion.video.scan import DEFAULT_LIMITS
+
+
+class LiveSession:
+    """Frames in by `push_frames`, samples out by `read`. Not for several threads at once.
+
+    `made_s` is how much music there is; `work_s` how long the last hop took to make. A session keeps up as
+    long as `work_s` stays below `hop_s`. `without_frames` names controls that need more than pictures (sound,
+    sensors): nothing of them arrives here, so they are dropped.
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        *,
+        prompt: str | None = None,
+        strength: Mapping[str, float | str | Schedule] | None = None,
+        guidance: Mapping[str, float] | None = None,
+        muted: Collection[str] = (),
+        seed: int = 0,
+        hop_s: float = 1.0,
+        window_s: float | None = None,
+        precision: str | None = None,
+        cfg_scale: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> None:
+        """Everything but `hop_s` and `window_s` means what it means in `Composer.compose`."""
+        rate_hz = composer.backbone.frame_rate_hz
+        codec = composer.backbone.codec
+        assert codec is not None
+        self.composer = composer
+        self.sample_rate_hz = composer.backbone.sample_rate_hz
+        settings: ComposeSettings = compose_settings(composer.recipe, composer.window_frames)
+        given: dict[str, Any] = {
+            "cfg_scale": cfg_scale,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+        }
+        given["scales"] = {**settings.scales, **guidance} if guidance else None
+        self._settings = dataclasses.replace(
+            settings, **{name: value for name, value in given.items() if value is not None}
+        )
+        self._window = composer.window_frames if window_s is None else round(window_s * rate_hz)
+        self._hop = round(hop_s * rate_hz)
+        if not 1 <= self._hop < self._window <= composer.window_frames:
+            longest = composer.window_frames / rate_hz
+            wanted = f"0 < hop_s < window_s <= {longest:g} s, the length trained on"
+            got = f"hop {hop_s:g} s, window {self._window / rate_hz:g} s"
+            raise ExpotionError(Problem("live", wanted, got))
+        self._rate_hz = rate_hz
+        composer.check_names(strength or {}, guidance or {}, dict.fromkeys(muted))
+        self._strengths = {
+            c.name: Schedule.of(
+                0.0 if c.name in muted else (strength or {}).get(c.name, c.strength), f"strength {c.name}"
+            )
+            for c in composer.recipe.conditions
+        }
+        self.without_frames = tuple(
+            name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
+        )
+        words = prompt or composer.recipe.text.fixed_prompt or DEFAULT_PROMPT
+        self._text = composer.prompts[words]
+        self._lm = composer.engine(precision or composer.precision or composer.recipe.generate.precision)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._stream = CodecStream(codec)
+        self._frames: deque[NDArray[np.uint8]] = deque()
+        self._times_s: deque[float] = deque()
+        self._codes: torch.Tensor | None = None
+        self._made = 0
+        self._ready: list[NDArray[np.float32]] = []
+        self.work_s = 0.0
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds of music that are made at a time."""
+        return self._hop / self._rate_hz
+
+    @property
+    def made_s(self) -> float:
+        """Seconds of music that have been composed."""
+        return self._made / self._rate_hz
+
+    def push_frames(self, frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> None:
+        """More frames, uint8 RGB [n, H, W, 3], at seconds [n] from the session's start, increasing.
+
+        Makes music for every hop whose frames are complete: a hop is complete when a frame at or after its
+        end has come. Raises ExpotionError for frames that go back in time.
+        """
+        for frame, time_s in zip(frames, times_s, strict=True):
+            if self._times_s and time_s <= self._times_s[-1]:
+                got = f"{time_s:.3f} s after {self._times_s[-1]:.3f} s"
+                raise ExpotionError(Problem("live frames", "times that increase", got))
+            self._frames.append(frame)
+            self._times_s.append(float(time_s))
+            while time_s >= (self._made + self._hop) / self._rate_hz:
+                self._advance(self._hop)
+
+    def read(self) -> NDArray[np.float32]:
+        """Samples that have been made since the last call, float32 [n]."""
+        ready, self._ready = self._ready, []
+        return np.concatenate(ready) if ready else np.zeros(0, np.float32)
+
+    def finish(self, end_s: float | None = None) -> NDArray[np.float32]:
+        """What is left: the samples that waited for the codec's look-ahead.
+
+        With `end_s`, where the frames ended, music is made up to there first: the whole piece then lasts `end_s`
+        to one codec frame.
+        """
+        if end_s is not None and self._times_s:
+            until = timeline.n_steps(end_s, self._rate_hz)
+            while self._made < until:
+                self._advance(min(self._hop, until - self._made))
+        self._ready.append(self._stream.finish())
+        return self.read()
+
+    def rehearse(self, size: tuple[int, int], fps: float) -> float:
+        """Seconds that a hop takes once the window is full, on noise of (height, width). Only for a new session,
+        which is of no use afterwards."""
+        noise = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+        times_s = np.arange(0.0, (self._window + 2 * self._hop) / self._rate_hz, 1.0 / fps)
+        self._times_s.extend(times_s.tolist())
+        self._frames.extend([noise] * len(times_s))
+        for n_frames in (self._window - self._hop, self._hop, self._hop):
+            self._advance(n_frames)
+        return self.work_s
+
+    def _advance(self, n_frames: int) -> None:
+        started = time.perf_counter()
+        stop = self._made + n_frames
+        first = max(0, stop - self._window)
+        start_s, stop_s = first / self._rate_hz, stop / self._rate_hz
+        # The frame shown at the window's start stays, whatever its own time.
+        while len(self._times_s) > 1 and self._times_s[1] <= start_s:
+            self._times_s.popleft()
+            self._frames.popleft()
+        tracks = self._tracks(start_s, stop_s, stop - first)
+        times_s = start_s + timeline.step_times_s(stop - first, self._rate_hz)
+        rows = {name: self._strengths[name].at(times_s) for name in tracks}
+        request = Request(stop - first, self._text, tracks, rows)
+        # Codes are kept for one window, which ends at what has been made.
+        known = (
+            None if self._codes is None else self._codes[:, self._codes.shape[-1] - (self._made - first) :]
+        )
+        made = continue_codes(
+            self._lm, self.composer.adaptor, request, self._settings, known, self._generator
+        )
+        fresh = made[:, made.shape[-1] - n_frames :]
+        self._codes = made[:, -self._window :]
+        self._made = stop
+        self._ready.append(self._stream.push(fresh))
+        self.work_s = time.perf_counter() - started
+
+    def _tracks(self, start_s: float, stop_s: float, n_frames: int) -> dict[str, SmoothedTrack]:
+        used = {
+            name: encoder
+            for name, encoder in self.composer.encoders.items()
+            if not self._strengths[name].is_zero and name not in self.without_frames
+        }
+        if not used:
+            return {}
+        inside = [i for i, time_s in enumerate(self._times_s) if time_s < stop_s]
+        frames = np.stack([self._frames[i] for i in inside])
+        times_s = np.maximum(np.array([self._times_s[i] for i in inside]) - start_s, 0.0)
+        clip = _LiveClip(ArrayVideo(frames, times_s), stop_s - start_s)
+        found = extract_many(used, [clip])
+        if found.failures:
+            raise ExpotionError(
+                [Problem("live", f"features of {f.encoder}", f.error) for f in found.failures]
+            )
+        native = {n: f for n, f in found.features[clip.id].items() if isinstance(f, TimedFeatures)}
+        encoders = self.composer.encoders
+        return {
+            name: smooth_track(encoders[name], features, n_frames, self._rate_hz)
+            for name, features in sampled_tracks(self.composer.recipe, encoders, native).items()
+        }
+
+
+class _LiveClip(Clip):
+    """The frames of the window."""
+
+    def __init__(self, video: Video, duration_s: float) -> None:
+        self.id, self.duration_s, self._video = "live", duration_s, video
+        self.tracks: dict[str, Path] = {}
+
+    @property
+    def content_hash(self) -> str:
+        """Never kept, so never asked for by a store."""
+        return f"live {id(self)}"
+
+    @property
+    def video(self) -> Video:
+        """The frames."""
+        return self._video
+
+    def audio(self, sample_rate_hz: int) -> None:
+        """None."""
+        return None
+
+
+# Frames as they come: from a camera, a stream's address, or a file at the pace of its own timestamps.
+
+SHORTER_SIDE = 360
+"""Frames are made this small as they come: the window that is kept in memory stays below 0.3 GB at 30 fps."""
+WAITING_MAX = 300
+"""Frames that wait to be used; beyond that, new ones are left out and counted."""
+_STEP_S = 0.05
+
+
+class Pictures(Protocol):
+    """Where frames come from. `size` is (height, width) as they are given; `fps` about how many a second."""
+
+    name: str
+    size: tuple[int, int]
+    fps: float
+
+    def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        """RGB frames uint8 [H, W, 3] with seconds from the start, each when its time has come."""
+        ...
+
+    def close(self) -> None:
+        """Free the device or file."""
+        ...
+
+
+def open_pictures(where: str) -> Pictures:
+    """A camera by its number, a stream by its address, or a file. Raises MediaError for what cannot be opened."""
+    if where.isdigit():
+        return Camera(int(where), f"camera {where}")
+    if "://" in where:
+        return Camera(where, where)
+    return PacedFile(Path(where).expanduser())
+
+
+class Camera:
+    """A camera or network stream through OpenCV. A frame's time is when it came."""
+
+    def __init__(self, source: int | str, name: str) -> None:
+        import cv2
+
+        self._cv2: Any = cv2
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        logging: Any = cv2.utils.logging
+        level = logging.setLogLevel(0)  # its own lines about devices say less than the error below
+        self._capture: Any = cv2.VideoCapture(source)
+        frame: Any = self._capture.read()[1] if self._capture.isOpened() else None
+        logging.setLogLevel(level)
+        if frame is None:
+            self._capture.release()
+            fix = "check that it is connected and not used by another program; 0 is the first camera"
+            raise MediaError(Problem(f"--live {source}", "a camera or stream that gives frames", "none", fix))
+        self.name = name
+        self.size = scaled_size(frame.shape[:2], min(SHORTER_SIDE, *frame.shape[:2]))
+        stated = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = stated if math.isfinite(stated) and 1.0 <= stated <= 240.0 else 30.0
+
+    def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        """Until the stream ends or `stop` is set."""
+        started, last_s = time.monotonic(), -1.0
+        while not stop.is_set():
+            found, frame = self._capture.read()
+            if not found:
+                return
+            now_s = max(time.monotonic() - started, last_s + 1e-6)
+            yield self._cv2.cvtColor(resize_frame(frame, self.size), self._cv2.COLOR_BGR2RGB), now_s
+            last_s = now_s
+
+    def close(self) -> None:
+        """Let the camera go."""
+        self._capture.release()
+
+
+class PacedFile:
+    """A video file played in real time: every frame comes when its timestamp says. `end_s` is its length."""
+
+    def __init__(self, path: Path) -> None:
+        limits = replace(DEFAULT_LIMITS, max_duration_s=math.inf)
+        self._clip = FileClip(path, limits=limits, require="video")
+        video = self._clip.video
+        assert video is not None
+        self._video = video
+        self._times_s = video.frame_times_s
+        self.name = str(path)
+        self.size = scaled_size(video.size, min(SHORTER_SIDE, *video.size))
+        self.end_s = self._clip.duration_s
+        self.fps = len(self._times_s) / self.end_s
+
+    def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        """All frames, unless `stop` is set before."""
+        started, shorter = time.monotonic(), min(self.size)
+        for number, time_s in enumerate(self._times_s.tolist()):
+            frame = self._video.frames_at(self._times_s[number : number + 1], shorter_side=shorter)[0]
+            if stop.wait(max(0.0, time_s - (time.monotonic() - started))):
+                return
+            yield frame, time_s
+        stop.wait(max(0.0, self.end_s - (time.monotonic() - started)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._clip.close()
+
+
+@dataclass
+class Arriving:
+    """Frames read in a thread of their own, so that none is missed while music is made."""
+
+    pictures: Pictures
+    left_out: int = 0
+    started_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._waiting: queue.Queue[tuple[NDArray[np.uint8], float] | None] = queue.Queue()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._read, name="frames", daemon=True)
+
+    def __enter__(self) -> Arriving:
+        self.started_s = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        self.pictures.close()
+
+    def until(self, ended: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        """Frames and times in order, until the source ends or `ended` is set. Raises what the source raised."""
+        while not ended.is_set():
+            try:
+                item = self._waiting.get(timeout=_STEP_S)
+            except queue.Empty:
+                continue
+            if item is None:
+                break
+            yield item
+        if self._error is not None:
+            raise self._error
+
+    def _read(self) -> None:
+        try:
+            for item in self.pictures.frames(self._stop):
+                if self._waiting.qsize() < WAITING_MAX:
+                    self._waiting.put(item)
+                else:
+                    self.left_out += 1
+        except BaseException as error:  # shown where the frames are taken
+            self._error = error
+        finally:
+            self._waiting.put(None)

@@ -1,0 +1,314 @@
+"""Music while frames arrive: a session by itself, and `expotion generate --live` from a file in real time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from expotion.cli.main import run
+from expotion.errors import ExpotionError
+from expotion.music.composer import Composer, open_composer
+from expotion.plugins import Registry
+from expotion.video.mux import write_video
+from expotion_live import play as listening
+from expotion_live import run as live_sink
+from expotion_live import session as live_frames
+from expotion_live.run import Clock, Delay
+from expotion_live.session import Arriving, Camera, LiveSession, open_pictures
+
+SECONDS, RATE_HZ = 1.2, 32_000
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    frames = [np.full((32, 48, 3), 200 - 10 * (i % 5), np.uint8) for i in range(12)]
+    write_video(tmp_path / "lamp.mp4", frames, np.arange(12) / 10, duration_s=SECONDS)
+    return tmp_path / "lamp.mp4"
+
+
+@pytest.fixture(scope="module")
+def composer(finished: Path, lamps: Registry) -> Composer:
+    return open_composer(finished, lamps)
+
+
+@pytest.fixture
+def live(finished: Path) -> Callable[..., int]:
+    def call(*arguments: object) -> int:
+        options = ("--adaptor", finished, "--hop", 0.4, "--window", 0.8)
+        return run(["generate", "--live", *map(str, (*arguments, *options))])
+
+    return call
+
+
+def _played(composer: Composer, n: int = 12, end_s: float | None = SECONDS, **options: Any) -> np.ndarray:
+    session = LiveSession(composer, **{"hop_s": 0.4, "window_s": 0.8, **options})
+    heard = []
+    for number in range(n):
+        frame = np.full((1, 16, 24, 3), 200 - 10 * (number % 5), np.uint8)
+        session.push_frames(frame, np.array([number / 10]))
+        heard.append(session.read())
+    return np.concatenate([*heard, session.finish(end_s)])
+
+
+# ------------------------------------------------------------------------------------------------- sessions
+
+
+def test_a_session_makes_whole_hops_and_at_the_end_the_rest(composer: Composer) -> None:
+    assert len(_played(composer)) == round(SECONDS * RATE_HZ)
+    assert len(_played(composer, end_s=1.1)) == round(1.1 * RATE_HZ)
+    whole_hops = _played(composer, end_s=None)
+    assert len(whole_hops) == round(0.8 * RATE_HZ)  # the third hop ends at 1.2, the last frame comes at 1.1
+    np.testing.assert_allclose(_played(composer)[: len(whole_hops) - 6400], whole_hops[:-6400], atol=1e-5)
+
+
+def test_strengths_follow_their_schedule_and_muting_is_strength_0(composer: Composer) -> None:
+    plain = _played(composer)
+    off = _played(composer, strength={"glow": 0.0, "sway": 0.0})
+    assert not np.array_equal(plain, off)
+    np.testing.assert_array_equal(_played(composer, muted=("glow", "sway")), off)
+    np.testing.assert_array_equal(_played(composer, strength={"glow": "0:1,9:1"}), plain)
+    later_off = _played(composer, strength={"glow": "0:1,0.4:1,0.41:0", "sway": "0:1,0.4:1,0.41:0"})
+    assert not np.array_equal(later_off, plain)
+    assert not np.array_equal(_played(composer, seed=1), plain)
+
+
+def test_what_a_session_refuses(composer: Composer) -> None:
+    with pytest.raises(ExpotionError, match="control 'smile'"):
+        LiveSession(composer, strength={"smile": 1.0}, hop_s=0.4)
+    with pytest.raises(ExpotionError, match="0 < hop_s < window_s"):
+        LiveSession(composer, hop_s=2.0)
+    session = LiveSession(composer, hop_s=0.4, window_s=0.8)
+    frame = np.zeros((1, 8, 8, 3), np.uint8)
+    session.push_frames(frame, np.array([0.2]))
+    with pytest.raises(ExpotionError, match="times that increase"):
+        session.push_frames(frame, np.array([0.2]))
+
+
+# ----------------------------------------------------------------------------------------------------- clock
+
+
+def test_the_clock_counts_a_delay_once() -> None:
+    delay = Delay(hop_s=1.0, work_s=0.3, codec_s=0.14)
+    assert delay.player_s == pytest.approx(1.69)
+    clock = Clock(100, started_s=10.0, lead_s=delay.player_s)
+    assert clock.chunk(86, 11.3) == 0.0  # the first 0.86 s, ready 1.3 s after the start
+    assert clock.chunk(100, 12.44) == 0.0
+    assert clock.chunk(100, 14.0) == pytest.approx(14.0 - 10.0 - 1.86 - 1.69)
+    assert clock.chunk(100, 15.0) == 0.0  # just as late as before: the player has waited
+    assert len(clock.late_s) == 1
+    said = clock.summary(2.0, 4.0, 3, 3.9)
+    assert said.startswith("3.9 s of music for 3.9 s of frames; latency ")
+    assert "0.50 s of work for each second; 1 dropout; 3 frames left out" in said
+
+
+# ---------------------------------------------------------------------------------------------------- frames
+
+
+class _Capture:
+    """A camera of ten frames, blue on its left."""
+
+    def __init__(self, source: int | str) -> None:
+        self.left, self.released = (10 if source == 0 else 0), False
+
+    def isOpened(self) -> bool:
+        return self.left > 0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        frame = np.zeros((720, 1280, 3), np.uint8)
+        frame[:, :640, 0] = 255  # BGR
+        return (True, frame) if self.left >= 0 else (False, None)
+
+    def get(self, _what: int) -> float:
+        return float("nan")
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_camera_gives_small_rgb_frames_with_the_times_at_which_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", _Capture)
+    camera = open_pictures("0")
+    assert isinstance(camera, Camera) and camera.size == (360, 640) and camera.fps == 30.0
+    found = list(camera.frames(threading.Event()))
+    assert len(found) == 9  # the first was read to know the size
+    assert all(frame.shape == (360, 640, 3) for frame, _ in found)
+    assert found[0][0][100, 100].tolist() == [0, 0, 255]
+    times_s = [time_s for _, time_s in found]
+    assert all(after > before for before, after in itertools.pairwise(times_s))
+    with pytest.raises(ExpotionError, match="--live 3: a camera or stream that gives frames"):
+        open_pictures("3")
+
+
+def test_a_file_is_played_at_the_pace_of_its_timestamps(clip: Path) -> None:
+    started = time.monotonic()
+    with Arriving(open_pictures(str(clip))) as arriving:
+        came = [(time.monotonic() - started, time_s) for _, time_s in arriving.until(threading.Event())]
+    assert [round(time_s, 3) for _, time_s in came] == [round(k / 10, 3) for k in range(12)]
+    assert all(now_s >= time_s - 0.002 for now_s, time_s in came)
+    assert time.monotonic() - started >= SECONDS - 0.01
+
+
+class _Pictures:
+    name, size, fps = "pictures", (4, 4), 30.0
+
+    def __init__(self, n: int, error: Exception | None = None) -> None:
+        self.n, self.error, self.closed = n, error, False
+
+    def frames(self, stop: threading.Event) -> Iterator[tuple[np.ndarray, float]]:
+        for number in range(self.n):
+            yield np.zeros((4, 4, 3), np.uint8), number / 30
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_frames_that_cannot_wait_are_counted_and_errors_are_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_frames, "WAITING_MAX", 5)
+    source = _Pictures(8)
+    with Arriving(source) as arriving:
+        arriving._thread.join(5.0)
+        assert len(list(arriving.until(threading.Event()))) == 5
+        assert arriving.left_out == 3
+    assert source.closed
+    with (
+        Arriving(_Pictures(2, ValueError("the cable"))) as arriving,
+        pytest.raises(ValueError, match="cable"),
+    ):
+        list(arriving.until(threading.Event()))
+
+
+# --------------------------------------------------------------------------------------------------- command
+
+
+def test_a_file_in_real_time_to_a_file_and_to_standard_output(
+    live: Callable[..., int], clip: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    started = time.monotonic()
+    out = tmp_path / "live.wav"
+    assert live(clip, "--out", out, "--play-stream", "-", "--seed", 4) == 0
+    assert time.monotonic() - started >= SECONDS
+    captured = capfdbinary.readouterr()
+    samples, rate_hz = soundfile.read(out, dtype="int16")
+    assert rate_hz == RATE_HZ and len(samples) == round(SECONDS * RATE_HZ)
+    piped = np.frombuffer(captured.out, "<i2")
+    assert len(piped) == len(samples) and np.abs(piped.astype(int) - samples).max() <= 1
+    said = captured.err.decode()
+    assert "Look-ahead 0.4 s: music is made 0.4 s at a time and follows the 0.8 s of frames" in said
+    assert "0.4 s until its frames are there" in said and "0.14 s for the codec" in said
+    assert "1.2 s of music for 1.1 s of frames; latency " in said
+    assert f"Wrote {out}" in said
+
+
+def test_ctrl_c_ends_it_with_a_whole_file(
+    live: Callable[..., int],
+    clip: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    leftovers: Callable[[Path], list[str]],
+) -> None:
+    pushed = LiveSession.push_frames
+
+    def push(self: LiveSession, frames: Any, times_s: Any) -> None:
+        pushed(self, frames, times_s)
+        if times_s[0] >= 0.6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(LiveSession, "push_frames", push)
+    before = signal.getsignal(signal.SIGINT)
+    out = tmp_path / "cut.flac"
+    assert live(clip, "--out", out) == 0
+    samples, _ = soundfile.read(out)
+    assert len(samples) == round(0.4 * RATE_HZ)
+    assert "0.4 s of music for 0." in capfd.readouterr().out
+    assert leftovers(tmp_path) == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_music_that_comes_too_late_is_said_so(
+    live: Callable[..., int],
+    clip: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = LiveSession._advance
+    calls = []
+
+    def slowly(self: LiveSession, n_frames: int) -> None:
+        calls.append(n_frames)
+        made(self, n_frames)
+        if len(calls) > 4:  # after the rehearsal of three and the first hop
+            time.sleep(0.7)
+
+    monkeypatch.setattr(LiveSession, "_advance", slowly)
+    assert live(clip, "--out", tmp_path / "late.wav") == 0
+    said = capfd.readouterr().out
+    assert "s too late" in said and "dropout" in said and "0 dropouts" not in said
+    assert len(soundfile.read(tmp_path / "late.wav")[0]) == round(SECONDS * RATE_HZ)
+
+
+def test_a_listener_that_leaves_ends_it(
+    live: Callable[..., int], clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def gone(_samples: np.ndarray) -> None:
+        raise listening.ListenerGone
+
+    monkeypatch.setattr(listening, "_to_standard_output", gone)
+    assert live(clip, "--play-stream", "-") == 0
+    player = live_sink.Player("-", RATE_HZ)
+    player.give(np.zeros(8, np.float32))
+    player.close()
+    assert player.gone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--out", "a.mp4"], "--out a.mp4: a name that ends in .wav or .flac"),
+        (["--out", "a.wav", "--samples", "2"], "--live: not together with --samples"),
+        (["--out", "a.wav", "--overlap", "2"], "--live: not together with --overlap"),
+        (["--out", "a.wav", "--strength", "smile=1"], "--strength smile: one of glow, sway"),
+        (["--out", "a.wav", "--strength", "glow=2:1,1:0"], "times that go forwards"),
+        (["--out", "a.wav", "--control", "glow=b.mp4"], "no clips to take controls from"),
+        (["--out", "a.wav", "--again", "b.json"], "got --again and --live"),
+        (["--out", "/proc/none/a.wav"], "/proc/none: cannot be written to"),
+    ],
+)
+def test_what_does_not_go_together(
+    arguments: list[str], wanted: str, live: Callable[..., int], clip: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert live(clip, *arguments) != 0
+    said = capfd.readouterr()
+    assert wanted in said.err and "Traceback" not in said.err
+
+
+def test_a_source_that_is_not_there_and_hops_that_do_not_fit(
+    live: Callable[..., int], finished: Path, clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "a.wav")
+    assert live("nowhere.mp4", "--out", out) == 1
+    assert "nowhere.mp4: no such file" in capfd.readouterr().err
+    assert run(["generate", "--live", str(clip), "--out", out, "--adaptor", str(finished), "--hop", "3"]) == 1
+    assert "--hop below --window" in capfd.readouterr().err
+    assert run(["generate", str(clip), "--hop", "1"]) == 1
+    assert "--hop: --live beside it" in capfd.readouterr().err

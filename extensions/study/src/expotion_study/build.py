@@ -1,0 +1,247 @@
+"""`study build`: every check, then the media, then the study's file; the folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from expotion.contracts import Clip
+from expotion.errors import ExpotionError, OutputError, Problem
+from expotion_study import headphones
+from expotion_study.model import CRITERIA, MEDIA_FOLDER, Screening, Stimulus, Study, StudyClip, sound_file
+from expotion_study.stimuli import System, has_picture, match_levels, write_clip
+
+DEFAULT_RATINGS, DEFAULT_COMPARISONS = 12, 10
+DEFAULT_LUFS = -23.0
+"""Programme loudness of EBU R 128: room for the peaks of uncompressed music."""
+_NAMED = 5
+"""Missing clips that an error names."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Options of a study. None: by the number of systems and clips."""
+
+    title: str = "Music for videos"
+    intro: str = ""
+    contact: str = ""
+    ratings: int | None = None
+    comparisons: int | None = None
+    attention_checks: int = 0
+    loudness_lufs: float = DEFAULT_LUFS
+    only: tuple[str, ...] = ()
+    common: bool = False
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the values by themselves, named as the options of the command."""
+        found = []
+        counts = (("--ratings", self.ratings, 1), ("--comparisons", self.comparisons, 0))
+        for option, value, least in (*counts, ("--attention", self.attention_checks, 0)):
+            if value is not None and value < least:
+                found.append(Problem(option, f"a whole number of at least {least}", str(value)))
+        if not -50.0 <= self.loudness_lufs <= -10.0:
+            fix = "for example --loudness -23"
+            found.append(Problem("--loudness", "LUFS from -50 to -10", f"{self.loudness_lufs:g}", fix))
+        return found
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def build_study(
+    systems: Sequence[System],
+    clips: Mapping[str, Clip],
+    prompts: Mapping[str, str | None],
+    out: Path,
+    asked: Asked,
+    *,
+    note: Callable[[str], None],
+    progress: Progress,
+) -> Study:
+    """Write a study of these systems to a new folder. `clips` and `prompts` are by clip id.
+
+    Raises ExpotionError for fewer than two systems, clips that a system lacks (named), and a folder that is not
+    empty or cannot be written to. Nothing is left behind by a build that fails.
+    """
+    problems = asked.problems()
+    chosen, missing = _choose(systems, clips, asked)
+    problems += missing
+    if len(systems) < 2:
+        fix = "name several runs, or conditions of one: RUN:motion RUN:text_only"
+        problems.append(Problem("RUN...", "at least two systems", str(len(systems)), fix))
+    problems += _folder_problems(out)
+    if problems:
+        raise ExpotionError(problems)
+    used = [clips[name] for name in chosen]
+    pictures = _all_or_none("a picture", {clip.id: has_picture(clip) for clip in used}, note, "video")
+    texts = _all_or_none("a prompt", {name: bool(prompts.get(name)) for name in chosen}, note, "text")
+    ratings, comparisons = _counts(asked, len(systems), len(used), note)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    try:
+        media = draft / MEDIA_FOLDER
+        media.mkdir()
+        levels = match_levels(
+            systems, used, asked.loudness_lufs, note=note, progress=lambda d, n: progress("loudness", d, n)
+        )
+        stimuli: dict[str, Stimulus] = {}
+        total, done = len(systems) * len(used), 0
+
+        def written() -> None:
+            nonlocal done
+            done += 1
+            progress("media", done, total)
+
+        for index, clip in enumerate(used):
+            names = {s: secrets.token_hex(12) for s in range(len(systems))}
+            files = write_clip(
+                media, clip, names, systems, levels, index, with_picture=pictures, on_file=written
+            )
+            for token, (system, name, media_type) in files.items():
+                stimuli[token] = Stimulus(system, index, f"{MEDIA_FOLDER}/{name}", media_type)
+        study = Study(
+            id=uuid.uuid4().hex,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            title=asked.title,
+            intro=asked.intro,
+            contact=asked.contact,
+            systems=tuple(system.name for system in systems),
+            clips=tuple(
+                StudyClip(clip.id, prompts.get(clip.id) if texts else None, clip.duration_s) for clip in used
+            ),
+            stimuli={token: stimuli[token] for token in sorted(stimuli)},  # an order that says nothing
+            screening=_screening(draft, levels.target_lufs),
+            criteria=tuple(
+                c.name
+                for c in CRITERIA
+                if c.needs is None or (c.needs == "prompt" and texts) or (c.needs == "video" and pictures)
+            ),
+            ratings=ratings,
+            comparisons=comparisons,
+            attention_checks=asked.attention_checks,
+            loudness_lufs=levels.target_lufs,
+            has_video=pictures,
+        )
+        study.save(draft)
+        _publish(draft, out)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        fix = "check that the folder can be written to and that the disk is not full"
+        raise OutputError(
+            Problem(str(out), "could not be written", error.strerror or str(error), fix)
+        ) from None
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return study
+
+
+def _choose(
+    systems: Sequence[System], clips: Mapping[str, Clip], asked: Asked
+) -> tuple[list[str], list[Problem]]:
+    """Ids of the clips to use, and what is wrong with them."""
+    union = list(dict.fromkeys(name for system in systems for name in system.clip_ids))
+    wanted = list(dict.fromkeys(asked.only)) or union
+    problems: list[Problem] = []
+    unknown = [name for name in wanted if name not in union]
+    if unknown:
+        problems.append(Problem("--clips", f"some of {_list(union)}", _list(unknown)))
+    if asked.common:
+        wanted = [name for name in wanted if all(name in system.clip_ids for system in systems)]
+        if not wanted:
+            problems.append(Problem("--common", "a clip that every system has", "none"))
+        return [name for name in wanted if name in clips], problems + _unseen(wanted, clips)
+    for system in systems:
+        lacking = [name for name in wanted if name in union and name not in system.clip_ids]
+        if lacking:
+            fix = "add them, name others with --clips, or use --common for those that all have"
+            got = f"{len(lacking)} missing: {_list(lacking)}"
+            problems.append(Problem(system.name, f"music for all {len(wanted)} clips", got, fix))
+    return wanted, problems + _unseen([name for name in wanted if name in union], clips)
+
+
+def _unseen(wanted: Sequence[str], clips: Mapping[str, Clip]) -> list[Problem]:
+    unseen = [name for name in wanted if name not in clips]
+    if not unseen:
+        return []
+    fix = "give the folder of the clips' videos with --videos"
+    return [Problem("clips", "the clip of every piece of music", f"none for {_list(unseen)}", fix)]
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _all_or_none(what: str, has: Mapping[str, bool], note: Callable[[str], None], about: str) -> bool:
+    """Whether all clips have something; none is a note, some an error that names the others."""
+    lacking = [name for name, there in has.items() if not there]
+    if not lacking:
+        return True
+    if len(lacking) < len(has):
+        fix = "give it, or leave these clips out with --clips"
+        raise ExpotionError(
+            Problem("clips", f"{what} for all of them or for none", f"none for {_list(lacking)}", fix)
+        )
+    note(f"no clip has {what}: the question about the {about} is left out")
+    return False
+
+
+def _counts(asked: Asked, n_systems: int, n_clips: int, note: Callable[[str], None]) -> tuple[int, int]:
+    """Ratings and comparisons of each participant; ratings hold every system equally often."""
+    wanted = DEFAULT_RATINGS if asked.ratings is None else asked.ratings
+    ratings = n_systems * min(n_clips, max(1, round(wanted / n_systems)))
+    if asked.ratings is not None and ratings != asked.ratings:
+        note(f"{ratings} ratings instead of {asked.ratings}: as many of each of the {n_systems} systems")
+    most = n_systems * (n_systems - 1) * n_clips
+    wanted = min(DEFAULT_COMPARISONS, most) if asked.comparisons is None else asked.comparisons
+    if wanted > most:
+        note(f"{most} comparisons instead of {wanted}: there are no more different ones")
+    return ratings, min(wanted, most)
+
+
+def _screening(folder: Path, loudness_lufs: float) -> Screening:
+    import soundfile
+
+    softest: dict[str, int] = {}
+    orders = list(headphones.ORDERS)
+    secrets.SystemRandom().shuffle(orders)
+    for order in orders:
+        token = secrets.token_hex(12)
+        softest[token] = order.index("soft")
+        path = folder / sound_file(token)
+        soundfile.write(path, headphones.trial_sound(order), headphones.RATE_HZ, subtype="PCM_16")
+    token = secrets.token_hex(12)
+    sound = headphones.calibration_sound(loudness_lufs)
+    soundfile.write(folder / sound_file(token), sound, headphones.RATE_HZ, subtype="PCM_16")
+    return Screening(softest, token)
+
+
+def _folder_problems(out: Path) -> list[Problem]:
+    fix = "give another --out"
+    if out.exists() and not out.is_dir():
+        return [Problem(str(out), "a folder", "a file", fix)]
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            return [Problem(str(out), "a new or empty folder", "a folder with files in it", fix)]
+        parent = out.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent, prefix=".expotion-"):
+            pass
+    except OSError as error:
+        return [Problem(str(out), "cannot be written to", error.strerror or str(error), fix)]
+    return []
+
+
+def _publish(draft: Path, out: Path) -> None:
+    """The finished folder takes the place of `out`, which is empty or not there."""
+    if out.is_dir():
+        out.rmdir()
+    draft.chmod(0o755)
+    os.replace(draft, out)

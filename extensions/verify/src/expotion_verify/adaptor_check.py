@@ -1,0 +1,103 @@
+"""What both of the authors' adaptor classes are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.authors import adaptor_from_released, to_released
+from expotion.adaptor.guidance import guided_prefix
+from expotion.adaptor.project import TrackInput
+from expotion.contracts import GoldenFile
+from expotion.musicgen import delay
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.train.objective import codebook_loss
+from expotion_verify.tensors import (
+    CFG_SCALE,
+    LOGITS,
+    compare_generation,
+    language_model,
+    number,
+    tensor,
+    tensors,
+)
+
+PREFIX = 1e-5
+LOSS = 1e-5
+GRADIENTS = 1e-5
+"""Relative to the largest entry of each tensor."""
+
+
+def text_source(golden: GoldenFile, lm: MusicGenLM) -> Tensor:
+    """The cross-attention source of the file's text encoder output and mask."""
+    return lm.project_text(tensor(golden, "in/text_hidden"), tensor(golden, "in/text_mask"))
+
+
+def gradients(adaptor: Adaptor) -> dict[str, Tensor]:
+    """The gradients under the names, and in the shapes, of the authors' tensors; zero where there is none."""
+    twin = Adaptor(adaptor.config)
+    with torch.no_grad():
+        for mine, theirs in zip(twin.parameters(), adaptor.parameters(), strict=True):
+            mine.copy_(torch.zeros_like(theirs) if theirs.grad is None else theirs.grad)
+    return to_released(twin)
+
+
+def check_adaptor(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
+    """Prefix per layer, logits, mask, loss, gradients, and the four greedy generations."""
+    lm = language_model(golden)
+    adaptor = adaptor_from_released(tensors(golden, "adaptor/"), lm.n_layers, "adaptor/")
+    source = text_source(golden, lm)
+    golden.compare("text source", source, "in/cross_source", PREFIX)
+
+    prefix = adaptor.prefix(lm, inputs)
+    assert prefix is not None  # the released presets never drop the whole prefix
+    for part in ("q", "k", "v"):
+        for layer, rows in enumerate(getattr(prefix, part)):
+            golden.compare(f"prefix {part}", rows, f"out/prefix_{part}_{layer}", PREFIX)
+
+    codes = tensor(golden, "in/codes")
+    sequence = delay.build(codes, lm.geometry.special_token, valid_only=True)
+    hidden = lm.hidden(sequence, source, prefix)
+    logits, mask = delay.revert_logits(lm.logits(hidden), codes.shape[2])
+    golden.compare("logits", logits, "out/logits", LOGITS)
+    golden.compare("mask", mask.expand(len(codes), -1, -1), "out/mask", 0.0)
+    loss = codebook_loss(lm, hidden, codes)
+    golden.compare("loss", loss, "out/loss", LOSS)
+    loss.backward()  # type: ignore[no-untyped-call]
+    ours = gradients(adaptor)
+    golden.under("grad/")
+    for name, gradient in ours.items():
+        golden.compare("gradients", gradient, f"grad/{name}", GRADIENTS, relative=True)
+    total = torch.sqrt(sum((g.double() ** 2).sum() for g in ours.values()))  # type: ignore[arg-type]
+    golden.compare("gradient norm", total, "out/grad_total_norm", GRADIENTS, relative=True)
+    _check_generation(golden, lm, adaptor, inputs, source)
+
+
+@torch.no_grad()
+def _check_generation(
+    golden: GoldenFile,
+    lm: MusicGenLM,
+    adaptor: Adaptor,
+    inputs: Mapping[str, TrackInput],
+    source: Tensor,
+) -> None:
+    """Greedy with guidance, the prefix in both branches. From row `row_limit` on the last row before it is used."""
+    frames = int(golden.setting("config", "max_n_frames"))
+    scale = float(number(golden, "cfg_coef", CFG_SCALE))
+    # In the short run the caller's maximum is both the length and the limit of the rows.
+    limits = {"full": frames, "beyond": frames, "continuation": frames}
+    limits["short"] = golden.array("gen/short_tokens").shape[-1]
+    for run, limit in limits.items():
+        compare_generation(
+            golden,
+            lm,
+            source,
+            (f"gen/{run}_tokens", f"gen/{run}_cfg_logits"),
+            quantity=f"greedy {run}",
+            prefix=guided_prefix(adaptor, lm, inputs, row_limit=limit),
+            prompt=tensor(golden, "gen/prompt") if run == "continuation" else None,
+            cfg_scale=scale,
+        )

@@ -1,0 +1,262 @@
+"""A golden file: `NAME.json` says what the arrays of `NAME.npz` are, and a check compares them.
+
+Nothing in a file is executed (`allow_pickle=False`). Every array that the JSON lists must be there with its shape
+and type; the check must use it; an array that is there but not listed is a fault as well.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import zipfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.errors import ExpotionError, Problem
+
+
+class UnreadableGolden(ExpotionError):
+    """A golden file that cannot be read at all: exit code 2."""
+
+    exit_code = 2
+
+
+@dataclass
+class Finding:
+    """One line of the table. `deviation` is None where nothing could be compared; `note` says why."""
+
+    quantity: str
+    deviation: float | None
+    tolerance: float | None
+    passed: bool
+    note: str = ""
+
+
+@dataclass
+class Golden:
+    """One golden file in memory. Build it with `read_golden`; it is the `GoldenFile` that a check gets."""
+
+    path: Path
+    about: Mapping[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    findings: list[Finding] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of all arrays."""
+        return list(self.arrays)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A copy of one array; ExpotionError when it is not there. Marks it as used."""
+        if name not in self.arrays:
+            raise ExpotionError(Problem(f"{self.path.name} {name}", "an array of this name", "none"))
+        self.used.add(name)
+        return np.array(self.arrays[name])
+
+    def under(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """All arrays whose names begin with `prefix`, by the rest of the name; an ExpotionError when none does."""
+        found = {name[len(prefix) :]: self.array(name) for name in self.arrays if name.startswith(prefix)}
+        if not found:
+            raise ExpotionError(Problem(f"{self.path.name} {prefix}*", "arrays of this prefix", "none"))
+        return found
+
+    def setting(self, *path: str) -> Any:
+        """A value of the JSON by its keys from the outside in."""
+        value: Any = self.about
+        for key in path:
+            if not isinstance(value, Mapping) or key not in value:
+                raise ExpotionError(Problem(f"{self.path.name} {'.'.join(path)}", "a value", "nothing"))
+            value = value[key]
+        return copy.deepcopy(value)
+
+    def compare(
+        self, quantity: str, got: Any, wanted: str | NDArray[Any], tolerance: float, *, relative: bool = False
+    ) -> None:
+        """See `contracts.GoldenFile.compare`."""
+        name = wanted if isinstance(wanted, str) else quantity
+        reference = self.array(wanted) if isinstance(wanted, str) else np.asarray(wanted)
+        deviation, note = deviation_of(_numbers(got), reference, relative=relative)
+        passed = deviation is not None and deviation <= tolerance
+        if note:
+            note = f"{name}: {note}"
+        elif not passed:
+            note = name
+        self._merge(Finding(quantity, deviation, tolerance, passed, note))
+
+    def _merge(self, finding: Finding) -> None:
+        for index, known in enumerate(self.findings):
+            if known.quantity == finding.quantity:
+                worse = _badness(finding) > _badness(known)
+                self.findings[index] = finding if worse else known
+                return
+        self.findings.append(finding)
+
+    def fail(self, quantity: str, note: str) -> None:
+        """Note a failure that is no deviation."""
+        self.findings.append(Finding(quantity, None, None, False, note))
+
+    def check_listing(self) -> bool:
+        """Presence, shape and dtype of everything that the JSON lists; False where something is amiss."""
+        listed = self.about["arrays"]
+        faults = []
+        for name, entry in listed.items():
+            if name not in self.arrays:
+                faults.append(Finding(name, None, None, False, "missing from the .npz"))
+                continue
+            array = self.arrays[name]
+            wanted, got = (tuple(entry["shape"]), entry["dtype"]), (array.shape, str(array.dtype))
+            if wanted != got:
+                note = f"listed as {wanted[1]} {list(wanted[0])}, got {got[1]} {list(got[0])}"
+                faults.append(Finding(name, None, None, False, note))
+        faults += [
+            Finding(name, None, None, False, "in the .npz but not listed in the JSON")
+            for name in self.arrays
+            if name not in listed
+        ]
+        self.findings += faults
+        self.findings.append(Finding(f"{len(listed)} arrays listed", None, None, not faults, ""))
+        return not faults
+
+    def check_use(self) -> None:
+        """Every array must have been used by the check."""
+        for name in self.arrays:
+            if name not in self.used:
+                self.fail(name, "no check uses this array")
+
+
+def _badness(finding: Finding) -> float:
+    if finding.deviation is None:
+        return math.inf
+    return finding.deviation / finding.tolerance if finding.tolerance else finding.deviation * 1e300
+
+
+def _numbers(value: Any) -> NDArray[Any]:
+    """A tensor, array, list or number as an array."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def deviation_of(
+    got: NDArray[Any], wanted: NDArray[Any], *, relative: bool = False
+) -> tuple[float | None, str]:
+    """Largest absolute difference and a note; None where the arrays cannot be compared.
+
+    NaN must stand in the same places. `relative` divides by the largest absolute wanted value.
+    """
+    if got.shape != wanted.shape:
+        return None, f"shape {list(wanted.shape)} wanted, got {list(got.shape)}"
+    if got.size == 0:
+        return 0.0, ""
+    ours, theirs = (array.astype(np.float64) for array in (got, wanted))
+    if not np.array_equal(np.isnan(ours), np.isnan(theirs)):
+        return None, "not defined (NaN) in other places"
+    known = ~np.isnan(theirs)
+    if not known.any():
+        return 0.0, ""
+    ours, theirs = ours[known], theirs[known]
+    same = ours == theirs  # equal infinities have no difference
+    gap = np.where(same, 0.0, np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs)))
+    largest = float(gap.max())
+    if relative:
+        scale = float(np.abs(theirs).max())
+        largest = largest / scale if scale > 0 else largest
+    return largest, ""
+
+
+def read_golden(path: Path) -> Golden:
+    """The pair of files of a path (with the suffix .json, .npz or none). UnreadableGolden when either is bad."""
+    stem = path.with_suffix("") if path.suffix in (".json", ".npz") else path
+    about_path, arrays_path = (stem.with_name(stem.name + suffix) for suffix in (".json", ".npz"))
+    try:
+        about = json.loads(about_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableGolden(Problem(str(about_path), "a readable JSON file", _reason(error))) from None
+    if not isinstance(about, dict) or not _is_listing(about.get("arrays")):
+        wanted = "a JSON object whose `arrays` give a shape and a dtype by name"
+        raise UnreadableGolden(Problem(str(about_path), wanted))
+    try:
+        with np.load(arrays_path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", _reason(error))) from None
+    except Exception as error:  # zlib.error and others from deep inside a damaged archive
+        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", _reason(error))) from None
+    return Golden(stem, about, arrays)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _is_listing(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("shape"), list)
+        and isinstance(entry.get("dtype"), str)
+        for entry in value.values()
+    )
+
+
+# Golden files among the given paths, and the kind of each.
+
+SUFFIXES = (".json", ".npz")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A golden file (path without suffix) and its kind; None where no kind fits."""
+
+    stem: Path
+    kind: str | None
+
+
+def kind_of(name: str, kinds: Collection[str]) -> str | None:
+    """The longest known kind that equals the name or is followed by `_`."""
+    fitting = [kind for kind in kinds if name == kind or name.startswith(f"{kind}_")]
+    return max(fitting, key=len, default=None)
+
+
+def find_golden(paths: Iterable[Path], kinds: Collection[str]) -> list[Found]:
+    """Golden files of files and folders (searched through), each once, in order.
+
+    In a folder a golden file is a pair NAME.json and NAME.npz; half a pair counts when its name begins with a
+    known kind, and is then unreadable. UnreadableGolden for a path that is not there.
+    """
+    stems: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            candidates = {
+                _stem(file) for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file()
+            }
+            for stem in sorted(candidates):
+                if kind_of(stem.name, kinds) or all(_with(stem, suffix).is_file() for suffix in SUFFIXES):
+                    stems[stem] = None
+        elif path.suffix in SUFFIXES and path.is_file():
+            stems[_stem(path)] = None
+        elif any(_with(path, suffix).is_file() for suffix in SUFFIXES):
+            stems[path] = None
+        else:
+            raise UnreadableGolden(Problem(str(path), "a folder or a golden file", "nothing there"))
+    if not stems:
+        where = ", ".join(str(path) for path in paths)
+        raise UnreadableGolden(
+            Problem(where, "golden files: pairs NAME.json and NAME.npz", "none", "check the path")
+        )
+    return [Found(stem, kind_of(stem.name, kinds)) for stem in stems]
+
+
+def _stem(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def _with(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)

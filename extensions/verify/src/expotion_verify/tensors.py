@@ -1,0 +1,71 @@
+"""Arrays of a golden file as tensors, and the language model in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expotion.contracts import GoldenFile
+from expotion.musicgen import audiocraft_files, layouts
+from expotion.musicgen.decoder import GatedPrefix, MusicGenLM
+from expotion.musicgen.generate import Sampler, generate_codes
+
+LOGITS = 1e-4
+"""Absolute tolerance on logits, guided ones too."""
+CFG_SCALE = 3.0
+"""Guidance of the reference's greedy generations where the file does not name another."""
+
+
+def tensor(golden: GoldenFile, name: str) -> Tensor:
+    """One array."""
+    return torch.from_numpy(golden.array(name))
+
+
+def tensors(golden: GoldenFile, prefix: str) -> dict[str, Tensor]:
+    """All arrays below a prefix, by the rest of the name."""
+    return {name: torch.from_numpy(array) for name, array in golden.under(prefix).items()}
+
+
+def language_model(golden: GoldenFile) -> MusicGenLM:
+    """The model in audiocraft's names under `lm/`; its number of heads, which no shape shows, from the JSON."""
+    state = tensors(golden, "lm/")
+    settings = {"transformer_lm": {"num_heads": int(golden.setting("config", "heads"))}}
+    sizes = audiocraft_files.geometry(state, settings, "lm/")
+    layout = layouts.audiocraft_layout(sizes)
+    return layouts.build_lm(state, sizes, layout, "lm/", torch.float32)
+
+
+def compare_generation(
+    golden: GoldenFile,
+    lm: MusicGenLM,
+    source: Tensor,
+    names: Sequence[str],
+    *,
+    quantity: str,
+    prefix: GatedPrefix | None = None,
+    prompt: Tensor | None = None,
+    cfg_scale: float = CFG_SCALE,
+) -> None:
+    """Greedy generation against `names` = (tokens, guided logits of each call); the length is the tokens'."""
+    wanted = golden.array(names[0])
+    seen: list[Tensor] = []
+    codes = generate_codes(
+        lm,
+        source,
+        wanted.shape[-1],
+        prefix=prefix,
+        cfg_scale=cfg_scale,
+        sampler=Sampler(greedy=True),
+        prompt=prompt,
+        on_logits=seen.append,
+    )
+    golden.compare(f"{quantity}: tokens", codes, names[0], 0.0)
+    golden.compare(f"{quantity}: guided logits", torch.stack(seen), names[1], LOGITS)
+
+
+def number(golden: GoldenFile, key: str, default: Any) -> Any:
+    """A top-level value of the JSON, or the default."""
+    return golden.about.get(key, default)

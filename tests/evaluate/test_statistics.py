@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from expotion.evaluate.statistics import mean_interval, paired_difference
+
+
+def test_nothing_to_average():
+    assert mean_interval([]).as_dict() == {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
+
+
+def test_one_clip_has_no_width():
+    assert mean_interval([0.4]).as_dict() == {"mean": 0.4, "ci_low": 0.4, "ci_high": 0.4, "n": 1}
+
+
+def test_interval_of_a_known_spread():
+    values = np.random.default_rng(3).normal(10.0, 2.0, size=100)
+    found = mean_interval(values.tolist(), seed=1)
+    half = 1.96 * values.std() / 10  # normal theory for a mean of 100
+    assert found.mean == pytest.approx(values.mean())
+    assert found.ci_low == pytest.approx(values.mean() - half, abs=0.06)
+    assert found.ci_high == pytest.approx(values.mean() + half, abs=0.06)
+
+
+def test_seed_decides():
+    values = np.random.default_rng(0).normal(size=24).tolist()
+    assert mean_interval(values, seed=4) == mean_interval(values, seed=4)
+    assert mean_interval(values, seed=4) != mean_interval(values, seed=5)
+
+
+def test_interval_covers_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        found = mean_interval(rng.normal(size=24).tolist(), seed=trial, n_resamples=400)
+        assert found.ci_low is not None and found.ci_high is not None
+        covered += found.ci_low <= 0.0 <= found.ci_high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_pairing_removes_what_clips_share():
+    rng = np.random.default_rng(0)
+    hardness = {f"clip{i}": float(rng.normal(0, 10)) for i in range(24)}
+    better = {clip: value + 1.0 + 0.1 * rng.normal() for clip, value in hardness.items()}
+    better["only here"] = 99.0
+    found = paired_difference(better, hardness)
+    assert found.n == 24
+    assert found.ci_low is not None and 0.9 < found.ci_low < 1.0 + 1e-9
+    apart = mean_interval(list(hardness.values()))
+    assert apart.ci_high is not None and apart.ci_low is not None
+    assert apart.ci_high - apart.ci_low > 5

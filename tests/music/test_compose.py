@@ -1,0 +1,188 @@
+"""Requests to codes: seeds, neighbours, strengths, whose controls they are, and clips beyond the window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.config import AdaptorConfig, Modality
+from expotion.contracts import SmoothedTrack, TokenFeatures
+from expotion.errors import ExpotionError
+from expotion.music.compose import ComposeSettings, Request, compose, compose_pieces
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.geometry import LMGeometry
+
+N_FRAMES = 14
+SETTINGS = ComposeSettings(top_k=6, window_frames=N_FRAMES)
+
+
+@pytest.fixture(scope="module")
+def lm() -> MusicGenLM:
+    torch.manual_seed(0)
+    lm = MusicGenLM(
+        LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6)
+    )
+    for parameter in lm.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.4)
+    return lm.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="module")
+def adaptor() -> Adaptor:
+    modalities = (Modality("face", d_in=3, rank=2), Modality("motion", d_in=2, rank=2))
+    adaptor = Adaptor(AdaptorConfig(modalities, width=16, n_lm_layers=2, n_adapted=2), seed=1)
+    with torch.no_grad():
+        adaptor.gates.fill_(2.0)
+    return adaptor
+
+
+def request(seed: int, n_frames: int = N_FRAMES, **strengths: float) -> Request:
+    rng = np.random.default_rng(seed)
+    tracks = {
+        name: SmoothedTrack(
+            rng.normal(size=(n_frames + 1, width)).astype(np.float32), np.ones(n_frames + 1, dtype=bool)
+        )
+        for name, width in (("face", 3), ("motion", 2))
+    }
+    n_tokens = 1 + seed % 3
+    text = TokenFeatures(rng.normal(size=(n_tokens, 6)).astype(np.float32), np.ones(n_tokens, dtype=bool))
+    return Request(n_frames, text, tracks, strengths, seed)
+
+
+def test_the_controls_are_heard(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    one = request(1)
+    other = replace(one, tracks=request(2).tracks)
+    codes = [compose(lm, adaptor, [r], SETTINGS)[0] for r in (one, other, replace(one, tracks={}))]
+    assert not torch.equal(codes[0], codes[1])
+    assert not torch.equal(codes[0], codes[2])
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_all_strengths_zero_is_the_frozen_model(lm: MusicGenLM, adaptor: Adaptor, scale: float) -> None:
+    settings = replace(SETTINGS, cfg_scale=scale)
+    frozen = compose(lm, None, [request(1)], settings)[0]
+    silent = compose(lm, adaptor, [request(1, face=0.0, motion=0.0)], settings)[0]
+    without = compose(lm, adaptor, [replace(request(1), tracks={})], settings)[0]
+    assert torch.equal(silent, frozen)
+    assert torch.equal(without, frozen)
+
+
+def test_a_request_does_not_depend_on_its_neighbours(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    """Prompts of other lengths, other controls, none at all: each gets what it would get alone."""
+    batch = [
+        request(1),
+        request(2, face=0.0, motion=0.0),
+        replace(request(3), tracks={}),
+        request(4, face=0.5),
+    ]
+    together = compose(lm, adaptor, batch, SETTINGS)
+    for one, codes in zip(batch, together, strict=True):
+        assert torch.equal(compose(lm, adaptor, [one], SETTINGS)[0], codes)
+    assert torch.equal(together[1], compose(lm, None, [batch[1]], SETTINGS)[0])
+
+
+def test_a_seed_decides(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    first, again, other = (
+        compose(lm, adaptor, [replace(request(1), seed=seed)], SETTINGS)[0] for seed in (5, 5, 6)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("n_frames", [1, N_FRAMES - 1, N_FRAMES + 1, 3 * N_FRAMES + 2])
+def test_any_length_comes_out_exactly(lm: MusicGenLM, adaptor: Adaptor, n_frames: int) -> None:
+    told: list[tuple[int, int]] = []
+    codes = compose(
+        lm,
+        adaptor,
+        [request(1, n_frames), request(2, n_frames)],
+        SETTINGS,
+        on_step=lambda a, b: told.append((a, b)),
+    )
+    for one in codes:
+        assert one.shape == (4, n_frames)
+        assert int(one.min()) >= 0 and int(one.max()) < 8
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1] == n_frames
+
+
+def test_the_start_of_a_long_clip_is_what_a_window_gives(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    long = request(1, 2 * N_FRAMES)
+    rows = N_FRAMES + 1
+    short = Request(
+        N_FRAMES,
+        long.text,
+        {name: SmoothedTrack(t.values[:rows], t.valid[:rows]) for name, t in long.tracks.items()},
+        {},
+        long.seed,
+    )
+    head = compose(lm, adaptor, [long], SETTINGS)[0][:, :N_FRAMES]
+    assert torch.equal(head, compose(lm, adaptor, [short], SETTINGS)[0])
+
+
+def test_lengths_may_differ_in_a_batch(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    batch = [request(1, 9), request(2), request(3, 9), request(4, 2 * N_FRAMES + 1)]
+    told: list[tuple[int, int]] = []
+    together = compose(lm, adaptor, batch, SETTINGS, on_step=lambda a, b: told.append((a, b)))
+    for one, codes in zip(batch, together, strict=True):
+        assert torch.equal(compose(lm, adaptor, [one], SETTINGS)[0], codes)
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1]
+
+
+def test_pieces_are_the_whole(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    long = request(1, 2 * N_FRAMES + 3)
+    pieces = list(compose_pieces(lm, adaptor, long, SETTINGS))
+    assert torch.equal(torch.cat(pieces, dim=-1), compose(lm, adaptor, [long], SETTINGS)[0])
+    assert max(piece.shape[-1] for piece in pieces) <= 4  # frames come as they are finished
+
+
+def test_a_scale_for_each_control(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    """Equal scales are one scale; a control of scale 0 is not heard; scales of 1 need no guidance."""
+    one = request(1)
+    together = replace(SETTINGS, control_scale=4.0)
+    apart = replace(SETTINGS, control_scale=9.0, scales={"face": 4.0, "motion": 4.0})
+    assert torch.equal(*(compose(lm, adaptor, [one], s)[0] for s in (together, apart)))
+    unheard = replace(SETTINGS, control_scale=4.0, scales={"face": 0.0})
+    dropped = replace(one, strengths={"face": 0.0})
+    assert torch.equal(compose(lm, adaptor, [one], unheard)[0], compose(lm, adaptor, [dropped], together)[0])
+    different = replace(SETTINGS, control_scale=4.0, scales={"face": 2.0})
+    assert not torch.equal(
+        compose(lm, adaptor, [one], different)[0], compose(lm, adaptor, [one], together)[0]
+    )
+
+
+def test_a_strength_may_change_over_time(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    one = request(1)
+    rows = np.ones(N_FRAMES + 1, dtype=np.float32)
+    constant = replace(one, strengths={"face": rows, "motion": 1.0})
+    assert torch.equal(
+        compose(lm, adaptor, [constant], SETTINGS)[0], compose(lm, adaptor, [one], SETTINGS)[0]
+    )
+    silent = replace(one, strengths={"face": 0 * rows, "motion": 0 * rows})
+    assert torch.equal(compose(lm, adaptor, [silent], SETTINGS)[0], compose(lm, None, [one], SETTINGS)[0])
+    fading = replace(one, strengths={"face": np.linspace(1, 0, N_FRAMES + 1), "motion": 1.0})
+    assert not torch.equal(
+        compose(lm, adaptor, [fading], SETTINGS)[0], compose(lm, adaptor, [one], SETTINGS)[0]
+    )
+
+
+def test_requests_that_do_not_fit_are_refused(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    with pytest.raises(ExpotionError, match=r"control 'face': \[14, 3\] rows, got \[15, 3\]"):
+        compose(lm, adaptor, [replace(request(1), n_frames=13)], SETTINGS)
+    with pytest.raises(ExpotionError, match="at least one frame"):
+        compose(lm, adaptor, [replace(request(1), n_frames=0)], SETTINGS)
+
+
+def test_a_feature_that_is_not_a_number_is_named(lm: MusicGenLM, adaptor: Adaptor) -> None:
+    one = request(1)
+    values = one.tracks["motion"].values.copy()
+    values[5, 1] = np.nan
+    spoilt = {**one.tracks, "motion": SmoothedTrack(values, one.tracks["motion"].valid)}
+    with pytest.raises(ExpotionError, match=r"control 'motion': finite features, got NaN .* first at row 5"):
+        compose(lm, adaptor, [replace(one, tracks=spoilt)], SETTINGS)

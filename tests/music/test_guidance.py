@@ -1,0 +1,66 @@
+"""Which branches guidance runs, and that their weighted sum is the formula."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expotion.music.guidance import plan
+from expotion.musicgen.generate import guide
+
+SCALES = st.sampled_from([0.0, 0.5, 1.0, 3.0, 4.0])
+
+
+def literal(controls: list[str], text: float, scales: dict[str, float], logits: dict[object, float]) -> float:
+    """The formula of `generation.guidance`, term by term: the text's scale first, then falling."""
+    total = logits[(False, frozenset())] + text * (logits[(True, frozenset())] - logits[(False, frozenset())])
+    seen: frozenset[str] = frozenset()
+    for name in sorted(controls, key=lambda name: (scales[name] != text, -scales[name])):
+        total += scales[name] * (logits[(True, seen | {name})] - logits[(True, seen)])
+        seen |= {name}
+    return total
+
+
+@given(
+    st.lists(st.sampled_from("abc"), unique=True),
+    SCALES,
+    st.dictionaries(st.sampled_from("abc"), SCALES),
+    SCALES,
+)
+def test_the_weighted_sum_is_the_formula(
+    controls: list[str], text: float, own: dict[str, float], rest: float
+) -> None:
+    branches = plan(controls, text, rest, own)
+    generator = torch.Generator().manual_seed(1)
+    logits: dict[object, float] = {}
+    for n in range(8):
+        some = frozenset(name for bit, name in enumerate("abc") if n >> bit & 1)
+        for has_text in (True, False):
+            logits[(has_text, some)] = float(torch.randn((), generator=generator))
+    stacked = torch.tensor([[logits[(b.text, b.controls)]] for b in branches], dtype=torch.float64)
+    found = float(guide(stacked, [b.weight for b in branches]))
+    scales = {name: own.get(name, rest) for name in controls}
+    assert found == pytest.approx(literal(controls, text, scales, logits), abs=1e-9)
+    assert sum(b.weight for b in branches) == pytest.approx(1.0)
+    assert all(b.weight != 0 for b in branches)
+
+
+@pytest.mark.parametrize(
+    ("controls", "text", "rest", "own", "n_branches"),
+    [
+        ([], 3.0, None, {}, 2),
+        ([], 1.0, None, {}, 1),
+        (["face", "motion"], 3.0, None, {}, 2),
+        (["face", "motion"], 3.0, 4.0, {}, 3),
+        (["face", "motion"], 3.0, 4.0, {"face": 2.0}, 4),
+        (["face", "motion"], 3.0, 3.0, {"face": 4.0}, 3),
+        (["face", "motion"], 1.0, 1.0, {}, 1),
+        (["face"], 3.0, None, {"face": 0.0}, 2),
+    ],
+)
+def test_the_cost_in_branches(
+    controls: list[str], text: float, rest: float | None, own: dict[str, float], n_branches: int
+) -> None:
+    assert len(plan(controls, text, rest, own)) == n_branches

@@ -1,0 +1,374 @@
+"""A recipe from end to end: what it leaves, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from expotion.cli.main import run
+from expotion.run import generation as generation_stage
+from expotion.run import stages
+from expotion.train import checkpoints
+from expotion.train.loop import TrainingRun
+
+Run = Callable[..., int]
+Results = Callable[[Path], dict[str, bytes]]
+Patch = pytest.MonkeyPatch
+Capture = pytest.CaptureFixture[str]
+CONDITIONS = ["text_only", "glow", "sway", "glow+sway", "shuffled", "codec_ceiling", "ground_truth"]
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
+# ------------------------------------------------------------------------------------------ what it leaves
+
+
+def test_the_run_folder_is_complete(finished: Path, leftovers: Callable[[Path], list[str]]) -> None:
+    for name in (
+        "README.md",
+        "recipe.yaml",
+        "run.json",
+        "report.html",
+        "metrics.json",
+        "metrics_per_clip.json",
+        "comparisons.json",
+        "training.jsonl",
+        "log.txt",
+        "adaptor/adaptor.safetensors",
+        "adaptor/adaptor.json",
+        "adaptor/README.md",
+        "checkpoints/step_000004/tensors.safetensors",
+        "samples/lamp-100.mp4",
+    ):
+        assert (finished / name).is_file(), name
+    assert leftovers(finished) == []
+    state = json.loads((finished / "run.json").read_text())
+    assert all(stage["done"] for stage in state["stages"].values())
+    assert list(state["stages"]) == ["clips", "training", "generation", "evaluation", "report"]
+    assert len((finished / "training.jsonl").read_text().splitlines()) == 4
+
+
+def test_metrics_have_conditions_at_the_top_and_intervals_below(finished: Path) -> None:
+    metrics = read_metrics(finished)
+    assert list(metrics) == CONDITIONS
+    for condition, row in metrics.items():
+        assert set(row) == {"loudness"}, condition
+        value = row["loudness"]
+        assert set(value) == {"mean", "ci_low", "ci_high", "n"}
+        assert value["n"] == 2
+        assert value["ci_low"] <= value["mean"] <= value["ci_high"]
+
+
+def test_every_sound_is_as_long_as_its_clip_and_finite(finished: Path) -> None:
+    wavs = list(finished.glob("samples/*/*.wav"))
+    assert len(wavs) == 2 * 6
+    for path in wavs:
+        samples, rate_hz = soundfile.read(path)
+        assert (len(samples), rate_hz) == (32_000, 32_000)
+        assert np.isfinite(samples).all()
+    codes = np.load(finished / "samples" / "glow+sway" / "lamp-100.codes.npy")
+    assert codes.shape == (4, 50)
+    assert codes.min() >= 0 and codes.max() < 16
+
+
+def test_controls_change_the_music(finished: Path) -> None:
+    def codes(condition: str) -> np.ndarray:
+        return np.load(finished / "samples" / condition / "lamp-100.codes.npy")
+
+    assert not np.array_equal(codes("glow+sway"), codes("text_only"))
+    assert not np.array_equal(codes("glow+sway"), codes("shuffled"))
+
+
+def test_a_recipe_without_conditions_trains_nothing(run_lamps: Run, tmp_path: Path) -> None:
+    assert run_lamps(tmp_path / "run", "conditions=[]", "train.steps=0", "data.test_clips=1") == 0
+    assert list(read_metrics(tmp_path / "run")) == ["text_only", "codec_ceiling", "ground_truth"]
+    assert not (tmp_path / "run" / "adaptor").exists()
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_one_condition_one_test_clip_and_windows(run_lamps: Run, tmp_path: Path) -> None:
+    """A clip of two and a half training windows; with one clip there is no other to shuffle with."""
+    one = 'conditions=[{"name": "glow", "encoder": "glow", "rank": 2}]'
+    folder = tmp_path / "run"
+    assert run_lamps(folder, one, "train.steps=1", "data.test_clips=1", "data.test_s=2.5") == 0
+    metrics = read_metrics(folder)
+    assert list(metrics) == ["text_only", "glow", "shuffled", "codec_ceiling", "ground_truth"]
+    nothing = {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
+    assert metrics["shuffled"]["loudness"] == nothing
+    for condition in ("text_only", "glow", "codec_ceiling"):
+        samples, _ = soundfile.read(folder / "samples" / condition / "lamp-100.wav")
+        assert len(samples) == 80_000
+    assert np.load(folder / "samples" / "glow" / "lamp-100.codes.npy").shape == (4, 125)
+
+
+# -------------------------------------------------------------------------------------------- how it goes on
+
+
+def raise_at(patch: Patch, owner: Any, name: str, error: BaseException, call: int = 1) -> None:
+    """Let the `call`-th call of a function raise, once."""
+    real, calls = getattr(owner, name), [0]
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            raise error
+        return real(*arguments, **named)
+
+    patch.setattr(owner, name, counted)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        pytest.param(TrainingRun, "step", 4, id="between two steps"),
+        pytest.param(TrainingRun, "_update_average", 4, id="inside a step"),
+        pytest.param(stages, "publish_adaptor", 1, id="after training"),
+        pytest.param(generation_stage, "run_job", 3, id="in generation"),
+        pytest.param(stages, "evaluate", 1, id="in evaluation"),
+        pytest.param(stages, "write_run_report", 1, id="in the report"),
+    ],
+)
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    owner: Any,
+    name: str,
+    call: int,
+    run_lamps: Run,
+    finished: Path,
+    results: Results,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, owner, name, KeyboardInterrupt(), call)
+        assert run_lamps(folder) == 130
+    assert f"expotion recipe run --resume {folder}" in capsys.readouterr().err
+    assert run(["recipe", "run", "--resume", str(folder)]) == 0
+    assert results(folder) == results(finished)
+    assert (folder / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+
+
+def test_a_finished_run_is_left_as_it_is(run_lamps: Run, copy_of_finished: Path) -> None:
+    def state() -> dict[Path, tuple[int, int]]:
+        changing = {"run.json", "log.txt"}
+        files = [p for p in copy_of_finished.rglob("*") if p.is_file() and p.name not in changing]
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+    before = state()
+    assert run_lamps(copy_of_finished) == 0
+    assert state() == before
+
+
+def test_what_was_made_with_other_weights_is_made_again(
+    run_lamps: Run, copy_of_finished: Path, finished: Path, results: Results
+) -> None:
+    path = copy_of_finished / "run.json"
+    state = json.loads(path.read_text())
+    for stage in state["stages"].values():
+        stage["key"] = "of other weights"
+    path.write_text(json.dumps(state))
+    victim = copy_of_finished / "samples" / "glow" / "lamp-100.wav"
+    victim.write_bytes(b"old")
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, generation_stage, "run_job", KeyboardInterrupt())
+        assert run_lamps(copy_of_finished) == 130
+    assert run_lamps(copy_of_finished) == 0
+    assert results(copy_of_finished) == results(finished)
+
+
+def test_a_batch_that_fails_is_listed_and_made_by_the_next_run(
+    run_lamps: Run, finished: Path, results: Results, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, generation_stage, "run_job", RuntimeError("out of [memory]"), call=2)
+        assert run_lamps(folder) == 0
+    assert "failed lamp-100: glow: out of [memory]" in capsys.readouterr().out
+    assert read_metrics(folder)["glow"]["loudness"]["n"] == 0
+    assert read_metrics(folder)["sway"]["loudness"]["n"] == 2
+    assert "out of [memory]" in (folder / "report.html").read_text()
+    assert run_lamps(folder) == 0
+    assert results(folder) == results(finished)
+    assert read_metrics(folder) == read_metrics(finished)
+
+
+def test_generation_that_fails_everywhere_ends_the_run(
+    run_lamps: Run, tmp_path: Path, capsys: Capture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no such instruction")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation_stage, "run_job", fail)
+        assert run_lamps(tmp_path / "run", "train.steps=1") == 1
+    assert "no such instruction" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_clip_that_no_encoder_can_read_is_listed(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+    failing = "conditions[glow].options.fail_on=lamp-101"
+    assert run_lamps(tmp_path / "run", failing, "train.steps=1") == 0
+    assert "failed lamp-101: glow: RuntimeError: the lens cap [is] on" in capsys.readouterr().out
+    assert read_metrics(tmp_path / "run")["sway"]["loudness"]["n"] == 1
+
+
+# ------------------------------------------------------------------------------------------- what it refuses
+
+
+def test_another_recipe_may_not_use_the_folder(
+    run_lamps: Run, copy_of_finished: Path, capsys: Capture
+) -> None:
+    before = (copy_of_finished / "run.json").read_bytes()
+    assert run_lamps(copy_of_finished, "train.steps=5") == 1
+    error = capsys.readouterr().err
+    assert "the same recipe that this run was started with" in error and "--out" in error
+    assert (copy_of_finished / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": 99}', "a run folder of format 1, got format 99"),
+        ("[]", "a run folder of format 1, got format list"),
+        ('{"format": 1}', "the fields"),
+        ('{"format": 1, "recipe', "a readable state file"),
+        ("", "a readable state file"),
+        ("\x80", "a readable state file"),
+    ],
+)
+def test_a_state_that_cannot_be_read(
+    content: str, message: str, run_lamps: Run, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "run.json").write_bytes(content.encode("latin-1"))
+    assert run_lamps(tmp_path) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "run.json") in error
+    assert message in error and "new folder" in error
+    assert "Traceback" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_folder_with_other_files_is_not_written_to(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert run_lamps(tmp_path) == 1
+    assert "a folder with other files; give another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_the_place_of_the_folder(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "run").write_text("a file")
+    assert run_lamps(tmp_path / "run") == 1
+    assert "not a directory" in capsys.readouterr().err.lower()
+
+
+# ------------------------------------------------------------------------------------------------ a full disk
+
+
+def fill_disk_for(patch: Patch, ending: str) -> None:
+    """No file whose path ends so can be put into place."""
+    real = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if str(target).endswith(ending):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        real(source, target)
+
+    patch.setattr(os, "replace", replace)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "run.json",
+        "recipe.yaml",
+        "training.jsonl",
+        "glow/lamp-101.wav",
+        "codes.npy",
+        "metrics.json",
+        ".mp4",
+        ".html",
+    ],
+)
+def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_later(
+    ending: str,
+    run_lamps: Run,
+    finished: Path,
+    results: Results,
+    leftovers: Callable[[Path], list[str]],
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        fill_disk_for(patch, ending)
+        assert run_lamps(folder) == 1
+    error = capsys.readouterr().err
+    assert error.count("No space left on device") == 1
+    assert ending in error and "Traceback" not in error
+    assert leftovers(folder) == []
+    assert not [path for path in folder.rglob("*") if path.name.endswith(ending)]
+    assert run_lamps(folder) == 0
+    assert results(folder) == results(finished)
+    assert (folder / "recipe.yaml").is_file()
+
+
+def test_a_disk_that_fills_up_while_the_adaptor_is_written(
+    run_lamps: Run,
+    finished: Path,
+    results: Results,
+    leftovers: Callable[[Path], list[str]],
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    from expotion.adaptor import checkpoint as adaptor_files
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, adaptor_files, "_write", full)
+        assert run_lamps(folder) == 1
+    error = capsys.readouterr().err
+    assert error.count("No space left on device") == 1 and "Traceback" not in error
+    assert leftovers(folder) == []
+    assert run_lamps(folder) == 0
+    assert results(folder) == results(finished)
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_named_and_training_goes_on(
+    run_lamps: Run,
+    finished: Path,
+    results: Results,
+    leftovers: Callable[[Path], list[str]],
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, checkpoints, "to_bytes", full, call=1)
+        assert run_lamps(folder) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "no checkpoint of step 2, the one before stays" in told and "No space left on device" in told
+    assert leftovers(folder) == []
+    assert results(folder) == results(finished)
+
+
+def test_a_cache_that_cannot_be_written_does_not_stop_a_run(
+    run_lamps: Run, finished: Path, results: Results, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path / "cache"))
+    fill_disk_for(monkeypatch, ".safetensors")
+    assert run_lamps(tmp_path / "run") == 0
+    assert "are not kept" in (tmp_path / "run" / "log.txt").read_text()
+    assert results(tmp_path / "run") == results(finished)

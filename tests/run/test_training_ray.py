@@ -1,0 +1,148 @@
+"""Training under Ray Train on this machine: the curve of one worker, and what a killed worker costs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from expotion.adaptor.adaptor import Adaptor
+from expotion.assemble import backbone_folder, build_adaptor, build_encoders, open_backbone
+from expotion.contracts import TrainingCallback
+from expotion.errors import ExpotionError
+from expotion.plugins import discover
+from expotion.progress import stage_progress
+from expotion.recipe import Recipe, load_recipe
+from expotion.run.training import Callbacks, train_adaptor
+from expotion.train.examples import Examples
+from expotion.train.loop import TrainingRun
+from expotion.train.ray import from_arrays, to_arrays
+
+RECIPE = """\
+name: workers
+seed: 3
+data: {source: conductor, train_clips: 18, test_clips: 2, clip_s: 1.0}
+backbone: {source: tiny}
+text: {encoder: text_t5, prompt: caption}
+conditions:
+  - {name: motion, encoder: motion_synchformer, rank: 4}
+adaptor: {layers: 1}
+train:
+  steps: 8
+  warmup_steps: 0
+  precision: fp32
+  checkpoint_every_steps: 2
+  validate_every_steps: 4
+"""
+N_CLIPS, N_FRAMES = 18, 30
+
+
+@pytest.fixture
+def recipe_of(tmp_path: Path) -> Any:
+    """The recipe with changes."""
+    path = tmp_path / "workers.yaml"
+    path.write_text(RECIPE)
+    return lambda *sets: load_recipe(path, registry=discover(), sets=sets)
+
+
+def make_examples(width: int, text_width: int) -> Examples:
+    generator = torch.Generator().manual_seed(0)
+    return Examples(
+        codes=torch.randint(0, 200, (N_CLIPS, 4, N_FRAMES), generator=generator),
+        n_frames=torch.tensor([N_FRAMES - i % 4 for i in range(N_CLIPS)]),
+        text=torch.randn(N_CLIPS, 3, text_width, generator=generator),
+        text_mask=torch.ones(N_CLIPS, 3, dtype=torch.bool),
+        controls={"motion": torch.randn(N_CLIPS, N_FRAMES + 1, width, generator=generator)},
+        valid={"motion": torch.ones(N_CLIPS, N_FRAMES + 1, dtype=torch.bool)},
+    )
+
+
+def train(recipe: Recipe, folder: Path, callback: TrainingCallback | None = None) -> TrainingRun:
+    registry = discover()
+    backbone = open_backbone(recipe, registry)
+    encoders = build_encoders(recipe, registry)
+    width = encoders["motion"].spec.width(encoders["motion"].options)
+    assert backbone.geometry.text_width is not None
+    examples = make_examples(width, backbone.geometry.text_width)
+    adaptor: Adaptor = build_adaptor(recipe, encoders, backbone.geometry, N_FRAMES + 1)
+    with stage_progress(Console(quiet=True), "training") as progress:
+        return train_adaptor(
+            backbone.lm,
+            adaptor,
+            examples,
+            recipe,
+            backbone=backbone_folder(recipe.backbone.source, registry),
+            checkpoints=folder,
+            trace="workers-test",
+            progress=progress,
+            callbacks=Callbacks({} if callback is None else {"test": callback}),
+        )
+
+
+class Killer(TrainingCallback):
+    """Kills a worker once step 4 has been reported."""
+
+    def __init__(self, log: pytest.LogCaptureFixture) -> None:
+        self.log, self.steps, self.killed = log, [], False
+
+    def on_start(self, folder: Path, recipe: Mapping[str, Any], first_step: int) -> None:
+        pass
+
+    def on_step(self, record: Mapping[str, Any]) -> None:
+        self.steps.append(record["step"])
+        if record["step"] == 4 and not self.killed:
+            self.killed = True
+            found = re.findall(r"worker 1: process (\d+)", self.log.text)
+            os.kill(int(found[-1]), signal.SIGKILL)
+
+    def on_end(self, finished: bool) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_curve_of_one_even_when_one_is_killed(
+    recipe_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = train(recipe_of("train.batch_size=4"), tmp_path / "alone")
+    with caplog.at_level(logging.INFO, logger="expotion"):
+        killer = Killer(caplog)
+        both = train(recipe_of("train.batch_size=2", "train.workers=2"), tmp_path / "both", killer)
+    assert killer.killed
+    assert re.search(r"workers were lost; training goes on from step [24]", caplog.text)
+    assert killer.steps == list(range(8))
+    for key in ("loss", "gradient_norm", "validation_loss"):
+        values = [[r[key] for r in run.records if key in r] for run in (alone, both)]
+        assert len(values[0]) >= 3
+        np.testing.assert_allclose(values[0], values[1], rtol=1e-4, err_msg=key)
+    for name, tensor in alone.adaptor.state_dict().items():
+        torch.testing.assert_close(tensor, both.adaptor.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_more_workers_than_clips_is_refused(recipe_of: Any, tmp_path: Path) -> None:
+    with pytest.raises(ExpotionError, match=r"train\.workers.*one worker per training clip \(16\).*20"):
+        train(recipe_of("train.workers=20"), tmp_path)
+
+
+def test_an_address_where_nothing_answers(recipe_of: Any, tmp_path: Path) -> None:
+    with pytest.raises(ExpotionError, match=r"--ray 127\.0\.0\.1:9.*a Ray cluster that answers"):
+        train(recipe_of("train.workers=2", "cluster.ray=127.0.0.1:9"), tmp_path)
+
+
+def test_examples_travel_unchanged() -> None:
+    examples = make_examples(5, 6)
+    arrays = to_arrays(examples)
+    for array in arrays.values():
+        array.flags.writeable = False  # as in Ray's shared memory
+    back = from_arrays(arrays)
+    assert torch.equal(back.codes, examples.codes)
+    assert torch.equal(back.controls["motion"], examples.controls["motion"])
+    assert back.controls.keys() == examples.controls.keys()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from expotion.musicgen import audiocraft_files, layouts
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.geometry import LMGeometry
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+WORDS = ["calm", "warm", "strings", "bright", "drums", "and", "piano", "music"]
+
+
+@dataclass(frozen=True)
+class Golden:
+    about: dict[str, Any]
+    arrays: Any
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def under(self, prefix: str) -> dict[str, torch.Tensor]:
+        return {
+            name.removeprefix(prefix): self[name] for name in self.arrays.files if name.startswith(prefix)
+        }
+
+
+@pytest.fixture(scope="session")
+def golden():
+    def load(kind: str) -> Golden:
+        about = json.loads((GOLDEN / f"{kind}_dev.json").read_text())
+        return Golden(about, np.load(GOLDEN / f"{kind}_dev.npz"))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_lm():
+    def build(data: Golden) -> MusicGenLM:
+        state = data.under("lm/")
+        settings = {"transformer_lm": {"num_heads": data.about["config"]["heads"]}}
+        sizes = audiocraft_files.geometry(state, settings, "golden")
+        return layouts.build_lm(state, sizes, layouts.audiocraft_layout(sizes), "golden", torch.float32)
+
+    return build
+
+
+@pytest.fixture
+def small_lm() -> MusicGenLM:
+    torch.manual_seed(0)
+    lm = MusicGenLM(LMGeometry(32, 3, 4, 64, 4, 20, 12))
+    for name, parameter in lm.named_parameters():
+        if "norm" in name:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        else:
+            parameter.copy_(0.15 * torch.randn_like(parameter))
+    return lm
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.fixture(scope="session")
+def musicgen_folder(tmp_path_factory):
+    """A random MusicGen as transformers saves it: decoder, T5, EnCodec and tokenizer."""
+    import transformers as hf
+
+    torch.manual_seed(1)
+    config = hf.MusicgenConfig(
+        text_encoder=hf.T5Config(
+            vocab_size=16, d_model=12, d_kv=4, d_ff=16, num_layers=2, num_heads=3
+        ).to_dict(),
+        audio_encoder=hf.EncodecConfig(
+            target_bandwidths=[0.8],
+            sampling_rate=1200,
+            upsampling_ratios=[4, 3, 2],
+            num_filters=4,
+            hidden_size=8,
+            codebook_dim=8,
+            codebook_size=16,
+            num_lstm_layers=1,
+            use_causal_conv=False,
+            normalize=False,
+            use_conv_shortcut=False,
+            pad_mode="reflect",
+        ).to_dict(),
+        decoder=hf.MusicgenDecoderConfig(
+            vocab_size=16,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            ffn_dim=48,
+            num_codebooks=4,
+            pad_token_id=16,
+            bos_token_id=16,
+        ).to_dict(),
+    )
+    model = hf.MusicgenForConditionalGeneration(config)
+    for name, buffer in model.audio_encoder.named_buffers():
+        if name.endswith(("embed", "embed_avg")):
+            buffer.copy_(torch.randn_like(buffer))
+    folder = tmp_path_factory.mktemp("musicgen")
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
