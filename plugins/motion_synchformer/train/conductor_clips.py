@@ -80,7 +80,7 @@ def tubelet_motion(frames: NDArray[np.uint8]) -> NDArray[np.float16]:
     """DIS flow from the first to the second frame of every tubelet: [n, 2 S, 2 S, 3] -> [n / 2, 2, S / 3, S /
     3].
     """
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     found = np.stack(
         [method.calc(a, b, None) for a, b in zip(grey[0::2], grey[1::2], strict=False)]

@@ -23,15 +23,16 @@ from expotion.evaluate.trackers import beats_of, measured_with, problems
 
 # Motion beats of a picture: the moments at which downward movement is stopped.
 #
-# Dense optical flow (DIS, Kroeger et al. 2016) of the picture at 96 pixels and 25 Hz, averaged over 6 x 6 cells and
-# smoothed over one picture (40 ms). In each cell the braking of downward movement is max(0, -dv/dt) where v, counted
-# downwards, is above 0; its mean over the cells has a peak where a hand or a foot lands: the conductor's ictus. This
-# is the visual impact of Davis and Agrawala (2018, 'Visual rhythm and beat') for one direction.
+# Dense optical flow (DIS, Kroeger et al. 2016) of the picture at 96 pixels and 25 Hz, averaged over 6 x 6
+# cells and smoothed over one picture (40 ms). In each cell the braking of downward movement is max(0, -dv/dt)
+# where v, counted downwards, is above 0; its mean over the cells has a peak where a hand or a foot lands: the
+# conductor's ictus. This is the visual impact of Davis and Agrawala (2018, 'Visual rhythm and beat') for one
+# direction.
 #
-# Why not minima of speed, the kinematic beats of the dance literature (Li et al. 2021): a conducting hand is slowest
-# at the top, between beats. On 24 clips of the conductor world (development seeds 5,000,100 to 5,000,123) the beats
-# of the true sound score 0.05 with them, below the 0.26 of another clip's sound; with braking in all directions 0.66
-# and 0.24; with this 0.87 and 0.25, and the beats come 8 ms early.
+# Why not minima of speed, the kinematic beats of the dance literature (Li et al. 2021): a conducting hand is
+# slowest at the top, between beats. On 24 clips of the conductor world (development seeds 5,000,100 to
+# 5,000,123) the beats of the true sound score 0.05 with them, below the 0.26 of another clip's sound; with
+# braking in all directions 0.66 and 0.24; with this 0.87 and 0.25, and the beats come 8 ms early.
 
 RATE_HZ = 25.0
 SIDE_PX = 96

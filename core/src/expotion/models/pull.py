@@ -65,9 +65,9 @@ def remember(note: Pulled) -> None:
 
 # One file over HTTP: resumed where it stopped, checked by hash, in place only when whole.
 #
-# What has arrived lies beside the target as `NAME.part`; `NAME.part.json` holds the server's name for that version of
-# the file (its ETag), so that a resumed download never mixes two versions. A server that does not resume sends the
-# file from its beginning, and it is taken from there.
+# What has arrived lies beside the target as `NAME.part`; `NAME.part.json` holds the server's name for that
+# version of the file (its ETag), so that a resumed download never mixes two versions. A server that does not
+# resume sends the file from its beginning, and it is taken from there.
 
 BLOCK = 1 << 20
 TIMEOUT_S = 30.0

@@ -272,7 +272,7 @@ class TrainingRun:
         for number in share(settings.n_parts, self.world):
             loss = self._part_loss(draw.part(number, settings.batch_size), n_scored)
             if loss.requires_grad:  # not where no clip of the batch has anything active
-                (loss * scale).backward()  # type: ignore[no-untyped-call]
+                (loss * scale).backward()
             total += loss.detach().cpu()
         self._sum_over_workers(total, scale)
         norm = torch.nn.utils.clip_grad_norm_(self.adaptor.parameters(), settings.clip_norm or math.inf)

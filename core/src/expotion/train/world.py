@@ -71,13 +71,14 @@ def share(n_parts: int, world: World) -> range:
 
 # A frozen backbone spread over the workers, for models that no single device holds.
 #
-# Each worker keeps 1/n of every layer's weights. A layer is put together (one all-gather) where it is used and goes
-# away again when another one is: forward, and once more in the backward pass, where its activations are computed
-# again (`recompute_activations`). As the weights are frozen there is no gradient to scatter: this is what is left of
-# fully sharded data parallelism (FSDP, ZeRO stage 3) without an optimiser for what is sharded.
+# Each worker keeps 1/n of every layer's weights. A layer is put together (one all-gather) where it is used
+# and goes away again when another one is: forward, and once more in the backward pass, where its activations
+# are computed again (`recompute_activations`). As the weights are frozen there is no gradient to scatter:
+# this is what is left of fully sharded data parallelism (FSDP, ZeRO stage 3) without an optimiser for what is
+# sharded.
 #
-# Every worker must use the layers in the same order, so in a sharded run each one computes as many parts, and the
-# prefix of all of its clips, also where nothing is active.
+# Every worker must use the layers in the same order, so in a sharded run each one computes as many parts, and
+# the prefix of all of its clips, also where nothing is active.
 
 RESIDENT = 2
 """Layers that are whole at a time: the one in use, and the one before, whose work may still be under way."""

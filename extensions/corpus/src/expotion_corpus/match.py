@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 # Fingerprints of sounds: landmarks find where two could be the same, a coarse spectrogram tells if they are.
 #
-# Landmarks are pairs of spectral peaks (Wang 2003, 'An industrial-strength audio search algorithm', ISMIR): a pair is
-# a hash of its two frequencies and their distance in time, and equal hashes at one offset in time point to the same
-# sound. Repeated bars share landmarks too, so what they point to is compared by level in frequency bands.
+# Landmarks are pairs of spectral peaks (Wang 2003, 'An industrial-strength audio search algorithm', ISMIR): a
+# pair is a hash of its two frequencies and their distance in time, and equal hashes at one offset in time
+# point to the same sound. Repeated bars share landmarks too, so what they point to is compared by level in
+# frequency bands.
 
 RATE_HZ = 8000
 FRAME_S = 128 / RATE_HZ

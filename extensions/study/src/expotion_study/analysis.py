@@ -221,9 +221,9 @@ def _preferences(
 
 # Strengths from paired comparisons: the model of Bradley and Terry (1952), fitted as in Hunter (2004).
 #
-# P(i preferred over j) = p_i / (p_i + p_j). "No preference" counts as half a win for each. Every system also meets an
-# imagined opponent of strength 1 in PRIOR wins and PRIOR losses: that keeps strengths finite where one system has won
-# or lost every time, and pulls them together a little where there are few answers.
+# P(i preferred over j) = p_i / (p_i + p_j). "No preference" counts as half a win for each. Every system also
+# meets an imagined opponent of strength 1 in PRIOR wins and PRIOR losses: that keeps strengths finite where
+# one system has won or lost every time, and pulls them together a little where there are few answers.
 
 PRIOR = 0.5
 N_STEPS = 500

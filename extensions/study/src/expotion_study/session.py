@@ -12,18 +12,19 @@ from expotion_study.model import SCALE, Study
 
 # Who hears what, in which order: balanced over systems, clips, positions and neighbours.
 #
-# Ratings. Group a (a = 0..C-1) holds every system once: system j with clip (a + j) mod C. The C groups together hold
-# every (clip, system) exactly once. Participants take groups one after the other from a cyclic list, so that
+# Ratings. Group a (a = 0..C-1) holds every system once: system j with clip (a + j) mod C. The C groups
+# together hold every (clip, system) exactly once. Participants take groups one after the other from a cyclic
+# list, so that
 #
 # - everybody hears each system equally often,
 # - after any number of participants the (clip, system) counts differ by at most one,
 # - nobody hears the same clip with the same system twice.
 #
-# Inside a group the order is a row of a Williams square (Williams 1949): over its rows each system stands at each
-# position equally often, and each system follows each other one equally often.
+# Inside a group the order is a row of a Williams square (Williams 1949): over its rows each system stands at
+# each position equally often, and each system follows each other one equally often.
 #
-# Comparisons. Pairs of systems come in the order of a round-robin tournament (pairs of one round share no system),
-# with clips and sides rotated: over 2C laps each pair is heard on each clip once in each order.
+# Comparisons. Pairs of systems come in the order of a round-robin tournament (pairs of one round share no
+# system), with clips and sides rotated: over 2C laps each pair is heard on each clip once in each order.
 #
 # A participant's number (`slot`) decides everything; no chance is involved.
 

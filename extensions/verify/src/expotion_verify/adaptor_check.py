@@ -66,7 +66,7 @@ def check_adaptor(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
     golden.compare("mask", mask.expand(len(codes), -1, -1), "out/mask", 0.0)
     loss = codebook_loss(lm, hidden, codes)
     golden.compare("loss", loss, "out/loss", LOSS)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     ours = gradients(adaptor)
     golden.under("grad/")
     for name, gradient in ours.items():

@@ -83,7 +83,7 @@ def train_released(
         sequence = delay.build(batch.codes, lm.geometry.special_token, valid_only=True)
         hidden = lm.hidden(sequence, batch.source, adaptor.prefix(lm, batch.inputs))
         loss = codebook_loss(lm, hidden, batch.codes)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
         rate = released_learning_rate(step, settings)
         for group in optimiser.param_groups:

@@ -30,7 +30,8 @@ from expotion_face_marlin.faces import Detector, make_detector, yunet_file
 from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
 from expotion_face_marlin.loader import build_from_state, file_sha256, load_encoder, read_state
 from expotion_face_marlin.model import MarlinEncoder, initialise
-from expotion_face_marlin.tracking import FacePath, find_path, search_side_px
+from expotion_face_marlin.path import FacePath
+from expotion_face_marlin.tracking import find_path, search_side_px
 from expotion_face_marlin.windows import place_windows, reference_starts_s, regular_starts_s
 
 FRAMES_AT_ONCE = 64

@@ -67,27 +67,29 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(_MlpLayer(width, hidden, True), _MlpLayer(hidden, width, False))
+        first, second = _MlpLayer(width, hidden, True), _MlpLayer(hidden, width, False)
+        self.layers = nn.Sequential(first, second)
+        self.both = (first, second)  # the same two, typed; a tuple is no submodule, so keys stay
         self.packed: tuple[Packed, Packed] | None = None
 
     def pack(self) -> None:
         """Prepare the matrices for inference."""
         first, second = (
-            pack(layer.linear.weight, layer.linear.bias, gelu=layer.activate) for layer in self.layers
+            pack(layer.linear.weight, layer.linear.bias, gelu=layer.activate) for layer in self.both
         )
         self.packed = None if first is None or second is None else (first, second)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [B, N, D]."""
-        first, second = self.packed or self.layers
-        out: Tensor = second(first(x.to(self.layers[0].linear.weight.dtype)))
+        first, second = self.packed or self.both
+        out: Tensor = second(first(x.to(self.both[0].linear.weight.dtype)))
         return out
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean over tokens of `forward`, [B, N, D] -> [B, D]: the second linear layer sees N times less."""
-        first = self.packed[0] if self.packed else self.layers[0]
-        hidden: Tensor = first(x.to(self.layers[0].linear.weight.dtype))
-        out: Tensor = self.layers[1](hidden.mean(dim=1))
+        first = self.packed[0] if self.packed else self.both[0]
+        hidden: Tensor = first(x.to(self.both[0].linear.weight.dtype))
+        out: Tensor = self.both[1](hidden.mean(dim=1))
         return out
 
 

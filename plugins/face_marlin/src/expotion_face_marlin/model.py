@@ -7,6 +7,8 @@ separate `q_bias` and `v_bias`; the key bias is zero. Every LayerNorm has eps 1e
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -105,10 +107,10 @@ class MarlinEncoder(nn.Module):
 
     def _pool(self, tokens: Tensor) -> Tensor:
         """LN(mean over tokens after all blocks), [B, N, D] -> [B, D]."""
-        *first, last = self.blocks
-        for block in first:
+        blocks: list[Any] = list(self.blocks)
+        for block in blocks[:-1]:
             tokens = block(tokens)
-        out: Tensor = self.norm(last.mean(tokens))
+        out: Tensor = self.norm(blocks[-1].mean(tokens))
         return out
 
     def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -131,6 +133,7 @@ class MarlinEncoder(nn.Module):
         a relative error of 1e-2 of float32. Matrices are converted once, unlike under autocast.
         """
         for block in self.blocks:
+            part: Any  # Attention or Mlp
             for part in (block.attn, block.mlp):
                 part.to(dtype)
                 part.pack()

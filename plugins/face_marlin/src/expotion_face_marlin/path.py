@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,12 +99,12 @@ def _aligned(patches: Sequence[Patch], centre: Floats, side: Floats) -> Floats:
         return centre
     moves = np.zeros_like(centre)
     for i, view in enumerate(views):
-        likeness = cv2.matchTemplate(view, mean, cv2.TM_CCOEFF_NORMED)
+        likeness: Any = cv2.matchTemplate(view, mean, cv2.TM_CCOEFF_NORMED)  # float32 [m, m]
         _, best, _, (x, y) = cv2.minMaxLoc(likeness)
         if best >= MIN_ALIKE and 0 < x < 2 * margin and 0 < y < 2 * margin:
             peak = (x + _between(likeness[y, x - 1 : x + 2]), y + _between(likeness[y - 1 : y + 2, x]))
             moves[i] = (np.array(peak) - margin) * side[i] / face
-    return centre + moves - moves.mean(axis=0)
+    return np.asarray(centre + moves - moves.mean(axis=0), dtype=np.float64)
 
 
 def _view(patch: Patch, centre: Floats, side: float, size: int) -> Look:

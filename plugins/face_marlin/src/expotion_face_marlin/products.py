@@ -23,14 +23,14 @@ class Packed:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[.., d_in] -> [.., d_out]."""
-        after = ("gelu", [], "none") if self.gelu else ("none", [], "")
+        after: tuple[str, list[float], str] = ("gelu", [], "none") if self.gelu else ("none", [], "")
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.matrix, self.bias, *after)
         return out
 
 
 def pack(matrix: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Packed | None:
     """Reorder a matrix for inference, after a trial against the plain layer; None where that is not possible."""
-    if matrix.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if matrix.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return None
     try:
         packed = Packed(torch.ops.mkldnn._reorder_linear_weight(matrix.detach()), bias, gelu)

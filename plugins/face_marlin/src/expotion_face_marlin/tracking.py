@@ -186,7 +186,7 @@ def _choose(tracks: list[_Track], person: Person, middle: tuple[float, float]) -
     def score(track: _Track) -> float:
         side = float(np.median([box.side for box in track.boxes]))
         if person == "largest":
-            return side * len(track.boxes) ** 0.5
+            return float(side * len(track.boxes) ** 0.5)
         return -float(np.median([np.hypot(box.x - middle[0], box.y - middle[1]) for box in track.boxes]))
 
     chosen: list[_Track] = []

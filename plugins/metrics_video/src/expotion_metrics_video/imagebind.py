@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,13 +135,13 @@ class ImageBind(nn.Module):
 
         Vision: [k, 3, 2, side, side]; audio: [k, 1, 128, 204].
         """
-        before = self.modality_preprocessors[kind]
+        before: Any = self.modality_preprocessors[kind]
         tokens = before.rgbt_stem.proj(inputs).flatten(2).transpose(1, 2)
         if kind == "audio":
             tokens = before.rgbt_stem.norm_layer(tokens)
         x = torch.cat((before.cls_token.expand(len(inputs), -1, -1), tokens), dim=1)
         x = x + before.pos_embedding_helper.pos_embed
-        trunk = self.modality_trunks[kind]
+        trunk: Any = self.modality_trunks[kind]
         x = trunk.blocks(trunk.pre_transformer_layer(x))
         single = functional.normalize(self.modality_heads[kind](x)[:, 0], dim=-1)
         return functional.normalize(single.mean(dim=0), dim=-1)

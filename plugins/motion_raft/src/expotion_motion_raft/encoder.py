@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,7 +175,7 @@ def dis_flow(frames: Tensor) -> Tensor:
     import cv2  # noqa: PLC0415 - only this option needs it
 
     grey = [cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for frame in frames]
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     found = [method.calc(first, second, None) for first, second in pairwise(grey)]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float()
 

@@ -28,13 +28,13 @@ _ENCODER_RULES = (
     (r"^(layer\d\.\d)\.norm(\d)\.", r"\1.convnormrelu\2.1."),
     (r"^conv2\.", "conv."),
 )
+_MOTION = {"convc1": "convcorr1", "convc2": "convcorr2", "convf1": "convflow1", "convf2": "convflow2"}
 _UPDATE_RULES = (
     (r"^encoder\.(convc1|convc2|convf1|convf2)\.", lambda m: f"motion_encoder.{_MOTION[m[1]]}.0."),
     (r"^encoder\.conv\.", "motion_encoder.conv.0."),
     (r"^gru\.conv([zrq])([12])\.", r"recurrent_block.convgru\2.conv\1."),
     (r"^gru\.conv([zrq])\.", r"recurrent_block.convgru1.conv\1."),
 )
-_MOTION = {"convc1": "convcorr1", "convc2": "convcorr2", "convf1": "convflow1", "convf2": "convflow2"}
 
 
 def torchvision_name(name: str, *, doubled: str) -> str | None:

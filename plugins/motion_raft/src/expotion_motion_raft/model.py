@@ -105,8 +105,8 @@ class TrainableFlowCnn(nn.Module):
     def forward(self, flow: Tensor) -> Tensor:
         """[.., 2 G G], ordered direction, row, column -> [.., rank]."""
         grids = flow.reshape(-1, 2, FLOW_GRID, FLOW_GRID)
-        rows: Tensor = self.linear(self.cnn(grids))
-        return rows.unflatten(0, flow.shape[:-1])
+        rows: Tensor = self.linear(self.cnn(grids)).unflatten(0, flow.shape[:-1])
+        return rows
 
 
 def seed_weights(model: nn.Module, seed: int) -> None:

@@ -50,7 +50,7 @@ class Geometry:
     @property
     def min_side(self) -> int:
         """Smallest picture side: the coarsest correlation level must keep two pixels (128 for four levels)."""
-        return 8 * 2 * 2 ** (self.levels - 1)
+        return 16 << (self.levels - 1)
 
 
 GEOMETRIES: dict[str, Geometry] = {

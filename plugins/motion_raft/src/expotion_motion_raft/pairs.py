@@ -57,7 +57,7 @@ def plan_rows(
     """
     period_s = 1.0 / rate_hz
     apart_s = min(apart_s or period_s, period_s)
-    grid_s = np.arange(max(1, round(duration_s / apart_s))) * apart_s
+    grid_s = np.arange(max(1, round(duration_s / apart_s)), dtype=np.float64) * apart_s
     used_s = frame_times_s[np.unique(_nearest(frame_times_s, grid_s))]
     gap_s = np.diff(used_s)
     close = gap_s <= max(0.5, LONGEST_PAIR * period_s)
@@ -65,7 +65,9 @@ def plan_rows(
     if apart_s > period_s - 1e-9:
         each = np.arange(len(gap_s), dtype=np.int64)
         return Rows(used_s, (used_s[:-1] + used_s[1:]) / 2, each, each, scale, close, None)
-    times_s = (np.arange(max(1, round(duration_s * rate_hz))) + 0.5) * period_s
+    times_s: NDArray[np.float64] = (
+        np.arange(max(1, round(duration_s * rate_hz)), dtype=np.float64) + 0.5
+    ) * period_s
     begin_s, end_s = times_s - period_s / 2, times_s + period_s / 2
     if len(used_s) < 2:
         times_s = times_s[:0]

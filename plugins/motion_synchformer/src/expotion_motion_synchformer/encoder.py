@@ -166,7 +166,7 @@ def shorter_side_px(video: Video, geometry: Geometry) -> int:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has units that multiply bfloat16 matrices (AMX on a processor)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 

@@ -32,8 +32,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.shape[-2] < FUSED_FROM:
         scores = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-1, -2)
         return (torch.softmax(scores, dim=-1) @ v.float()).to(v.dtype)
-    flat = [y.flatten(0, -4) for y in (q, k, v)]
-    return functional.scaled_dot_product_attention(*flat).view(q.shape)
+    q_flat, k_flat, v_flat = (y.flatten(0, -4) for y in (q, k, v))
+    return functional.scaled_dot_product_attention(q_flat, k_flat, v_flat).view(q.shape)
 
 
 class DividedAttention(nn.Module):
@@ -178,7 +178,7 @@ class VisualEncoder(nn.Module):
 
     def tokens(self, video: Tensor) -> Tensor:
         """video [B, 3, F, H, W] in [-1, 1] -> tokens after the last block, before the norm: [B, 1 + t n, D]."""
-        x = self.patch_embed_3d(video)  # [B, t, n, D]
+        x: Tensor = self.patch_embed_3d(video)  # [B, t, n, D]
         steps = x.shape[1]
         x = x + self.pos_embed[:, None, 1:] + self.temp_embed[:, :, None]
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
@@ -190,7 +190,8 @@ class VisualEncoder(nn.Module):
     def aggregate(self, patches: Tensor) -> Tensor:
         """Normed patch tokens [B, t n, D] -> one row per time step: [B, t, D]."""
         x = patches.unflatten(1, (self.geometry.rows, -1)).flatten(0, 1)  # [B t, n, D]
-        return self.spatial_attn_agg.aggregate(x).unflatten(0, (-1, self.geometry.rows))
+        rows: Tensor = self.spatial_attn_agg.aggregate(x).unflatten(0, (-1, self.geometry.rows))
+        return rows
 
     def forward(self, video: Tensor) -> Tensor:
         """video [B, 3, F, H, W] in [-1, 1] -> one row per time step: [B, t, D]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -22,7 +24,7 @@ def flow_overlay(video: Video, note: str) -> Overlay | None:
         return None
     pairs_s = np.stack([at_s, at_s + APART_S], axis=1).reshape(-1)
     read_ahead(video, pairs_s, shorter_side=SIDE_PX)
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = video.size
     rows = max(1, round(COLUMNS * height / width))
     grids, times_s = [], []

@@ -153,4 +153,5 @@ class SoundEncoder(nn.Module):
             x = layer(x)
         x = self.ast.layernorm(x)[:, 2:].unflatten(1, (BAND_PLACES, TIME_PLACES))  # [S, 12, 6, D]
         steps = x.transpose(1, 2).flatten(0, 1)  # [S 6, 12, D]
-        return self.freq_attn_agg.aggregate(steps).unflatten(0, (-1, TIME_PLACES))
+        places: Tensor = self.freq_attn_agg.aggregate(steps).unflatten(0, (-1, TIME_PLACES))
+        return places

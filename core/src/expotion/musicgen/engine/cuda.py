@@ -97,7 +97,7 @@ class GraphEngine(Engine):
 
 def _record(step: StaticStep) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     """Record the step; writing the same cache rooms again changes nothing."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP):

@@ -25,7 +25,7 @@ class PoseEncoder(Encoder):
 
     def __init__(self, options: PoseOptions) -> None:
         self.spec = SPEC
-        self.options = options
+        self.options: PoseOptions = options
         self.rate_hz = options.rate_hz
         self._model = check_model(options.model) if options.source == "model" else None
         self._hash = "" if self._model is None else hashlib.sha256(self._model.read_bytes()).hexdigest()

@@ -24,7 +24,7 @@ class SensorEncoder(Encoder):
 
     def __init__(self, options: SensorOptions) -> None:
         self.spec = SPEC
-        self.options = options
+        self.options: SensorOptions = options
         self.channels, self.rate_hz = options.channels, options.rate_hz
 
     def extract(self, clip: Clip) -> TimedFeatures:
