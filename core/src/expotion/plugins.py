@@ -28,6 +28,7 @@ from expotion.contracts import (
     CaptionerSpec,
     DataSourceSpec,
     EncoderSpec,
+    EngineSpec,
     GoldenCheckSpec,
     MetricSpec,
     ReportSectionSpec,
@@ -45,6 +46,7 @@ BUILTIN_MODULES = (
 KINDS: dict[str, tuple[str, type[Any]]] = {
     "encoder": ("expotion_encoders", EncoderSpec),
     "backbone": ("expotion_backbones", BackboneSpec),
+    "engine": ("expotion_engines", EngineSpec),
     "data source": ("expotion_data_sources", DataSourceSpec),
     "metric": ("expotion_metrics", MetricSpec),
     "captioner": ("expotion_captioners", CaptionerSpec),
@@ -137,6 +139,7 @@ class Registry:
     golden_checks: Mapping[str, Offer[GoldenCheckSpec]] = field(default_factory=dict)
     callbacks: Mapping[str, Offer[CallbackSpec]] = field(default_factory=dict)
     report_sections: Mapping[str, Offer[ReportSectionSpec]] = field(default_factory=dict)
+    engines: Mapping[str, Offer[EngineSpec]] = field(default_factory=dict)
 
     @property
     def broken(self) -> tuple[PluginInfo, ...]:
@@ -157,6 +160,7 @@ class Registry:
         tables: dict[str, Mapping[str, Offer[Any]]] = {
             "encoder": self.encoders,
             "backbone": self.backbones,
+            "engine": self.engines,
             "data source": self.data_sources,
             "metric": self.metrics,
             "captioner": self.captioners,
@@ -306,6 +310,7 @@ def _discover(entry_points: Iterable[EntryPointLike], builtins: Sequence[str]) -
         golden_checks=tables["golden check"],
         callbacks=tables["training callback"],
         report_sections=tables["report section"],
+        engines=tables["engine"],
     )
 
 

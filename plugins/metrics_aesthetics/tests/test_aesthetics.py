@@ -54,8 +54,8 @@ def test_windows_are_weighed_by_length_and_put_on_the_scale(opened: None) -> Non
 
 @pytest.mark.parametrize("spec", plugin.SPECS, ids=lambda spec: spec.name)
 def test_the_metrics_keep_the_contract(spec: Any, opened: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("expotion.contracts._not_installed", lambda text: None)
-    monkeypatch.setattr("expotion.contracts.pulled_weights", lambda name: Path(__file__))
+    monkeypatch.setattr("expotion.contracts.metrics._not_installed", lambda text: None)
+    monkeypatch.setattr("expotion.contracts.metrics.pulled_weights", lambda name: Path(__file__))
     check_metric(spec)
 
 
@@ -75,7 +75,7 @@ def test_the_folder_that_was_pulled_is_opened_once(tmp_path: Path, monkeypatch: 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path))
-    monkeypatch.setattr("expotion.contracts._not_installed", lambda text: "not installed")
+    monkeypatch.setattr("expotion.contracts.metrics._not_installed", lambda text: "not installed")
     lacking = plugin.SPECS[0].missing()
     assert [problem.fix for problem in lacking] == [
         "install it: uv pip install 'audiobox_aesthetics>=0.0.4'",

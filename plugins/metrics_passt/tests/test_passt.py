@@ -100,7 +100,7 @@ def test_a_saved_model_comes_back_under_either_name(tmp_path: Path) -> None:
 def test_the_metrics_keep_the_contract(
     spec: plugin.MetricSpec, small: scores.Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("expotion.contracts.pulled_weights", lambda name: Path(__file__))
+    monkeypatch.setattr("expotion.contracts.metrics.pulled_weights", lambda name: Path(__file__))
     check_metric(spec)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expotion.assemble import build_encoder
-from expotion.contracts import API_VERSION
+from expotion.contracts import FEATURES_VERSION
 from expotion.errors import ExpotionError
 from expotion.features.store import STORE_VERSION, FeatureStore, code_version, parse_entry, read_header
 from expotion.plugins import Registry
@@ -162,7 +162,7 @@ class Stale:
         reason = None
         if entry.imported:
             return None
-        if notes.get("store") != str(STORE_VERSION) or notes.get("contract") != API_VERSION:
+        if notes.get("store") != str(STORE_VERSION) or notes.get("contract") != FEATURES_VERSION:
             reason = "of another version of the store"
         elif entry.encoder not in offers and not is_core:
             reason = f"{entry.encoder} is not installed"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expotion.contracts import API_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
+from expotion.contracts import FEATURES_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, Problem
 from expotion.files import cache_folder, replacing
 
@@ -217,7 +217,7 @@ def identity(clip: Clip, encoder: Encoder) -> dict[str, str]:
     """Everything that decides the features, by name: what the key is the hash of."""
     parts = {
         "store": str(STORE_VERSION),
-        "contract": API_VERSION,
+        "contract": FEATURES_VERSION,
         "clip hash": clip.content_hash,
         "duration_s": repr(clip.duration_s),
         "encoder": encoder.spec.name,

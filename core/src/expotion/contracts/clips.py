@@ -1,0 +1,134 @@
+"""What encoders and metrics see: a clip, its video, the truth about it; and where clips come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts.base import Options, Weights
+
+
+@runtime_checkable
+class Video(Protocol):
+    """Frames by time. Times are seconds from the clip's start, taken from the container's timestamps."""
+
+    @property
+    def frame_times_s(self) -> NDArray[np.float64]:
+        """Presentation time of every frame, float64 [n], strictly increasing, first frame at or after 0."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, after rotation metadata."""
+        ...
+
+    def frames_at(
+        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
+    ) -> NDArray[np.uint8]:
+        """RGB frames shown at these times (the last frame whose timestamp is not later), uint8 [m, H, W, 3].
+
+        `shorter_side` scales frames (area averaging, aspect kept). Each source frame is decoded once however
+        often it is asked for. Frames past a place where decoding stops repeat the last good one; see
+        `decodable_until_s`.
+        """
+        ...
+
+    @property
+    def decodable_until_s(self) -> float:
+        """Frames at and after this time could not be decoded (infinity when all could)."""
+        ...
+
+
+def read_ahead(video: Video, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> None:
+    """Tell a video which frames `frames_at` will be asked for next, in this order.
+
+    A video file then decodes them in the background, a bounded number ahead, while the encoder's model works on
+    the frames before. It replaces what was announced earlier, is never needed for the result, and does nothing
+    for a video that has no such method.
+    """
+    announce = getattr(video, "read_ahead", None)
+    if announce is not None:
+        announce(times_s, shorter_side=shorter_side)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth of a clip, where it is known. Times in seconds from the clip's start.
+
+    `beats_s` [b] and `ictus_s` [b]; `intensity` [k] in 0..1 sampled at `intensity_times_s` [k].
+    """
+
+    beats_s: NDArray[np.float64]
+    intensity_times_s: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    tempo_bpm: float | None = None
+    ictus_s: NDArray[np.float64] | None = None
+
+
+class Clip(ABC):
+    """One clip: a stretch of time with video, sound and a caption, any of which may be absent."""
+
+    id: str
+    duration_s: float
+    caption: str | None = None
+    path: Path | None = None
+    truth: Truth | None = None
+    tracks: Mapping[str, Path]
+    """Sensor or control files that belong to the clip, by name (CSV and the like)."""
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """Hex SHA-256 of what the clip is made of: the same clip has the same hash on every machine."""
+
+    @property
+    @abstractmethod
+    def video(self) -> Video | None:
+        """The picture, or None."""
+
+    @abstractmethod
+    def audio(self, sample_rate_hz: int) -> NDArray[np.float32] | None:
+        """Mono samples float32 [n] at the given rate, from the clip's start, or None."""
+
+    def close(self) -> None:  # noqa: B027 - optional to override
+        """Free decoded frames and file handles."""
+
+
+class DataSource(ABC):
+    """Clips for training and testing."""
+
+    @abstractmethod
+    def clips(self, split: Literal["train", "test"]) -> Sequence[Clip]:
+        """Clips of a split, in a fixed order. Cheap: nothing is decoded or rendered until a clip is used."""
+
+    def validation(self) -> Sequence[Clip]:
+        """Clips of neither split, for the validation loss. Default: none; some training clips are kept back."""
+        return ()
+
+
+@dataclass(frozen=True)
+class DataSourceSpec:
+    """A data source that a recipe can name; its `options` are the other keys of the recipe's `data`."""
+
+    name: str
+    description: str
+    build: Callable[[Any], DataSource]
+    options: type[Options] = Options
+
+
+@dataclass(frozen=True)
+class CaptionerSpec:
+    """Writes a caption for a clip. `build(options)` returns a function of one clip."""
+
+    name: str
+    description: str
+    build: Callable[[Any], Callable[[Clip], str]]
+    options: type[Options] = Options
+    licence: str = "Apache-2.0"
+    weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
