@@ -13,8 +13,9 @@ import pytest
 
 from expotion.cli.main import run
 from expotion.errors import ExpotionError, OutputError, WeightsError
+from expotion.models.published import adaptor_folder
 from expotion.plugins import Registry
-from expotion.run.publish import adaptor_folder, card_of, pull_adaptor, push_adaptor
+from expotion.run.publish import card_of, pull_adaptor, push_adaptor
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

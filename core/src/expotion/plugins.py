@@ -7,10 +7,12 @@ change what a recipe means.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -421,3 +423,15 @@ def same_distribution(first: str, second: str) -> bool:
 
 def _normal(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
+
+
+_NUMERICAL = "torch torchvision transformers numpy librosa opencv-python-headless av decord"
+
+
+def installed_versions(names: Mapping[str, str]) -> dict[str, str]:
+    """Versions that matter for a result: the given distributions and the numerical libraries below them."""
+    versions = {"python": platform.python_version(), **names}
+    for name in _NUMERICAL.split():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -61,8 +61,9 @@ def card(source: Source, licence: Licence = None) -> None:
     \b
     Example: expotion adaptor card runs/best > CARD.md
     """
+    from expotion.models.published import adaptor_folder
     from expotion.plugins import discover
-    from expotion.run.publish import adaptor_folder, card_of
+    from expotion.run.publish import card_of
 
     name = source if source.startswith("hf:") else None
     typer.echo(card_of(adaptor_folder(source), discover(), name=name, licence=licence), nl=False)

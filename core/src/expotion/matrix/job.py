@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from expotion.plugins import Registry
+from expotion.plugins import Registry, installed_versions
 from expotion.recipe import Recipe
 from expotion.workers import connect
 
@@ -52,7 +52,7 @@ def run_cell(
     recipe: Recipe, registry: Registry, folder: Path, captions: Path | None, console: Console
 ) -> None:
     """Run one cell as an ordinary run, starting from what all cells share."""
-    from expotion.run.folder import RunFolder, installed_versions  # noqa: PLC0415
+    from expotion.run.folder import RunFolder  # noqa: PLC0415
     from expotion.run.run import run_recipe  # noqa: PLC0415 - brings torch
 
     RunFolder.create(folder, recipe, installed_versions(registry.distributions))

@@ -35,6 +35,14 @@ def repository_of(reference: str) -> tuple[str, str | None]:
     return repository, revision or None
 
 
+def adaptor_folder(reference: str | Path) -> Path:
+    """The folder that holds `adaptor.json`: of a run folder, an adaptor folder, or `hf:ORG/NAME`."""
+    if is_published(reference):
+        return fetch_adaptor(str(reference))
+    folder = Path(reference).expanduser()
+    return folder / "adaptor" if (folder / "adaptor" / DESCRIPTION).exists() else folder
+
+
 FILES = (TENSORS, DESCRIPTION, "README.md", "recipe.yaml", "metrics.json")
 
 

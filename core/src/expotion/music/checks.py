@@ -11,11 +11,11 @@ from typing import Any
 
 from expotion import timeline
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
+from expotion.models.published import adaptor_folder
 from expotion.music.schedule import Schedule
 from expotion.music.steering import VIDEO_FORMATS, Composing
 from expotion.music.targets import wants_video
 from expotion.plugins import Registry
-from expotion.run.publish import adaptor_folder
 from expotion.video.probe import check
 from expotion.video.scan import Scan, scan
 from expotion.video.writing import check_picture

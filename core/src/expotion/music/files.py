@@ -16,7 +16,7 @@ from expotion.files import write_json
 from expotion.models.published import is_published, pinned
 from expotion.music.steering import ANY_VIDEO, SOUND_FORMATS, Composing, Output
 from expotion.music.targets import Target
-from expotion.run.folder import installed_versions
+from expotion.plugins import installed_versions
 from expotion.video.loudness import DEFAULT_CEILING_DBTP, loudness_lufs, normalise
 from expotion.video.mux import can_be_copied, mux_video
 from expotion.video.scan import scan

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -233,21 +232,3 @@ class RunFolder:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         return handler
-
-
-def installed_versions(names: Mapping[str, str]) -> dict[str, str]:
-    """Versions that matter for a run: the given distributions and the numerical libraries below them."""
-    versions = {"python": platform.python_version(), **names}
-    for name in (
-        "torch",
-        "torchvision",
-        "transformers",
-        "numpy",
-        "librosa",
-        "opencv-python-headless",
-        "av",
-        "decord",
-    ):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions

@@ -19,7 +19,13 @@ from expotion.contracts import Encoder
 from expotion.errors import ExpotionError, OutputError, Problem, WeightsError
 from expotion.files import WRITE_FIX
 from expotion.models.catalogue import MUSICGEN_LICENCE
-from expotion.models.published import check_adaptor, fetch_adaptor, is_published, metrics_of, upload_adaptor
+from expotion.models.published import (
+    adaptor_folder,
+    check_adaptor,
+    is_published,
+    metrics_of,
+    upload_adaptor,
+)
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 
@@ -159,14 +165,6 @@ def _limits() -> str:
         "## Limits\n\nThe figures hold for the test clips named above. On other footage look at what the encoders "
         "see first: `expotion features show CLIP`."
     )
-
-
-def adaptor_folder(reference: str | Path) -> Path:
-    """The folder that holds `adaptor.json`: of a run folder, an adaptor folder, or `hf:ORG/NAME`."""
-    if is_published(reference):
-        return fetch_adaptor(str(reference))
-    folder = Path(reference).expanduser()
-    return folder / "adaptor" if (folder / "adaptor" / DESCRIPTION).exists() else folder
 
 
 def push_adaptor(

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from expotion.errors import Problem, RunFolderError
-from expotion.plugins import Registry
+from expotion.plugins import Registry, installed_versions
 from expotion.recipe import Recipe
-from expotion.run.folder import RunFolder, installed_versions
+from expotion.run.folder import RunFolder
 from expotion.run.stages import Stages
 
 log = logging.getLogger("expotion")
