@@ -1,14 +1,31 @@
-"""The same work on many items in several processes, each with its own models and one compute thread."""
+"""Work over items: here, in processes, or over Ray. The one place that starts processes and Ray.
+
+    for index, result in spread(work, items, build=open_models, workers=n_workers(len(items))):
+        ...
+
+Pairs come as they finish; `index` says which item they belong to. A result that is an exception is that item's
+failure: `work` raised it, or the process died (`WorkerDiedError`). The other items go on.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
+import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
+import sys
 import threading
+import time
+import traceback
+import uuid
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
 from expotion.errors import ExpotionError, Problem
@@ -16,8 +33,23 @@ from expotion.errors import ExpotionError, Problem
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 State = TypeVar("State")
+Work = Callable[..., Result]
+Build = Callable[[], Any] | None
 
-_state: Any = None
+DEATHS_IN_A_ROW = 3
+"""After as many deaths with no result between them the rest is given up: it is not the items that kill."""
+CONNECT_S = 10.0
+JOIN_S = 60.0
+"""How long joining a cluster may take once its port has answered."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The process of an item ended before the item was done."""
+
+
+def n_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:
@@ -25,126 +57,317 @@ def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:
 
     The environment variable EXPOTION_WORKERS sets another upper bound.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("EXPOTION_WORKERS", "")
-    most = int(asked) if asked.isdigit() and int(asked) > 0 else cores
+    most = int(asked) if asked.isdigit() and int(asked) > 0 else n_cores()
     return max(1, min(most, n_items // items_per_worker))
 
 
-def _start(prepare: Callable[[], Any]) -> None:
-    import torch  # noqa: PLC0415 - runs in the worker
-
-    global _state  # noqa: PLW0603 - one per worker process, set once
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
-    torch.set_num_threads(1)
-    _state = prepare()
-
-
-def _work(function: Callable[[Any, Any], Any], item: Any) -> Any:
-    return function(_state, item)
+def set_threads(n_threads: int) -> None:
+    """Let the libraries that this process has loaded, or will load, compute with `n_threads` threads."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(n_threads)
+    for library, setter in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
+        if library in sys.modules:  # neither is imported for work that does without
+            getattr(sys.modules[library], setter)(n_threads)
 
 
-class Pool(Generic[State, Item, Result]):
-    """Maps `function(state, item)` over items; `prepare()` makes the state once per process.
+def spread(
+    work: Work[Result],
+    items: Sequence[Item],
+    *,
+    build: Build = None,
+    workers: int = 0,
+    threads: int = 1,
+    ray: str | None = None,
+    fresh: bool = False,
+    tries: int = 1,
+    grace_s: float = 5.0,
+) -> Iterator[tuple[int, Result | Exception]]:
+    """Yield (index, result or the exception that it became) of every item, as they finish.
 
-    Both must be importable functions or picklable callables: workers are started afresh (spawn), since a
-    process that has used threads cannot be forked safely. With one worker everything runs here.
+    `build()` is called once per worker, and each item becomes `work(built, item)`; without it, `work(item)`.
+    With `ray` ('local', 'auto', HOST:PORT or ray://HOST:PORT) items run on a cluster, `workers` at a time (0: as
+    many as it has processors for); else with `workers` of two or more in as many processes; else here, with threads
+    as they are. A worker elsewhere computes with `threads` threads; what goes there and comes back must pickle.
+
+    `fresh` gives every item a process of its own. An item whose process dies is tried `tries` times in all. An
+    interruption, an error in the loop or closing the iterator raises KeyboardInterrupt in the workers, and ends
+    those that are still there after `grace_s`; they also end when this process is gone. Raises what `build` raises,
+    and ExpotionError where Ray is missing or does not answer.
     """
+    if not items:
+        return
+    if ray is None and workers <= 1:
+        run = _prepared(build, work)
+        for index, item in enumerate(items):
+            try:
+                result: Any = run(item)
+            except Exception as error:
+                result = error
+            yield index, result
+        return
+    job = pickle.dumps((build, work))
+    most_deaths = DEATHS_IN_A_ROW if not fresh else len(items) * tries + 1
+    with contextlib.ExitStack() as closing:
+        crew: _Processes | _Tasks
+        if ray is None:
+            crew = _Processes(job, threads, fresh, grace_s)
+        else:
+            module = closing.enter_context(connected(ray, cpus=(workers or n_cores()) * threads))
+            workers = workers or max(1, int(module.cluster_resources().get("CPU", 1)) // threads)
+            crew = _Tasks(module, job, threads, fresh, grace_s)
+        closing.callback(crew.stop)
+        yield from _hand_out(crew, items, workers, tries, most_deaths)
 
-    def __init__(
-        self, prepare: Callable[[], State], function: Callable[[State, Item], Result], workers: int
-    ) -> None:
-        self.prepare, self.function, self.workers = prepare, function, workers
 
-    def run(self, items: Sequence[Item]) -> Iterator[tuple[int, Result | Exception]]:
-        """(index, result or the exception that it raised) in the order in which they finish.
-
-        An interruption ends the workers at once and is passed on.
-        """
-        if self.workers <= 1:
-            state = self.prepare()
-            for index, item in enumerate(items):
-                try:
-                    result: Result | Exception = self.function(state, item)
-                except Exception as error:
-                    result = error
-                yield index, result
-            return
-        context = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(self.prepare,))
+def _hand_out(
+    crew: _Processes | _Tasks, items: Sequence[Any], workers: int, tries: int, most_deaths: int
+) -> Iterator[tuple[int, Any]]:
+    waiting, given = deque(range(len(items))), 0
+    deaths, in_a_row = Counter[int](), 0
+    while waiting or given:
+        if waiting and given < workers:
+            index = waiting.popleft()
+            try:
+                data = pickle.dumps(items[index])
+            except Exception as error:  # pickle raises many kinds
+                yield index, error
+            else:
+                crew.give(index, data)
+                given += 1
+            continue
+        index, answer = crew.wait()
+        given -= 1
+        if isinstance(answer, WorkerDiedError):
+            in_a_row += 1
+            deaths[index] += 1
+            if deaths[index] < tries:
+                waiting.append(index)
+            else:
+                yield index, answer
+            while waiting and in_a_row >= most_deaths:
+                yield (
+                    waiting.popleft(),
+                    WorkerDiedError(f"not tried: {in_a_row} processes in a row have died"),
+                )
+            continue
+        in_a_row = 0
         try:
-            pending: dict[Future[Any], int] = {
-                executor.submit(_work, self.function, item): index for index, item in enumerate(items)
-            }
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    index = pending.pop(future)
-                    failure = future.exception()
-                    if failure is None:
-                        yield index, future.result()
-                    elif isinstance(failure, Exception):
-                        yield index, failure
-                    else:
-                        raise failure
-        except BaseException:
-            for process in list(getattr(executor, "_processes", {}).values()):
-                process.terminate()
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-        executor.shutdown()
+            built, result = pickle.loads(answer)
+        except Exception as error:
+            built, result = True, error
+        if not built:
+            raise result
+        yield index, result
 
 
-# Ray: started here or joined where somebody runs it, with a clear word where nothing answers.
-
-CONNECT_S = 10.0
-JOIN_S = 60.0
-"""How long joining a cluster may take once its port has answered."""
+def _prepared(build: Build, work: Work[Result]) -> Work[Result]:
+    """A function of an item."""
+    return work if build is None else functools.partial(work, build())
 
 
-def connect(address: str, *, cpus: int, store_bytes: int) -> Any:
+class _Worker:
+    """What works in another process: bytes in, bytes out, so that nothing is lost on the way."""
+
+    def __init__(self, job: bytes, threads: int) -> None:
+        set_threads(threads)
+        os.environ.setdefault("EXPOTION_WORKERS", str(threads))
+        self._job, self._threads = job, threads
+        self._run: Work[Any] | None = None
+
+    def __call__(self, item: bytes) -> bytes:
+        """(whether `build` has worked, the result or the exception) of an item."""
+        try:
+            if self._run is None:
+                self._run = _prepared(*pickle.loads(self._job))
+                set_threads(self._threads)  # of the libraries that came with it
+            return pickle.dumps((True, self._run(pickle.loads(item))))
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            try:
+                answer = pickle.dumps((self._run is not None, error))
+                pickle.loads(answer)
+            except Exception:  # an exception that does not survive
+                answer = pickle.dumps(
+                    (self._run is not None, RuntimeError(f"{type(error).__name__}: {error}"))
+                )
+            return answer
+
+
+# Processes. Each has a pipe of its own, so that the item of one that dies is known and no other is lost with it.
+
+
+class _Processes:
+    def __init__(self, job: bytes, threads: int, fresh: bool, grace_s: float) -> None:
+        self._arguments, self._fresh, self._grace_s = (job, threads, grace_s), fresh, grace_s
+        self._context = multiprocessing.get_context("spawn")  # forked ones inherit the locks of threads
+        self._free: list[tuple[Any, Any]] = []
+        self._busy: dict[Any, tuple[Any, int]] = {}
+        atexit.register(
+            self.stop
+        )  # a kept traceback may hold the loop, and Python waits for processes at its end
+
+    def give(self, index: int, item: bytes) -> None:
+        """Let a free process do an item."""
+        process, pipe = self._free.pop() if self._free else (None, None)
+        if process is None or not process.is_alive():
+            pipe, theirs = self._context.Pipe()
+            process = self._context.Process(target=_serve, args=(theirs, *self._arguments))
+            process.start()
+            theirs.close()
+        self._busy[pipe] = (process, index)
+        with contextlib.suppress(ConnectionError):  # it has died: `wait` says so
+            pipe.send_bytes(item)  # type: ignore[union-attr]
+
+    def wait(self) -> tuple[int, bytes | WorkerDiedError]:
+        """The next that is done: its index, and the answer."""
+        pipe: Any = connection.wait(list(self._busy))[0]
+        process, index = self._busy.pop(pipe)
+        try:
+            answer: bytes | WorkerDiedError = pipe.recv_bytes()
+        except (EOFError, ConnectionError):
+            process.join()
+            code = process.exitcode
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            answer = WorkerDiedError(f"the process died ({how}); it may have run out of memory")
+        self._free.append((process, pipe))
+        if self._fresh or isinstance(answer, WorkerDiedError):
+            self._free.pop()
+            pipe.close()
+            process.join()
+        return index, answer
+
+    def stop(self) -> None:
+        """Idle processes end with their pipes; busy ones are interrupted and, after the grace, killed."""
+        atexit.unregister(self.stop)
+        processes = [process for process, _ in (*self._free, *self._busy.values())]
+        for process, _ in self._busy.values():
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGINT)
+        for pipe in (*self._busy, *(pipe for _, pipe in self._free)):
+            pipe.close()
+        until = time.monotonic() + self._grace_s
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._busy, self._free = {}, []
+
+
+def _serve(pipe: Any, job: bytes, threads: int, grace_s: float) -> None:
+    """What a process does: answer every item until the pipe closes or it is interrupted."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # a Ctrl-C reaches it through its parent only
+    for number in (signal.SIGINT, signal.SIGTERM):  # both let the work clean up behind itself
+        signal.signal(number, signal.default_int_handler)
+    threading.Thread(target=_follow_parent, args=(grace_s,), daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        worker = _Worker(job, threads)
+        while True:
+            pipe.send_bytes(worker(pipe.recv_bytes()))
+
+
+def _follow_parent(grace_s: float) -> None:
+    """End like an interrupted process where the parent is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(grace_s)
+    os._exit(1)
+
+
+# Ray: tasks, since a task, unlike an actor's method, can be interrupted; what a worker built stays in its process.
+
+_workers: dict[str, _Worker] = {}
+
+
+def _task(job: Sequence[Any], token: str, threads: int, item: bytes) -> bytes:
+    import ray  # noqa: PLC0415 - runs in the worker
+
+    if token not in _workers:
+        _workers[token] = _Worker(ray.get(job[0]), threads)
+    return _workers[token](item)
+
+
+class _Tasks:
+    def __init__(self, ray: Any, job: bytes, threads: int, fresh: bool, grace_s: float) -> None:
+        self._ray, self._grace_s = ray, grace_s
+        options: dict[str, Any] = {"max_calls": 1} if fresh else {}
+        self._remote = ray.remote(num_cpus=threads, max_retries=0, **options)(_task)
+        # In a list the reference travels as it is, and is fetched once per worker.
+        self._arguments = ([ray.put(job)], uuid.uuid4().hex, threads)
+        self._busy: dict[Any, int] = {}
+
+    def give(self, index: int, item: bytes) -> None:
+        """Let the cluster do an item."""
+        self._busy[self._remote.remote(*self._arguments, item)] = index
+
+    def wait(self) -> tuple[int, bytes | WorkerDiedError]:
+        """The next that is done: its index, and the answer."""
+        (task,), _ = self._ray.wait(list(self._busy), num_returns=1)
+        index = self._busy.pop(task)
+        try:
+            return index, self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            why = _last_line(error)
+            return index, WorkerDiedError(f"the process died ({why}); it may have run out of memory")
+
+    def stop(self) -> None:
+        """Interrupt what is being done, and wait for it for the grace."""
+        for task in self._busy:
+            with contextlib.suppress(Exception):
+                self._ray.cancel(task)
+        if self._busy:
+            self._ray.wait(list(self._busy), num_returns=len(self._busy), timeout=self._grace_s)
+        self._busy = {}
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+
+
+@contextlib.contextmanager
+def connected(
+    address: str, *, cpus: int, store_bytes: int = 100_000_000, library: str = "ray"
+) -> Iterator[Any]:
     """The module `ray`, connected. `address` is 'local' (starts one here), 'auto', HOST:PORT or ray://HOST:PORT.
 
-    `cpus` and `store_bytes` (shared memory) size a Ray that is started here. Raises ExpotionError where Ray is not
-    installed or nothing answers in time.
+    `cpus` and `store_bytes` (shared memory) size a Ray that is started here; `library` is what of Ray will be
+    used. Raises ExpotionError where that is not installed or nothing answers in time.
     """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # the workers run this environment as it is
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     try:
-        import ray  # noqa: PLC0415
-        import ray.data  # noqa: PLC0415
-        import ray.train  # noqa: PLC0415
+        ray: Any = importlib.import_module("ray")
+        importlib.import_module(library)
     except ImportError as error:
-        fix = "pip install 'expotion[ray]'"
-        raise ExpotionError(
-            Problem("--ray", "Ray with its data and train libraries", str(error), fix)
-        ) from error
+        fix = "pip install 'expotion[ray]', or work without --ray"
+        raise ExpotionError(Problem("--ray", "Ray with its libraries", str(error), fix)) from error
+    ours = not ray.is_initialized()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     if address == "local":
         ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=store_bytes, **quiet)
-        return ray
-    where = f"--ray {address}"
-    fix = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
-    if address != "auto":
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        try:
-            with socket.create_connection((host, int(port)), timeout=CONNECT_S):
-                pass
-        except (OSError, ValueError, OverflowError) as error:
-            raise ExpotionError(Problem(where, "a Ray cluster that answers", str(error), fix)) from error
-    failure = _join(ray, address, quiet)
-    if failure is not None:
-        raise ExpotionError(Problem(where, "a Ray cluster that answers", failure, fix))
-    return ray
+    else:
+        _join(ray, address, quiet)
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
 
 
-def _join(ray: Any, address: str, quiet: dict[str, Any]) -> str | None:
-    """Join a cluster; None, or what went wrong. Something that is no Ray may hold the port and never answer."""
+def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+    """Join a cluster. Something that is no Ray may hold the port and never answer."""
     failures: list[str] = []
 
     def join() -> None:
         try:
+            if address != "auto":
+                host, _, port = address.removeprefix("ray://").rpartition(":")
+                socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
             ray.init(address=address, **quiet)
         except Exception as error:  # whatever a foreign service makes of it
             failures.append((str(error).strip() or type(error).__name__).splitlines()[0])
@@ -153,5 +376,28 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> str | None:
     thread.start()
     thread.join(JOIN_S)
     if thread.is_alive():
-        return f"nothing in {JOIN_S:.0f} s"
-    return failures[0] if failures else None
+        failures.append(f"nothing in {JOIN_S:.0f} s")
+    if failures:
+        fix = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
+        raise ExpotionError(Problem(f"--ray {address}", "a Ray cluster that answers", failures[0], fix))
+
+
+# Until their callers have changed over.
+
+
+class Pool(Generic[State, Item, Result]):
+    """Maps `function(state, item)` over items; `prepare()` makes the state once per process."""
+
+    def __init__(
+        self, prepare: Callable[[], State], function: Callable[[State, Item], Result], workers: int
+    ) -> None:
+        self.prepare, self.function, self.workers = prepare, function, workers
+
+    def run(self, items: Sequence[Item]) -> Iterator[tuple[int, Result | Exception]]:
+        """(index, result or the exception that it raised) in the order in which they finish."""
+        yield from spread(self.function, items, build=self.prepare, workers=self.workers)
+
+
+def connect(address: str, *, cpus: int, store_bytes: int) -> Any:
+    """The module `ray`, connected."""
+    return connected(address, cpus=cpus, store_bytes=store_bytes).__enter__()

@@ -1,0 +1,78 @@
+"""Work for the tests of workers: importable in the processes that do it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from expotion.workers import spread
+
+
+class StubbornError(Exception):
+    """An error that does not survive pickling."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} {two}")
+
+
+def opened() -> dict[str, int]:
+    return {"pid": os.getpid(), "used": 0}
+
+
+def unopened() -> None:
+    raise ValueError("no models here")
+
+
+def count(state: dict[str, int], item: int) -> tuple[int, int, int]:
+    """Item squared, the process, and how many items it has done."""
+    state["used"] += 1
+    time.sleep(0.2)
+    return item * item, state["pid"], state["used"]
+
+
+def errand(item: object) -> object:
+    """Do what the item says."""
+    match item:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(3)
+        case "raise":
+            raise ValueError("no good")
+        case "stubborn":
+            raise StubbornError("does", "not travel")
+        case "unpicklable":
+            return lambda: None
+        case "threads":
+            return os.environ["OMP_NUM_THREADS"], os.environ["EXPOTION_WORKERS"]
+        case "pid":
+            return os.getpid()
+        case ("once", path):
+            Path(path).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ("twice", path):
+            if not Path(path).exists():
+                Path(path).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        case ("sleep", seconds, started, tidied):
+            try:
+                Path(started).write_text(str(os.getpid()))
+                time.sleep(seconds)
+            finally:
+                Path(tidied).touch()
+    return item
+
+
+def many(folder: str) -> None:
+    """Two errands that take long, over processes."""
+    items = [("sleep", 60, f"{folder}/{i}.started", f"{folder}/{i}.tidied") for i in range(2)]
+    for _ in spread(errand, items, workers=2):
+        pass
+
+
+if __name__ == "__main__":
+    import sys
+
+    many(sys.argv[1])
