@@ -161,21 +161,6 @@ def test_closing_the_iterator_interrupts_what_ray_does(tmp_path: Path) -> None:
     assert (tmp_path / "tidied").exists()
 
 
-def test_processes_and_ray_are_started_in_one_place_only() -> None:
-    """Ray Train's launcher starts its own workers on the Ray that was started there."""
-    root = Path(workers.__file__).parents[3]
-    words = ("ProcessPoolExecutor", "ray.init", "multiprocessing")
-    found = [
-        f"{path.relative_to(root)}: {word}"
-        for folder in ("core/src", "extensions")
-        for path in sorted((root / folder).rglob("*.py"))
-        if path != Path(workers.__file__)
-        for word in words
-        if word in path.read_text(encoding="utf-8")
-    ]
-    assert found == []
-
-
 def _until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
     while not true():
