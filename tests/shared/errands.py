@@ -57,13 +57,17 @@ def errand(item: object) -> object:
                 Path(path).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         case ("sleep", seconds, started, tidied):
-            try:
-                Path(started).write_text(str(os.getpid()))
-                for _ in range(10 * seconds):  # Ray interrupts between instructions only
-                    time.sleep(0.1)
-            finally:
-                Path(tidied).touch()
+            _sleep(seconds, started, tidied)
     return item
+
+
+def _sleep(seconds: int, started: str, tidied: str) -> None:
+    try:
+        Path(started).write_text(str(os.getpid()))
+        for _ in range(10 * seconds):  # Ray interrupts between instructions only
+            time.sleep(0.1)
+    finally:
+        Path(tidied).touch()
 
 
 def many(folder: str) -> None:
