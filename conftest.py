@@ -1,3 +1,20 @@
-"""Fixtures that tests of core and of extensions share; `pythonpath` in pyproject.toml names their folder."""
+"""What every process of the suite does before it imports anything heavy, and the fixtures that all may use.
+
+One thread per process: two workers (`-n 2` in pyproject.toml) fill two cores, and sums keep their order. Compiled
+bytecode lies in `.cache/bytecode`, for the programs that tests start as well: with PYTHONDONTWRITEBYTECODE set (as in
+many containers) each of them would compile torch anew, which takes longer than most tests.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+sys.dont_write_bytecode = False
+sys.pycache_prefix = str(Path(__file__).parent / ".cache" / "bytecode")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 pytest_plugins = ["lamp_fixtures", "model_fixtures"]
