@@ -1,8 +1,8 @@
 """What every process of the suite does before it imports anything heavy, and the fixtures that all may use.
 
-One thread per process: two workers (`-n 2` in pyproject.toml) fill two cores, and sums keep their order. Compiled
-bytecode lies in `.cache/bytecode`, for the programs that tests start as well: with PYTHONDONTWRITEBYTECODE set (as in
-many containers) each of them would compile torch anew, which takes longer than most tests.
+One thread per process: two workers fill two cores, and sums keep their order. Compiled bytecode lies in
+`.cache/bytecode`, for the programs that tests start as well: with PYTHONDONTWRITEBYTECODE set (as in many
+containers) each of them would compile torch anew, which takes longer than most tests.
 """
 
 import os
