@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from expotion.contracts import CaptionerSpec, EncoderSpec, MetricSpec, hookimpl
 from expotion.errors import PluginError
-from expotion.plugins import Registry, discover
+from expotion.plugins import KINDS, Registry, discover
 
 
 @dataclass
@@ -68,7 +68,7 @@ def test_every_kind_of_offer_has_its_table() -> None:
     registry = found(Point("extra", module))
     assert registry.metric("loudness") is metric
     assert registry.captioner("words") is captioner
-    assert not registry.encoders and not registry.backbones and not registry.data_sources
+    assert [kind for kind in KINDS if registry.offers(kind)] == ["metric", "captioner"]
 
 
 def test_a_broken_plugin_is_kept_with_its_cause_and_the_others_work() -> None:
@@ -157,7 +157,7 @@ def test_a_known_encoder_whose_plugin_is_broken_says_why() -> None:
 
 
 def test_core_announces_its_own_metrics_through_the_same_hook() -> None:
-    registry = discover((), builtins=("expotion.evaluate.registry", "expotion.no_such_module"))
+    registry = discover((), builtins=("expotion.evaluate.registry",))
     assert "beat_f1" in registry.metrics
     assert registry.offer("metric", "beat_f1").distribution == "expotion"
     assert not registry.broken
@@ -166,3 +166,30 @@ def test_core_announces_its_own_metrics_through_the_same_hook() -> None:
 def test_discovering_what_is_installed_imports_no_torch() -> None:
     code = "import sys, expotion.plugins as p; p.discover(); raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_package_that_is_there_but_does_not_offer_the_name_is_to_be_updated() -> None:
+    with pytest.raises(PluginError) as caught:
+        found(Point("gaze_wide", offering("gaze"))).encoder("gaze_wide")
+    assert "expotion-gaze-wide 1.2 does not offer this encoder" in str(caught.value)
+    assert "uv add --upgrade expotion-gaze-wide" in str(caught.value)
+
+
+def test_a_metric_that_nobody_offers_names_what_is_broken() -> None:
+    broken = Point("sound", ImportError("No module named 'timm'"))
+    with pytest.raises(PluginError) as caught:
+        found(broken).metric("timbre")
+    assert "docs/plugins.md" in str(caught.value)
+    assert "expotion-sound is broken and skipped: ImportError: No module named 'timm'" in str(caught.value)
+
+
+def test_a_kind_has_the_one_default_that_a_plugin_declares() -> None:
+    one = module_with(expotion_encoders=hookimpl(lambda: [replace(encoder_spec("words"), default=True)]))
+    other = module_with(expotion_encoders=hookimpl(lambda: [replace(encoder_spec("verse"), default=True)]))
+    assert found(Point("a", offering("pose")), Point("b", one)).default("encoder") == "words"
+    with pytest.raises(
+        PluginError, match="default encoder: one installed plugin.*, got none; name the encoder"
+    ):
+        found(Point("a", offering("pose"))).default("encoder")
+    with pytest.raises(PluginError, match="got 2: words, verse"):
+        found(Point("b", one), Point("c", other)).default("encoder")

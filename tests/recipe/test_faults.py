@@ -56,7 +56,8 @@ FAULTS = [
         "encoder: flow",
         "encoder: motion_raft",
         "dance.yaml:9 conditions[1].encoder: encoder 'motion_raft': no installed plugin offers this encoder; "
-        "install it: uv add expotion-motion-raft",
+        "install it: uv add expotion-motion-raft, or the package that offers it under another name; "
+        "known: face_marlin, flow, text_t5",
     ),
     # 8 an option that the plugin does not know
     (

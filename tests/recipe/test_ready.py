@@ -16,7 +16,7 @@ from expotion.recipe import load_recipe
 
 def with_metric(registry: Registry, spec: MetricSpec) -> Registry:
     offers = {**registry.metrics, spec.name: Offer(spec, "expotion", "0.1.0")}
-    return replace(registry, metrics=offers)
+    return replace(registry, tables={**registry.tables, "metric": offers})
 
 
 def test_missing_parts_are_told_with_the_line_and_once(

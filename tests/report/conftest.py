@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from expotion.evaluate.registry import BUILT_IN
 from expotion.report import Control, Gates, MetricInfo, ReportData, RunInfo, Sample, Sound, TrainingHistory
 
 RATE_HZ = 16_000
@@ -81,7 +82,7 @@ def data(metrics):
         comparisons={"text_only": {"face+motion": {"beat_f1": numbers(0.39, 0.3, 0.45)}}},
         per_clip={name: {f"clip{i}": values for i in range(3)} for name in metrics},
         metric_info=[
-            MetricInfo("beat_f1", "F1 of beats", True),
+            MetricInfo.of(BUILT_IN["beat_f1"]),
             MetricInfo("brightness", "centroid", True, "Hz"),
         ],
         training=history,

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from expotion.contracts import MetricSpec
+from expotion.evaluate.registry import BUILT_IN
 from expotion.report import wording
+from expotion.report.data import MetricInfo
 from expotion.report.results import difference_rows, result_table, strips
 
 
@@ -69,11 +72,31 @@ def test_bold_only_where_the_interval_says_so(data):
 
 
 def test_numbers_for_readers():
-    assert wording.number(-0.084) == "−0.08"
-    assert wording.number(0.25, "tempo_within_4pct") == "25 %"
-    assert wording.with_interval(numbers(0.25, 0.1, 0.4), "tempo_within_4pct") == "25 % [10, 40]"
-    assert wording.with_interval(None) == "not defined"
-    assert wording.clip_number(1.0, "tempo_within_4pct") == "yes"
+    plain, within = MetricInfo("reach", "", True), MetricInfo.of(BUILT_IN["tempo_within_4pct"])
+    assert wording.number(-0.084, plain) == "−0.08"
+    assert wording.number(-9.96, plain) == "−10.0"
+    assert wording.number(0.25, within) == "25 %"
+    assert wording.number(3.14, MetricInfo.of(BUILT_IN["tempo_error_bpm"])) == "3.1"
+    assert wording.with_interval(numbers(0.25, 0.1, 0.4), within) == "25 % [10, 40]"
+    assert wording.with_interval(None, plain) == "not defined"
+    assert wording.clip_number(1.0, within) == "yes"
+
+
+def test_a_plugins_metric_speaks_for_itself(data):
+    spec = MetricSpec("beat_f1", "of a plugin", lambda: None, True, claim="The hands pull", thing="the pull")
+    clear = wording.statements(replace(data, metric_info=[MetricInfo.of(spec)]))
+    assert [statement.lead for statement in clear] == ["The hands pull."]
+    silent = replace(spec, compared=False)
+    assert wording.statements(replace(data, metric_info=[MetricInfo.of(silent)])) == []
+    none = wording.statements(
+        replace(data, metric_info=[MetricInfo.of(replace(spec, higher_is_better=False))])
+    )
+    assert [statement.lead for statement in none] == ["No clear effect of the video on the pull."]
+
+
+def test_a_metric_of_a_table_written_before_it_had_a_sentence_can_be_read():
+    old = {"name": "reach", "description": "how far", "unit": "m", "higher_is_better": True, "over": "clip"}
+    assert MetricInfo.from_json(old) == MetricInfo("reach", "how far", True, "m")
 
 
 def test_strips_and_differences(data):

@@ -71,3 +71,17 @@ class RunFolderError(ExpotionError):
 
 class OutputError(ExpotionError):
     """A file could not be written."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def in_short(error: BaseException) -> str:
+    """An error in a message: ours as it stands, any other as its type and first line."""
+    if isinstance(error, ExpotionError):
+        return str(error)
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

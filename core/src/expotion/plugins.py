@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 import importlib.metadata
-import importlib.util
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from importlib.metadata import EntryPoint
+from typing import Any, Generic, TypeVar
 
 import pluggy
+from packaging.utils import canonicalize_name
 
 from expotion import contracts
 from expotion.contracts import (
@@ -35,7 +34,7 @@ from expotion.contracts import (
     MetricSpec,
     ReportSectionSpec,
 )
-from expotion.errors import PluginError, Problem
+from expotion.errors import PluginError, Problem, in_short
 
 BUILTIN_MODULES = (
     "expotion.evaluate.registry",
@@ -58,54 +57,7 @@ KINDS: dict[str, tuple[str, type[Any]]] = {
 }
 """Kind of offer -> (hook that announces it, type of its spec)."""
 
-KNOWN_OFFERS: dict[tuple[str, str], str] = {
-    ("encoder", "face_marlin"): "expotion-face-marlin",
-    ("encoder", "motion_synchformer"): "expotion-motion-synchformer",
-    ("encoder", "motion_raft"): "expotion-motion-raft",
-    ("encoder", "text_t5"): "expotion-text-t5",
-    ("data source", "conductor"): "expotion-conductor",
-    ("backbone", "tiny"): "expotion-conductor",
-    ("metric", "fad_vggish"): "expotion-metrics-fad",
-    ("metric", "fad_vggish_infinity"): "expotion-metrics-fad",
-    ("metric", "clap_text_audio"): "expotion-metrics-clap",
-    ("metric", "fad_clap"): "expotion-metrics-clap",
-    ("metric", "fad_clap_infinity"): "expotion-metrics-clap",
-    ("metric", "kl_passt"): "expotion-metrics-passt",
-    ("metric", "inception_score_passt"): "expotion-metrics-passt",
-    ("metric", "video_audio_languagebind"): "expotion-metrics-video",
-    ("metric", "video_audio_imagebind"): "expotion-metrics-video",
-    ("metric", "aesthetics_enjoyment"): "expotion-metrics-aesthetics",
-    ("metric", "aesthetics_usefulness"): "expotion-metrics-aesthetics",
-    ("metric", "aesthetics_complexity"): "expotion-metrics-aesthetics",
-    ("metric", "aesthetics_quality"): "expotion-metrics-aesthetics",
-    ("metric", "desync"): "expotion-motion-synchformer",
-    ("golden check", "marlin"): "expotion-face-marlin",
-    ("golden check", "marlin_postable"): "expotion-face-marlin",
-    ("golden check", "synchformer"): "expotion-motion-synchformer",
-    ("golden check", "raft_small"): "expotion-motion-raft",
-    ("golden check", "raft_large"): "expotion-motion-raft",
-}
-"""Which distribution of this project brings a name: for the message when it is not installed."""
-
 Spec = TypeVar("Spec")
-
-
-class EntryPointLike(Protocol):
-    """What discovery needs of an entry point; tests bring their own."""
-
-    @property
-    def name(self) -> str:
-        """Name of the plugin."""
-        ...
-
-    @property
-    def dist(self) -> Any:
-        """Distribution with `name` and `version`, or None."""
-        ...
-
-    def load(self) -> Any:
-        """Import and return the plugin's module."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -130,18 +82,30 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything that the loaded plugins offer, by name. Made by `discover`."""
+    """Everything that the loaded plugins offer: kind -> name -> offer. Made by `discover`."""
 
-    encoders: Mapping[str, Offer[EncoderSpec]]
-    backbones: Mapping[str, Offer[BackboneSpec]]
-    data_sources: Mapping[str, Offer[DataSourceSpec]]
-    metrics: Mapping[str, Offer[MetricSpec]]
-    captioners: Mapping[str, Offer[CaptionerSpec]]
     plugins: tuple[PluginInfo, ...]
-    golden_checks: Mapping[str, Offer[GoldenCheckSpec]] = field(default_factory=dict)
-    callbacks: Mapping[str, Offer[CallbackSpec]] = field(default_factory=dict)
-    report_sections: Mapping[str, Offer[ReportSectionSpec]] = field(default_factory=dict)
-    engines: Mapping[str, Offer[EngineSpec]] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Offer[Any]]]
+
+    def offers(self, kind: str) -> Mapping[str, Offer[Any]]:
+        """All offers of a kind (a key of `KINDS`), by name."""
+        return self.tables[kind]
+
+    def offer(self, kind: str, name: str) -> Offer[Any]:
+        """The offer of that kind and name. Raises `PluginError` that says how to get it."""
+        table = self.offers(kind)
+        if name in table:
+            return table[name]
+        raise PluginError(Problem(f"{kind} {name!r}", *self.explain_missing(kind, name)))
+
+    def default(self, kind: str) -> str:
+        """Name of the encoder of text or the backbone that recipes get which name none. Raises `PluginError`."""
+        names = [name for name, offer in self.offers(kind).items() if offer.spec.default]
+        if len(names) == 1:
+            return names[0]
+        got = f"{len(names)}: {', '.join(names)}" if names else "none"
+        fix = f"name the {kind} in the recipe"
+        raise PluginError(Problem(f"default {kind}", "one installed plugin that offers it", got, fix))
 
     @property
     def broken(self) -> tuple[PluginInfo, ...]:
@@ -157,55 +121,44 @@ class Registry:
         """Why a distribution that is installed could not be used; None where it works or is not there."""
         return next((p.error for p in self.broken if same_distribution(p.distribution, distribution)), None)
 
-    def offers(self, kind: str) -> Mapping[str, Offer[Any]]:
-        """All offers of a kind (a key of `KINDS`), by name."""
-        tables: dict[str, Mapping[str, Offer[Any]]] = {
-            "encoder": self.encoders,
-            "backbone": self.backbones,
-            "engine": self.engines,
-            "data source": self.data_sources,
-            "metric": self.metrics,
-            "captioner": self.captioners,
-            "golden check": self.golden_checks,
-            "training callback": self.callbacks,
-            "report section": self.report_sections,
-        }
-        return tables[kind]
-
-    def offer(self, kind: str, name: str) -> Offer[Any]:
-        """The offer of that kind and name. Raises `PluginError` that says how to get it."""
-        table = self.offers(kind)
-        if name in table:
-            return table[name]
-        raise PluginError(Problem(f"{kind} {name!r}", *self.explain_missing(kind, name)))
-
     def explain_missing(self, kind: str, name: str) -> tuple[str, str | None, str]:
-        """(wanted, got, fix) for a name that nobody offers."""
-        table = self.offers(kind)
-        package = KNOWN_OFFERS.get((kind, name))
-        if package is not None:
-            cause = self.cause_of(package)
-            if cause is not None:
-                return f"the plugin {package} that offers it is broken", cause, f"reinstall {package}"
-            here = next(
-                (version for dist, version in self.distributions.items() if same_distribution(dist, package)),
-                None,
-            )
-            if here is not None:
-                return (
-                    f"{package} {here} does not offer this {kind}",
-                    None,
-                    f"update it: uv add --upgrade {package}",
-                )
-            return f"no installed plugin offers this {kind}", None, f"install it: uv add {package}"
-        close = difflib.get_close_matches(name, table, n=1)
-        known = ", ".join(sorted(table)) or "none"
-        hint = (
-            f"did you mean {close[0]!r}?" if close else f"install the package that offers it; known: {known}"
-        )
-        if self.broken and not close:
-            hint += f"; broken and skipped: {', '.join(p.distribution for p in self.broken)}"
-        return f"no installed plugin offers this {kind}", None, hint
+        """(wanted, got, fix) for a name that nobody offers.
+
+        Core has no list of packages: one that is named after what it offers, as encoders' and data sources' are, is
+        guessed; other kinds are named in the documentation.
+        """
+        table, package = self.offers(kind), canonicalize_name(f"expotion-{name}")
+        if (cause := self.cause_of(package)) is not None:
+            return f"the plugin {package} that offers it is broken", cause, f"reinstall {package}"
+        for distribution, version in self.distributions.items():
+            if same_distribution(distribution, package):
+                fix = f"update it: uv add --upgrade {package}"
+                return f"{package} {version} does not offer this {kind}", None, fix
+        if close := difflib.get_close_matches(name, table, n=1, cutoff=0.75):
+            fix = f"did you mean {close[0]!r}?"
+        elif kind in ("encoder", "data source"):
+            fix = f"install it: uv add {package}, or the package that offers it under another name"
+        else:
+            fix = "install the package that offers it (docs/plugins.md lists ours)"
+        if not close:
+            fix += f"; known: {', '.join(sorted(table)) or 'none'}"
+            fix += "".join(f"; {p.distribution} is broken and skipped: {p.error}" for p in self.broken)
+        return f"no installed plugin offers this {kind}", None, fix
+
+    @property
+    def encoders(self) -> Mapping[str, Offer[EncoderSpec]]:
+        """Encoders by name."""
+        return self.offers("encoder")
+
+    @property
+    def backbones(self) -> Mapping[str, Offer[BackboneSpec]]:
+        """Backbones by name."""
+        return self.offers("backbone")
+
+    @property
+    def metrics(self) -> Mapping[str, Offer[MetricSpec]]:
+        """Metrics by name."""
+        return self.offers("metric")
 
     def encoder(self, name: str) -> EncoderSpec:
         """Spec of the encoder of that name, or `PluginError`."""
@@ -233,25 +186,8 @@ class Registry:
         return spec
 
 
-@dataclass(frozen=True)
-class _Builtin:
-    """A module of core seen as an entry point."""
-
-    name: str
-    dist: Any
-
-    def load(self) -> ModuleType:
-        return importlib.import_module(self.name)
-
-
-@dataclass(frozen=True)
-class _Core:
-    name: str
-    version: str
-
-
 def discover(
-    entry_points: Iterable[EntryPointLike] | None = None, builtins: Sequence[str] = BUILTIN_MODULES
+    entry_points: Iterable[EntryPoint] | None = None, builtins: Sequence[str] = BUILTIN_MODULES
 ) -> Registry:
     """Load every plugin and return what they offer.
 
@@ -268,63 +204,52 @@ def _discover_installed() -> Registry:
     return _discover(_installed(), BUILTIN_MODULES)
 
 
-def _installed() -> list[EntryPointLike]:
+def _installed() -> list[EntryPoint]:
     return sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
 
 
-def _discover(entry_points: Iterable[EntryPointLike], builtins: Sequence[str]) -> Registry:
-    core = _Core("expotion", core_version())
-    points: list[EntryPointLike] = [_Builtin(name, core) for name in builtins if _exists(name)]
-    points += entry_points
+def _discover(entry_points: Iterable[EntryPoint], builtins: Sequence[str]) -> Registry:
     tables: dict[str, dict[str, Offer[Any]]] = {kind: {} for kind in KINDS}
     plugins: list[PluginInfo] = []
     faults: list[Problem] = []
-    for point in points:
-        distribution = getattr(point.dist, "name", None) or point.name
-        version = getattr(point.dist, "version", None) or "unknown"
+    own = [EntryPoint(name, name, ENTRY_POINT_GROUP) for name in builtins]
+    for point in (*own, *entry_points):
+        # An entry point that no distribution brought is one of core's own.
+        distribution = point.dist.name if point.dist else "expotion"
+        version = point.dist.version if point.dist else core_version()
         try:
             module = point.load()
             misspelt = _misspelt_hooks(module, point.name, distribution)
             faults += misspelt
             announced = {} if misspelt else _announced(module, point.name)
         except Exception as error:
-            plugins.append(PluginInfo(point.name, distribution, version, _cause(error)))
+            plugins.append(PluginInfo(point.name, distribution, version, in_short(error)))
             continue
-        offers: dict[str, tuple[str, ...]] = {}
-        for kind, specs in announced.items():
-            offers[kind] = tuple(spec.name for spec in specs)
-            for spec in specs:
-                earlier = tables[kind].get(spec.name)
-                if earlier is not None:
-                    faults.append(_clash(kind, spec.name, earlier.distribution, distribution))
-                else:
-                    tables[kind][spec.name] = Offer(spec, distribution, version)
+        offers = {kind: tuple(spec.name for spec in specs) for kind, specs in announced.items()}
         plugins.append(PluginInfo(point.name, distribution, version, None, offers))
+        for kind, specs in announced.items():
+            for spec in specs:
+                offer = Offer(spec, distribution, version)
+                earlier = tables[kind].setdefault(spec.name, offer)
+                if earlier is not offer:
+                    faults.append(_clash(kind, spec.name, earlier.distribution, distribution))
     if faults:
         raise PluginError(faults)
-    return Registry(
-        encoders=tables["encoder"],
-        backbones=tables["backbone"],
-        data_sources=tables["data source"],
-        metrics=tables["metric"],
-        captioners=tables["captioner"],
-        plugins=tuple(plugins),
-        golden_checks=tables["golden check"],
-        callbacks=tables["training callback"],
-        report_sections=tables["report section"],
-        engines=tables["engine"],
-    )
+    return Registry(tuple(plugins), tables)
 
 
 def _announced(module: Any, name: str) -> dict[str, list[Any]]:
     """Kind -> specs that one plugin announces, each checked for its type."""
-    wanted = str(getattr(module, "EXPOTION_API", API_VERSION))
-    if _major(wanted) != _major(API_VERSION):
+    wanted, spoken = (
+        str(getattr(module, "EXPOTION_API", API_VERSION)).split(".")[0],
+        API_VERSION.split(".")[0],
+    )
+    if wanted != spoken:
         raise PluginError(
             Problem(
                 f"plugin {name}",
-                f"plugin API {_major(API_VERSION)}.x, which this expotion speaks",
-                wanted,
+                f"plugin API {spoken}.x, which this expotion speaks",
+                module.EXPOTION_API,
                 "install a version of the plugin made for this expotion",
             )
         )
@@ -333,30 +258,17 @@ def _announced(module: Any, name: str) -> dict[str, list[Any]]:
     manager.register(module, name=name)
     answers: dict[str, list[Any]] = {}
     for kind, (hook, spec_type) in KINDS.items():
-        specs = [spec for answer in getattr(manager.hook, hook)() for spec in _as_list(answer, hook)]
-        for spec in specs:
-            if not isinstance(spec, spec_type):
-                raise PluginError(
-                    Problem(
-                        f"{name}.{hook}",
-                        f"a list of {spec_type.__name__}",
-                        f"an item of type {type(spec).__name__}",
-                        "return specs from expotion.contracts",
-                    )
-                )
-        if specs:
-            answers[kind] = specs
+        for answer in getattr(manager.hook, hook)():
+            if not isinstance(answer, (list, tuple)):
+                fix = "wrap the spec in a list"
+                raise PluginError(Problem(hook, "a list of specs", type(answer).__name__, fix))
+            for spec in answer:
+                if not isinstance(spec, spec_type):
+                    wanted, got = f"a list of {spec_type.__name__}", f"an item of type {type(spec).__name__}"
+                    fix = "return specs from expotion.contracts"
+                    raise PluginError(Problem(f"{name}.{hook}", wanted, got, fix))
+                answers.setdefault(kind, []).append(spec)
     return answers
-
-
-def _major(version: str) -> str:
-    return version.partition(".")[0]
-
-
-def _as_list(answer: Any, hook: str) -> list[Any]:
-    if not isinstance(answer, (list, tuple)):
-        raise PluginError(Problem(hook, "a list of specs", type(answer).__name__, "wrap the spec in a list"))
-    return list(answer)
 
 
 def _misspelt_hooks(module: Any, plugin: str, distribution: str) -> list[Problem]:
@@ -366,46 +278,20 @@ def _misspelt_hooks(module: Any, plugin: str, distribution: str) -> list[Problem
     for attribute in dir(module):
         candidate = getattr(module, attribute, None)
         marked = getattr(candidate, "expotion_impl", None) is not None
-        named = attribute.startswith("expotion_") and callable(candidate)
-        if attribute in real or not (marked or (named and not isinstance(candidate, type))):
-            continue
-        close = difflib.get_close_matches(attribute, real, n=1, cutoff=0.0)
-        problems.append(
-            Problem(
-                f"plugin {plugin} ({distribution})",
-                "a hook that expotion knows",
-                f"{attribute!r}",
-                f"did you mean {close[0]!r}?",
-            )
-        )
+        named = attribute.startswith("expotion_") and callable(candidate) and not isinstance(candidate, type)
+        if attribute not in real and (marked or named):
+            close = difflib.get_close_matches(attribute, real, n=1, cutoff=0.0)
+            where, fix = f"plugin {plugin} ({distribution})", f"did you mean {close[0]!r}?"
+            problems.append(Problem(where, "a hook that expotion knows", repr(attribute), fix))
     return problems
 
 
 def _clash(kind: str, name: str, first: str, second: str) -> Problem:
+    where = f"{kind} {name!r}"
     if same_distribution(first, second):
-        return Problem(
-            f"{kind} {name!r}", "a name that is offered once", f"twice by {first}", "rename one of them"
-        )
-    return Problem(
-        f"{kind} {name!r}",
-        "a name that one distribution offers",
-        f"two: {first} and {second}",
-        f"uninstall one of them: uv remove {second}",
-    )
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, PluginError):
-        return str(error)
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-def _exists(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+        return Problem(where, "a name that is offered once", f"twice by {first}", "rename one of them")
+    wanted, got = "a name that one distribution offers", f"two: {first} and {second}"
+    return Problem(where, wanted, got, f"uninstall one of them: uv remove {second}")
 
 
 def core_version() -> str:
@@ -418,11 +304,7 @@ def core_version() -> str:
 
 def same_distribution(first: str, second: str) -> bool:
     """Whether two distribution names are the same package (case, dashes and underscores do not count)."""
-    return _normal(first) == _normal(second)
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
+    return canonicalize_name(first) == canonicalize_name(second)
 
 
 _NUMERICAL = "torch torchvision transformers numpy librosa opencv-python-headless av decord"

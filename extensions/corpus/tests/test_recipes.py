@@ -46,8 +46,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, Registr
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     registry = module.registry_of(module.write_model(tmp_path_factory.mktemp("model") / "random"))
-    sources = {**registry.data_sources, "manifest": discover().data_sources["manifest"]}
-    return module, dataclasses.replace(registry, data_sources=sources)
+    manifest = discover().offer("data source", "manifest")
+    sources = {**registry.offers("data source"), "manifest": manifest}
+    return module, dataclasses.replace(registry, tables={**registry.tables, "data source": sources})
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def checked(registry):
         if kind not in runs:
             golden = read_golden(GOLDEN / f"{kind}_dev")
             recorded = Recorded(golden.path, golden.about, golden.arrays)
-            check = registry.golden_checks[kind].spec.build()
+            check = registry.offers("golden check")[kind].spec.build()
             runs[kind] = recorded, check_golden(recorded, check)
         return runs[kind]
 
@@ -66,5 +66,5 @@ def checked(registry):
 
 @pytest.fixture(scope="session")
 def kinds(registry) -> list[str]:
-    found = find_golden([GOLDEN], registry.golden_checks)
+    found = find_golden([GOLDEN], registry.offers("golden check"))
     return [item.kind for item in found if item.kind is not None]

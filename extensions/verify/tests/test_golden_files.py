@@ -62,7 +62,7 @@ def test_each_result_is_noticed_beyond_its_tolerance(kind, checked):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_array_that_is_gone_misshaped_or_of_another_type_fails(kind, read, registry):
-    check = registry.golden_checks[kind].spec.build()
+    check = registry.offers("golden check")[kind].spec.build()
     for name in {next(iter(read(kind).arrays)), list(read(kind).arrays)[-1]}:
         gone, misshaped, retyped, stranger = (read(kind) for _ in range(4))
         del gone.arrays[name]
@@ -91,7 +91,9 @@ def test_an_array_that_is_gone_misshaped_or_of_another_type_fails(kind, read, re
 def test_an_array_that_the_json_forgets_too_fails(kind, name, read, registry):
     golden = read(kind)
     del golden.arrays[name], golden.about["arrays"][name]
-    failed = [f for f in check_golden(golden, registry.golden_checks[kind].spec.build()) if not f.passed]
+    failed = [
+        f for f in check_golden(golden, registry.offers("golden check")[kind].spec.build()) if not f.passed
+    ]
     assert len(failed) == 1 and name.rpartition("/")[2] in failed[0].note
 
 
@@ -100,7 +102,9 @@ def test_an_array_that_nothing_uses_fails(read, registry):
     golden.arrays["spare"] = np.zeros(2)
     golden.about["arrays"]["spare"] = {"shape": [2], "dtype": "float64"}
     failed = [
-        f for f in check_golden(golden, registry.golden_checks["lr_schedule"].spec.build()) if not f.passed
+        f
+        for f in check_golden(golden, registry.offers("golden check")["lr_schedule"].spec.build())
+        if not f.passed
     ]
     assert [(f.quantity, f.note) for f in failed] == [("spare", "no check uses this array")]
 
@@ -111,15 +115,15 @@ def test_an_array_that_nothing_uses_fails(read, registry):
 def test_changed_weights_and_inputs_show_in_the_results(kind, name, read, registry):
     golden = read(kind)
     golden.arrays[name] = (golden.arrays[name] * 0.5).astype(golden.arrays[name].dtype)
-    assert not all(f.passed for f in check_golden(golden, registry.golden_checks[kind].spec.build()))
+    assert not all(f.passed for f in check_golden(golden, registry.offers("golden check")[kind].spec.build()))
 
 
 def test_contradictions_are_failures_not_tracebacks(read, registry):
     golden = read("musicgen_lm")
     golden.about["config"]["heads"] = 5
-    findings = check_golden(golden, registry.golden_checks["musicgen_lm"].spec.build())
+    findings = check_golden(golden, registry.offers("golden check")["musicgen_lm"].spec.build())
     assert not findings[-1].passed and "divisible by the number of heads" in findings[-1].note
     golden = read("lr_schedule")
     del golden.about["num_steps"]
-    findings = check_golden(golden, registry.golden_checks["lr_schedule"].spec.build())
+    findings = check_golden(golden, registry.offers("golden check")["lr_schedule"].spec.build())
     assert not findings[-1].passed and "num_steps" in findings[-1].note

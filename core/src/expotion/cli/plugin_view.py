@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from expotion.errors import ExpotionError, PluginError, Problem
-from expotion.plugins import KINDS, KNOWN_OFFERS, Registry, discover
+from expotion.plugins import KINDS, Registry, discover
 from expotion.testing import (
     CheckResult,
     run_captioner_checks,
@@ -40,11 +40,8 @@ def describe(registry: Registry, name: str) -> list[str]:
         return lines
     known = sorted({name for kind in KINDS for name in registry.offers(kind)})
     close = difflib.get_close_matches(name, known, n=1)
-    package = next((package for (_, offered), package in KNOWN_OFFERS.items() if offered == name), None)
-    fix = f"install it: uv add {package}" if package else f"did you mean {close[0]!r}?" if close else None
-    raise PluginError(
-        Problem(f"plugin {name!r}", "a name that a plugin offers", None, fix or f"known: {', '.join(known)}")
-    )
+    fix = f"did you mean {close[0]!r}?" if close else registry.explain_missing("encoder", name)[2]
+    raise PluginError(Problem(f"plugin {name!r}", "a name that a plugin offers", None, fix))
 
 
 def _details(kind: str, spec: Any) -> Iterator[str]:
@@ -111,12 +108,13 @@ def _options(model: type[BaseModel]) -> Iterator[str]:
 def results_of(name: str, options: dict[str, Any], tracks: Sequence[str], level: str) -> list[CheckResult]:
     """Results of the suite of whatever has that name. Raises PluginError where nothing has."""
     registry = discover()
-    if name in registry.metrics and name not in registry.encoders:
-        return run_metric_checks(registry.metric(name))
-    if name in registry.data_sources and name not in registry.encoders:
-        return run_data_source_checks(registry.data_source(name), options)
-    if name in registry.captioners and name not in registry.encoders:
-        return run_captioner_checks(registry.captioner(name), options)
+    if name not in registry.encoders:
+        if name in registry.metrics:
+            return run_metric_checks(registry.metric(name))
+        if name in registry.offers("data source"):
+            return run_data_source_checks(registry.data_source(name), options)
+        if name in registry.offers("captioner"):
+            return run_captioner_checks(registry.captioner(name), options)
     return run_checks(registry.encoder(name), options, tracks=_files(tracks), level=level)
 
 

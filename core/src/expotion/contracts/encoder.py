@@ -28,6 +28,8 @@ class EncoderSpec:
 
     `width(options)` is D; `rate_hz(options)` is the native rate (None: no fixed rate, or token features);
     `build(options)` imports what it needs and returns the encoder. `smoother` names core's smoother.
+    `cost_s(options)` is what `extract` takes: processor seconds of one core per second of clip (None: not known).
+    `default`: recipes that name no text encoder get this one, which feeds cross-attention.
     """
 
     name: str
@@ -41,6 +43,8 @@ class EncoderSpec:
     smoother: timeline.Smoother = "linear"
     licence: str = "Apache-2.0"
     weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
+    cost_s: Callable[[Any], float | None] = field(default=lambda options: None)
+    default: bool = False
 
 
 @dataclass(frozen=True)

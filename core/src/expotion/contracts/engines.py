@@ -16,7 +16,12 @@ Mode = Literal["fp32", "bf16", "fp16", "int8"]
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A MusicGen that a recipe can name. `locate()` returns a folder in the layout of transformers' MusicGen."""
+    """A MusicGen that a recipe can name. `locate()` returns a folder in the layout of transformers' MusicGen.
+
+    `default_adaptor()` is a trained adaptor's folder, for `expotion generate` without --adaptor. `train_cost_s` and
+    `generate_cost_s` are processor seconds of one core: per training step and second of clip in its batch, and per
+    second of music (None: estimated from the arithmetic). `default`: recipes that name no backbone get this one.
+    """
 
     name: str
     description: str
@@ -24,7 +29,9 @@ class BackboneSpec:
     licence: str = "Apache-2.0"
     non_commercial: bool = False
     default_adaptor: Callable[[], Path] | None = None
-    """A trained adaptor folder for `expotion generate` without --adaptor."""
+    train_cost_s: float | None = None
+    generate_cost_s: float | None = None
+    default: bool = False
 
 
 @dataclass(frozen=True)

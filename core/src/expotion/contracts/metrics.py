@@ -51,9 +51,14 @@ class MetricSpec:
 
     `packages` are requirements (`hear21passt>=0.0.25`) and `weights` files that must be there before a run starts;
     nothing is imported to find out. `sample_rate_hz`: core resamples to it before it calls the metric (None: as
-    the sound is). `needs` says what the clip must have. `source` is the paper or definition. `label` is the name
-    for readers of tables (default: the name, without underscores). `measured_with()` says what was used where there
-    is a choice (a tracker, a version), and `check()` what else is missing; both are cheap, import nothing heavy.
+    the sound is). `needs` says what the clip must have. `source` is the paper or definition. `measured_with()` says
+    what was used where there is a choice (a tracker, a version), and `check()` what else is missing; both are
+    cheap and import nothing heavy.
+
+    For readers: `label` is its name in tables (default: the name, without underscores), `claim` the sentence that a
+    clear effect of the video makes true ('The video drives the beat'), `thing` what else the report says no effect
+    on or harm to ('the beat'); `digits` stand behind the point below 10. A `fraction` is 1 or 0 for a clip and per
+    cent over clips. `compared` is false where the metric only tells whether others mean anything: no claim is made.
     """
 
     name: str
@@ -73,6 +78,11 @@ class MetricSpec:
     label: str = ""
     measured_with: Callable[[], str] = field(default=lambda: "")
     check: Callable[[], Sequence[Problem]] = field(default=lambda: ())
+    claim: str = ""
+    thing: str = ""
+    digits: int = 2
+    fraction: bool = False
+    compared: bool = True
 
     def missing(self) -> list[Problem]:
         """What is not installed or not pulled, each with what to do. Empty: the metric can be computed here."""

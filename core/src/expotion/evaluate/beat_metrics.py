@@ -67,6 +67,9 @@ BEAT_F1 = MetricSpec(
     source="mir_eval.beat.f_measure (Raffel et al. 2014)",
     measured_with=measured_with,
     check=problems,
+    label="Beat F1",
+    claim="The video drives the beat",
+    thing="the beat",
 )
 
 
@@ -99,6 +102,10 @@ TEMPO_ERROR_BPM = MetricSpec(
     not_comparable_with="tempo errors of another tracker or with octave forgiveness",
     measured_with=measured_with,
     check=problems,
+    label="Tempo error",
+    claim="The video brings the tempo nearer",
+    thing="the tempo error",
+    digits=1,
 )
 
 
@@ -133,4 +140,8 @@ TEMPO_WITHIN_4PCT = MetricSpec(
     source="MIREX tempo estimation, accuracy 1",
     measured_with=measured_with,
     check=problems,
+    label="Tempo within 4 %",
+    claim="The video sets the tempo",
+    thing="how often the tempo is met",
+    fraction=True,
 )

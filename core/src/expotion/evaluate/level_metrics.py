@@ -92,6 +92,9 @@ INTENSITY_CORRELATION = MetricSpec(
     higher_is_better=True,
     needs=frozenset({"truth"}),
     not_comparable_with="correlations at another smoothing, or of linear level",
+    label="Intensity correlation",
+    claim="The video drives the loudness",
+    thing="the loudness",
 )
 
 
@@ -135,4 +138,7 @@ LEVEL_SANE = MetricSpec(
     description="fraction of clips whose sound is neither silent nor stuck nor clipped",
     build=build_level_sane,
     higher_is_better=True,
+    label="Usable sound",
+    fraction=True,
+    compared=False,
 )

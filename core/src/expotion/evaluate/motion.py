@@ -146,4 +146,7 @@ BEAT_ALIGNMENT = MetricSpec(
     not_comparable_with="dance papers, whose motion beats are speed minima of 3-D joints; another tracker",
     measured_with=measured_with,
     check=problems,
+    label="Beat alignment",
+    claim="The music falls on the movement",
+    thing="beat alignment",
 )

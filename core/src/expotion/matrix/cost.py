@@ -1,8 +1,8 @@
 """What a matrix will take, estimated before anything runs: minutes on this number of cores, and disk.
 
-Rates are processor seconds measured on one core of a Xeon with AMX, with the tiny models (docs/ablations.md says by
-which commands); another processor differs, often by a factor of two. For other backbones the time is that of the
-arithmetic (`recipe.plan`), and encoders with official weights are not estimated.
+Rates are processor seconds measured on one core of a Xeon with AMX (docs/ablations.md says by which commands);
+another processor differs, often by a factor of two. Encoders and backbones say their own (`cost_s`). For a backbone
+that says none the time is that of the arithmetic (`recipe.plan`); an encoder that says none is not estimated.
 """
 
 from __future__ import annotations
@@ -18,12 +18,6 @@ from expotion.recipe.schema import Recipe
 OPEN_S = 0.0194
 """Drawing and decoding, per second of clip; once per clip, whatever the number of encoders."""
 CODES_S = 0.0214
-ENCODER_S: Mapping[str, float] = {"face_marlin": 0.0158, "motion_synchformer": 0.0062, "motion_raft": 0.0188}
-"""Per second of clip, for the tiny geometry that the packages ship."""
-TRAIN_S = 0.0181
-"""Per step and second of clip in its batch, tiny backbone."""
-GENERATE_S = 0.087
-"""Per second of music, tiny backbone."""
 CELL_S = 20.0
 """Loading, evaluation and report of a cell."""
 TABLE_S = 40.0
@@ -101,13 +95,16 @@ def cost_of(matrix: Matrix, registry: Catalogue) -> Cost:
     shared: list[Shared] = []
     features = 0
     for cells in groups.values():
-        parts, n_bytes = _shared(cells, plans)
+        parts, n_bytes = _shared(cells, plans, registry)
         shared += parts
         features += n_bytes
-    return Cost(tuple(shared), tuple(_cell(cell, plans[cell.name]) for cell in matrix.cells), features)
+    each = tuple(_cell(cell, plans[cell.name], registry) for cell in matrix.cells)
+    return Cost(tuple(shared), each, features)
 
 
-def _shared(cells: Sequence[Cell], plans: Mapping[str, Plan]) -> tuple[list[Shared], int]:
+def _shared(
+    cells: Sequence[Cell], plans: Mapping[str, Plan], registry: Catalogue
+) -> tuple[list[Shared], int]:
     """Opening, codes and encoders of cells with the same clips, and the bytes of their features."""
     plan = plans[cells[0].name]
     trained = any(cell.recipe.conditions for cell in cells)
@@ -119,17 +116,19 @@ def _shared(cells: Sequence[Cell], plans: Mapping[str, Plan]) -> tuple[list[Shar
     ]
     n_bytes = round(clip_s * CODES_BYTES_PER_S)
     users: dict[tuple[str, str], list[str]] = {}
+    rates: dict[tuple[str, str], float | None] = {}
     widths: dict[tuple[str, str], float] = {}
     for cell in cells:
         for condition, planned in zip(cell.recipe.conditions, plans[cell.name].conditions, strict=True):
             key = (condition.encoder, str(sorted(condition.options.items(), key=str)))
             users.setdefault(key, []).append(cell.name)
+            spec = registry.offers("encoder")[condition.encoder].spec
+            rates[key] = spec.cost_s(spec.options(**condition.options))
             widths[key] = planned.width * (planned.rate_hz or 0.0) * 4
-    for (encoder, options), own in users.items():
-        tiny = "geometry" not in options or "'tiny'" in options
-        rate = ENCODER_S.get(encoder) if tiny else None
-        found.append(Shared(f"features of {encoder}", tuple(own), None if rate is None else rate * clip_s))
-        n_bytes += round(clip_s * widths[encoder, options])
+    for key, own in users.items():
+        rate = rates[key]
+        found.append(Shared(f"features of {key[0]}", tuple(own), None if rate is None else rate * clip_s))
+        n_bytes += round(clip_s * widths[key])
     captioners: dict[str, list[str]] = {}
     for cell in cells:
         if cell.recipe.text.captioner is not None:
@@ -138,25 +137,21 @@ def _shared(cells: Sequence[Cell], plans: Mapping[str, Plan]) -> tuple[list[Shar
     return found, n_bytes
 
 
-def _cell(cell: Cell, plan: Plan) -> CellCost:
+def _cell(cell: Cell, plan: Plan, registry: Catalogue) -> CellCost:
     recipe = cell.recipe
     sampled = [n for n in recipe.evaluation_conditions() if n not in ("codec_ceiling", "ground_truth")]
     music_s = len(sampled) * plan.clips["test"] * plan.clip_s
     disk = round(music_s * WAV_BYTES_PER_S) + REPORT_BYTES
     disk += (plan.trainable or 0) * CHECKPOINT_BYTES_PER_VALUE
-    if recipe.backbone.source == "tiny":
-        train_s = _batch_s(recipe, plan) * TRAIN_S * recipe.train.steps if recipe.conditions else 0.0
-        return CellCost(cell.name, cell.row, train_s, music_s * GENERATE_S, disk)
     # The plan's seconds are of two cores.
-    train = 0.0 if not recipe.conditions else plan.train_seconds
-    generate = plan.generate_seconds
-    return CellCost(
-        cell.name,
-        cell.row,
-        None if train is None else 2 * train,
-        None if generate is None else 2 * generate,
-        disk,
-    )
+    train = None if plan.train_seconds is None else 2 * plan.train_seconds
+    generate = None if plan.generate_seconds is None else 2 * plan.generate_seconds
+    offer = registry.offers("backbone").get(recipe.backbone.source)
+    if offer is not None and offer.spec.train_cost_s is not None:
+        train = _batch_s(recipe, plan) * recipe.train.steps * offer.spec.train_cost_s
+    if offer is not None and offer.spec.generate_cost_s is not None:
+        generate = music_s * offer.spec.generate_cost_s
+    return CellCost(cell.name, cell.row, train if recipe.conditions else 0.0, generate, disk)
 
 
 def _batch_s(recipe: Recipe, plan: Plan) -> float:

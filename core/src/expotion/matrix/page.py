@@ -175,7 +175,7 @@ def _paired(table: Mapping[str, Any], key: str) -> list[tuple[str, list[str]]]:
         cells = []
         for metric in table["metrics"]:
             found = row["cells"][metric["name"]][key]
-            text = wording.with_interval(found, metric["name"])
+            text = wording.with_interval(found, MetricInfo.from_json(metric))
             if found is not None and found.get("p_holm") is not None:
                 text += f", p\u00a0{_p(found['p_holm'])}"
             cells.append(text if found is not None else "")
@@ -204,29 +204,25 @@ def published_table(table: Mapping[str, Any]) -> tuple[list[str], list[tuple[str
 
 def metric_infos(table: Mapping[str, Any]) -> list[MetricInfo]:
     """The table's metrics as the plots need them."""
-    return [
-        MetricInfo(m["name"], m["description"], m["higher_is_better"], m["unit"]) for m in table["metrics"]
-    ]
+    return [MetricInfo.from_json(metric) for metric in table["metrics"]]
 
 
 def _label(metric: Mapping[str, Any]) -> str:
-    return wording.metric_label(
-        MetricInfo(metric["name"], metric["description"], metric["higher_is_better"], metric["unit"])
-    )
+    return wording.metric_label(MetricInfo.from_json(metric))
 
 
 def _cell(cell: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
-    name = metric["name"]
+    info = MetricInfo.from_json(metric)
     if cell["mean"] is None:
         return Cell("–", "", "", "", "not defined for these sounds")
-    interval = wording.span(cell, name, " to ") if cell["ci_low"] is not None else ""
+    interval = wording.span(cell, info, " to ") if cell["ci_low"] is not None else ""
     parts = [f"{cell['n']} clips" + (f", {cell['n_seeds']} seeds" if cell["n_seeds"] > 1 else "")]
     if cell["difference"] is not None and cell["difference"].get("p_holm") is not None:
-        difference = wording.with_interval(cell["difference"], name)
+        difference = wording.with_interval(cell["difference"], info)
         parts.append(f"{difference} from the reference row, p {_p(cell['difference']['p_holm'])}")
     published = "" if cell["published"] is None else f"{cell['published']:g}"
     return Cell(
-        wording.number(cell["mean"], name), interval, cell["verdict"] or "", published, "; ".join(parts)
+        wording.number(cell["mean"], info), interval, cell["verdict"] or "", published, "; ".join(parts)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from expotion.contracts import MetricSpec
 from expotion.evaluate.sets import SetScore
 from expotion.evaluate.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
+from expotion.report.data import MetricInfo
 
 # Metrics over a set in a table: several seeds as one number, by jackknife over clips and the spread of seeds.
 
@@ -245,10 +246,7 @@ def _cell(
 def _metric(spec: MetricSpec, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     group = next((head for head, members in groups.items() if spec.name in members), "")
     return {
-        "name": spec.name,
-        "description": spec.description,
-        "unit": spec.unit,
-        "higher_is_better": spec.higher_is_better,
+        **asdict(MetricInfo.of(spec)),
         "over": spec.over,
         "group": group,
         "source": spec.source,

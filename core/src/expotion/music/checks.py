@@ -34,7 +34,7 @@ def find_adaptor(folder: Path | None, registry: Registry, backbone: str | None) 
     """The folder that holds `adaptor.json`: as given, inside a run folder, `hf:ORG/NAME`, or the default."""
     if folder is not None:
         return adaptor_folder(folder)
-    name = backbone or "tiny"
+    name = backbone or registry.default("backbone")
     default = registry.backbone(name).default_adaptor
     if default is None:
         fix = "give --adaptor RUN_DIR"

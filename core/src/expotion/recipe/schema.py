@@ -1,4 +1,4 @@
-"""What a recipe may say. Every field, its unit and its default; nothing here knows plugins or models."""
+"""What a recipe may say. Every field, its unit and its default; backbone and text encoder are plugins' defaults."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from expotion.plugins import discover
 
 # Named sets of options of the adaptor and of training: ours, the paper's, and the authors' released code.
 
@@ -111,9 +113,9 @@ class Data(BaseModel):
 
 
 class Backbone(Section):
-    """The frozen language model: a plugin's name (`tiny`), `hf:ORG/NAME`, `audiocraft:...`, or a folder."""
+    """The frozen language model: a plugin's name, `hf:ORG/NAME`, `audiocraft:...`, or a folder."""
 
-    source: str = Field(default="tiny", min_length=1)
+    source: str = Field(default_factory=lambda: discover().default("backbone"), min_length=1)
     revision: str | None = None
 
     @property
@@ -139,7 +141,7 @@ class Text(Section):
     With `captioner`, the name of a plugin's captioner, captions are written by it and not the data's own.
     """
 
-    encoder: str = "text_t5"
+    encoder: str = Field(default_factory=lambda: discover().default("encoder"))
     prompt: str = "caption"
     options: dict[str, Any] = {}
     captioner: str | None = None
@@ -401,8 +403,8 @@ class Recipe(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     plugins: list[str] = []
     data: Data
-    backbone: Backbone = Backbone()
-    text: Text = Text()
+    backbone: Backbone = Field(default_factory=Backbone)
+    text: Text = Field(default_factory=Text)
     conditions: list[Condition] = []
     adaptor: Adaptor = Field(default_factory=lambda: Adaptor.model_validate({}))
     train: Train = Train()

@@ -6,12 +6,14 @@ Times are seconds from the clip's start. Arrays: n samples or rows, c columns, b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from expotion.contracts import MetricSpec
 
 Numbers = Mapping[str, float | int | None]
 """{mean, ci_low, ci_high, n}; null where n = 0."""
@@ -43,13 +45,29 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """A metric's name, what it says, its unit, its good direction, and its name for readers where it has one."""
+    """What a report says of a metric; the fields are those of `MetricSpec`."""
 
     name: str
     description: str
     higher_is_better: bool
     unit: str = ""
     label: str = ""
+    claim: str = ""
+    thing: str = ""
+    digits: int = 2
+    fraction: bool = False
+    compared: bool = True
+
+    @classmethod
+    def of(cls, spec: MetricSpec, notes: Sequence[str] = ()) -> MetricInfo:
+        """What a metric's plugin says, with what was noted when it was computed."""
+        told = {field.name: getattr(spec, field.name) for field in fields(cls)}
+        return cls(**told | {"description": "; ".join([spec.description, *notes])})
+
+    @classmethod
+    def from_json(cls, metric: Mapping[str, Any]) -> MetricInfo:
+        """A metric of a table's JSON, which an earlier version may have written."""
+        return cls(**{field.name: metric[field.name] for field in fields(cls) if field.name in metric})
 
 
 @dataclass(frozen=True)

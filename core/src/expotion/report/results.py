@@ -79,8 +79,8 @@ def result_table(data: ReportData) -> list[TableRow]:
                 cells.append(Cell("–", ""))
                 continue
             strong = role(condition) == "trained" and wording.beats_controls(data.metrics, condition, info)
-            interval = wording.span(numbers, info.name, " to ")
-            cells.append(Cell(wording.number(numbers["mean"], info.name), interval, strong))
+            interval = wording.span(numbers, info, " to ")
+            cells.append(Cell(wording.number(numbers["mean"], info), interval, strong))
         counts = sorted(
             {int(values[info.name]["n"] or 0) for info in data.metric_info if info.name in values}
         )
@@ -116,9 +116,7 @@ def clip_tables(data: ReportData) -> list[ClipTable]:
             cells = []
             for condition in conditions:
                 entry = data.per_clip[condition].get(clip_id, {}).get(info.name, {})
-                cells.append(
-                    (wording.clip_number(entry.get("value"), info.name), str(entry.get("reason") or ""))
-                )
+                cells.append((wording.clip_number(entry.get("value"), info), str(entry.get("reason") or "")))
             rows.append((clip_id, cells))
         labels = [wording.condition_label(condition) for condition in conditions]
         tables.append(ClipTable(wording.metric_label(info), labels, rows))
@@ -136,7 +134,7 @@ def difference_rows(data: ReportData) -> list[tuple[str, list[str]]]:
             rows.append(
                 (
                     title,
-                    [wording.with_interval(values.get(info.name), info.name) for info in data.metric_info],
+                    [wording.with_interval(values.get(info.name), info) for info in data.metric_info],
                 )
             )
     return rows
@@ -148,7 +146,7 @@ def _strip(data: ReportData, info: MetricInfo, shown: Mapping[str, Mapping[str, 
     every = np.concatenate([np.asarray(ends), *clips.values()])
     low, high = min(0.0, float(every.min())), max(1.0, float(every.max()))
     axis = plot.ticks(low, high)
-    if wording.is_fraction(info.name):
+    if info.fraction:
         axis = [plot.Tick(tick.at_pct, f"{100 * float(tick.text):.0f} %") for tick in axis]
         # Zeros and ones say nothing beside their mean.
         clips = {condition: np.zeros(0) for condition in shown}
@@ -160,7 +158,7 @@ def _strip(data: ReportData, info: MetricInfo, shown: Mapping[str, Mapping[str, 
             StripRow(
                 label=wording.condition_label(condition),
                 role=role(condition),
-                text=wording.with_interval(numbers, info.name),
+                text=wording.with_interval(numbers, info),
                 whisker=f"M{places[0] * 1000:.1f} 50H{places[1] * 1000:.1f}",
                 mean=f"M{places[2] * 1000:.1f} 50h0",
                 clips="".join(f"M{x * 1000:.0f} 50h0" for x in plot.unit(clips[condition], low, high)),

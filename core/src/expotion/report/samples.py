@@ -245,6 +245,6 @@ def _scores(data: ReportData, sample: Sample) -> tuple[list[str], list[tuple[str
         cells = []
         for info in data.metric_info:
             value = row.get(info.name, {}).get("value")
-            cells.append(wording.clip_number(value, info.name))
+            cells.append(wording.clip_number(value, info))
         rows.append((wording.condition_label(key), cells))
     return [wording.metric_label(info) for info in data.metric_info], rows

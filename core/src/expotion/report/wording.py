@@ -17,16 +17,6 @@ _CONDITIONS = {
     "ground_truth": "original sound",
     "original": "original sound",
 }
-_METRICS = {
-    "beat_f1": ("Beat F1", "The video drives the beat", "the beat"),
-    "tempo_error_bpm": ("Tempo error", "The video brings the tempo nearer", "the tempo error"),
-    "tempo_within_4pct": ("Tempo within 4 %", "The video sets the tempo", "how often the tempo is met"),
-    "intensity_correlation": ("Intensity correlation", "The video drives the loudness", "the loudness"),
-    "beat_alignment": ("Beat alignment", "The music falls on the movement", "beat alignment"),
-    "level_sane": ("Usable sound", "", ""),
-}
-_CHECKS = ("level_sane",)
-"""Metrics that say whether the others mean anything; the verdict makes no claim of them."""
 _LEADS: dict[Verdict, str] = {
     "clear": "{claim}.",
     "likely": "{claim}, as far as the comparison clip by clip tells.",
@@ -51,44 +41,36 @@ def condition_label(name: str) -> str:
 
 def metric_label(info: MetricInfo) -> str:
     """A metric's name for readers."""
-    if info.name in _METRICS:
-        return _METRICS[info.name][0]
     return info.label or info.name.replace("_", " ")
 
 
-def number(value: float | int | None, metric: str = "") -> str:
-    """Two digits after the point, one for BPM and from 10 on; fractions of clips as per cent."""
+def number(value: float | int | None, info: MetricInfo) -> str:
+    """The metric's digits after the point, one from 10 on; fractions of clips as per cent."""
     if value is None:
         return "–"
-    if is_fraction(metric):
+    if info.fraction:
         return f"{100 * value:.0f} %"
-    text = f"{value:.1f}" if abs(value) >= 9.95 or metric.endswith("_bpm") else f"{value:.2f}"
-    return text.replace("-", "−")
+    return f"{value:.{1 if abs(value) >= 9.95 else info.digits}f}".replace("-", "−")
 
 
-def clip_number(value: float | None, metric: str) -> str:
+def clip_number(value: float | None, info: MetricInfo) -> str:
     """A metric's value for one clip."""
-    if value is not None and is_fraction(metric):
+    if value is not None and info.fraction:
         return "yes" if value else "no"
-    return number(value, metric)
+    return number(value, info)
 
 
-def is_fraction(metric: str) -> bool:
-    """Whether a metric is yes or no for a clip, so that its mean is a fraction of clips."""
-    return metric in ("tempo_within_4pct", "level_sane")
-
-
-def span(numbers: Numbers, metric: str, between: str) -> str:
+def span(numbers: Numbers, info: MetricInfo, between: str) -> str:
     """Both ends of an interval."""
-    low, high = number(numbers["ci_low"], metric), number(numbers["ci_high"], metric)
+    low, high = number(numbers["ci_low"], info), number(numbers["ci_high"], info)
     return f"{low.removesuffix(' %')}{between}{high}"
 
 
-def with_interval(numbers: Numbers | None, metric: str = "") -> str:
+def with_interval(numbers: Numbers | None, info: MetricInfo) -> str:
     """`0.61 [0.55, 0.67]`."""
     if numbers is None or numbers.get("mean") is None:
         return "not defined"
-    return f"{number(numbers['mean'], metric)} [{span(numbers, metric, ', ').removesuffix(' %')}]"
+    return f"{number(numbers['mean'], info)} [{span(numbers, info, ', ').removesuffix(' %')}]"
 
 
 def is_apart(ours: Numbers | None, theirs: Numbers | None, higher_is_better: bool) -> bool:
@@ -118,12 +100,12 @@ def statements(data: ReportData) -> list[Statement]:
     for info in data.metric_info:
         ours = data.metrics[main].get(info.name)
         controls = [name for name in CONTROLS if _has(data.metrics, name, info.name)]
-        if ours is None or ours.get("mean") is None or not controls or info.name in _CHECKS:
+        if ours is None or ours.get("mean") is None or not controls or not info.compared:
             continue
         verdict = _verdict(data, main, controls, info)
         label = metric_label(info)
-        _, claim, thing = _METRICS.get(info.name, (label, f"The video improves {label}", label))
-        lead = _LEADS[verdict].format(claim=claim, thing=thing)
+        claim = info.claim or f"The video improves {label}"
+        lead = _LEADS[verdict].format(claim=claim, thing=info.thing or label)
         found.append(Statement(verdict, lead, _detail(data.metrics, main, controls, info, label)))
     return found
 
@@ -151,9 +133,9 @@ def _side(difference: Numbers | None, sign: float) -> int:
 
 def _detail(results: Results, main: str, controls: list[str], info: MetricInfo, label: str) -> str:
     unit = f" {info.unit}" if info.unit else ""
-    parts = [f"{with_interval(results[main][info.name], info.name)}{unit} with {condition_label(main)}"]
+    parts = [f"{with_interval(results[main][info.name], info)}{unit} with {condition_label(main)}"]
     words = {"text_only": "with text only", "shuffled": "when each clip gets another clip’s video"}
-    parts += [f"{with_interval(results[name][info.name], info.name)} {words[name]}" for name in controls]
+    parts += [f"{with_interval(results[name][info.name], info)} {words[name]}" for name in controls]
     text = f"{label}: " + ", ".join(parts) + "."
     singles = [
         name
@@ -161,10 +143,10 @@ def _detail(results: Results, main: str, controls: list[str], info: MetricInfo, 
         if name not in (*CONTROLS, *REFERENCES, main) and _has(results, name, info.name)
     ]
     if singles:
-        alone = ", ".join(f"{name} {number(results[name][info.name]['mean'], info.name)}" for name in singles)
+        alone = ", ".join(f"{name} {number(results[name][info.name]['mean'], info)}" for name in singles)
         text += f" Alone: {alone}."
     if _has(results, "codec_ceiling", info.name):
-        ceiling = number(results["codec_ceiling"][info.name]["mean"], info.name)
+        ceiling = number(results["codec_ceiling"][info.name]["mean"], info)
         text += f" The most this codec allows: {ceiling}."
     return text
 

@@ -162,16 +162,7 @@ def write_run_report(
             metrics=evaluation.metrics,
             comparisons=evaluation.comparisons,
             per_clip=evaluation.per_clip,
-            metric_info=[
-                MetricInfo(
-                    s.name,
-                    "; ".join([s.description, *evaluation.notes.get(s.name, [])]),
-                    s.higher_is_better,
-                    s.unit,
-                    s.label,
-                )
-                for s in specs
-            ],
+            metric_info=[MetricInfo.of(spec, evaluation.notes.get(spec.name, [])) for spec in specs],
             training=history,
             samples=samples,
             main_condition=main,
@@ -191,7 +182,7 @@ def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) ->
     """Title and HTML of the sections of those plugins that a recipe lists; one that fails is named in the log."""
     listed = [Requirement(text).name for text in plugins]
     found = []
-    for name, offer in registry.report_sections.items():
+    for name, offer in registry.offers("report section").items():
         if not any(same_distribution(offer.distribution, one) for one in listed):
             continue
         try:

@@ -9,10 +9,19 @@ from typing import Any, Literal
 
 from expotion.contracts import GoldenCheckSpec, GoldenFile
 from expotion.errors import ExpotionError
-from expotion.plugins import KNOWN_OFFERS, Registry
+from expotion.plugins import Registry
 from expotion_verify.golden import Finding, Found, Golden, UnreadableGolden, find_golden, read_golden
 
 Verdict = Literal["ok", "failed", "skipped", "unreadable"]
+
+PACKAGES = {
+    "marlin": "expotion-face-marlin",
+    "marlin_postable": "expotion-face-marlin",
+    "synchformer": "expotion-motion-synchformer",
+    "raft_small": "expotion-motion-raft",
+    "raft_large": "expotion-motion-raft",
+}
+"""Which distribution checks a kind of golden file: for the note where it is not installed."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,8 @@ def verify(
 
     Raises UnreadableGolden where a path does not exist or holds no golden file.
     """
-    specs = {kind: offer.spec for kind, offer in registry.golden_checks.items()}
-    known = set(specs) | {name for offered, name in KNOWN_OFFERS if offered == "golden check"}
+    specs = {kind: offer.spec for kind, offer in registry.offers("golden check").items()}
+    known = set(specs) | set(PACKAGES)
     report = Report()
     for found in find_golden(paths, known):
         for row in _rows(found, specs):
@@ -74,7 +83,7 @@ def _rows(found: Found, specs: dict[str, GoldenCheckSpec]) -> Iterable[Row]:
     file = str(found.stem)
     spec = specs.get(found.kind or "")
     if spec is None:
-        package = KNOWN_OFFERS.get(("golden check", found.kind or ""))
+        package = PACKAGES.get(found.kind or "")
         note = f"install {package} to check it" if package else "no installed check knows this kind"
         yield Row(found.kind or "?", file, "", None, None, "skipped", note)
         return

@@ -38,5 +38,9 @@ SPEC = BackboneSpec(
     name="tiny",
     description="a small MusicGen (32 kHz, 50 Hz, 4 codebooks) trained from scratch on the conductor world",
     locate=locate_tiny,
+    default=True,
+    # on one core of a Xeon with AMX
+    train_cost_s=0.0181,
+    generate_cost_s=0.087,
     default_adaptor=locate_default_adaptor,
 )

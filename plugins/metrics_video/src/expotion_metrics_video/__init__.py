@@ -42,6 +42,8 @@ LANGUAGEBIND = MetricSpec(
     needs=frozenset({"video"}),
     source="Zhu et al. 2024 (LanguageBind)",
     not_comparable_with="ImageBind's similarity, LoRA checkpoints of LanguageBind, or other frames of the video",
+    claim="The video brings the sound nearer to the picture, as LanguageBind hears and sees them",
+    thing="how well sound and picture fit, as LanguageBind hears and sees them",
 )
 IMAGEBIND = MetricSpec(
     name="video_audio_imagebind",
@@ -54,6 +56,8 @@ IMAGEBIND = MetricSpec(
     needs=frozenset({"video"}),
     source="Girdhar et al. 2023 (ImageBind)",
     not_comparable_with="LanguageBind's similarity, or scores scaled by ImageBind's temperature",
+    claim="The video brings the sound nearer to the picture, as ImageBind hears and sees them",
+    thing="how well sound and picture fit, as ImageBind hears and sees them",
 )
 
 

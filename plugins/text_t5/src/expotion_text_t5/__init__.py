@@ -51,6 +51,7 @@ SPEC = EncoderSpec(
     width=_width,
     feeds="cross_attention",
     weights=_weights,
+    default=True,
 )
 
 
