@@ -188,7 +188,7 @@ def test_a_kind_has_the_one_default_that_a_plugin_declares() -> None:
     other = module_with(expotion_encoders=hookimpl(lambda: [replace(encoder_spec("verse"), default=True)]))
     assert found(Point("a", offering("pose")), Point("b", one)).default("encoder") == "words"
     with pytest.raises(
-        PluginError, match="default encoder: one installed plugin.*, got none; name the encoder"
+        PluginError, match=r"default encoder: one installed plugin.*, got none; name the encoder"
     ):
         found(Point("a", offering("pose"))).default("encoder")
     with pytest.raises(PluginError, match="got 2: words, verse"):

@@ -88,10 +88,9 @@ def test_a_plugins_metric_speaks_for_itself(data):
     assert [statement.lead for statement in clear] == ["The hands pull."]
     silent = replace(spec, compared=False)
     assert wording.statements(replace(data, metric_info=[MetricInfo.of(silent)])) == []
-    none = wording.statements(
-        replace(data, metric_info=[MetricInfo.of(replace(spec, higher_is_better=False))])
-    )
-    assert [statement.lead for statement in none] == ["No clear effect of the video on the pull."]
+    worse = MetricInfo.of(replace(spec, higher_is_better=False))
+    found = wording.statements(replace(data, metric_info=[worse]))
+    assert [statement.lead for statement in found] == ["The video does harm to the pull."]
 
 
 def test_a_metric_of_a_table_written_before_it_had_a_sentence_can_be_read():
