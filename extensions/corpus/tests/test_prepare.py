@@ -212,11 +212,20 @@ def test_captions_survive_a_captioner_that_breaks(tmp_path: Path, row: Callable[
     assert list(json.loads((tmp_path / "captions.json").read_text()).values()) == ["words"]
 
 
-def test_a_process_that_dies_is_one_error(tmp_path: Path, folder: Path) -> None:
-    from concurrent.futures.process import BrokenProcessPool
+def test_a_process_that_dies_is_one_error_and_the_others_are_kept(
+    tmp_path: Path, folder: Path, examine_all: Any
+) -> None:
+    from expotion.workers import WorkerDiedError
+
+    asked = []
 
     def dying(items: Any) -> Any:
-        yield 0, BrokenProcessPool("gone")
+        asked.append(len(items))
+        yield 0, WorkerDiedError("the process died (signal 9)")
+        for index, result in examine_all(SETTINGS)(items[1:]):
+            yield index + 1, result
 
-    with pytest.raises(ExpotionError, match="EXPOTION_WORKERS=1"):
-        made_of(folder, tmp_path / "corpus", dying)
+    for _ in range(2):
+        with pytest.raises(ExpotionError, match=r"\.mp4: .*signal 9.*EXPOTION_WORKERS=1"):
+            made_of(folder, tmp_path / "corpus", dying)
+    assert asked == [5, 1]

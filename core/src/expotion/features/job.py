@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any, Literal
 
 from expotion.assemble import CODES, EncoderFactory, build_encoder, build_encoders
 from expotion.contracts import Encoder, TimedFeatures
-from expotion.errors import ExpotionError, MediaError, Problem
-from expotion.features.extract import extract_all, map_in_processes, one_thread
+from expotion.errors import MediaError, Problem
+from expotion.features.extract import extract_all, told
 from expotion.features.store import FeatureStore
 from expotion.video.clip import FileClip
-from expotion.workers import connect
-
-# Clips of files and folders, cheap to send to another process.
+from expotion.workers import set_threads, spread
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"})
 """What is taken from a folder; a file that is named itself may have any ending."""
@@ -61,6 +58,8 @@ def find_clips(paths: Sequence[Path]) -> list[ClipFile]:
     return [ClipFile(path.stem if stems.count(path.stem) == 1 else str(path), str(path)) for path in files]
 
 
+TRIES = 2
+"""How often a clip is tried over Ray, where a machine may leave; one whose process dies each time has failed."""
 How = Literal["kept", "computed", "failed"]
 
 
@@ -129,9 +128,7 @@ def extract_one(store: FeatureStore, encoders: Mapping[str, Encoder], file: Clip
         clip = file.open()
         there = {name for name, encoder in encoders.items() if store.path(store.key(clip, encoder)).is_file()}
     except Exception as error:
-        return failed_clip(
-            file, str(error) if isinstance(error, ExpotionError) else f"{type(error).__name__}: {error}"
-        )
+        return failed_clip(file, told(error))
     n_before = len(store.reports)
     features, failures, report.warnings = extract_all(encoders, clip, store)
     for name, track in features.items():
@@ -167,87 +164,12 @@ def extract(
 ) -> Iterator[ClipReport]:
     """Reports as they come: in this process, over `workers` processes, or over Ray at an address or 'local'.
 
-    Closing the iterator, or an interruption, ends the work; the store then holds whole entries only.
+    One worker is this process with one thread. Over Ray, clips and the store must lie at the same paths on every
+    machine. Closing the iterator, or an interruption, ends the work; the store then holds whole entries only.
     """
-    store = FeatureStore(store_folder)
-    if ray is not None:
-        yield from extract_over_ray(files, factory, store_folder, address=ray, workers=workers)
-    elif workers > 1:
-        work: Callable[[Mapping[str, Encoder], ClipFile], ClipReport] = partial(extract_one, store)
-        for _, report in map_in_processes(files, work, failed_clip, workers, factory):
-            yield report
-    else:
-        encoders = factory()
-        if workers == 1:
-            one_thread()
-        for file in files:
-            yield extract_one(store, encoders, file)
-
-
-# Extraction over a cluster with Ray Data: actors that build the encoders once and write to the store.
-
-TRIES = 2
-"""How often a clip is given to an actor; one that kills each of them is reported."""
-LOCAL_STORE_BYTES = 100_000_000
-"""Shared memory of a Ray that is started here: only names and reports travel."""
-
-
-class Extractor:
-    """An actor: encoders once, then clips. Batches hold `id` and `path`, and come back as reports in JSON."""
-
-    def __init__(self, factory: EncodersFactory, store_folder: str) -> None:
-        self.encoders = factory()
-        self.store = FeatureStore(store_folder)
-        one_thread()
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Extract the clips of a batch."""
-        files = [ClipFile(str(i), str(p)) for i, p in zip(batch["id"], batch["path"], strict=True)]
-        return {"report": [json.dumps(extract_one(self.store, self.encoders, f).to_json()) for f in files]}
-
-
-def extract_over_ray(
-    files: Sequence[ClipFile], factory: EncodersFactory, store_folder: Path, *, address: str, workers: int
-) -> Iterator[ClipReport]:
-    """Reports as they come. `address` is 'local' (starts one here), 'auto', HOST:PORT or ray://HOST:PORT.
-
-    Clips and the store must lie at the same paths on every machine. A clip whose actor dies is tried again on
-    another one, TRIES times in all, and then reported. Raises ExpotionError where Ray is not installed or nothing
-    answers at the address.
-    """
-    ray = connect(address, cpus=max(1, workers) + 1, store_bytes=LOCAL_STORE_BYTES)
-    from ray import data  # noqa: PLC0415
-
-    context = data.DataContext.get_current()
-    context.max_errored_blocks = -1  # a clip that is lost with its actor does not end the job
-    context.enable_progress_bars = False
-    rows = [{"id": file.id, "path": file.path} for file in files]
-    missing = {file.id: file for file in files}
-    try:
-        mapped = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Extractor,
-            fn_constructor_args=(factory, str(store_folder.resolve())),
-            batch_size=1,
-            compute=data.ActorPoolStrategy(size=max(1, workers)),
-            num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=TRIES - 1,
-        )
-        for row in mapped.iter_rows():
-            report = _report(json.loads(row["report"]))
-            if missing.pop(report.clip, None) is not None:
-                yield report
-    except ray.exceptions.RayError as error:
-        reason = f"the Ray job ended ({type(error).__name__}: {str(error).strip().splitlines()[-1]})"
-    else:
-        reason = f"its process died {TRIES} times; it may have run out of memory"
-    finally:
-        if address == "local":
-            ray.shutdown()
-    for file in missing.values():
-        yield failed_clip(file, reason)
-
-
-def _report(plain: dict[str, Any]) -> ClipReport:
-    outcomes = {name: Outcome(**outcome) for name, outcome in plain.pop("outcomes").items()}
-    return ClipReport(outcomes=outcomes, **plain)
+    if workers == 1 and ray is None:
+        set_threads(1)
+    work = partial(extract_one, FeatureStore(store_folder.resolve()))
+    tries = 1 if ray is None else TRIES
+    for index, result in spread(work, files, build=factory, workers=workers, ray=ray, tries=tries):
+        yield failed_clip(files[index], told(result)) if isinstance(result, Exception) else result

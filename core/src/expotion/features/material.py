@@ -71,7 +71,6 @@ def extract_all(
     """
     kept = {} if codec is None else _kept({**encoders, CODES: CodesEncoder(codec)}, clips, store)
     left = [clip for clip in clips if clip.id not in kept]
-    workers = n_workers(len(left), items_per_worker=8)
     progress(len(kept), len(clips))
     found = Extraction()
     if left:
@@ -79,7 +78,7 @@ def extract_all(
             None,
             left,
             store,
-            workers=workers if workers > 1 else 0,
+            workers=n_workers(len(left), items_per_worker=8),
             factory=EncoderFactory(recipe.to_dict(), codec_source),
             progress=lambda done, _total, _clip: progress(len(kept) + done, len(clips)),
         )

@@ -30,7 +30,7 @@ from expotion.train.draw import training_settings
 from expotion.train.examples import Examples
 from expotion.train.loop import Record, RunState, TrainingRun
 from expotion.train.world import ProcessGroup, ShardedLayers
-from expotion.workers import connect
+from expotion.workers import connected, n_cores
 
 # One training worker under Ray Train: plain data in, the ordinary loop, checkpoints through Ray's storage.
 
@@ -197,8 +197,8 @@ def train_over_ray(
     n_workers, cluster = recipe.train.workers, recipe.cluster
     train, held_out = to_arrays(run.examples), None if run.validation is None else to_arrays(run.validation)
     n_bytes = sum(a.nbytes for arrays in (train, held_out or {}) for a in arrays.values())
-    ray = connect(cluster.ray, cpus=n_workers + 1, store_bytes=int(1.2 * n_bytes) + 200_000_000)
-    try:
+    store_bytes = int(1.2 * n_bytes) + 200_000_000
+    with connected(cluster.ray, cpus=n_workers + 1, store_bytes=store_bytes, library="ray.train") as ray:
         _check_room(ray, n_workers)
         job = WorkerJob(
             recipe=recipe.to_dict(),
@@ -206,20 +206,13 @@ def train_over_ray(
             adaptor_config=run.adaptor.config.to_json(),
             weights={name: tensor.numpy() for name, tensor in run.adaptor.state_dict().items()},
             trace=run.trace,
-            n_threads=_threads_per_worker(n_workers) if cluster.ray == "local" else 1,
+            n_threads=max(1, n_cores() // n_workers) if cluster.ray == "local" else 1,
         )
         follower = _Follower(run, on_record, on_weights)
         newest = _fit(ray, job, run.trace, (train, held_out), recipe, folder, follower)
         with newest.as_directory() as place:
             tensors, numbers = read_files(Path(place))
         RunState(tensors, numbers).into(run)
-    finally:
-        ray.shutdown()
-
-
-def _threads_per_worker(n_workers: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // n_workers)
 
 
 def _check_room(ray: Any, n_workers: int) -> None:

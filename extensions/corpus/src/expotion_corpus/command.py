@@ -298,14 +298,12 @@ def export(
     \b
     Example: expotion data export conductor --out videos --set train_clips=16 --set test_clips=4
     """
-    from functools import partial
-
     from rich.console import Console
 
     from expotion.errors import ExpotionError, Problem
     from expotion.plugins import discover
     from expotion.progress import stage_progress
-    from expotion.workers import Pool, n_workers
+    from expotion.workers import n_workers, spread
 
     spec = discover().data_source(source)
     data = spec.build(_options(spec.options, source, settings or []))
@@ -315,8 +313,8 @@ def export(
     console = Console(soft_wrap=True, highlight=False)
     failed = []
     with stage_progress(console, "export") as progress:
-        pool: Pool[Any, Any, Path] = Pool(partial(int), _export, n_workers(len(jobs), items_per_worker=4))
-        for done, (index, result) in enumerate(pool.run(jobs), start=1):
+        results = spread(_export, jobs, workers=n_workers(len(jobs), items_per_worker=4))
+        for done, (index, result) in enumerate(results, start=1):
             if isinstance(result, ExpotionError):
                 failed += result.problems
             elif isinstance(result, Exception):
@@ -327,7 +325,7 @@ def export(
         raise ExpotionError([*failed, Problem(str(out), "every clip", f"{len(failed)} could not be written")])
 
 
-def _export(state: Any, job: tuple[Clip, Path]) -> Path:
+def _export(job: tuple[Clip, Path]) -> Path:
     from expotion_corpus.export import export_clip
 
     return export_clip(*job)

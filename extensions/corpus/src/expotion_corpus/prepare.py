@@ -8,7 +8,6 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from expotion.errors import ExpotionError, Problem
 from expotion.files import replacing, write_json
 from expotion.manifest.rows import ManifestError, Row, write_manifest
+from expotion.workers import WorkerDiedError
 from expotion_corpus.examine import VERSION, Examined, Settings, longest_clip_s
 from expotion_corpus.items import TEXT_FIELDS, Item
 from expotion_corpus.match import Print, clusters
@@ -42,21 +42,22 @@ def examined(
             found[i] = before
     left = [i for i in range(len(items)) if i not in found]
     progress(len(found), len(items))
+    died: list[Problem] = []
+    fix = "run again to go on, with EXPOTION_WORKERS=1 for fewer processes"
     for position, result in examine_all([items[i] for i in left]):
         i = left[position]
         if isinstance(result, Examined):
             found[i] = result
             save_examined(paths[i], result)
-        elif isinstance(result, BrokenProcessPool):
-            raise ExpotionError(
-                f"a process that examined files was ended from outside (memory?) near {items[i].path}; "
-                "run again to go on, with EXPOTION_WORKERS=1 for fewer processes"
-            ) from result
+        elif isinstance(result, WorkerDiedError):
+            died.append(Problem(str(items[i].path), "a file that can be examined", str(result), fix))
         elif isinstance(result, (OSError, ExpotionError, ValueError, MemoryError, pickle.PickleError)):
             found[i] = Examined(dropped=[{"reason": str(result)}])
         else:
             raise result
         progress(len(found), len(items))
+    if died:  # the others are kept
+        raise ExpotionError(died)
     return [found[i] for i in range(len(items))]
 
 

@@ -19,26 +19,18 @@ from expotion.manifest.source import ManifestClip
 from expotion.musicgen.codes import CodesEncoder
 from expotion.musicgen.load import load_backbone
 from expotion_corpus.captions import with_captions
-from expotion_corpus.examine import Examined, Settings, examine
+from expotion_corpus.examine import Settings, examine
 from expotion_corpus.items import Item
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def _examine(settings: Settings, item: Item) -> Examined:
-    return examine(settings, item)
-
-
 def examine_in_processes(settings: Settings, items: Sequence[Item]) -> Iterator[tuple[int, Any]]:
     """Examine items over all cores; a few are examined here, where starting processes would cost more."""
-    from expotion.workers import Pool, n_workers
+    from expotion.workers import n_workers, spread
 
-    yield from Pool(partial(_same, settings), _examine, n_workers(len(items), items_per_worker=8)).run(items)
-
-
-def _same(settings: Settings) -> Settings:
-    return settings
+    yield from spread(partial(examine, settings), items, workers=n_workers(len(items), items_per_worker=8))
 
 
 @dataclass(frozen=True)
@@ -122,13 +114,12 @@ class Finish:
         from expotion.workers import n_workers
 
         assert self.codes is not None
-        workers = n_workers(len(clips), items_per_worker=8)
         with stage_progress(self.console, "codes") as progress:
             found = extract_many(
                 None,
                 clips,
                 FeatureStore(),
-                workers=workers if workers > 1 else 0,
+                workers=n_workers(len(clips), items_per_worker=8),
                 factory=CodecFactory(backbone_folder(self.codes, discover())),
                 progress=lambda done, total, _clip: progress(done, total),
             )
