@@ -13,40 +13,64 @@ import typer
 from typer.core import TyperGroup
 
 from expotion.cli import adaptor, features, generate, models, plugin, recipe
-from expotion.errors import ExpotionError
-
-# Commands that plugins add: entry points of the group `expotion.commands`, loaded when they are called.
-#
-# The entry point's name is the command's, its value a `typer.Typer`. A command of Expotion's own is never replaced.
+from expotion.errors import ExpotionError, PluginError, Problem, in_short
 
 GROUP = "expotion.commands"
+"""Entry points of other distributions' commands: the name is the command's, the value a `typer.Typer`."""
+
+EXTENSIONS = {
+    "data": ("expotion-corpus", "Prepare, split and check clips of your own."),
+    "live": ("expotion-live", "Make music for a camera while it looks."),
+    "play": ("expotion-live", "Make music for a clip and hear it while it is made."),
+    "study": ("expotion-study", "Build, serve and analyse a blind listening test."),
+    "verify": ("expotion-verify", "Compare this installation with golden files."),
+}
+"""Our own commands that stand in other distributions: which, and their line in the help."""
 
 
 class Commands(TyperGroup):
-    """Expotion's own commands, then those of plugins."""
+    """Core's commands, then those of other distributions, which are loaded when they are called and not before.
+
+    A command of core's own is never replaced.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the help."""
         own = super().list_commands(ctx)
-        return [*own, *sorted(name for name in _offered() if name not in own)]
+        return [*own, *sorted({*EXTENSIONS, *_offered()}.difference(own))]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The help's list of commands; nothing is imported for it."""
+        own = {name: super(Commands, self).get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = formatter.width - 6 - max(map(len, own))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, found.get_short_help_str(width) if found else _about(name))
+                    for name, found in own.items()
+                ]
+            )
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or None. A plugin's is loaded here, and nowhere else."""
+        """The command of that name, or None. Raises `PluginError` for one that is not installed or broken."""
         own = super().get_command(ctx, cmd_name)
-        if own is not None:
+        if own is not None or ctx.resilient_parsing:
             return own
-        point = _offered().get(cmd_name)
+        point, where = _offered().get(cmd_name), f"command {cmd_name!r}"
+        if point is None and cmd_name in EXTENSIONS:
+            package = EXTENSIONS[cmd_name][0]
+            wanted = f"comes with {package}, which is not installed"
+            raise PluginError(Problem(where, wanted, fix=f"install it: uv add {package}"))
         if point is None:
             return None
         package = getattr(point.dist, "name", point.value)
-        if ctx.resilient_parsing:
-            return None
         try:
             loaded = point.load()
-        except Exception as error:  # a plugin may raise anything; its help line says so and the rest works
-            return _broken(cmd_name, f"{package} is broken: {type(error).__name__}: {error}")
+        except Exception as error:  # a plugin may raise anything
+            wanted = "a plugin that can be loaded"
+            raise PluginError(Problem(where, wanted, f"{package}, broken: {in_short(error)}")) from error
         if not isinstance(loaded, typer.Typer):
-            return _broken(cmd_name, f"{package}: {point.value} is no typer.Typer")
+            raise PluginError(Problem(where, "a typer.Typer", f"{point.value} of {package}"))
         return typer.main.get_command(loaded)
 
 
@@ -54,17 +78,14 @@ def _offered() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
 
 
-def _broken(name: str, cause: str) -> Any:
-    """A command that says what is wrong with it."""
-    from expotion.errors import PluginError, Problem
-
-    app = typer.Typer(rich_markup_mode=None)
-
-    @app.command(name, help=cause, context_settings={"ignore_unknown_options": True})
-    def fail(words: list[str] | None = typer.Argument(None, hidden=True)) -> None:
-        raise PluginError(Problem(f"command {name!r}", "a plugin that can be loaded", cause))
-
-    return typer.main.get_command(app)
+def _about(name: str) -> str:
+    """The line of a command of another distribution."""
+    point = _offered().get(name)
+    if name in EXTENSIONS:
+        package, line = EXTENSIONS[name]
+        return line if point else f"{line} Not installed: uv add {package}"
+    dist = point.dist if point else None
+    return f"{dist.metadata['Summary']} ({dist.name})" if dist else "A plugin's command."
 
 
 HELP = """Music that follows a face and a body.
@@ -180,10 +201,9 @@ def _failed(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         _say([f"{error.filename}: {(error.strerror or str(error)).lower()}"], "red")
         return 1
-    text = str(error).strip().splitlines()
     _say(
         [
-            f"Unexpected {type(error).__name__}: {text[0] if text else 'no message'}",
+            f"Unexpected {in_short(error)}",
             "This is a fault in expotion or a plugin; run the same command with --debug to see where.",
         ],
         "red",

@@ -146,7 +146,7 @@ def _options(assignments: list[str]) -> dict[str, Any]:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
             raise ExpotionError(
-                Problem(f"--set {assignment}", "OPTION=VALUE", None, "for example --set size=tiny")
+                Problem(f"--set {assignment}", "OPTION=VALUE", None, "for example --set size=small")
             )
         options[key.strip()] = parse_scalar(value.strip())
     return options

@@ -67,7 +67,7 @@ OWN = (
         "T5 base, MusicGen's text encoder, for audiocraft files",
         f"{HUB}google-t5/t5-base",
         "Apache-2.0",
-        used_by="audiocraft files; text_t5 with model: google-t5/t5-base",
+        used_by="audiocraft files; a text encoder with model: google-t5/t5-base",
     ),
     Entry(
         "beat_this_final0",
