@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer.main
 
-from expotion.cli.main import app, run
+from expotion.cli.main import app, parser, run
 
 HEAVY = ("torch", "transformers", "librosa", "cv2", "av", "numpy", "pydantic")
 
@@ -23,7 +22,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from commands(sub, (*path, name))
 
 
-ALL = dict(commands(typer.main.get_command(app)))
+ALL = dict(commands(parser(app)))
 
 
 def test_the_commands_are_there() -> None:

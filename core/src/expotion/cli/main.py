@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib.metadata
 import os
 import sys
@@ -26,6 +27,9 @@ EXTENSIONS = {
     "verify": ("expotion-verify", "Compare this installation with golden files."),
 }
 """Our own commands that stand in other distributions: which, and their line in the help."""
+
+parser = functools.cache(typer.main.get_command)
+"""The commands of a typer application. Building them reads every type hint: once in a process is enough."""
 
 
 class Commands(TyperGroup):
@@ -71,7 +75,7 @@ class Commands(TyperGroup):
             raise PluginError(Problem(where, wanted, f"{package}, broken: {in_short(error)}")) from error
         if not isinstance(loaded, typer.Typer):
             raise PluginError(Problem(where, "a typer.Typer", f"{point.value} of {package}"))
-        return typer.main.get_command(loaded)
+        return parser(loaded)
 
 
 def _offered() -> dict[str, importlib.metadata.EntryPoint]:
@@ -144,7 +148,7 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if debug else "1")
     given = _spell_out([argument for argument in arguments if argument != "--debug"])
     try:
-        app(given, prog_name="expotion")
+        parser(app)(given, prog_name="expotion")
     except SystemExit as leaving:
         stop = _interrupt_behind(leaving)
         if stop is not None:

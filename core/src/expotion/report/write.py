@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,7 @@ def _views(data: ReportData, max_samples: int, room: int) -> tuple[list[SampleVi
     return views, notes
 
 
+@functools.cache
 def environment(*packages: str) -> Environment:
     """The templates of this package and of others; values are escaped, missing ones are errors."""
     import jinja2  # noqa: PLC0415
