@@ -110,7 +110,7 @@ def test_a_manifest_and_its_split_are_read(samples: Path, capsys: Capture) -> No
     capsys.readouterr()
     assert run(["data", "audit", "corpus/split.jsonl"]) == 0
     assert "0 leaks; clips: " in capsys.readouterr().out
-    spec = discover().data_sources["manifest"].spec
+    spec = discover().offer("data source", "manifest").spec
     source = spec.build(spec.options(path="corpus/split.jsonl"))
     for part, n_clips in (("train", 6), ("test", 2)):
         clips = source.clips(part)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from expotion.cli.main import _spell_out, app
+from expotion.cli.main import _spell_out, app, parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/*/README.md"))]
@@ -39,7 +38,7 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
 def test_a_command_of_the_documentation_exists(page: str, line: str) -> None:
     words = _spell_out(shlex.split(line.replace("[", "").replace("]", "")))
-    command: Any = typer.main.get_command(app)
+    command: Any = parser(app)
     context = command.context_class(command, info_name="expotion")
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
