@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expotion.errors import Problem, WeightsError
+from expotion.errors import Problem, WeightsError, first_line
 
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt")
 AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
@@ -84,16 +84,12 @@ def read_torch(path: Path) -> Any:
             Problem(
                 str(path),
                 "a file of tensors and plain data",
-                f"one that needs code to be run or is damaged ({str(error).splitlines()[0]})",
+                f"one that needs code to be run or is damaged ({first_line(error)})",
                 "such files are refused because they can run anything; save the plain state dict instead",
             )
         ) from None
     except Exception as error:  # on damaged files torch raises whatever its parser meets first
-        raise WeightsError(
-            Problem(
-                str(path), "a readable torch file", str(error).splitlines()[0] if str(error) else "nothing"
-            )
-        ) from None
+        raise WeightsError(Problem(str(path), "a readable torch file", first_line(error))) from None
 
 
 def files_hash(paths: Iterable[Path]) -> str:
@@ -123,7 +119,7 @@ def hub_snapshot(repository: str, patterns: Iterable[str] = HUB_PATTERNS, cache:
                 )
             )
         except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            failure = first_line(error)
         else:
             if any(any(folder.glob(pattern)) for pattern in wanted if pattern != "*.json"):
                 return folder

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, first_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -370,7 +370,7 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
                 socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
             ray.init(address=address, **quiet)
         except Exception as error:  # whatever a foreign service makes of it
-            failures.append((str(error).strip() or type(error).__name__).splitlines()[0])
+            failures.append(first_line(error))
 
     thread = threading.Thread(target=join, daemon=True)
     thread.start()

@@ -9,6 +9,7 @@ import typer
 
 from expotion.cli import features_keep
 from expotion.cli.features_keep import StoreOption
+from expotion.errors import first_line
 
 if TYPE_CHECKING:
     from expotion.features.job import EncodersFactory
@@ -201,7 +202,7 @@ def _options(encoder: str, given: list[str] | None) -> dict[str, object]:
         try:
             plain[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            problems.append(Problem(f"--option {name}", "a value in YAML", str(error).splitlines()[0]))
+            problems.append(Problem(f"--option {name}", "a value in YAML", first_line(error)))
     try:
         checked = spec.options(**plain)
     except ValidationError as error:

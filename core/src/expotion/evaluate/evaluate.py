@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from expotion.contracts import MetricSpec, Score, Scored
-from expotion.errors import ExpotionError, Problem, RunFolderError
-from expotion.evaluate.sets import SetScores, at_rate, message, score_sets
+from expotion.errors import ExpotionError, Problem, RunFolderError, in_short
+from expotion.evaluate.sets import SetScores, at_rate, score_sets
 from expotion.evaluate.statistics import N_RESAMPLES, mean_interval, paired_difference
 from expotion.files import replacing
 
@@ -163,7 +163,7 @@ def _built(spec: MetricSpec) -> Callable[[Scored], Score]:
     try:
         return spec.build()
     except Exception as error:  # a plugin's metric must not take the evaluation down
-        reason = f"the metric could not be loaded: {message(error)}"
+        reason = f"the metric could not be loaded: {in_short(error)}"
         return lambda scored: Score(None, reason)
 
 
@@ -173,7 +173,7 @@ def _scored(function: Callable[[Scored], Score], scored: Scored) -> dict[str, fl
         score = function(scored)
         value = None if score.value is None else float(score.value)
     except Exception as error:  # a plugin's metric must not take the evaluation down
-        return {"value": None, "reason": f"the metric failed: {message(error)}"}
+        return {"value": None, "reason": f"the metric failed: {in_short(error)}"}
     if value is not None and not math.isfinite(value):
         return {"value": None, "reason": score.reason or f"the metric gave {value}"}
     return {"value": value, "reason": score.reason}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import MetricSpec, Rows, Score, Scored
+from expotion.errors import in_short
 from expotion.video.audio import resample
 
 # Fréchet distance between two sets of embeddings, and its value extrapolated to an endless set.
@@ -263,7 +264,7 @@ def _score(
         try:
             score = statistic([rows for rows, _ in chosen], [own for _, own in chosen if own is not None])
         except Exception as error:  # a plugin's statistic must not take the evaluation down
-            return Score(None, f"the statistic failed: {message(error)}")
+            return Score(None, f"the statistic failed: {in_short(error)}")
         if score.value is not None and not np.isfinite(score.value):
             return Score(None, score.reason or f"the statistic gave {score.value}")
         return score
@@ -288,7 +289,7 @@ class _RowMaker:
         try:
             self.function = build()
         except Exception as error:  # a plugin's metric must not take the evaluation down
-            notes.append(f"the metric could not be loaded: {message(error)}")
+            notes.append(f"the metric could not be loaded: {in_short(error)}")
 
     def __call__(self, scored: Scored, where: str) -> Rows | None:
         if self.function is None:
@@ -301,7 +302,7 @@ class _RowMaker:
             if rows.ndim != 2 or not np.isfinite(rows).all():
                 raise ValueError(f"rows must be finite and [k, d], got shape {rows.shape}")
         except Exception as error:
-            self.notes.append(f"{where}: left out, {message(error)}")
+            self.notes.append(f"{where}: left out, {in_short(error)}")
             return None
         return rows
 
@@ -310,7 +311,7 @@ class _RowMaker:
         try:
             samples = scored.clip.audio(scored.sample_rate_hz)
         except Exception as error:
-            self.notes.append(f"own sound of {scored.clip.id}: left out, {message(error)}")
+            self.notes.append(f"own sound of {scored.clip.id}: left out, {in_short(error)}")
             return None
         if samples is None:
             return None
@@ -324,12 +325,6 @@ def at_rate(scored: Scored, rate_hz: int | None) -> Scored:
         return scored
     samples = resample(scored.samples, scored.sample_rate_hz, rate_hz)
     return Scored(samples, rate_hz, scored.clip, scored.prompt)
-
-
-def message(error: Exception) -> str:
-    """An exception in one line."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
 def _interval(value: float | None, left_out: Sequence[float], n: int) -> Numbers:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from expotion.contracts import TimedFeatures
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, in_short
 from expotion.features.catalogue import Entry
 from expotion.features.store import FeatureStore, parse_entry
 from expotion.files import replacing
@@ -94,7 +94,7 @@ def bring_in(source: Path, store: FeatureStore) -> Imported:
                 about = json.loads(line)
                 name, digest, key = str(about["file"]), about["file_sha256"], str(about["key"])
             except (ValueError, KeyError, TypeError) as error:
-                out.refused.append(f"{where}: not a line of an index ({type(error).__name__}: {error})")
+                out.refused.append(f"{where}: not a line of an index ({in_short(error)})")
                 continue
             if not _NAME.fullmatch(name) or name != f"{key}.safetensors":
                 out.refused.append(f"{where}: {name} is not named by its key; only safetensors are imported")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import TimedFeatures
-from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.errors import ExpotionError, MediaError, Problem, first_line
 from expotion.features.job import ClipFile, find_clips
 from expotion.features.store import FeatureStore
 
@@ -34,7 +34,7 @@ def read_pt(path: Path) -> NDArray[np.float32]:
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises many kinds for a file that is not one
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise MediaError(Problem(str(path), wanted, first)) from error
     if isinstance(found, dict):
         tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}

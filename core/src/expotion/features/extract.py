@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from expotion.contracts import Clip, Encoder, TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError, OutputError, PluginError, Problem
+from expotion.errors import ExpotionError, OutputError, PluginError, Problem, in_short
 from expotion.features.store import Features, FeatureStore
 from expotion.workers import WorkerDiedError, spread
 
@@ -85,7 +85,7 @@ def extract_all(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore
     try:
         clip.close()
     except Exception as error:
-        warnings.append(f"{clip.id}: closing failed ({type(error).__name__}: {error})")
+        warnings.append(f"{clip.id}: closing failed ({in_short(error)})")
     return features, failures, warnings
 
 
@@ -96,7 +96,7 @@ def _failure(clip: Clip, name: str, error: Exception) -> Failure:
 def told(error: Exception) -> str:
     """What went wrong, with the kind of error where its words alone do not say it."""
     known = isinstance(error, ExpotionError | WorkerDiedError)
-    return str(error) if known else f"{type(error).__name__}: {error}"
+    return str(error) if known else f"{in_short(error)}"
 
 
 def _announce_sizes(encoders: Iterable[Encoder], clip: Clip) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from expotion.errors import in_short
 from expotion.plugins import Registry, installed_versions
 from expotion.recipe import Recipe
 from expotion.workers import connect
@@ -68,8 +69,7 @@ def explain(error: BaseException) -> str:
 
     if isinstance(error, ExpotionError):
         return "; ".join(str(problem) for problem in error.problems)
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    return in_short(error)
 
 
 def run_job(job: Job, open_registry: Callable[[], Registry] | None = None) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
-from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.errors import ExpotionError, Problem, WeightsError, first_line
 
 # How a published adaptor is named: `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`.
 
@@ -65,7 +65,7 @@ def fetch_adaptor(reference: str) -> Path:
             )
             break
         except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            failure = _first_line(error) if not local_only else failure
+            failure = first_line(error) if not local_only else failure
     if folder is None:
         fix = "check the name; log in with `hf auth login` for a private one; or copy its files, give the folder"
         raise WeightsError(Problem(reference, "an adaptor that can be downloaded", failure, fix))
@@ -111,14 +111,9 @@ def upload_adaptor(
     except Exception as error:  # as above
         fix = "log in with `hf auth login`, or push to a folder"
         raise ExpotionError(
-            Problem(reference, "a repository that can be written to", _first_line(error), fix)
+            Problem(reference, "a repository that can be written to", first_line(error), fix)
         ) from error
     return f"https://huggingface.co/{repository}"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def metrics_of(folder: Path) -> dict[str, dict[str, dict[str, float | None]]]:

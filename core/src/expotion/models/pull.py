@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from expotion.errors import Problem, WeightsError
+from expotion.errors import Problem, WeightsError, first_line
 from expotion.files import cache_folder, write_json
 from expotion.models.catalogue import HUB, Entry
 
@@ -135,7 +135,7 @@ def fetch(
         except (OSError, http.client.HTTPException, Interrupted) as error:
             failure = error
         if attempt == attempts - 1:
-            raise Interrupted(_reason(failure)) from failure
+            raise Interrupted(first_line(failure)) from failure
         time.sleep(pause_s * 2**attempt)
     digest = check_hash(part, sha256, url)
     with part.open("rb+") as file:
@@ -207,11 +207,6 @@ def _read_tag(part: Path) -> str | None:
 
 def _write_tag(part: Path, tag: str | None) -> None:
     write_json(_tag_file(part), {"tag": tag})
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 TORCHVISION = "torchvision:"
@@ -288,8 +283,7 @@ def _pull_hub(entry: Entry) -> Pulled:
         try:
             folder = Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local_only))
         except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            text = str(error).strip()
-            failure = text.splitlines()[0] if text else type(error).__name__
+            failure = first_line(error)
             continue
         found = _weights_in(folder)
         if found:

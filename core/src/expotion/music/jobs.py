@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.errors import ExpotionError, MediaError, Problem, first_line, in_short
 from expotion.music.checks import format_problems
 from expotion.music.composer import Composer, open_composer
 from expotion.music.files import asked_for, write_files
@@ -117,7 +117,7 @@ def make_clip(maker: Maker, targets: tuple[Target, ...], watch: Watch = unwatche
         problems = error.problems
     except Exception as error:  # whatever is wrong with one clip, the others are made
         short = memory_problem(str(path), error)
-        problems = [short or Problem(str(path), "music", f"{type(error).__name__}: {error}")]
+        problems = [short or Problem(str(path), "music", in_short(error))]
         fault = None if short is not None else traceback.format_exc()
     seconds = time.monotonic() - started
     return Outcome(path, tuple(files), tuple(dict.fromkeys(warnings)), tuple(problems), seconds, fault)
@@ -196,7 +196,7 @@ def run_ray(job: Job, items: Sequence[Takes], address: str) -> Iterator[Outcome]
             address=None if address == "local" else address, log_to_driver=False, logging_level=logging.ERROR
         )
     except Exception as error:  # Ray raises many kinds; all mean that there is no cluster there
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise ExpotionError(
             Problem(f"--ray {address}", "a Ray cluster", first, "use --ray local, or start one")
         ) from error
@@ -249,6 +249,6 @@ class _Actor:
 
 def _lost(takes: Takes, error: Exception) -> Outcome:
     """A clip whose process died or could not start."""
-    got = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    got = first_line(error)
     fix = "it may have run out of memory: use fewer --jobs"
     return Outcome(takes[0].clip, problems=(Problem(str(takes[0].clip), "a process to make it", got, fix),))

@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor
 
 from expotion import weights as files
-from expotion.errors import Problem, WeightsError
+from expotion.errors import Problem, WeightsError, first_line
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
 from expotion.musicgen.delay import default_delays
@@ -69,7 +69,7 @@ def _settings(value: Any, where: str) -> dict[str, Any]:
         try:
             value = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise WeightsError(Problem(f"{where} xp.cfg", "YAML text", str(error).splitlines()[0])) from None
+            raise WeightsError(Problem(f"{where} xp.cfg", "YAML text", first_line(error))) from None
     if value is None:
         return {}
     if not isinstance(value, Mapping):

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from expotion import weights as files
-from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.errors import ExpotionError, Problem, WeightsError, first_line
 
 
 def pad_text(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ def load_tokenizer(folder: Path) -> Any:
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
     raise WeightsError(
         Problem(str(folder), f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})", reason)
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from expotion.errors import Problem, RecipeError
+from expotion.errors import Problem, RecipeError, first_line
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
@@ -129,7 +129,7 @@ def read_text(text: str, name: str, problems: list[Problem]) -> Node:
         )
         raise RecipeError(Problem(f"{name}{line}", "valid YAML", error.problem or "a fault", fix)) from None
     except yaml.YAMLError as error:
-        raise RecipeError(Problem(name, "valid YAML", str(error).splitlines()[0])) from None
+        raise RecipeError(Problem(name, "valid YAML", first_line(error))) from None
     except RecursionError:
         raise RecipeError(Problem(name, f"nesting of at most {MAX_DEPTH} levels", "more")) from None
     if root is None:

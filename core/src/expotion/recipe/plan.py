@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expotion import timeline
-from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.errors import ExpotionError, Problem, WeightsError, in_short
 from expotion.recipe.resolve import Catalogue, Found
 from expotion.recipe.schema import Recipe
 
@@ -191,7 +191,7 @@ def read_geometry(folder: Path) -> Geometry:
         fix = "name a folder that holds a MusicGen in transformers' layout"
         raise ExpotionError(Problem(str(path), "an existing file", "no such file", fix)) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        got = f"{type(error).__name__}: {error}"
+        got = f"{in_short(error)}"
         raise ExpotionError(
             Problem(str(path), "the config of a MusicGen in transformers' layout", got)
         ) from None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Clip, Encoder, Overlay, SmoothedTrack, TimedFeatures, Video, read_ahead
-from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.errors import MediaError, Problem, in_short
 from expotion.features.extract import extract_all
 from expotion.features.job import ClipFile
 from expotion.features.smooth import coverage, smooth_track
@@ -243,7 +243,7 @@ def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[
     try:
         drawn: Overlay | None = encoder.overlay(clip)
     except Exception as error:  # the page is of use without it
-        told = str(error) if isinstance(error, ExpotionError) else f"{type(error).__name__}: {error}"
+        told = in_short(error)
         notes.append(f"{name}: what it looked at is not drawn ({told})")
         return None
     if drawn is None:

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from expotion import timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import Clip, MetricSpec, SmoothedTrack
+from expotion.errors import in_short
 from expotion.evaluate.evaluate import Evaluation
 from expotion.evaluate.influence import GateInfluence
 from expotion.evaluate.trackers import beats_of
@@ -188,7 +189,7 @@ def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) ->
         try:
             html = offer.spec.build()(folder)
         except Exception as error:  # a plugin may raise anything; the report is written all the same
-            log.warning("report section %s is left out: %s: %s", name, type(error).__name__, error)
+            log.warning("report section %s is left out: %s", name, in_short(error))
             continue
         if html.strip():
             found.append((offer.spec.title, html))

@@ -16,7 +16,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import save_adaptor
 from expotion.assemble import engine_for
 from expotion.contracts import Encoder, TrainingCallback
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, in_short
 from expotion.files import replacing
 from expotion.music.compose import ComposeSettings, Request, compose
 from expotion.music.sound import to_sound
@@ -149,7 +149,7 @@ class Callbacks:
             try:
                 call(callback)
             except Exception as error:  # what watches training must not end it
-                log.warning("callback %s is left out from here on: %s: %s", name, type(error).__name__, error)
+                log.warning("callback %s is left out from here on: %s", name, in_short(error))
                 del self._callbacks[name]
 
 

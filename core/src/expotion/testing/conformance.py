@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from expotion import timeline
 from expotion.contracts import ENTRY_POINT_GROUP, Clip, Encoder, EncoderSpec
-from expotion.errors import ExpotionError, PluginError, Problem
+from expotion.errors import ExpotionError, PluginError, Problem, in_short
 from expotion.testing import behaviour, shape
 from expotion.testing.clips import Scene, SyntheticClip
 from expotion.testing.subject import CheckResult, Failed, NotApplicable, Subject
@@ -109,7 +109,7 @@ def _run(name: str, check: Check, subject: Subject) -> CheckResult:
         return CheckResult(name, False, str(error))
     except Exception as error:
         fix = "raise no other exception than an ExpotionError that says what is wrong with the clip"
-        return CheckResult(name, False, f"{type(error).__name__}: {error}", fix)
+        return CheckResult(name, False, in_short(error), fix)
 
 
 def find_spec(name: str) -> EncoderSpec:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from expotion.contracts import CaptionerSpec, Clip, DataSourceSpec
-from expotion.errors import ExpotionError
+from expotion.errors import ExpotionError, in_short
 from expotion.testing.clips import SyntheticClip
 from expotion.testing.subject import CheckResult, Failed
 
@@ -151,7 +151,7 @@ def run_all(checks: Sequence[Check]) -> list[CheckResult]:
             results.append(CheckResult(title, False, failure.detail, failure.fix))
         except Exception as error:
             fix = "cope with every sound and clip, or say what is wrong in an ExpotionError"
-            results.append(CheckResult(title, False, f"{type(error).__name__}: {error}", fix))
+            results.append(CheckResult(title, False, in_short(error), fix))
     return results
 
 

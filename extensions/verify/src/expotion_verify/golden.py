@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, first_line
 
 
 class UnreadableGolden(ExpotionError):
@@ -178,7 +178,7 @@ def read_golden(path: Path) -> Golden:
     try:
         about = json.loads(about_path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UnreadableGolden(Problem(str(about_path), "a readable JSON file", _reason(error))) from None
+        raise UnreadableGolden(Problem(str(about_path), "a readable JSON file", first_line(error))) from None
     if not isinstance(about, dict) or not _is_listing(about.get("arrays")):
         wanted = "a JSON object whose `arrays` give a shape and a dtype by name"
         raise UnreadableGolden(Problem(str(about_path), wanted))
@@ -186,15 +186,10 @@ def read_golden(path: Path) -> Golden:
         with np.load(arrays_path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", _reason(error))) from None
+        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", first_line(error))) from None
     except Exception as error:  # zlib.error and others from deep inside a damaged archive
-        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", _reason(error))) from None
+        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", first_line(error))) from None
     return Golden(stem, about, arrays)
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _is_listing(value: Any) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from expotion.contracts import GoldenCheckSpec, GoldenFile
-from expotion.errors import ExpotionError
+from expotion.errors import ExpotionError, in_short
 from expotion.plugins import Registry
 from expotion_verify.golden import Finding, Found, Golden, UnreadableGolden, find_golden, read_golden
 
@@ -108,8 +108,7 @@ def check_golden(golden: Golden, check: Callable[[GoldenFile], None]) -> list[Fi
     except ExpotionError as error:
         golden.fail("the check", str(error))
     except Exception as error:  # arrays that contradict each other make any library raise anything
-        lines = str(error).strip().splitlines()
-        golden.fail("the check", f"{type(error).__name__}: {lines[0] if lines else 'no message'}")
+        golden.fail("the check", in_short(error))
     else:
         golden.check_use()
     return golden.findings
