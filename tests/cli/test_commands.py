@@ -132,7 +132,9 @@ def test_run_without_a_recipe_says_what_it_wants(recipes: Path, capsys: Capture)
 
 
 def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn, capsys: Capture) -> None:
-    from expotion.music.steering import Composing, Output, Work
+    from expotion.music.jobs import Work
+    from expotion.music.steering import Steering
+    from expotion.music.targets import Output
 
     calls = stand_in(*GENERATE, lambda **rest: [Path("out.mp4")])
     options = "--prompt warm --out out.mp4 --seed 3 --cfg-scale 2.5 --backbone tiny --samples 2 --overlap 4"
@@ -143,16 +145,16 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
     assert run(["generate", "a.mp4", "b.mp4", "--adaptor", "runs/a", *given]) == 0
     call = calls[0]
     assert call.pop("console") is not None
-    assert call.pop("registry") is registry
-    composing = Composing(
-        adaptor=Path("runs/a"),
+    assert [problem.where for problem in call.pop("problems")] == ["runs/a", "--control motion=b.mp4"]
+    wanted = Steering.of(
+        adaptor="runs/a",
         backbone="tiny",
         prompt="warm",
         seed=3,
         cfg_scale=2.5,
-        strengths={"motion": "0:1,5:0.2", "face": "0"},
+        strength={"motion": "0:1,5:0.2", "face": "0"},
         guidance={"motion": 2.0},
-        controls={"motion": Path("b.mp4"), "face": None},
+        controls={"motion": "b.mp4", "face": None},
         overlap_s=4.0,
         precision="fp32",
         temperature=0.9,
@@ -161,16 +163,15 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
     )
     assert call == {
         "clips": [Path("a.mp4"), Path("b.mp4")],
-        "composing": composing,
-        "output": Output(depth="24", loudness_lufs=-16.0, keep_original_sound=True),
-        "formats": ("mp3", "mkv"),
+        "steering": wanted,
+        "output": Output(("mp3", "mkv"), depth="24", loudness_lufs=-16.0, keep_original_sound=True),
         "out": Path("out.mp4"),
         "samples": 2,
         "work": Work(jobs=2, ray=None, overwrite=True),
-        "problems": [],
     }
     assert "Wrote out.mp4" in capsys.readouterr().out
-    assert Composing.from_json(composing.to_json()).to_json() == composing.to_json()
+    assert call["steering"].model_fields_set == wanted.model_fields_set
+    assert Steering.of(**wanted.to_json()).to_json() == wanted.to_json()
 
 
 @pytest.mark.parametrize("strength", ["motion", "=1", "motion="])
@@ -179,9 +180,8 @@ def test_a_strength_that_is_none(
 ) -> None:
     calls = stand_in(*GENERATE, lambda **rest: [])
     assert run(["generate", "a.mp4", "--strength", strength]) == 0
-    assert [str(problem) for problem in calls[0]["problems"]] == [
-        f"--strength {strength}: NAME=VALUE; for example --strength motion=0.5"
-    ]
+    said = [str(problem) for problem in calls[0]["problems"]]
+    assert said[0] == f"--strength {strength}: NAME=VALUE; for example --strength motion=0.5"
 
 
 def test_plugin_list_shows_health_and_cause(recipes: Path, capsys: Capture) -> None:

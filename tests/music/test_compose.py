@@ -12,12 +12,14 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError
-from expotion.music.compose import ComposeSettings, Request, compose, compose_pieces
+from expotion.music.compose import Request, Windows, compose, compose_pieces
+from expotion.music.steering import Steering
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
 
 N_FRAMES = 14
-SETTINGS = ComposeSettings(top_k=6, window_frames=N_FRAMES)
+SETTINGS = Steering(top_k=6)
+WINDOWS = Windows(N_FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +59,17 @@ def request(seed: int, n_frames: int = N_FRAMES, **strengths: float) -> Request:
 def test_the_controls_are_heard(lm: MusicGenLM, adaptor: Adaptor) -> None:
     one = request(1)
     other = replace(one, tracks=request(2).tracks)
-    codes = [compose(lm, adaptor, [r], SETTINGS)[0] for r in (one, other, replace(one, tracks={}))]
+    codes = [compose(lm, adaptor, [r], SETTINGS, WINDOWS)[0] for r in (one, other, replace(one, tracks={}))]
     assert not torch.equal(codes[0], codes[1])
     assert not torch.equal(codes[0], codes[2])
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_all_strengths_zero_is_the_frozen_model(lm: MusicGenLM, adaptor: Adaptor, scale: float) -> None:
-    settings = replace(SETTINGS, cfg_scale=scale)
-    frozen = compose(lm, None, [request(1)], settings)[0]
-    silent = compose(lm, adaptor, [request(1, face=0.0, motion=0.0)], settings)[0]
-    without = compose(lm, adaptor, [replace(request(1), tracks={})], settings)[0]
+    settings = Steering(top_k=6, cfg_scale=scale)
+    frozen = compose(lm, None, [request(1)], settings, WINDOWS)[0]
+    silent = compose(lm, adaptor, [request(1, face=0.0, motion=0.0)], settings, WINDOWS)[0]
+    without = compose(lm, adaptor, [replace(request(1), tracks={})], settings, WINDOWS)[0]
     assert torch.equal(silent, frozen)
     assert torch.equal(without, frozen)
 
@@ -80,15 +82,15 @@ def test_a_request_does_not_depend_on_its_neighbours(lm: MusicGenLM, adaptor: Ad
         replace(request(3), tracks={}),
         request(4, face=0.5),
     ]
-    together = compose(lm, adaptor, batch, SETTINGS)
+    together = compose(lm, adaptor, batch, SETTINGS, WINDOWS)
     for one, codes in zip(batch, together, strict=True):
-        assert torch.equal(compose(lm, adaptor, [one], SETTINGS)[0], codes)
-    assert torch.equal(together[1], compose(lm, None, [batch[1]], SETTINGS)[0])
+        assert torch.equal(compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0], codes)
+    assert torch.equal(together[1], compose(lm, None, [batch[1]], SETTINGS, WINDOWS)[0])
 
 
 def test_a_seed_decides(lm: MusicGenLM, adaptor: Adaptor) -> None:
     first, again, other = (
-        compose(lm, adaptor, [replace(request(1), seed=seed)], SETTINGS)[0] for seed in (5, 5, 6)
+        compose(lm, adaptor, [replace(request(1), seed=seed)], SETTINGS, WINDOWS)[0] for seed in (5, 5, 6)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -102,6 +104,7 @@ def test_any_length_comes_out_exactly(lm: MusicGenLM, adaptor: Adaptor, n_frames
         adaptor,
         [request(1, n_frames), request(2, n_frames)],
         SETTINGS,
+        WINDOWS,
         on_step=lambda a, b: told.append((a, b)),
     )
     for one in codes:
@@ -121,39 +124,42 @@ def test_the_start_of_a_long_clip_is_what_a_window_gives(lm: MusicGenLM, adaptor
         {},
         long.seed,
     )
-    head = compose(lm, adaptor, [long], SETTINGS)[0][:, :N_FRAMES]
-    assert torch.equal(head, compose(lm, adaptor, [short], SETTINGS)[0])
+    head = compose(lm, adaptor, [long], SETTINGS, WINDOWS)[0][:, :N_FRAMES]
+    assert torch.equal(head, compose(lm, adaptor, [short], SETTINGS, WINDOWS)[0])
 
 
 def test_lengths_may_differ_in_a_batch(lm: MusicGenLM, adaptor: Adaptor) -> None:
     batch = [request(1, 9), request(2), request(3, 9), request(4, 2 * N_FRAMES + 1)]
     told: list[tuple[int, int]] = []
-    together = compose(lm, adaptor, batch, SETTINGS, on_step=lambda a, b: told.append((a, b)))
+    together = compose(lm, adaptor, batch, SETTINGS, WINDOWS, on_step=lambda a, b: told.append((a, b)))
     for one, codes in zip(batch, together, strict=True):
-        assert torch.equal(compose(lm, adaptor, [one], SETTINGS)[0], codes)
+        assert torch.equal(compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0], codes)
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
 
 
 def test_pieces_are_the_whole(lm: MusicGenLM, adaptor: Adaptor) -> None:
     long = request(1, 2 * N_FRAMES + 3)
-    pieces = list(compose_pieces(lm, adaptor, long, SETTINGS))
-    assert torch.equal(torch.cat(pieces, dim=-1), compose(lm, adaptor, [long], SETTINGS)[0])
+    pieces = list(compose_pieces(lm, adaptor, long, SETTINGS, WINDOWS))
+    assert torch.equal(torch.cat(pieces, dim=-1), compose(lm, adaptor, [long], SETTINGS, WINDOWS)[0])
     assert max(piece.shape[-1] for piece in pieces) <= 4  # frames come as they are finished
 
 
 def test_a_scale_for_each_control(lm: MusicGenLM, adaptor: Adaptor) -> None:
     """Equal scales are one scale; a control of scale 0 is not heard; scales of 1 need no guidance."""
     one = request(1)
-    together = replace(SETTINGS, control_scale=4.0)
-    apart = replace(SETTINGS, control_scale=9.0, scales={"face": 4.0, "motion": 4.0})
-    assert torch.equal(*(compose(lm, adaptor, [one], s)[0] for s in (together, apart)))
-    unheard = replace(SETTINGS, control_scale=4.0, scales={"face": 0.0})
+    together = Steering(top_k=6, control_scale=4.0)
+    apart = Steering(top_k=6, control_scale=9.0, guidance={"face": 4.0, "motion": 4.0})
+    assert torch.equal(*(compose(lm, adaptor, [one], s, WINDOWS)[0] for s in (together, apart)))
+    unheard = Steering(top_k=6, control_scale=4.0, guidance={"face": 0.0})
     dropped = replace(one, strengths={"face": 0.0})
-    assert torch.equal(compose(lm, adaptor, [one], unheard)[0], compose(lm, adaptor, [dropped], together)[0])
-    different = replace(SETTINGS, control_scale=4.0, scales={"face": 2.0})
+    assert torch.equal(
+        compose(lm, adaptor, [one], unheard, WINDOWS)[0],
+        compose(lm, adaptor, [dropped], together, WINDOWS)[0],
+    )
+    different = Steering(top_k=6, control_scale=4.0, guidance={"face": 2.0})
     assert not torch.equal(
-        compose(lm, adaptor, [one], different)[0], compose(lm, adaptor, [one], together)[0]
+        compose(lm, adaptor, [one], different, WINDOWS)[0], compose(lm, adaptor, [one], together, WINDOWS)[0]
     )
 
 
@@ -162,21 +168,25 @@ def test_a_strength_may_change_over_time(lm: MusicGenLM, adaptor: Adaptor) -> No
     rows = np.ones(N_FRAMES + 1, dtype=np.float32)
     constant = replace(one, strengths={"face": rows, "motion": 1.0})
     assert torch.equal(
-        compose(lm, adaptor, [constant], SETTINGS)[0], compose(lm, adaptor, [one], SETTINGS)[0]
+        compose(lm, adaptor, [constant], SETTINGS, WINDOWS)[0],
+        compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0],
     )
     silent = replace(one, strengths={"face": 0 * rows, "motion": 0 * rows})
-    assert torch.equal(compose(lm, adaptor, [silent], SETTINGS)[0], compose(lm, None, [one], SETTINGS)[0])
+    assert torch.equal(
+        compose(lm, adaptor, [silent], SETTINGS, WINDOWS)[0], compose(lm, None, [one], SETTINGS, WINDOWS)[0]
+    )
     fading = replace(one, strengths={"face": np.linspace(1, 0, N_FRAMES + 1), "motion": 1.0})
     assert not torch.equal(
-        compose(lm, adaptor, [fading], SETTINGS)[0], compose(lm, adaptor, [one], SETTINGS)[0]
+        compose(lm, adaptor, [fading], SETTINGS, WINDOWS)[0],
+        compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0],
     )
 
 
 def test_requests_that_do_not_fit_are_refused(lm: MusicGenLM, adaptor: Adaptor) -> None:
     with pytest.raises(ExpotionError, match=r"control 'face': \[14, 3\] rows, got \[15, 3\]"):
-        compose(lm, adaptor, [replace(request(1), n_frames=13)], SETTINGS)
+        compose(lm, adaptor, [replace(request(1), n_frames=13)], SETTINGS, WINDOWS)
     with pytest.raises(ExpotionError, match="at least one frame"):
-        compose(lm, adaptor, [replace(request(1), n_frames=0)], SETTINGS)
+        compose(lm, adaptor, [replace(request(1), n_frames=0)], SETTINGS, WINDOWS)
 
 
 def test_a_feature_that_is_not_a_number_is_named(lm: MusicGenLM, adaptor: Adaptor) -> None:
@@ -185,4 +195,4 @@ def test_a_feature_that_is_not_a_number_is_named(lm: MusicGenLM, adaptor: Adapto
     values[5, 1] = np.nan
     spoilt = {**one.tracks, "motion": SmoothedTrack(values, one.tracks["motion"].valid)}
     with pytest.raises(ExpotionError, match=r"control 'motion': finite features, got NaN .* first at row 5"):
-        compose(lm, adaptor, [replace(one, tracks=spoilt)], SETTINGS)
+        compose(lm, adaptor, [replace(one, tracks=spoilt)], SETTINGS, WINDOWS)

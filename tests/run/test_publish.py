@@ -125,13 +125,13 @@ def test_music_is_made_with_an_adaptor_by_id(
         run(["generate", str(clip), "--adaptor", "hf:me/lamps"]) != 0
     )  # the clip is missing, not the adaptor
     from expotion.music.composer import open_composer
-    from expotion.music.files import _named
-    from expotion.music.steering import Composing
+    from expotion.music.steering import Steering
 
     composer = open_composer(Path("hf:me/lamps"), lamps)
     assert [c.name for c in composer.recipe.conditions] == ["glow", "sway"]
-    assert Composing(adaptor=Path("hf:me/lamps")).to_json()["adaptor"] == "hf:me/lamps"
-    assert _named("hf:me/lamps", adaptor_folder("hf:me/lamps")) == f"hf:me/lamps@{COMMIT}"
+    steering = Steering.of(adaptor="hf:me/lamps")
+    assert steering.to_json()["adaptor"] == "hf:me/lamps"
+    assert steering.named_adaptor == f"hf:me/lamps@{COMMIT}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Music while frames arrive: a session by itself, and `expotion generate --live` from a file in real time."""
+"""Music while frames arrive: a session by itself, and `expotion live` from a file in real time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from expotion.errors import ExpotionError
 from expotion.music.composer import Composer, open_composer
 from expotion.plugins import Registry
 from expotion.video.mux import write_video
-from expotion_live import play as listening
-from expotion_live import run as live_sink
-from expotion_live import session as live_frames
-from expotion_live.run import Clock, Delay
-from expotion_live.session import Arriving, Camera, LiveSession, open_pictures
+from expotion_live import frames as live_frames
+from expotion_live import sink as listening
+from expotion_live.frames import Arriving, Camera, open_pictures
+from expotion_live.live import Clock, Delay
+from expotion_live.session import LiveSession
 
 SECONDS, RATE_HZ = 1.2, 32_000
 
@@ -45,7 +45,7 @@ def composer(finished: Path, lamps: Registry) -> Composer:
 def live(finished: Path) -> Callable[..., int]:
     def call(*arguments: object) -> int:
         options = ("--adaptor", finished, "--hop", 0.4, "--window", 0.8)
-        return run(["generate", "--live", *map(str, (*arguments, *options))])
+        return run(["live", *map(str, (*arguments, *options))])
 
     return call
 
@@ -75,7 +75,7 @@ def test_strengths_follow_their_schedule_and_muting_is_strength_0(composer: Comp
     plain = _played(composer)
     off = _played(composer, strength={"glow": 0.0, "sway": 0.0})
     assert not np.array_equal(plain, off)
-    np.testing.assert_array_equal(_played(composer, muted=("glow", "sway")), off)
+    np.testing.assert_array_equal(_played(composer, controls={"glow": None, "sway": None}), off)
     np.testing.assert_array_equal(_played(composer, strength={"glow": "0:1,9:1"}), plain)
     later_off = _played(composer, strength={"glow": "0:1,0.4:1,0.41:0", "sway": "0:1,0.4:1,0.41:0"})
     assert not np.array_equal(later_off, plain)
@@ -150,7 +150,7 @@ def test_a_camera_gives_small_rgb_frames_with_the_times_at_which_they_came(
     assert found[0][0][100, 100].tolist() == [0, 0, 255]
     times_s = [time_s for _, time_s in found]
     assert all(after > before for before, after in itertools.pairwise(times_s))
-    with pytest.raises(ExpotionError, match="--live 3: a camera or stream that gives frames"):
+    with pytest.raises(ExpotionError, match="live 3: a camera or stream that gives frames"):
         open_pictures("3")
 
 
@@ -204,7 +204,7 @@ def test_a_file_in_real_time_to_a_file_and_to_standard_output(
 ) -> None:
     started = time.monotonic()
     out = tmp_path / "live.wav"
-    assert live(clip, "--out", out, "--play-stream", "-", "--seed", 4) == 0
+    assert live(clip, "--out", out, "--to", "-", "--seed", 4) == 0
     assert time.monotonic() - started >= SECONDS
     captured = capfdbinary.readouterr()
     samples, rate_hz = soundfile.read(out, dtype="int16")
@@ -274,8 +274,8 @@ def test_a_listener_that_leaves_ends_it(
         raise listening.ListenerGone
 
     monkeypatch.setattr(listening, "_to_standard_output", gone)
-    assert live(clip, "--play-stream", "-") == 0
-    player = live_sink.Player("-", RATE_HZ)
+    assert live(clip, "--to", "-") == 0
+    player = listening.Player("-", RATE_HZ)
     player.give(np.zeros(8, np.float32))
     player.close()
     assert player.gone
@@ -285,13 +285,12 @@ def test_a_listener_that_leaves_ends_it(
     ("arguments", "wanted"),
     [
         (["--out", "a.mp4"], "--out a.mp4: a name that ends in .wav or .flac"),
-        (["--out", "a.wav", "--samples", "2"], "--live: not together with --samples"),
-        (["--out", "a.wav", "--overlap", "2"], "--live: not together with --overlap"),
-        (["--out", "a.wav", "--strength", "smile=1"], "--strength smile: one of glow, sway"),
+        (["--out", "a.wav", "--samples", "2"], "No such option: --samples"),
+        (["--out", "a.wav", "--overlap", "0.5"], "live: no overlap, got 0.5 s; give --window and --hop"),
+        (["--out", "a.wav", "--strength", "smile=1"], "--strength smile=1: one of glow, sway"),
         (["--out", "a.wav", "--strength", "glow=2:1,1:0"], "times that go forwards"),
         (["--out", "a.wav", "--control", "glow=b.mp4"], "no clips to take controls from"),
-        (["--out", "a.wav", "--again", "b.json"], "got --again and --live"),
-        (["--out", "/proc/none/a.wav"], "/proc/none: cannot be written to"),
+        (["--out", "/proc/none/a.wav"], "/proc/none: could not be made"),
     ],
 )
 def test_what_does_not_go_together(
@@ -308,7 +307,5 @@ def test_a_source_that_is_not_there_and_hops_that_do_not_fit(
     out = str(tmp_path / "a.wav")
     assert live("nowhere.mp4", "--out", out) == 1
     assert "nowhere.mp4: no such file" in capfd.readouterr().err
-    assert run(["generate", "--live", str(clip), "--out", out, "--adaptor", str(finished), "--hop", "3"]) == 1
+    assert run(["live", str(clip), "--out", out, "--adaptor", str(finished), "--hop", "3"]) == 1
     assert "--hop below --window" in capfd.readouterr().err
-    assert run(["generate", str(clip), "--hop", "1"]) == 1
-    assert "--hop: --live beside it" in capfd.readouterr().err

@@ -16,8 +16,8 @@ import soundfile
 
 from expotion.cli.main import run
 from expotion.video.mux import write_video
-from expotion_live import play as listening
 from expotion_live import play as music_stream
+from expotion_live import sink as listening
 
 Capture = pytest.CaptureFixture[str]
 
@@ -32,7 +32,7 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture
 def play(lamps: object, finished: Path) -> Callable[..., int]:
     def call(*arguments: object) -> int:
-        return run(["generate", *map(str, arguments), "--adaptor", str(finished)])
+        return run(["play", *map(str, arguments), "--adaptor", str(finished)])
 
     return call
 
@@ -64,22 +64,28 @@ def speakers(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
 
 
 def test_the_speakers_get_the_piece_in_chunks(
-    play: Callable[..., int], clip: Path, tmp_path: Path, speakers: list[np.ndarray], capsys: Capture
+    play: Callable[..., int],
+    finished: Path,
+    clip: Path,
+    tmp_path: Path,
+    speakers: list[np.ndarray],
+    capsys: Capture,
 ) -> None:
-    assert play(clip, "--play-stream", "--seed", 3) == 0
+    assert play(clip, "--seed", 3) == 0
     assert "1.2 s of music; the first sound after" in capsys.readouterr().out
     assert len(speakers) > 1
     heard = np.concatenate(speakers)[:, 0]
-    assert play(clip, "--seed", 3, "--out", tmp_path / "a.wav", "--depth", "float") == 0
-    written, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
-    assert len(heard) == len(written)
-    assert np.abs(np.clip(heard, -1, 1) - written).max() < 1e-4
+    written = ("--out", tmp_path / "a.wav", "--depth", "float", "--adaptor", finished)
+    assert run(["generate", *map(str, (clip, "--seed", 3, *written))]) == 0
+    sound, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert len(heard) == len(sound)
+    assert np.abs(np.clip(heard, -1, 1) - sound).max() < 1e-4
 
 
 def test_standard_output_is_samples_and_nothing_else(
     play: Callable[..., int], clip: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    assert play(clip, "--play-stream", "-") == 0
+    assert play(clip, "--to", "-") == 0
     shown = capfdbinary.readouterr()
     assert len(shown.out) == 2 * round(1.2 * 32_000)
     assert np.frombuffer(shown.out, "<i2").any()
@@ -102,7 +108,7 @@ def test_a_listener_that_leaves_ends_it(
         yield gone
 
     monkeypatch.setattr(music_stream, "open_sink", sink)
-    assert play(clip, "--play-stream", "-") == 0
+    assert play(clip, "--to", "-") == 0
     assert "the listener left after" in capsys.readouterr().err
 
 
@@ -114,16 +120,16 @@ def test_what_cannot_be_played_is_said_before_anything_is_loaded(
 
     monkeypatch.setattr(music_stream, "open_composer", loaded)
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    assert play(clip, "--strength", "glow=2:1,1:0", "--play-stream") == 1
+    assert play(clip, "--strength", "glow=2:1,1:0") == 1
     error = capsys.readouterr().err
     assert 'install "expotion[play]"' in error and "go forwards" in error
-    assert play(clip, clip, "--play-stream", "-") == 1
-    assert "one clip, got 2 clips" in capsys.readouterr().err
-    assert play(tmp_path / "missing.mp4", "--play-stream", "-") == 1
+    assert play(tmp_path, "--to", "-") == 1
+    assert "a media file, got a folder" in capsys.readouterr().err
+    assert play(tmp_path / "missing.mp4", "--to", "-") == 1
     assert "no such file" in capsys.readouterr().err
-    assert play(clip, "--play-stream", "-", "--loudness", "-16", "--out", "a.wav", "--samples", 2) == 1
-    error = capsys.readouterr().err
-    assert all(f"not together with {name}" in error for name in ("--out", "--samples", "--depth, --loudness"))
+    for option in ("--loudness", "--out", "--samples"):  # it writes no files
+        assert play(clip, "--to", "-", option, "1") == 2
+        assert f"No such option: {option}" in capsys.readouterr().err
 
 
 def test_a_machine_without_a_sound_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,4 +141,4 @@ def test_a_machine_without_a_sound_device(monkeypatch: pytest.MonkeyPatch) -> No
     (problem,) = listening.sink_problems("speakers")
     assert "Error querying device -1" in str(problem)
     (problem,) = listening.sink_problems("kitchen")
-    assert "nothing or - after it" in str(problem)
+    assert "speakers or -, got kitchen" in str(problem)

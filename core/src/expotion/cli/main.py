@@ -113,7 +113,8 @@ app.add_typer(plugin.app, name="plugin")
 app.add_typer(models.app, name="models")
 app.add_typer(adaptor.app, name="adaptor")
 app.add_typer(features.app, name="features")
-app.command("generate", help=generate.HELP)(generate.generate)
+app.command("generate", help=generate.HELP, cls=generate.Generate)(generate.generate)
+app.command("again", help=generate.AGAIN_HELP)(generate.again)
 
 
 def _show_version(asked: bool) -> None:
@@ -164,15 +165,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _spell_out(arguments: list[str]) -> list[str]:
-    """A bare `--resume` means `--resume auto`, a bare `--play-stream` the speakers: both take a value."""
+    """A bare `--resume` means `--resume auto`: it takes a value."""
     spelt = []
     for index, argument in enumerate(arguments):
         following = arguments[index + 1] if index + 1 < len(arguments) else ""
         stands_alone = not following or following.startswith("-") or following.endswith((".yaml", ".yml"))
         if argument == "--resume" and stands_alone:
             spelt.append("--resume=auto")
-        elif argument == "--play-stream" and following != "-":
-            spelt.append("--play-stream=speakers")
         else:
             spelt.append(argument)
     return spelt

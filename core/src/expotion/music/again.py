@@ -1,23 +1,17 @@
-"""A piece made once more from its record, and held to the bytes of the first time."""
+"""`expotion again`: a piece made once more from its record, and held to the bytes of the first time."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from expotion.errors import ExpotionError
-from expotion.music.files import Record, sha256_of
-from expotion.music.jobs import Job, Opener, Progress, make_clip
-from expotion.music.steering import SOUND_FORMATS, VIDEO_FORMATS
-from expotion.music.targets import Target, plan
-from expotion.progress import stage_progress
-
-log = logging.getLogger("expotion")
+from expotion.music.files import Record, read_record, sha256_of
+from expotion.music.jobs import Job
+from expotion.music.make import Report, watch
+from expotion.music.targets import SOUND_FORMATS, VIDEO_FORMATS, Takes, Target, plan
 
 
 def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
@@ -28,45 +22,28 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     """
     import torch  # noqa: PLC0415
 
-    record = Record(path)
-    target = Target(record.clip, path.with_name(f"{path.stem}_again"), record.composing.seed)
+    record = read_record(path)
+    base = path.with_name(f"{path.stem}_again")
     if out is not None:
         suffix = out.suffix.lower().removeprefix(".")
         whole = suffix in (*SOUND_FORMATS, *VIDEO_FORMATS, "json")
-        target = Target(record.clip, out.with_suffix("") if whole else out / path.stem, record.composing.seed)
-    plan(  # checks the folder and that no clip is written over
-        [record.clip],
-        out=target.file(".mp4"),
-        adaptor=None,
-        formats=None,
-        samples=1,
-        seed=record.composing.seed,
-    )
-    assert record.composing.adaptor is not None
+        base = out.with_suffix("") if whole else out / path.stem
+    target = Target(record.clip, base, record.steering.seed)
+    # Checks the folder, and that no clip is written over.
+    plan([record.clip], out=target.file(".mp4"), adaptor=None, formats=(), samples=1, seed=target.seed)
+    job = Job(record.steering, record.output, record.threads)
+    report = Report(1, console, None)
     threads = torch.get_num_threads()
     try:
-        job = Job(record.composing, record.output, record.composing.adaptor, record.threads)
-        maker = Opener(job)()
-
-        @contextlib.contextmanager
-        def watch(name: Path) -> Iterator[Progress]:
-            with stage_progress(console, f"compose {name.name}") as progress:
-                yield progress
-
-        outcome = make_clip(maker, (target,), watch)
+        report.add(job.make(job.open(), Takes((target,)), functools.partial(watch, console)))
     finally:
         torch.set_num_threads(threads)
-    for warning in outcome.warnings:
-        console.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True, highlight=False)
-    if outcome.fault is not None:
-        log.debug("%s", outcome.fault)
-    if outcome.problems:
-        raise ExpotionError(list(outcome.problems))
-    _compare(record, target, outcome.files, console)
-    return list(outcome.files)
+    files = report.close(stopped=False)
+    _compare(record, target, files, console)
+    return files
 
 
-def _compare(record: Record, target: Target, files: tuple[Path, ...], console: Console) -> None:
+def _compare(record: Record, target: Target, files: list[Path], console: Console) -> None:
     """Say whether each file has the bytes that the record tells of."""
     before = {Path(name).suffix: digest for name, digest in record.files.items()}
     others = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -17,10 +17,28 @@ from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, Problem
 from expotion.music.guidance import Branch, plan
+from expotion.music.steering import Steering
 from expotion.musicgen.generate import Decoding, Sampler, StepModel, decode
 from expotion.musicgen.text import pad_text
+from expotion.recipe.schema import Sampling
 
 # How a clip of any length is covered by windows that the model was trained for.
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The longest stretch decoded at once, in frames (the length trained on), and how many of it are continued.
+
+    By default a window continues a third of the one before.
+    """
+
+    longest: int = 500
+    continued: int | None = None
+
+    @property
+    def overlap(self) -> int:
+        """Frames continued from the window before."""
+        return self.longest // 3 if self.continued is None else self.continued
 
 
 @dataclass(frozen=True)
@@ -141,32 +159,6 @@ def _check(name: str, track: SmoothedTrack, n_rows: int, width: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class ComposeSettings:
-    """How to sample.
-
-    Without `control_scale` one scale guides text and controls together; with it the controls have their own, and
-    `scales` gives single controls theirs (`generation.guidance` has the formula and the cost).
-    `window_frames`: the longest stretch decoded at once, the length trained on.
-    """
-
-    cfg_scale: float = 3.0
-    control_scale: float | None = None
-    scales: Mapping[str, float] = field(default_factory=dict)
-    top_k: int = 250
-    top_p: float = 0.0
-    temperature: float = 1.0
-    greedy: bool = False
-    window_frames: int = 500
-    overlap_frames: int | None = None
-    """Frames continued from the window before; by default a third of a window."""
-
-    @property
-    def overlap(self) -> int:
-        """Frames continued from the window before."""
-        return self.window_frames // 3 if self.overlap_frames is None else self.overlap_frames
-
-
 Progress = Callable[[int, int], None]
 
 
@@ -174,17 +166,21 @@ def compose(
     lm: StepModel,
     adaptor: Adaptor | None,
     requests: Sequence[Request],
-    settings: ComposeSettings,
+    steering: Steering,
+    windows: Windows,
     *,
     on_step: Progress | None = None,
 ) -> list[Tensor]:
     """Codes int64 [K, n_frames] for each request; `on_step(frames done, frames in all)` reports progress.
 
+    Of `steering`, which leaves nothing open (`Steering.over`), guidance and sampling count here; text, strengths
+    and seeds are those of the requests.
+
     Requests of any lengths are decoded together, a window of each at a time. A request draws from a generator of
     its own, so what it yields does not depend on its neighbours. Without an adaptor, or with every strength 0, the
     codes are exactly those of the frozen model.
     """
-    turns = _turns([_windows(request, settings) for request in requests])
+    turns = _turns([_cover(request, windows) for request in requests])
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
     found: list[Tensor | None] = [None] * len(requests)
     total, before = sum(turn.n_new for turn in turns), 0
@@ -195,7 +191,7 @@ def compose(
             lm,
             adaptor,
             [requests[index] for index in turn.members],
-            settings,
+            steering,
             spans,
             _prompt(known, turn.windows[0]),
             [generators[index] for index in turn.members],
@@ -242,10 +238,10 @@ def _turns(schedules: Sequence[Sequence[FrameWindow]]) -> list[_Turn]:
     return turns
 
 
-def _windows(request: Request, settings: ComposeSettings) -> list[FrameWindow]:
+def _cover(request: Request, windows: Windows) -> list[FrameWindow]:
     if request.n_frames < 1:
         raise ExpotionError(Problem("compose", "at least one frame", str(request.n_frames)))
-    return cover(request.n_frames, settings.window_frames, settings.overlap)
+    return cover(request.n_frames, windows.longest, windows.overlap)
 
 
 def _prompt(known: Sequence[Tensor | None], window: FrameWindow) -> Tensor | None:
@@ -260,28 +256,28 @@ def continue_codes(
     lm: StepModel,
     adaptor: Adaptor | None,
     request: Request,
-    settings: ComposeSettings,
+    steering: Steering,
     known: Tensor | None,
     generator: torch.Generator,
 ) -> Tensor:
     """One window of codes int64 [K, n_frames] that begins with the known ones [K, P], P < n_frames."""
     prompt = None if known is None else known[None]
-    steps = _window(lm, adaptor, [request], settings, [(0, request.n_frames)], prompt, [generator])
+    steps = _window(lm, adaptor, [request], steering, [(0, request.n_frames)], prompt, [generator])
     *_, (decoding, _) = steps
     return decoding.codes()[0]
 
 
 def compose_pieces(
-    lm: StepModel, adaptor: Adaptor | None, request: Request, settings: ComposeSettings
+    lm: StepModel, adaptor: Adaptor | None, request: Request, steering: Steering, windows: Windows
 ) -> Iterator[Tensor]:
     """Codes int64 [K, m] of one request, piece by piece as frames are finished."""
     generators = [torch.Generator().manual_seed(request.seed)]
     known: Tensor | None = None
-    for window in _windows(request, settings):
+    for window in _cover(request, windows):
         done = window.n_prompt
         spans = [(window.start, window.stop)]
         prompt = _prompt([known], window)
-        for decoding, step in _window(lm, adaptor, [request], settings, spans, prompt, generators):
+        for decoding, step in _window(lm, adaptor, [request], steering, spans, prompt, generators):
             finished = decoding.finished(step)
             if finished > done:
                 yield decoding.frames(done, finished)[0]
@@ -294,7 +290,7 @@ def _window(
     lm: StepModel,
     adaptor: Adaptor | None,
     requests: Sequence[Request],
-    settings: ComposeSettings,
+    steering: Steering,
     spans: Sequence[tuple[int, int]],
     prompt: Tensor | None,
     generators: Sequence[torch.Generator],
@@ -311,10 +307,10 @@ def _window(
     ]
     modalities = () if adaptor is None else adaptor.config.modalities
     heard = [m.name for m in modalities if any(m.name in tracks for tracks, _ in inputs)]
-    branches = plan(heard, settings.cfg_scale, settings.control_scale, settings.scales)
+    branches = plan(heard, steering.cfg_scale, steering.control_scale, steering.guidance)
     prefix: Prefix | None = None
     for tracks, own in inputs:
-        made = _prefix(lm, adaptor, tracks, branches, settings)
+        made = _prefix(lm, adaptor, tracks, branches, steering)
         if made is not None:
             placed = _placed(made, own, len(requests))
             prefix = placed if prefix is None else prefix.joined(placed)
@@ -324,17 +320,18 @@ def _window(
         max(lengths),
         [branch.weight for branch in branches],
         prefix=prefix,
-        sampler=Sampler(
-            greedy=settings.greedy,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-        ),
+        sampler=sampler_of(steering),
         generators=generators,
         prompt=prompt,
         source_mask=mask.repeat(len(branches), 1),
         lengths=lengths,
     )
+
+
+def sampler_of(sampling: Sampling) -> Sampler:
+    """What draws tokens: the fields that settings and sampler both have."""
+    own = [each.name for each in fields(Sampler)]
+    return Sampler(**{name: getattr(sampling, name) for name in own if name in type(sampling).model_fields})
 
 
 def _placed(prefix: Prefix, members: Sequence[int], batch: int) -> Prefix:
@@ -357,11 +354,11 @@ def _prefix(
     adaptor: Adaptor | None,
     inputs: Mapping[str, TrackInput],
     branches: Sequence[Branch],
-    settings: ComposeSettings,
+    steering: Steering,
 ) -> Prefix | None:
     if adaptor is None or not inputs:
         return None
-    together = settings.control_scale is None and not settings.scales
+    together = steering.control_scale is None and not steering.guidance
     if together and adaptor.config.null_branch != "none" and len(branches) == 2:
         return guided_prefix(adaptor, lm, inputs)
     return branches_prefix(adaptor, lm, inputs, [branch.controls for branch in branches])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion import timeline
+from expotion import plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor, read_description
 from expotion.assemble import (
@@ -29,21 +27,19 @@ from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
 from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks
 from expotion.features.smooth import coverage, smooth_track
-from expotion.music.checks import find_adaptor
-from expotion.music.compose import ComposeSettings, Request, compose, compose_pieces
+from expotion.music.compose import Request, Windows, compose, compose_pieces
 from expotion.music.out_of_memory import text_problem
-from expotion.music.schedule import Schedule
 from expotion.music.sound import stream_sound, to_sound
+from expotion.music.steering import ClipLike, Given, Steering, find_adaptor
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import Backbone, load_backbone
-from expotion.plugins import Registry, discover
+from expotion.plugins import Registry
 from expotion.recipe import Recipe
-from expotion.run.generation import compose_settings
+from expotion.recipe.schema import Sampling
 from expotion.video.clip import FileClip
 
 log = logging.getLogger("expotion")
-DEFAULT_PROMPT = "a calm piano piece"
 LEAST_COVERAGE = 0.1
 """A control that has something to say in less of the clip than this is left out, with a warning."""
 
@@ -53,9 +49,10 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Music:
-    """A composed piece: `samples` float32 [n] mono, `codes` int64 [K, T], the controls that steered it, by
-    name,
-    and `notes`: plain values that say how it was made."""
+    """A composed piece: `samples` float32 [n] mono, and the `codes` int64 [K, T] that they were decoded from.
+
+    `controls` steered it, by name; `notes` are plain values that say how it was made.
+    """
 
     samples: NDArray[np.float32]
     sample_rate_hz: int
@@ -79,13 +76,10 @@ class _Piece:
 
     lm: StepModel
     request: Request
-    settings: ComposeSettings
+    steering: Steering
+    windows: Windows
     n_samples: int
     notes: dict[str, Any]
-
-
-ClipLike = str | Path | Clip
-ControlLike = str | Path | Clip | TimedFeatures | None
 
 
 @dataclass
@@ -105,36 +99,26 @@ class Composer:
     def compose(
         self,
         clip: ClipLike,
+        steering: Steering | None = None,
         *,
-        prompt: str | None = None,
-        strength: Mapping[str, float | str | Schedule] | None = None,
-        guidance: Mapping[str, float] | None = None,
-        cfg_scale: float | None = None,
-        controls: Mapping[str, ControlLike] | None = None,
-        seed: int = 0,
-        overlap_s: float | None = None,
-        precision: str | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
         on_progress: Progress | None = None,
         on_warning: Warn | None = None,
+        **given: Unpack[Given],
     ) -> Music:
         """Music as long as the clip, to one codec frame. None means: as the adaptor was measured.
 
-        `strength` by control: a number, a `Schedule`, or `"0:1.0,5:0.2"` (seconds:strength). `guidance` gives
-        single controls a scale of their own beside the text's `cfg_scale`. `controls` takes a control from
-        another clip (or from features at hand), or mutes it (None). A control that has next to nothing to say
-        is left out, with a warning. Features of the last clip are kept, so that several takes cost one
-        extraction. Raises MediaError for a clip that cannot be used, ExpotionError for values that do not
-        fit.
+        `prompt`, `seed`. `strength` by control: a number, a `Schedule`, or `"0:1.0,5:0.2"` (seconds:strength).
+        `guidance` gives single controls a scale of their own beside the text's `cfg_scale`. `controls` takes a
+        control from another clip (or from features at hand), or mutes it (None). `overlap_s`, `precision`,
+        `temperature`, `top_k`, `top_p`. Or all of them as one `steering`.
+
+        A control that has next to nothing to say is left out, with a warning. Features of the last clip are kept,
+        so that several takes cost one extraction. Raises MediaError for a clip that cannot be used, ExpotionError
+        for values that do not fit.
         """
-        given = {"cfg_scale": cfg_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        with _opened(clip) as opened:
-            piece = self._prepare(
-                opened, prompt, strength, guidance, controls, seed, overlap_s, precision, given, on_warning
-            )
-        codes = compose(piece.lm, self.adaptor, [piece.request], piece.settings, on_step=on_progress)[0]
+        piece = self._prepare(clip, self.resolved(steering, given), on_warning)
+        requests, windows = [piece.request], piece.windows
+        codes = compose(piece.lm, self.adaptor, requests, piece.steering, windows, on_step=on_progress)[0]
         assert self.backbone.codec is not None
         samples = to_sound(self.backbone.codec, codes, piece.n_samples)
         tracks = piece.request.tracks
@@ -143,112 +127,79 @@ class Composer:
     def stream(
         self,
         clip: ClipLike,
+        steering: Steering | None = None,
         *,
-        prompt: str | None = None,
-        strength: Mapping[str, float | str | Schedule] | None = None,
-        guidance: Mapping[str, float] | None = None,
-        cfg_scale: float | None = None,
-        controls: Mapping[str, ControlLike] | None = None,
-        seed: int = 0,
-        overlap_s: float | None = None,
-        precision: str | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
         chunk_s: float = 0.5,
         on_warning: Warn | None = None,
+        **given: Unpack[Given],
     ) -> Iterator[MusicChunk]:
         """The same piece as `compose` gives, in chunks of about `chunk_s` while it is decoded.
 
         The chunks together are the samples of `compose` to within 1e-5.
         """
-        given = {"cfg_scale": cfg_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        with _opened(clip) as opened:
-            piece = self._prepare(
-                opened, prompt, strength, guidance, controls, seed, overlap_s, precision, given, on_warning
-            )
+        piece = self._prepare(clip, self.resolved(steering, given), on_warning)
         assert self.backbone.codec is not None
         rate_hz = self.backbone.sample_rate_hz
-        pieces = compose_pieces(piece.lm, self.adaptor, piece.request, piece.settings)
+        pieces = compose_pieces(piece.lm, self.adaptor, piece.request, piece.steering, piece.windows)
         n_frames = max(1, round(chunk_s * self.backbone.frame_rate_hz))
         done = 0
         for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
             yield MusicChunk(samples, done / rate_hz, rate_hz)
             done += len(samples)
 
-    def _prepare(
-        self,
-        clip: Clip,
-        prompt: str | None,
-        strength: Mapping[str, float | str | Schedule] | None,
-        guidance: Mapping[str, float] | None,
-        controls: Mapping[str, ControlLike] | None,
-        seed: int,
-        overlap_s: float | None,
-        precision: str | None,
-        given: Mapping[str, Any],
-        on_warning: Warn | None,
-    ) -> _Piece:
-        """Check everything, extract the controls, and put the request together."""
-        warn = on_warning or (lambda text: log.warning("%s", text))
+    def resolved(self, steering: Steering | None, given: Given) -> Steering:
+        """Steering, or keywords for it, with what was left open as the recipe measured it.
+
+        Raises ExpotionError for values that do not fit and controls that are not there, TypeError for both at once.
+        """
+        if steering is not None and given:
+            raise TypeError(f"either a steering or keywords ({', '.join(given)}), not both")
+        steering = steering or Steering.of(**given)
+        known = [condition.name for condition in self.recipe.conditions]
+        problems = [
+            Problem(f"control {name!r}", f"one of {', '.join(known) or 'none: this adaptor has none'}", name)
+            for name in {**steering.strengths, **steering.guidance, **steering.controls}
+            if name not in known
+        ]
+        if problems:
+            raise ExpotionError(problems)
+        resolved = steering.over(self.recipe)
+        if self.precision is not None and "precision" not in steering.model_fields_set:
+            return resolved.model_copy(update={"precision": self.precision})
+        return resolved
+
+    def _prepare(self, clip: ClipLike, steering: Steering, on_warning: Warn | None) -> _Piece:
+        """Extract the controls, and put the request together."""
         rate_hz = self.backbone.frame_rate_hz
-        self.check_names(strength or {}, guidance or {}, controls or {})
-        n_frames = timeline.n_steps(clip.duration_s, rate_hz)
-        used = {c.name: Schedule.of(c.strength) for c in self.recipe.conditions}
-        for name, asked in (strength or {}).items():
-            used[name] = Schedule.of(asked, f"strength {name}")
-        for name, source in (controls or {}).items():
-            if source is None:
-                used[name] = Schedule.of(0.0)
-        tracks = self._tracks(clip, used, controls or {}, n_frames, warn)
-        words = prompt or self.recipe.text.fixed_prompt or DEFAULT_PROMPT
-        settings = compose_settings(self.recipe, self.window_frames)
-        chosen = {
-            **given,
-            "scales": {**settings.scales, **(guidance or {})},
-            "overlap_frames": None if overlap_s is None else round(overlap_s * rate_hz),
-        }
-        settings = dataclasses.replace(
-            settings, **{name: value for name, value in chosen.items() if value is not None}
-        )
-        kind = precision or self.precision or self.recipe.generate.precision
-        lm = self.engine(kind)
+        with _opened(clip) as opened:
+            duration_s = opened.duration_s
+            n_frames = timeline.n_steps(duration_s, rate_hz)
+            tracks = self._tracks(
+                opened, steering, n_frames, on_warning or (lambda text: log.warning("%s", text))
+            )
+        windows = Windows(self.window_frames)
+        if steering.overlap_s is not None:
+            windows = Windows(self.window_frames, round(steering.overlap_s * rate_hz))
+        lm = self.engine(steering.precision)
         times_s = timeline.step_times_s(n_frames, rate_hz)
-        rows = {name: schedule.at(times_s) for name, schedule in used.items()}
-        request = Request(n_frames, self.prompts[words], tracks, rows, seed)
+        rows = {name: schedule.at(times_s) for name, schedule in steering.strengths.items()}
+        request = Request(n_frames, self.prompts[steering.prompt], tracks, rows, steering.seed)
         notes = {
-            "prompt": words,
-            "seed": seed,
-            "strengths": {name: str(schedule) for name, schedule in used.items()},
+            "prompt": steering.prompt,
+            "seed": steering.seed,
+            "strengths": {name: str(schedule) for name, schedule in steering.strengths.items()},
             "controls_used": sorted(tracks),
-            "sampling": {
-                name: getattr(settings, name)
-                for name in ("cfg_scale", "control_scale", "temperature", "top_k", "top_p")
-            },
-            "guidance": dict(settings.scales),
-            "window_frames": settings.window_frames,
-            "overlap_frames": settings.overlap,
+            "sampling": steering.model_dump(include=set(Sampling.model_fields) - {"precision"}),
+            "guidance": dict(steering.guidance),
+            "window_frames": windows.longest,
+            "overlap_frames": windows.overlap,
             "precision": lm.mode,
             "backbone_hash": self.backbone.weights_hash,
             "encoder_hashes": {name: encoder.weights_hash for name, encoder in self.encoders.items()},
             "recipe": self.recipe.to_dict(),
         }
-        n_samples = timeline.n_samples(clip.duration_s, self.backbone.sample_rate_hz)
-        return _Piece(lm, request, settings, n_samples, notes)
-
-    def check_names(self, *asked: Mapping[str, Any]) -> None:
-        """Raise ExpotionError for controls that are not there; the second mapping holds guidance scales."""
-        known = [condition.name for condition in self.recipe.conditions]
-        problems = [
-            Problem(f"control {name!r}", f"one of {', '.join(known) or 'none: this adaptor has none'}", name)
-            for name in dict.fromkeys(name for names in asked for name in names)
-            if name not in known
-        ]
-        for name, scale in asked[1].items():
-            if not (math.isfinite(scale) and scale >= 0):
-                problems.append(Problem(f"guidance {name}", "a number of at least 0", f"{scale:g}"))
-        if problems:
-            raise ExpotionError(problems)
+        n_samples = timeline.n_samples(duration_s, self.backbone.sample_rate_hz)
+        return _Piece(lm, request, steering, windows, n_samples, notes)
 
     def engine(self, precision: str) -> Engine:
         """The language model ready to decode in a precision, made once."""
@@ -259,13 +210,13 @@ class Composer:
     def _tracks(
         self,
         clip: Clip,
-        used: Mapping[str, Schedule],
-        controls: Mapping[str, ControlLike],
+        steering: Steering,
         n_frames: int,
         warn: Warn,
     ) -> dict[str, SmoothedTrack]:
         """Smoothed tracks of the controls in use; one with too little to say is left out with a warning."""
-        wanted = {name: e for name, e in self.encoders.items() if not used[name].is_zero}
+        controls = steering.controls
+        wanted = {name: e for name, e in self.encoders.items() if not steering.strengths[name].is_zero}
         own = {name: e for name, e in wanted.items() if controls.get(name) is None}
         seeing = {name for name, encoder in own.items() if "video" in encoder.spec.needs}
         if seeing and clip.video is None:
@@ -348,7 +299,7 @@ def load(
             Problem("device", "auto or cpu", device, "generation runs on the processor; training takes a GPU")
         )
     folder = None if adaptor is None else Path(adaptor).expanduser()
-    composer = open_composer(folder, discover(), backbone)
+    composer = open_composer(folder, plugins.discover(), backbone)
     composer.precision = None if precision == "auto" else precision
     return composer
 

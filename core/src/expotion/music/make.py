@@ -1,45 +1,94 @@
-"""`expotion generate`: every check before anything is loaded, the work over clips, and what is said at the end."""
+"""`expotion generate` from top to bottom: every check before anything is loaded, the work over clips, what is said.
+
+steering and output -> the plan of targets -> jobs, here, in processes or over Ray -> files with their records
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 
-from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.errors import ExpotionError, MediaError, OutputError, Problem, first_line
 from expotion.files import write_json
-from expotion.music.checks import (
-    clip_problems,
-    control_problems,
-    find_adaptor,
-    name_problems,
-    read_facts,
-    schedule_problems,
-)
 from expotion.music.files import asked_for, is_done
-from expotion.music.jobs import Job, Outcome, Progress, Takes, group, run_here, run_processes, run_ray
-from expotion.music.steering import Composing, Output, Work
-from expotion.music.targets import Plan, plan
-from expotion.plugins import Registry
+from expotion.music.jobs import Job, Outcome, Progress, Work
+from expotion.music.steering import Steering
+from expotion.music.targets import Output, Plan, Takes, plan, scan_clips
 from expotion.progress import stage_progress
+from expotion.workers import n_workers, spread
 
 log = logging.getLogger("expotion")
-Result = TypeVar("Result")
+
+
+def generate_files(
+    clips: Sequence[Path],
+    steering: Steering,
+    output: Output,
+    *,
+    out: Path | None,
+    samples: int,
+    work: Work,
+    console: Console,
+    problems: Sequence[Problem] = (),
+) -> list[Path]:
+    """Write the files of every clip; returns them. `problems` are what the caller has found in the options.
+
+    Raises ExpotionError with everything that is wrong before anything is loaded. A clip that fails does not stop
+    the others; they are listed together at the end as one MediaError.
+    """
+    found = [*problems, *work.problems()]
+    if samples < 1:
+        fix = "for example --samples 3"
+        found.append(Problem("--samples", "a whole number of at least 1", str(samples), fix))
+    planned = Plan((), output.formats)
+    try:
+        planned = plan(
+            clips,
+            out=out,
+            adaptor=steering.adaptor,
+            formats=output.formats,
+            samples=max(1, samples),
+            seed=steering.seed,
+        )
+    except OutputError as error:
+        found += error.problems
+    output = dataclasses.replace(output, formats=planned.formats)
+    found += output.problems()
+    scans, bad = scan_clips([clip for clip in clips if not clip.is_dir()], output.formats)
+    if found or (bad and len(bad) == len(set(clips))):
+        raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
+    takes = [each for each in planned.takes(scans) if each.clip not in bad]
+    report = Report(len(takes) + len(bad), console, planned.report_folder)
+    for clip, why in bad.items():
+        report.add(Outcome(clip, problems=tuple(why)))
+    job = Job(steering, output)
+    if planned.report_folder is not None and not work.overwrite:
+        takes = report.left(job, takes)
+    try:
+        for outcome in _outcomes(job, takes, work, report):
+            report.add(outcome)
+    except KeyboardInterrupt:
+        report.close(stopped=True)
+        raise
+    return report.close(stopped=False)
 
 
 @dataclass
-class Tally:
-    """What has become of the clips so far."""
+class Report:
+    """What has become of the clips so far, said on the console; of a folder, a file at the end."""
 
     n_clips: int
+    console: Console
+    folder: Path | None
     outcomes: list[Outcome] = field(default_factory=list)
     there: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -49,7 +98,35 @@ class Tally:
         """Clips with problems."""
         return [outcome for outcome in self.outcomes if outcome.problems]
 
-    def left(self) -> str:
+    @property
+    def n_made(self) -> int:
+        """Clips without problems."""
+        return len(self.outcomes) - len(self.failed)
+
+    def left(self, job: Job, takes: Sequence[Takes]) -> list[Takes]:
+        """Clips whose music is not there yet, or not as it is asked for now; the others are noted as there."""
+        left = []
+        for each in takes:
+            if all(is_done(target, lambda t: _asked(job, t.clip, t.seed)) for target in each.targets):
+                self.there.append(each.clip)
+            else:
+                left.append(each)
+        if self.there:
+            self.console.print(f"{len(self.there)} clips are done already", highlight=False)
+        self.n_clips -= len(self.there)
+        return left
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome, and say what a user should know of it."""
+        self.outcomes.append(outcome)
+        for warning in outcome.warnings:
+            self.say(f"[yellow]warning[/] {escape(f'{outcome.clip.name}: {warning}')}")
+        if outcome.fault is not None:
+            log.debug("%s", outcome.fault)
+        if outcome.problems:
+            self.say(f"[red]failed[/] {escape(str(outcome.clip))}")
+
+    def pace(self) -> str:
         """Clips done and the time that the others take at this pace."""
         done = len(self.outcomes)
         left_s = (time.monotonic() - self.started) / max(1, done) * (self.n_clips - done)
@@ -57,9 +134,32 @@ class Tally:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return f"{done}/{self.n_clips} clips{failed}, about {minutes} left"
 
-    def write(self, folder: Path, *, stopped: bool) -> None:
-        """The report of a folder's run."""
-        content = {
+    def say(self, text: str) -> None:
+        """A line on the console, not wrapped."""
+        self.console.print(text, soft_wrap=True, highlight=False)
+
+    def close(self, *, stopped: bool) -> list[Path]:
+        """Say how it ended and return the files written: of a folder none, they are in its report.
+
+        Raises MediaError with the problems of all clips that failed.
+        """
+        written = [path for outcome in self.outcomes for path in outcome.files]
+        if self.folder is not None:
+            written = []
+            write_json(self.folder / "report.json", self._content(stopped))
+            if stopped:
+                self.say(f"{self.n_made} clips are done; the same command goes on from there.")
+            else:
+                counts = f"{self.n_made} made, {len(self.there)} already there, {len(self.failed)} failed"
+                self.say(f"{counts}; {escape(str(self.folder / 'report.json'))}")
+        if self.failed and not stopped:
+            for path in written:
+                self.say(escape(f"Wrote {path}"))
+            raise MediaError([problem for outcome in self.failed for problem in outcome.problems])
+        return written
+
+    def _content(self, stopped: bool) -> dict[str, object]:
+        return {
             "made": [
                 {
                     "clip": str(outcome.clip),
@@ -82,157 +182,42 @@ class Tally:
             "stopped": stopped,
             "seconds": round(time.monotonic() - self.started, 2),
         }
-        write_json(folder / "report.json", content)
 
 
-def generate_files(
-    *,
-    clips: Sequence[Path],
-    registry: Registry,
-    composing: Composing,
-    output: Output,
-    formats: tuple[str, ...] | None,
-    out: Path | None,
-    samples: int,
-    work: Work,
-    console: Console,
-    problems: Sequence[Problem] = (),
-) -> list[Path]:
-    """Write the files of every clip; returns them. `problems` are what the caller has found in the options.
-
-    Raises ExpotionError with everything that is wrong before anything is loaded. A clip that fails does not stop
-    the others; they are listed together at the end as one MediaError.
-    """
-    found = [*problems, *composing.problems(), *work.problems()]
-    if samples < 1:
-        fix = "for example --samples 3"
-        found.append(Problem("--samples", "a whole number of at least 1", str(samples), fix))
-    adaptor = composing.adaptor
-    with _collecting(found):
-        adaptor = find_adaptor(composing.adaptor, registry, composing.backbone)
-        found += name_problems(composing, read_facts(adaptor))
-    planned: Plan | None = None
-    with _collecting(found):
-        planned = plan(
-            clips,
-            out=out,
-            adaptor=composing.adaptor,
-            formats=formats,
-            samples=max(1, samples),
-            seed=composing.seed,
-        )
-        output = dataclasses.replace(output, formats=planned.formats)
-    found += schedule_problems(composing)
-    found += output.problems()
-    found += control_problems(composing)
-    bad = clip_problems([clip for clip in clips if not clip.is_dir()], output.formats)
-    hopeless = bool(bad) and len(bad) == len(set(clips))
-    if found or hopeless:
-        raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
-    assert planned is not None and adaptor is not None
-    job = Job(composing, output, adaptor)
-    return _run(job, planned, bad, work, console)
+def _asked(job: Job, clip: Path, seed: int) -> dict[str, object]:
+    return asked_for(job.steering.model_copy(update={"seed": seed}), job.output, clip, 0)
 
 
-def _run(job: Job, planned: Plan, bad: dict[Path, list[Problem]], work: Work, console: Console) -> list[Path]:
-    items = group([target for target in planned.targets if target.clip not in bad])
-    tally = Tally(len(items) + len(bad))
-    for clip, problems in bad.items():
-        _note(tally, Outcome(clip, problems=tuple(problems)), console)
-    folder = planned.report_folder
-    if folder is not None and not work.overwrite:
-        items = _left(job, items, tally, console)
-        tally.n_clips -= len(tally.there)
-    try:
-        if items:
-            for outcome in _outcomes(job, items, folder is not None, work, console, tally):
-                _note(tally, outcome, console)
-    except KeyboardInterrupt:
-        if folder is not None:
-            tally.write(folder, stopped=True)
-            done = f"{len(tally.outcomes) - len(tally.failed)} clips are done"
-            console.print(f"{done}; the same command goes on from there.", highlight=False)
-        raise
-    if folder is not None:
-        tally.write(folder, stopped=False)
-        made = len(tally.outcomes) - len(tally.failed)
-        counts = f"{made} made, {len(tally.there)} already there, {len(tally.failed)} failed"
-        console.print(f"{counts}; {escape(str(folder / 'report.json'))}", soft_wrap=True, highlight=False)
-    written = [path for outcome in tally.outcomes for path in outcome.files]
-    if tally.failed:
-        if folder is None:
-            for path in written:
-                console.print(f"Wrote {path}", soft_wrap=True, highlight=False, markup=False)
-        raise MediaError([problem for outcome in tally.failed for problem in outcome.problems])
-    return [] if folder is not None else written
-
-
-def _outcomes(
-    job: Job, items: list[Takes], whole_folder: bool, work: Work, console: Console, tally: Tally
-) -> Iterator[Outcome]:
-    """The work as it was asked to be spread."""
-    from expotion.workers import n_workers  # noqa: PLC0415
-
-    jobs = work.jobs if work.jobs is not None else (n_workers(len(items)) if whole_folder else 0)
-    if work.ray is not None:
-        outcomes = run_ray(dataclasses.replace(job, threads=1), items, work.ray)
-    elif jobs > 0:
-        outcomes = run_processes(dataclasses.replace(job, threads=1), items, min(jobs, len(items)))
-    else:
-        many = len(items) > 1
-
-        @contextlib.contextmanager
-        def watch(path: Path) -> Iterator[Progress]:
-            with stage_progress(console, f"compose {path.name}") as progress:
-                yield progress
-
-        for outcome in run_here(job, items, watch):
+def _outcomes(job: Job, takes: Sequence[Takes], work: Work, report: Report) -> Iterator[Outcome]:
+    """The work as it was asked to be spread. Raises what opening the models raises."""
+    jobs = work.jobs if work.jobs is not None else n_workers(len(takes)) if report.folder is not None else 0
+    if work.ray is None and jobs == 0:
+        make = functools.partial(job.make, watch=functools.partial(watch, report.console))
+        for _, outcome in spread(make, takes, build=job.open):
+            assert isinstance(outcome, Outcome)  # `make` raises nothing
             yield outcome
-            if many and len(tally.outcomes) < tally.n_clips:
-                console.print(f"[dim]{tally.left()}[/]", highlight=False)
+            if len(takes) > 1 and len(report.outcomes) < report.n_clips:
+                report.console.print(f"[dim]{report.pace()}[/]", highlight=False)
         return
-    with stage_progress(console, "music") as progress:
-        progress(0, len(items))
-        for done, outcome in enumerate(outcomes, start=1):
-            yield outcome
-            progress(done, len(items), tally.left())
-
-
-def _left(job: Job, items: list[Takes], tally: Tally, console: Console) -> list[Takes]:
-    """Clips whose music is not there yet, or not as it is asked for now."""
-    left = []
-    for takes in items:
-        try:
-            done = all(
-                is_done(target, asked_for(job.composing, job.output, target, job.adaptor, 0))
-                for target in takes
-            )
-        except OSError:
-            done = False  # the work itself says what is wrong with the clip
-        if done:
-            tally.there.append(takes[0].clip)
-        else:
-            left.append(takes)
-    if tally.there:
-        console.print(f"{len(tally.there)} clips are done already", highlight=False)
-    return left
-
-
-def _note(tally: Tally, outcome: Outcome, console: Console) -> None:
-    tally.outcomes.append(outcome)
-    for warning in outcome.warnings:
-        text = escape(f"{outcome.clip.name}: {warning}")
-        console.print(f"[yellow]warning[/] {text}", soft_wrap=True, highlight=False)
-    if outcome.fault is not None:
-        log.debug("%s", outcome.fault)
-    if outcome.problems:
-        console.print(f"[red]failed[/] {escape(str(outcome.clip))}", soft_wrap=True, highlight=False)
+    job = dataclasses.replace(job, threads=1)
+    with stage_progress(report.console, "music") as progress:
+        progress(0, len(takes))
+        results = spread(job.make, takes, build=job.open, workers=min(jobs, len(takes)), ray=work.ray)
+        for done, (index, result) in enumerate(results, start=1):
+            yield result if isinstance(result, Outcome) else _lost(takes[index].clip, result)
+            progress(done, len(takes), report.pace())
 
 
 @contextlib.contextmanager
-def _collecting(problems: list[Problem]) -> Iterator[None]:
-    """Problems of one check join the others instead of hiding them."""
-    try:
-        yield
-    except ExpotionError as error:
-        problems += error.problems
+def watch(console: Console, piece: Path) -> Iterator[Progress]:
+    """A line of progress for a piece."""
+    with stage_progress(console, f"compose {piece.name}") as progress:
+        yield progress
+
+
+def _lost(clip: Path, error: Exception) -> Outcome:
+    """A clip whose process died or could not start."""
+    if isinstance(error, ExpotionError):
+        return Outcome(clip, problems=tuple(error.problems))
+    fix = "it may have run out of memory: use fewer --jobs"
+    return Outcome(clip, problems=(Problem(str(clip), "a process to make it", first_line(error), fix),))

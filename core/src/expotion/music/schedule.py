@@ -57,6 +57,11 @@ class Schedule:
 
     def __str__(self) -> str:
         if len(self.values) == 1:
-            return f"{self.values[0]:g}"
+            return _short(self.values[0])
         pairs = zip(self.times_s, self.values, strict=True)
-        return ",".join(f"{time:g}:{value:g}" for time, value in pairs)
+        return ",".join(f"{_short(time)}:{_short(value)}" for time, value in pairs)
+
+
+def _short(number: float) -> str:
+    """All digits that tell a number from its neighbours: what a record says is read back as it was."""
+    return str(number).removesuffix(".0")

@@ -1,169 +1,257 @@
-"""What a user asks of `expotion generate`: how to compose and what to write, as plain values that JSON holds."""
+"""Everything that decides the music of a clip, as one value.
+
+The command line, a file of `--steering`, the Python API, live music, a recipe's generation stage and the JSON
+beside a piece all hold it. A new option of sampling takes four edits, and is then known to all of them:
+
+1. its field, range and default in `Sampling` (`expotion.recipe.schema`);
+2. its field of the same name in `Sampler` (`expotion.musicgen.generate`), and what it does there;
+3. its option in `expotion.cli.steer`;
+4. its keyword in `Given`, below.
+"""
 
 from __future__ import annotations
 
-import math
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from expotion.errors import Problem
-from expotion.models.published import is_published
+import numpy as np
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
-SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
-VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")
-ANY_VIDEO = "video"
-"""Stands for mp4, or mkv where mp4 cannot hold the clip's picture as it is."""
+from expotion import plugins
+from expotion.contracts import Clip, TimedFeatures
+from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
+from expotion.models.published import adaptor_folder, is_published, pinned
+from expotion.music.schedule import Schedule
+from expotion.recipe import Recipe
+from expotion.recipe.nodes import Node, from_plain
+from expotion.recipe.problems import field_path, problems_of
+from expotion.recipe.schema import NotNegative, Sampling, Seed
+from expotion.timeline import CODEC_RATE_HZ, frames_duration_s
+from expotion.video.probe import check
+from expotion.video.scan import scan
+from expotion.weights import read_json
 
-DEFAULT_FORMATS = ("wav", ANY_VIDEO)
-DEPTHS = ("16", "24", "float")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+DEFAULT_PROMPT = "a calm piano piece"
 MAX_SEED = 2**63 - 1
 MAX_PROMPT_WORDS = 400
 """Far beyond what the text encoder was trained on; more is a file pasted by mistake."""
 
+ClipLike = str | Path | Clip
+ControlLike = ClipLike | TimedFeatures | None
 
-@dataclass(frozen=True)
-class Composing:
-    """Everything that decides the music of a clip. None means: as the adaptor was measured.
 
-    `strengths` are schedules as typed (`1.0` or `0:1.0,5:0.2`); `guidance` gives single controls a scale of their
-    own; `controls` name another clip to take a control from, or None to mute it; `overlap_s` is how much of a
-    window continues the one before.
+class Given(TypedDict, total=False):
+    """Keywords of `Composer.compose` and its like; None and what is left out mean: as the adaptor was measured."""
+
+    prompt: str | None
+    strength: Mapping[str, float | str | Schedule] | None
+    guidance: Mapping[str, float] | None
+    controls: Mapping[str, ControlLike] | None
+    seed: int
+    overlap_s: float | None
+    cfg_scale: float | None
+    precision: str | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+
+
+def _as_path(given: Any) -> Any:
+    return Path(given) if isinstance(given, str) else given
+
+
+class Steering(Sampling, arbitrary_types_allowed=True):
+    """What is asked for. A field that was not given (see `model_fields_set`) is as the adaptor was measured.
+
+    `strengths` are schedules; `guidance` gives single controls a scale of their own; `controls` names another clip
+    (or features) to take a control from, or None to mute it; `overlap_s` is how much of a window continues the one
+    before.
     """
 
-    adaptor: Path | None = None
+    adaptor: Annotated[Path | None, BeforeValidator(_as_path)] = None
     backbone: str | None = None
     prompt: str | None = None
-    seed: int = 0
-    cfg_scale: float | None = None
-    strengths: Mapping[str, str] = field(default_factory=dict)
-    guidance: Mapping[str, float] = field(default_factory=dict)
-    controls: Mapping[str, Path | None] = field(default_factory=dict)
-    overlap_s: float | None = None
-    precision: str | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
+    seed: Seed = 0
+    strengths: dict[str, Annotated[Schedule, BeforeValidator(Schedule.of)]] = Field(default_factory=dict)
+    guidance: dict[str, NotNegative] = Field(default_factory=dict)
+    controls: dict[str, Annotated[Any, BeforeValidator(_as_path)]] = Field(default_factory=dict)
+    overlap_s: NotNegative | None = None
 
-    def keywords(self) -> dict[str, Any]:
-        """Arguments of `Composer.compose` and `stream`, but for the clip and the seed."""
-        loaded = ("adaptor", "backbone", "seed", "strengths")
-        taken = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in loaded}
-        return {**taken, "strength": self.strengths}
+    @field_validator("prompt")
+    @classmethod
+    def _some_words(cls, prompt: str | None) -> str | None:
+        n_words = 1 if prompt is None else len(prompt.split())
+        if n_words == 0:
+            raise ValueError("some words (leave it out for the adaptor's own)")
+        if n_words > MAX_PROMPT_WORDS:
+            raise ValueError(
+                f"at most {MAX_PROMPT_WORDS} words (a sentence or two works best), not {n_words}"
+            )
+        return prompt
+
+    # ----------------------------------------------------------------------------- from text and keywords
+
+    @classmethod
+    def read(cls, root: Node, problems: list[Problem]) -> Steering:
+        """Steering from a tree; faults go into `problems`, with the place that the tree knows, and are left out."""
+        fields = {name: node for name, node in root.value.items() if node.value is not None}
+        strengths = fields.get("strengths")
+        if strengths is not None and isinstance(strengths.value, dict):
+            found: dict[str, Node] = {}
+            for name, node in strengths.value.items():
+                try:
+                    schedule = Schedule.of(node.value, place(root, "strengths", name))
+                    found[name] = Node(schedule, node.where)
+                except ExpotionError as error:
+                    problems += error.problems
+            fields["strengths"] = Node(found, strengths.where)
+        tree = Node(fields, root.where)
+        plain = tree.plain()
+        try:
+            return cls.model_validate(plain)
+        except ValidationError as error:
+            for problem in problems_of(error, cls, tree):
+                option, _, field = problem.where.rpartition(" ")
+                where = option if field and option.startswith("--") else problem.where
+                problems.append(Problem(where, problem.wanted, problem.got, problem.fix))
+            faulty = {fault["loc"][0] for fault in error.errors()}
+            return cls.model_validate({name: plain[name] for name in plain if name not in faulty})
+
+    @classmethod
+    def of(cls, **given: Any) -> Steering:
+        """Steering from keywords (`Given`, or its own fields). Raises ExpotionError with all that is wrong."""
+        if "strength" in given:
+            given["strengths"] = given.pop("strength")
+        values = {name: _plain(value) for name, value in given.items()}
+        problems: list[Problem] = []
+        steering = cls.read(from_plain(values, ""), problems)
+        if problems:
+            raise ExpotionError(problems)
+        return steering
+
+    def over(self, recipe: Recipe) -> Steering:
+        """The same with nothing left open: what was not given is as the recipe measured it."""
+        measured = {name: getattr(recipe.generate, name) for name in Sampling.model_fields}
+        strengths = {c.name: Schedule.of(c.strength) for c in recipe.conditions} | self.strengths
+        muted = {name: Schedule.of(0.0) for name, source in self.controls.items() if source is None}
+        filled = {
+            "prompt": self.prompt or recipe.text.fixed_prompt or DEFAULT_PROMPT,
+            "strengths": strengths | muted,
+            "guidance": {**recipe.generate.scales, **self.guidance},
+        }
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return self.model_copy(update={**measured, **given, **filled})
+
+    # ---------------------------------------------------------------------------------------------- JSON
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by field name; paths absolute, so that a record can be read from anywhere."""
+        """Plain values by field name, null where nothing was given; paths from their root, to be read anywhere."""
+        values = {name: getattr(self, name) for name in self.model_fields_set}
         return {
-            **{each.name: getattr(self, each.name) for each in fields(self)},
+            **dict.fromkeys(type(self).model_fields),
+            **values,
             "adaptor": None if self.adaptor is None else _spelled(self.adaptor),
-            "strengths": dict(self.strengths),
+            "seed": self.seed,
+            "strengths": {name: str(schedule) for name, schedule in self.strengths.items()},
             "guidance": dict(self.guidance),
             "controls": {
                 name: None if path is None else str(path.absolute()) for name, path in self.controls.items()
             },
         }
 
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Composing:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        values = {each.name: given[each.name] for each in fields(cls)}
-        values["adaptor"] = None if values["adaptor"] is None else Path(values["adaptor"])
-        values["strengths"] = {str(k): str(v) for k, v in dict(values["strengths"]).items()}
-        values["guidance"] = {str(k): float(v) for k, v in dict(values["guidance"]).items()}
-        values["controls"] = {
-            str(k): None if v is None else Path(v) for k, v in dict(values["controls"]).items()
-        }
-        return cls(**values)
+    # ----------------------------------------------------------------------------------------- the adaptor
 
-    def problems(self) -> list[Problem]:
-        """What is wrong with the values by themselves, named as the options of the command."""
-        found = []
-        if not 0 <= self.seed <= MAX_SEED:
-            found.append(Problem("--seed", f"a whole number from 0 to {MAX_SEED}", str(self.seed)))
-        ranges = (
-            ("--cfg-scale", self.cfg_scale, "a number of at least 0", 0.0, math.inf),
-            ("--overlap", self.overlap_s, "a number of seconds of at least 0", 0.0, math.inf),
-            ("--temperature", self.temperature, "a number above 0", 1e-6, math.inf),
-            ("--top-p", self.top_p, "a number from 0 to 1", 0.0, 1.0),
-            ("--top-k", self.top_k, "a whole number of at least 0", 0, math.inf),
-        )
-        for where, value, wanted, low, high in ranges:
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
-                found.append(Problem(where, wanted, f"{value:g}"))
-        if self.precision is not None and self.precision not in PRECISIONS:
-            found.append(Problem("--precision", f"one of {', '.join(PRECISIONS)}", self.precision))
-        if self.prompt is not None:
-            n_words = len(self.prompt.split())
-            if n_words == 0:
-                found.append(Problem("--prompt", "some words", "none", "leave it out for the adaptor's own"))
-            if n_words > MAX_PROMPT_WORDS:
-                wanted = f"at most {MAX_PROMPT_WORDS} words"
-                found.append(Problem("--prompt", wanted, f"{n_words} words", "a sentence or two works best"))
+    @cached_property
+    def folder(self) -> Path:
+        """The folder that holds `adaptor.json`: as given, inside a run folder, `hf:ORG/NAME`, or the default."""
+        return find_adaptor(self.adaptor, plugins.discover(), self.backbone)
+
+    @property
+    def named_adaptor(self) -> str:
+        """How the same adaptor is found again: its folder, or its repository at the revision that was used."""
+        if self.adaptor is not None and is_published(self.adaptor):
+            return pinned(str(self.adaptor), self.folder)
+        return str(self.folder.absolute())
+
+    def misfits(self, root: Node) -> list[Problem]:
+        """What can be said against it before any model is loaded; `root` is the tree that it was read from.
+
+        An adaptor that is not there, controls that it does not know, an overlap that leaves nothing new of a
+        window, clips to take a control from that cannot be read.
+        """
+        known: tuple[str, ...] = ()
+        window_s, found = 0.0, []
+        try:
+            known, window_s = read_facts(self.folder)
+        except ExpotionError as error:
+            found += error.problems
+        for field in ("strengths", "guidance", "controls") if window_s else ():
+            for name in getattr(self, field):
+                if name not in known:
+                    wanted = f"one of {', '.join(known) or 'none: this adaptor has no controls'}"
+                    close = difflib.get_close_matches(name, known, n=1)
+                    fix = f"did you mean {close[0]!r}?" if close else None
+                    found.append(Problem(place(root, field, name), wanted, name, fix))
+        if self.overlap_s is not None and window_s and self.overlap_s >= window_s:
+            wanted = f"less than a window of {window_s:g} s"
+            found.append(Problem(place(root, "overlap_s"), wanted, f"{self.overlap_s:g} s"))
+        for name, source in self.controls.items():
+            try:
+                if source is not None:
+                    check(scan(source), "any")
+            except MediaError as error:
+                where = place(root, "controls", name)
+                found += [Problem(where, p.wanted, p.got, p.fix) for p in error.problems]
         return found
 
 
-@dataclass(frozen=True)
-class Output:
-    """What is written of a piece: formats (suffixes without the dot, or ANY_VIDEO), and how."""
-
-    formats: tuple[str, ...] = DEFAULT_FORMATS
-    depth: str = "16"
-    loudness_lufs: float | None = None
-    keep_original_sound: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values by field name."""
-        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "formats": [*self.formats]}
-
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Output:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        values = {each.name: given[each.name] for each in fields(cls)}
-        return cls(**{**values, "formats": tuple(str(name) for name in values["formats"])})
-
-    def problems(self) -> list[Problem]:
-        """What is wrong with the values by themselves, named as the options of the command."""
-        found = []
-        known = (*SOUND_FORMATS, *VIDEO_FORMATS)
-        for name in self.formats:
-            if name not in (*known, ANY_VIDEO):
-                found.append(Problem("--format", f"some of {', '.join(known)}", name or "an empty name"))
-        if self.depth not in DEPTHS:
-            found.append(Problem("--depth", f"one of {', '.join(DEPTHS)}", self.depth))
-        if self.loudness_lufs is not None and not -70.0 < self.loudness_lufs <= -5.0:
-            fix = "for example --loudness -16; loudness is counted down from 0"
-            got = f"{self.loudness_lufs:g}"
-            found.append(Problem("--loudness", "a number of LUFS above -70 and up to -5", got, fix))
-        if self.keep_original_sound and not any(name in (*VIDEO_FORMATS, ANY_VIDEO) for name in self.formats):
-            wanted = "a video among the formats, to hold the second track"
-            found.append(Problem("--keep-original-sound", wanted, ", ".join(self.formats)))
-        return found
+def place(root: Node, *loc: str) -> str:
+    """Where a field stands: 'file:line field', or the option that gave it."""
+    where = root.at(loc).where
+    return where if where.startswith("--") else f"{where} {field_path(loc)}".strip()
 
 
-@dataclass(frozen=True)
-class Work:
-    """How the work is spread.
-
-    `jobs` processes of one thread each (0: this process with all its threads; None: 0 for files, one per core for
-    folders), or the Ray cluster at an address. `overwrite` makes anew what a folder's run has done.
-    """
-
-    jobs: int | None = None
-    ray: str | None = None
-    overwrite: bool = False
-
-    def problems(self) -> list[Problem]:
-        """What is wrong with the values by themselves, named as the options of the command."""
-        found = []
-        if self.jobs is not None and self.jobs < 0:
-            found.append(Problem("--jobs", "a whole number of at least 0", str(self.jobs)))
-        if self.jobs is not None and self.ray is not None:
-            found.append(Problem("--ray", "either --ray or --jobs", "both"))
-        return found
+def _plain(value: Any) -> Any:
+    """A keyword's value as a file would hold it: numpy's numbers as Python's, any mapping as a dictionary."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _spelled(adaptor: Path) -> str:
     """A folder from its root; a published adaptor as it is named."""
     return str(adaptor) if is_published(adaptor) else str(adaptor.absolute())
+
+
+def find_adaptor(folder: Path | None, registry: plugins.Registry, backbone: str | None) -> Path:
+    """The folder of the adaptor that is meant; without one, the default of the backbone. Raises ExpotionError."""
+    if folder is not None:
+        return adaptor_folder(folder)
+    name = backbone or registry.default("backbone")
+    default = registry.backbone(name).default_adaptor
+    if default is None:
+        fix = "give --adaptor RUN_DIR"
+        raise ExpotionError(Problem(f"backbone '{name}'", "a default adaptor", "none", fix))
+    return default()
+
+
+def read_facts(folder: Path) -> tuple[tuple[str, ...], float]:
+    """An adaptor's controls, and the window that it was trained on in seconds (0: loading says what is missing).
+
+    Raises WeightsError for a folder that is none.
+    """
+    try:
+        description = read_json(folder / "adaptor.json")
+    except WeightsError as error:
+        fix = "give the run folder of a recipe"
+        got = error.problems[0].got or "no such file"
+        raise WeightsError(Problem(str(folder), "an adaptor folder with adaptor.json", got, fix)) from None
+    try:
+        metadata = description["metadata"]
+        names = tuple(condition["name"] for condition in metadata["recipe"]["conditions"])
+        return names, frames_duration_s(int(metadata["window_frames"]), CODEC_RATE_HZ)
+    except (KeyError, TypeError, ValueError):
+        return (), 0.0

@@ -5,18 +5,73 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from expotion.errors import OutputError, Problem
-from expotion.music.steering import ANY_VIDEO, DEFAULT_FORMATS, MAX_SEED, SOUND_FORMATS, VIDEO_FORMATS
+from expotion.errors import MediaError, OutputError, Problem
+from expotion.music.steering import MAX_SEED
+from expotion.video.probe import check
+from expotion.video.scan import Scan, scan
+from expotion.video.writing import check_picture
+
+SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
+VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")
+ANY_VIDEO = "video"
+"""Stands for mp4, or mkv where mp4 cannot hold the clip's picture as it is."""
+
+DEFAULT_FORMATS = ("wav", ANY_VIDEO)
+DEPTHS = ("16", "24", "float")
 
 _CLIPS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts flv wmv ogv 3gp"
 CLIP_SUFFIXES = frozenset(f".{name}" for name in _CLIPS.split())
 """Files of a folder that are clips. Sound files are made music for only when they are named."""
 
 _ELSEWHERE = "give another --out"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written of a piece: formats (suffixes without the dot, or ANY_VIDEO; none: the usual), and how."""
+
+    formats: tuple[str, ...] = ()
+    depth: str = "16"
+    loudness_lufs: float | None = None
+    keep_original_sound: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return {**asdict(self), "formats": [*self.formats]}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Output:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        values = {each.name: given[each.name] for each in fields(cls)}
+        return cls(**{**values, "formats": tuple(str(name) for name in values["formats"])})
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the values by themselves, named as the options of the command."""
+        found = []
+        known = (*SOUND_FORMATS, *VIDEO_FORMATS)
+        for name in self.formats:
+            if name not in (*known, ANY_VIDEO):
+                found.append(Problem("--format", f"some of {', '.join(known)}", name or "an empty name"))
+        if self.depth not in DEPTHS:
+            found.append(Problem("--depth", f"one of {', '.join(DEPTHS)}", self.depth))
+        if self.loudness_lufs is not None and not -70.0 < self.loudness_lufs <= -5.0:
+            fix = "for example --loudness -16; loudness is counted down from 0"
+            got = f"{self.loudness_lufs:g}"
+            found.append(Problem("--loudness", "a number of LUFS above -70 and up to -5", got, fix))
+        if self.keep_original_sound and not wants_video(self.formats):
+            wanted = "a video among the formats, to hold the second track"
+            found.append(Problem("--keep-original-sound", wanted, ", ".join(self.formats)))
+        return found
+
+
+def wants_video(formats: Sequence[str]) -> bool:
+    """Whether some format holds a picture."""
+    return any(name in (*VIDEO_FORMATS, ANY_VIDEO) for name in formats)
 
 
 @dataclass(frozen=True)
@@ -38,12 +93,32 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Takes:
+    """Every piece of one clip, so that it is opened once; its scan, where it has been looked at already."""
+
+    targets: tuple[Target, ...]
+    source: Scan | None = None
+
+    @property
+    def clip(self) -> Path:
+        """The clip's file."""
+        return self.targets[0].clip
+
+
+@dataclass(frozen=True)
 class Plan:
     """All pieces of a command, the formats to write, and the folder that a report goes to (for folders)."""
 
     targets: tuple[Target, ...]
     formats: tuple[str, ...]
     report_folder: Path | None = None
+
+    def takes(self, scans: Mapping[Path, Scan]) -> list[Takes]:
+        """The pieces by clip and folder."""
+        by_clip: dict[tuple[Path, Path], list[Target]] = {}
+        for target in self.targets:
+            by_clip.setdefault((target.clip, target.base.parent), []).append(target)
+        return [Takes(tuple(targets), scans.get(clip)) for (clip, _), targets in by_clip.items()]
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -62,7 +137,7 @@ def plan(
     *,
     out: Path | None,
     adaptor: Path | None,
-    formats: tuple[str, ...] | None,
+    formats: tuple[str, ...],
     samples: int,
     seed: int,
 ) -> Plan:
@@ -106,7 +181,7 @@ def plan(
     ]
     problems += _clashes(targets)
     if not problems:
-        problems += _unwritable(sorted({target.base.parent for target in targets}))
+        problems += unwritable(sorted({target.base.parent for target in targets}))
     if problems:
         raise OutputError(problems)
     return Plan(tuple(targets), wanted or DEFAULT_FORMATS, target_folder if folders else None)
@@ -154,7 +229,7 @@ def _clashes(targets: Sequence[Target]) -> list[Problem]:
     return problems
 
 
-def _unwritable(folders: Sequence[Path]) -> list[Problem]:
+def unwritable(folders: Sequence[Path]) -> list[Problem]:
     """Make the folders and try to write into each; what cannot be done."""
     problems = []
     for folder in folders:
@@ -175,6 +250,40 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def wants_video(formats: Sequence[str]) -> bool:
-    """Whether some format holds a picture."""
-    return any(name == ANY_VIDEO or name in VIDEO_FORMATS for name in formats)
+# Clips looked at before anything is loaded.
+
+
+def scan_clips(
+    clips: Sequence[Path], formats: Sequence[str]
+) -> tuple[dict[Path, Scan], dict[Path, list[Problem]]]:
+    """Scans of the clips that can be used, and what is wrong with the others, by clip."""
+    scans: dict[Path, Scan] = {}
+    bad: dict[Path, list[Problem]] = {}
+    for clip in dict.fromkeys(clips):
+        try:
+            source = scan(clip)
+            check(source, "any")
+            check_formats(source, formats)
+            scans[clip] = source
+        except MediaError as error:
+            bad[clip] = error.problems
+    return scans, bad
+
+
+def check_formats(source: Scan, formats: Sequence[str]) -> None:
+    """Raise MediaError for video formats that were named and cannot hold a clip's picture as it is."""
+    problems: list[Problem] = []
+    if source.picture is None:
+        if formats and all(wants_video([name]) for name in formats):
+            wanted, got = "a picture to put into the video", "a file with sound only"
+            problems.append(Problem(str(source.path), wanted, got, "use --format wav"))
+        formats = ()
+    for name in formats:
+        if name in VIDEO_FORMATS:
+            assert source.picture is not None
+            try:
+                check_picture(source.path, f".{name}", source.picture.codec)
+            except MediaError as error:
+                problems += error.problems
+    if problems:
+        raise MediaError(problems)

@@ -356,21 +356,26 @@ class Cluster(Section):
     max_failures: int = Field(default=3, ge=0)
 
 
-class Generate(Section):
-    """Sampling. `control_scale` guides the conditions apart from the text; null leaves them together.
+class Sampling(Section):
+    """How tokens are chosen: guidance, what is left in the draw, and the precision that is computed in.
 
-    `scales` gives single conditions a scale of their own.
+    `control_scale` guides the controls apart from the text; null leaves them together.
     """
 
     cfg_scale: NotNegative = 3.0
     control_scale: NotNegative | None = None
-    scales: dict[str, NotNegative] = {}
     top_k: int = Field(default=250, ge=0)
     top_p: Probability = 0.0
-    temperature: NotNegative = 1.0
+    temperature: Positive = 1.0
+    precision: GenerationPrecision = "auto"
+
+
+class Generate(Sampling):
+    """How the evaluation's music is made. `scales` gives single conditions a scale of guidance of their own."""
+
+    scales: dict[str, NotNegative] = {}
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=4, ge=0)
-    precision: GenerationPrecision = "auto"
     seed: Seed | None = None
 
 

@@ -14,27 +14,14 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor
 from expotion.assemble import engine_for
 from expotion.contracts import SmoothedTrack, TokenFeatures
-from expotion.music.compose import ComposeSettings, Request, compose
+from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
+from expotion.music.steering import Steering
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import load_backbone
 from expotion.recipe import Recipe
 from expotion.workers import Pool, n_workers
-
-
-def compose_settings(recipe: Recipe, window_frames: int) -> ComposeSettings:
-    """Sampling settings of a recipe."""
-    generate = recipe.generate
-    return ComposeSettings(
-        cfg_scale=generate.cfg_scale,
-        control_scale=generate.control_scale,
-        scales=generate.scales,
-        top_k=generate.top_k,
-        top_p=generate.top_p,
-        temperature=generate.temperature,
-        window_frames=window_frames,
-    )
 
 
 @dataclass(frozen=True)
@@ -122,7 +109,8 @@ class ComposerState:
     lm: StepModel
     codec: Codec
     adaptor: Adaptor | None
-    settings: ComposeSettings
+    steering: Steering
+    windows: Windows
 
 
 @dataclass(frozen=True)
@@ -132,8 +120,8 @@ class OpenComposer:
     source: str
     adaptor: Path | None
     projections: Mapping[str, nn.Module]
-    precision: str
-    settings: ComposeSettings
+    steering: Steering
+    windows: Windows
 
     def __call__(self) -> ComposerState:
         """Load both."""
@@ -142,8 +130,8 @@ class OpenComposer:
         adaptor = None
         if self.adaptor is not None:
             adaptor = load_adaptor(self.adaptor, projections=self.projections)[0]
-        lm = engine_for(backbone.lm, self.precision)
-        return ComposerState(lm, backbone.codec, adaptor, self.settings)
+        lm = engine_for(backbone.lm, self.steering.precision)
+        return ComposerState(lm, backbone.codec, adaptor, self.steering, self.windows)
 
 
 @dataclass(frozen=True)
@@ -156,7 +144,7 @@ class Made:
 
 def run_job(state: ComposerState, job: Job) -> list[Made]:
     """Music of one batch."""
-    codes = compose(state.lm, state.adaptor, job.requests, state.settings)
+    codes = compose(state.lm, state.adaptor, job.requests, state.steering, state.windows)
     return [
         Made(c.numpy().astype(np.int16), to_sound(state.codec, c, n))
         for c, n in zip(codes, job.n_samples, strict=True)

@@ -33,7 +33,9 @@ from expotion.evaluate.registry import choose_metrics
 from expotion.features import material
 from expotion.features.store import FeatureStore
 from expotion.files import write_array
+from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
+from expotion.music.steering import Steering
 from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
@@ -45,7 +47,6 @@ from expotion.run.generation import (
     Made,
     OpenComposer,
     TestClip,
-    compose_settings,
     generate_all,
     make_jobs,
     requests_of,
@@ -222,8 +223,8 @@ class Stages:
         return TrainingSamples(
             self.run.path / "training_samples",
             self.backbone,
-            recipe.generate.precision,
-            compose_settings(recipe, window_frames),
+            Steering().over(recipe),
+            Windows(window_frames),
             requests_of(recipe, condition, [ready], recipe.generate_seed)[0],
             ready.n_samples,
         )
@@ -247,8 +248,8 @@ class Stages:
             self.source,
             run.adaptor if recipe.conditions else None,
             build_projections(recipe, self.encoders),
-            recipe.generate.precision,
-            compose_settings(recipe, window_frames),
+            Steering().over(recipe),
+            Windows(window_frames),
         )
         total = sum(len(job.clip_ids) for job in jobs)
         done = total - sum(len(job.clip_ids) for job in left)

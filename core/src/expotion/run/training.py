@@ -18,8 +18,9 @@ from expotion.assemble import engine_for
 from expotion.contracts import Encoder, TrainingCallback
 from expotion.errors import ExpotionError, Problem, in_short
 from expotion.files import replacing
-from expotion.music.compose import ComposeSettings, Request, compose
+from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
+from expotion.music.steering import Steering
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import Backbone
@@ -43,8 +44,8 @@ class TrainingSamples:
 
     folder: Path
     backbone: Backbone
-    precision: str
-    settings: ComposeSettings
+    steering: Steering
+    windows: Windows
     request: Request
     n_samples: int
     _model: StepModel | None = field(default=None, init=False)
@@ -53,10 +54,10 @@ class TrainingSamples:
         """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""
         assert self.backbone.codec is not None
         if self._model is None:
-            self._model = engine_for(self.backbone.lm, self.precision)
+            self._model = engine_for(self.backbone.lm, self.steering.precision)
         path = self.folder / f"step_{step:06d}.wav"
         try:
-            codes = compose(self._model, adaptor, [self.request], self.settings)[0]
+            codes = compose(self._model, adaptor, [self.request], self.steering, self.windows)[0]
             write_wav(
                 path, to_sound(self.backbone.codec, codes, self.n_samples), self.backbone.sample_rate_hz
             )

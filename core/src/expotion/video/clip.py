@@ -36,8 +36,9 @@ class FileClip(Clip):
     """A video or sound file from `start_s` on for `duration_s` (default: to its end).
 
     The file is looked at when the clip is made (timestamps only); nothing is decoded before it is used.
-    `require` says what the file must have. Pickles without its frames. Raises MediaError for a file that
-    cannot be used, a window outside it, and a window longer than `limits.max_duration_s`.
+    `require` says what the file must have; `scanned` is its scan, where there is one already. Pickles without
+    its frames. Raises MediaError for a file that cannot be used, a window outside it, and a window longer than
+    `limits.max_duration_s`.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class FileClip(Clip):
         tracks: Mapping[str, Path] | None = None,
         limits: Limits = DEFAULT_LIMITS,
         require: Require = "any",
+        scanned: Scan | None = None,
     ) -> None:
         self.path: Path = Path(path)
         self.start_s, self._limits = start_s, limits
-        self._scan: Scan = scan(self.path, limits)
+        self._scan: Scan = scanned or scan(self.path, limits)
         check(self._scan, require)
         left_s = self._scan.duration_s - start_s
         where = str(path)

@@ -264,7 +264,7 @@ MUSIC_TITLE = "Expotion"
 
 
 def mux_video(
-    video_path: Path | str,
+    video: Path | str | Scan,
     samples: NDArray[np.float32],
     sample_rate_hz: int,
     out_path: Path | str,
@@ -276,7 +276,7 @@ def mux_video(
     bits: Bits = 16,
     limits: Limits = DEFAULT_LIMITS,
 ) -> float:
-    """Put mono samples float32 [n] under a file's picture; returns the written length in seconds.
+    """Put mono samples float32 [n] under the picture of a file (or its scan); returns the seconds written.
 
     The container is that of `out_path`'s suffix: mp4 and mov get AAC, mkv FLAC (`bits` deep), webm Opus. Sound is
     cut or padded with silence to the clip's length and is the default track; `keep_original_sound` adds the
@@ -289,13 +289,14 @@ def mux_video(
     """
     from av.stream import Disposition  # noqa: PLC0415
 
+    video_path = video.path if isinstance(video, Scan) else Path(video)
     check_samples(video_path, samples)
     out_path = Path(out_path)
     suffix = out_path.suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
         fix = f"end the name in {', '.join(VIDEO_SUFFIXES)}"
         raise MediaError(Problem(str(out_path), "a video format", suffix or "no suffix", fix))
-    source = scan(video_path, limits)
+    source = video if isinstance(video, Scan) else scan(video_path, limits)
     picture = source.picture
     if picture is None:
         fix = "give a file with a picture, or write the sound alone as wav"

@@ -11,17 +11,10 @@ after the moment that it belongs to.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import os
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -29,18 +22,15 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Clip, SmoothedTrack, TimedFeatures, Video
-from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.errors import ExpotionError, Problem
 from expotion.features.extract import extract_many
 from expotion.features.material import sampled_tracks
 from expotion.features.smooth import smooth_track
-from expotion.music.compose import ComposeSettings, Request, continue_codes
-from expotion.music.composer import DEFAULT_PROMPT, Composer
-from expotion.music.schedule import Schedule
+from expotion.music.compose import Request, continue_codes
+from expotion.music.composer import Composer
+from expotion.music.steering import Given, Steering
 from expotion.musicgen.codec import CodecStream
-from expotion.run.generation import compose_settings
-from expotion.video.clip import FileClip
-from expotion.video.memory import ArrayVideo, resize_frame, scaled_size
-from expotion.video.scan import DEFAULT_LIMITS
+from expotion.video.memory import ArrayVideo
 
 
 class LiveSession:
@@ -54,37 +44,19 @@ class LiveSession:
     def __init__(
         self,
         composer: Composer,
+        steering: Steering | None = None,
         *,
-        prompt: str | None = None,
-        strength: Mapping[str, float | str | Schedule] | None = None,
-        guidance: Mapping[str, float] | None = None,
-        muted: Collection[str] = (),
-        seed: int = 0,
         hop_s: float = 1.0,
         window_s: float | None = None,
-        precision: str | None = None,
-        cfg_scale: float | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        **given: Unpack[Given],
     ) -> None:
-        """Everything but `hop_s` and `window_s` means what it means in `Composer.compose`."""
+        """Steering, or keywords for it, mean what they mean in `Composer.compose`; other clips' controls do not."""
         rate_hz = composer.backbone.frame_rate_hz
         codec = composer.backbone.codec
         assert codec is not None
         self.composer = composer
         self.sample_rate_hz = composer.backbone.sample_rate_hz
-        settings: ComposeSettings = compose_settings(composer.recipe, composer.window_frames)
-        given: dict[str, Any] = {
-            "cfg_scale": cfg_scale,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-        }
-        given["scales"] = {**settings.scales, **guidance} if guidance else None
-        self._settings = dataclasses.replace(
-            settings, **{name: value for name, value in given.items() if value is not None}
-        )
+        self._steering = composer.resolved(steering, given)
         self._window = composer.window_frames if window_s is None else round(window_s * rate_hz)
         self._hop = round(hop_s * rate_hz)
         if not 1 <= self._hop < self._window <= composer.window_frames:
@@ -93,20 +65,12 @@ class LiveSession:
             got = f"hop {hop_s:g} s, window {self._window / rate_hz:g} s"
             raise ExpotionError(Problem("live", wanted, got))
         self._rate_hz = rate_hz
-        composer.check_names(strength or {}, guidance or {}, dict.fromkeys(muted))
-        self._strengths = {
-            c.name: Schedule.of(
-                0.0 if c.name in muted else (strength or {}).get(c.name, c.strength), f"strength {c.name}"
-            )
-            for c in composer.recipe.conditions
-        }
         self.without_frames = tuple(
             name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
         )
-        words = prompt or composer.recipe.text.fixed_prompt or DEFAULT_PROMPT
-        self._text = composer.prompts[words]
-        self._lm = composer.engine(precision or composer.precision or composer.recipe.generate.precision)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._text = composer.prompts[self._steering.prompt]
+        self._lm = composer.engine(self._steering.precision)
+        self._generator = torch.Generator().manual_seed(self._steering.seed)
         self._stream = CodecStream(codec)
         self._frames: deque[NDArray[np.uint8]] = deque()
         self._times_s: deque[float] = deque()
@@ -180,14 +144,14 @@ class LiveSession:
             self._frames.popleft()
         tracks = self._tracks(start_s, stop_s, stop - first)
         times_s = start_s + timeline.step_times_s(stop - first, self._rate_hz)
-        rows = {name: self._strengths[name].at(times_s) for name in tracks}
+        rows = {name: self._steering.strengths[name].at(times_s) for name in tracks}
         request = Request(stop - first, self._text, tracks, rows)
         # Codes are kept for one window, which ends at what has been made.
         known = (
             None if self._codes is None else self._codes[:, self._codes.shape[-1] - (self._made - first) :]
         )
         made = continue_codes(
-            self._lm, self.composer.adaptor, request, self._settings, known, self._generator
+            self._lm, self.composer.adaptor, request, self._steering, known, self._generator
         )
         fresh = made[:, made.shape[-1] - n_frames :]
         self._codes = made[:, -self._window :]
@@ -199,7 +163,7 @@ class LiveSession:
         used = {
             name: encoder
             for name, encoder in self.composer.encoders.items()
-            if not self._strengths[name].is_zero and name not in self.without_frames
+            if not self._steering.strengths[name].is_zero and name not in self.without_frames
         }
         if not used:
             return {}
@@ -240,155 +204,3 @@ class _LiveClip(Clip):
     def audio(self, sample_rate_hz: int) -> None:
         """None."""
         return None
-
-
-# Frames as they come: from a camera, a stream's address, or a file at the pace of its own timestamps.
-
-SHORTER_SIDE = 360
-"""Frames are made this small as they come: the window that is kept in memory stays below 0.3 GB at 30 fps."""
-WAITING_MAX = 300
-"""Frames that wait to be used; beyond that, new ones are left out and counted."""
-_STEP_S = 0.05
-
-
-class Pictures(Protocol):
-    """Where frames come from. `size` is (height, width) as they are given; `fps` about how many a second."""
-
-    name: str
-    size: tuple[int, int]
-    fps: float
-
-    def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """RGB frames uint8 [H, W, 3] with seconds from the start, each when its time has come."""
-        ...
-
-    def close(self) -> None:
-        """Free the device or file."""
-        ...
-
-
-def open_pictures(where: str) -> Pictures:
-    """A camera by its number, a stream by its address, or a file. Raises MediaError for what cannot be opened."""
-    if where.isdigit():
-        return Camera(int(where), f"camera {where}")
-    if "://" in where:
-        return Camera(where, where)
-    return PacedFile(Path(where).expanduser())
-
-
-class Camera:
-    """A camera or network stream through OpenCV. A frame's time is when it came."""
-
-    def __init__(self, source: int | str, name: str) -> None:
-        import cv2
-
-        self._cv2: Any = cv2
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        logging: Any = cv2.utils.logging
-        level = logging.setLogLevel(0)  # its own lines about devices say less than the error below
-        self._capture: Any = cv2.VideoCapture(source)
-        frame: Any = self._capture.read()[1] if self._capture.isOpened() else None
-        logging.setLogLevel(level)
-        if frame is None:
-            self._capture.release()
-            fix = "check that it is connected and not used by another program; 0 is the first camera"
-            raise MediaError(Problem(f"--live {source}", "a camera or stream that gives frames", "none", fix))
-        self.name = name
-        self.size = scaled_size(frame.shape[:2], min(SHORTER_SIDE, *frame.shape[:2]))
-        stated = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = stated if math.isfinite(stated) and 1.0 <= stated <= 240.0 else 30.0
-
-    def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Until the stream ends or `stop` is set."""
-        started, last_s = time.monotonic(), -1.0
-        while not stop.is_set():
-            found, frame = self._capture.read()
-            if not found:
-                return
-            now_s = max(time.monotonic() - started, last_s + 1e-6)
-            yield self._cv2.cvtColor(resize_frame(frame, self.size), self._cv2.COLOR_BGR2RGB), now_s
-            last_s = now_s
-
-    def close(self) -> None:
-        """Let the camera go."""
-        self._capture.release()
-
-
-class PacedFile:
-    """A video file played in real time: every frame comes when its timestamp says. `end_s` is its length."""
-
-    def __init__(self, path: Path) -> None:
-        limits = replace(DEFAULT_LIMITS, max_duration_s=math.inf)
-        self._clip = FileClip(path, limits=limits, require="video")
-        video = self._clip.video
-        assert video is not None
-        self._video = video
-        self._times_s = video.frame_times_s
-        self.name = str(path)
-        self.size = scaled_size(video.size, min(SHORTER_SIDE, *video.size))
-        self.end_s = self._clip.duration_s
-        self.fps = len(self._times_s) / self.end_s
-
-    def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """All frames, unless `stop` is set before."""
-        started, shorter = time.monotonic(), min(self.size)
-        for number, time_s in enumerate(self._times_s.tolist()):
-            frame = self._video.frames_at(self._times_s[number : number + 1], shorter_side=shorter)[0]
-            if stop.wait(max(0.0, time_s - (time.monotonic() - started))):
-                return
-            yield frame, time_s
-        stop.wait(max(0.0, self.end_s - (time.monotonic() - started)))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._clip.close()
-
-
-@dataclass
-class Arriving:
-    """Frames read in a thread of their own, so that none is missed while music is made."""
-
-    pictures: Pictures
-    left_out: int = 0
-    started_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._waiting: queue.Queue[tuple[NDArray[np.uint8], float] | None] = queue.Queue()
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._read, name="frames", daemon=True)
-
-    def __enter__(self) -> Arriving:
-        self.started_s = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(5.0)
-        self.pictures.close()
-
-    def until(self, ended: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Frames and times in order, until the source ends or `ended` is set. Raises what the source raised."""
-        while not ended.is_set():
-            try:
-                item = self._waiting.get(timeout=_STEP_S)
-            except queue.Empty:
-                continue
-            if item is None:
-                break
-            yield item
-        if self._error is not None:
-            raise self._error
-
-    def _read(self) -> None:
-        try:
-            for item in self.pictures.frames(self._stop):
-                if self._waiting.qsize() < WAITING_MAX:
-                    self._waiting.put(item)
-                else:
-                    self.left_out += 1
-        except BaseException as error:  # shown where the frames are taken
-            self._error = error
-        finally:
-            self._waiting.put(None)

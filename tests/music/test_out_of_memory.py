@@ -15,6 +15,8 @@ from expotion.music.composer import Composer
 from expotion.music.out_of_memory import memory_problem, text_problem
 from expotion.video.mux import write_video
 
+pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
+
 
 @pytest.fixture(autouse=True)
 def _two_gigabytes_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,186 @@
+"""The options that steer, the same for `generate`, `play` and `live`, and a file of them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from expotion.cli.find import split_pairs
+from expotion.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from expotion.recipe.nodes import Node
+
+steer = functools.partial(typer.Option, rich_help_panel="Steering")
+draw = functools.partial(typer.Option, rich_help_panel="Sampling")
+models = functools.partial(typer.Option, rich_help_panel="Models")
+
+
+def _options(
+    *,
+    prompt: Annotated[
+        str | None, steer("--prompt", "-p", metavar="TEXT", help='What it is like. E.g. "warm strings".')
+    ] = None,
+    seed: Annotated[
+        int | None, steer("--seed", "-s", metavar="N", help="Another seed, another piece. E.g. 7.")
+    ] = None,
+    strength: Annotated[
+        list[str] | None,
+        steer(
+            "--strength",
+            metavar="NAME=VALUE",
+            help="How strongly a control steers, or a schedule by second. E.g. motion=0.5 or motion=0:1.0,5:0.2.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        list[str] | None,
+        steer("--guidance", metavar="NAME=SCALE", help="A control's own guidance. E.g. motion=2."),
+    ] = None,
+    mute: Annotated[
+        list[str] | None, steer("--mute", metavar="NAME", help="Leave a control out. E.g. face.")
+    ] = None,
+    control: Annotated[
+        list[str] | None,
+        steer("--control", metavar="NAME=CLIP", help="Take it from another clip. E.g. motion=b.mp4."),
+    ] = None,
+    overlap_s: Annotated[
+        float | None,
+        steer("--overlap", metavar="SECONDS", help="How much a window continues the last. E.g. 4."),
+    ] = None,
+    steering: Annotated[
+        Path | None,
+        steer(
+            "--steering",
+            metavar="YAML",
+            help="All of it from a file; options beside it count more. E.g. calm.yaml.",
+        ),
+    ] = None,
+    cfg_scale: Annotated[
+        float | None, draw("--cfg-scale", metavar="SCALE", help="The text's guidance. E.g. 3.")
+    ] = None,
+    temperature: Annotated[
+        float | None, draw("--temperature", metavar="T", help="Below 1 plays safer. E.g. 0.9.")
+    ] = None,
+    top_k: Annotated[
+        int | None, draw("--top-k", metavar="K", help="Choose among the K likeliest. E.g. 250.")
+    ] = None,
+    top_p: Annotated[
+        float | None, draw("--top-p", metavar="P", help="Choose within this probability. E.g. 0.9.")
+    ] = None,
+    precision: Annotated[
+        str | None, draw("--precision", metavar="KIND", help="auto, fp32, bf16, fp16 or int8. E.g. int8.")
+    ] = None,
+    adaptor: Annotated[
+        Path | None, models("--adaptor", "-a", metavar="DIR", help="Run or adaptor folder. E.g. runs/best.")
+    ] = None,
+    backbone: Annotated[
+        str | None, models("--backbone", metavar="NAME", help="Another backbone of the same size. E.g. tiny.")
+    ] = None,
+) -> None:
+    """What every command that makes music takes; `steered` adds it to a command's own options."""
+
+
+def steered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options above: it is called with `steering` and the `problems` found in it.
+
+    The steering has been held against the adaptor; nothing has been loaded. Where memory runs out, the error says
+    what lowers it.
+    """
+    shared = inspect.signature(_options, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True, locals={"Steering": Any, "Problem": Any})
+    before = [each for name, each in own.parameters.items() if name not in ("steering", "problems")]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        from expotion.errors import ExpotionError
+        from expotion.music.out_of_memory import memory_problem
+        from expotion.music.steering import Steering
+
+        problems: list[Problem] = []
+        root = _tree({name: given.pop(name) for name in shared}, problems)
+        steering = Steering.read(root, problems)
+        problems += steering.misfits(root)
+        try:
+            command(**given, steering=steering, problems=problems)
+        except (MemoryError, RuntimeError, OSError, ImportError) as error:
+            short = memory_problem(f"expotion {command.__name__}", error)
+            if short is None:
+                raise
+            raise ExpotionError(short) from error
+
+    del run.__wrapped__  # type: ignore[attr-defined]  # typer would look at the command's own options through it
+    whole = own.replace(parameters=[*before, *shared.values()])
+    run.__signature__ = whole  # type: ignore[attr-defined]
+    run.__annotations__ = {name: each.annotation for name, each in whole.parameters.items()}
+    return run
+
+
+def _tree(options: Mapping[str, Any], problems: list[Problem]) -> Node:
+    """The steering file, and over it the options that were given, each value with its place."""
+    from expotion.recipe.nodes import Node, parse_scalar
+
+    root = Node({}, "") if options["steering"] is None else _file(options["steering"], problems)
+    tree: dict[str, Node] = dict(root.value)
+    for name, value in options.items():
+        if value is not None and not isinstance(value, list) and name != "steering":
+            option = f"--{'overlap' if name == 'overlap_s' else name.replace('_', '-')}"
+            tree[name] = Node(value, option)
+    strengths = split_pairs("--strength", options["strength"], "NAME=VALUE", "motion=0.5", problems)
+    scales = split_pairs("--guidance", options["guidance"], "NAME=SCALE", "motion=2", problems)
+    clips = split_pairs("--control", options["control"], "NAME=CLIP", "motion=other.mp4", problems)
+    muted = {name: Node(None, f"--mute {name}") for name in options["mute"] or ()}
+    for name in muted.keys() & clips.keys():
+        problems.append(Problem(f"--mute {name}", "a control that --control does not set", clips[name]))
+    named = {
+        "strengths": {name: Node(text, f"--strength {name}={text}") for name, text in strengths.items()},
+        "guidance": {n: Node(parse_scalar(text), f"--guidance {n}={text}") for n, text in scales.items()},
+        "controls": {name: Node(path, f"--control {name}={path}") for name, path in clips.items()} | muted,
+    }
+    for field, nodes in named.items():
+        before = tree.get(field, Node({}, ""))
+        if nodes:
+            whole = {**before.value, **nodes} if isinstance(before.value, dict) else nodes
+            tree[field] = Node(whole, before.where)
+    return Node(tree, root.where)
+
+
+def _file(path: Path, problems: list[Problem]) -> Node:
+    """The tree of a steering file. What is no such file is a problem, and counts as an empty one."""
+    from expotion.recipe.nodes import Node, read_file
+
+    if not path.is_file():
+        problems.append(Problem(f"--steering {path}", "a YAML file", "no such file"))
+        return Node({}, "")
+    try:
+        root = read_file(path, problems)
+    except RecipeError as error:
+        problems += error.problems
+        return Node({}, "")
+    if not isinstance(root.value, dict):
+        fix = "for example: temperature: 0.9"
+        problems.append(Problem(root.where, "a mapping of fields", "something else", fix))
+        return Node({}, "")
+    return root
+
+
+class Panels(TyperCommand):
+    """A command whose help shows its options in groups (their `rich_help_panel`), without loading rich."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments first, then a section for each panel, in the order of the options."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                argument = "Arguments" if option.param_type_name == "argument" else "Options"
+                panel = getattr(option, "rich_help_panel", None) or argument
+                panels.setdefault(panel, []).append(record)
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)

@@ -1,0 +1,96 @@
+"""`expotion play` and `expotion live`: music that is heard while it is made."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from expotion.cli.steer import Panels, steered
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from expotion.errors import Problem
+    from expotion.music.steering import Steering
+
+PLAY_HELP = """Play a clip's music while it is decoded; nothing is written.
+
+The piece is the one that `expotion generate` writes with the same seed.
+
+\b
+Example: expotion play dance.mp4
+Example: expotion play dance.mp4 --to - | aplay -f S16_LE -r 32000
+"""
+LIVE_HELP = """Make music while frames come: from a camera, an address, or a file.
+
+Goes on until they end, or Ctrl-C. To the speakers, unless --to or --out says
+otherwise.
+
+\b
+Example: expotion live 0
+Example: expotion live 0 --out session.wav
+"""
+
+sound = functools.partial(typer.Option, rich_help_panel="Sound")
+TO = sound("--to", metavar="WHERE", help="speakers, or - for 16-bit samples on standard output. E.g. -.")
+
+
+@steered
+def play(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video or sound file.")],
+    *,
+    to: Annotated[str, TO] = "speakers",
+    steering: Steering,
+    problems: list[Problem],
+) -> None:
+    """Play it; see PLAY_HELP."""
+    from expotion_live.play import play_clip
+
+    play_clip(clip, steering, to=to, console=_console(to), problems=problems)
+
+
+@steered
+def live(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A camera's number, an address, or a file played in real time."
+        ),
+    ],
+    *,
+    to: Annotated[str | None, TO] = None,
+    out: Annotated[
+        Path | None, sound("--out", "-o", metavar="FILE", help="A wav or flac file. E.g. session.wav.")
+    ] = None,
+    hop: Annotated[float, sound("--hop", metavar="SECONDS", help="Made at a time. E.g. 0.5.")] = 1.0,
+    window: Annotated[
+        float | None, sound("--window", metavar="SECONDS", help="Frames that steer, by default 5. E.g. 3.")
+    ] = None,
+    steering: Steering,
+    problems: list[Problem],
+) -> None:
+    """Make music as frames come; see LIVE_HELP."""
+    from expotion_live.live import play_live
+
+    console = _console(to)
+    play_live(
+        source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems
+    )
+    if out is not None:
+        console.print(f"Wrote {out}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _console(to: str | None) -> Console:
+    """Where words go: not among the samples."""
+    from rich.console import Console
+
+    return Console(stderr=to == "-")
+
+
+play_app = typer.Typer(rich_markup_mode=None)
+play_app.command(help=PLAY_HELP, cls=Panels)(play)
+live_app = typer.Typer(rich_markup_mode=None)
+live_app.command(help=LIVE_HELP, cls=Panels)(live)

@@ -1,0 +1,243 @@
+"""`expotion live`: music while frames arrive, to the speakers, standard output or a file."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+
+from expotion import plugins
+from expotion.errors import ExpotionError, Problem
+from expotion.music.composer import open_composer
+from expotion.music.steering import Steering, read_facts
+from expotion.music.targets import unwritable
+from expotion.progress import stage_progress
+from expotion_live.frames import Arriving, Pictures, open_pictures
+from expotion_live.session import LiveSession
+from expotion_live.sink import LIVE_SUFFIXES, SPEAKERS, Outlet, open_outlet, sink_problems
+
+DEFAULT_WINDOW_S = 5.0
+LOOK_AHEAD_FRAMES = 7
+"""Codec frames that decoding waits for (`expotion.musicgen.codec`)."""
+
+
+# How far live music is behind its frames, and whether it came in time.
+
+TOLERANCE_S = 0.005
+"""Less than a player notices."""
+
+
+@dataclass(frozen=True)
+class Delay:
+    """What the delay between a frame and its music is made of, in seconds."""
+
+    hop_s: float
+    work_s: float
+    codec_s: float
+
+    @property
+    def ready_s(self) -> float:
+        """Until the music of a moment is ready, at the latest."""
+        return self.hop_s + self.work_s + self.codec_s
+
+    @property
+    def player_s(self) -> float:
+        """How far behind the frames a player should stay: a quarter of a hop in hand."""
+        return self.ready_s + 0.25 * self.hop_s
+
+
+@dataclass
+class Clock:
+    """When each sample must be there for a player that is `lead_s` behind the frames.
+
+    `late_s` holds by how much chunks came too late; the player is taken to wait, so each delay counts once.
+    """
+
+    rate_hz: int
+    started_s: float
+    lead_s: float
+    done: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+
+    def chunk(self, n_samples: int, now_s: float) -> float:
+        """A chunk is ready; returns by how much it is too late, 0 where it is not."""
+        belongs_s = self.done / self.rate_hz
+        latency_s = now_s - self.started_s - belongs_s
+        self.latencies_s.append(latency_s)
+        self.done += n_samples
+        late_s = latency_s - self.lead_s
+        if late_s <= TOLERANCE_S:
+            return 0.0
+        self.lead_s = latency_s
+        self.late_s.append(late_s)
+        return late_s
+
+    def summary(self, busy_s: float, busy_for_s: float, left_out: int, last_s: float) -> str:
+        """One line at the end: how much was made, how late, how many dropouts."""
+        made = f"{self.done / self.rate_hz:.1f} s of music for {last_s:.1f} s of frames"
+        if not self.latencies_s:
+            return made
+        mean_s, most_s = float(np.mean(self.latencies_s)), max(self.latencies_s)
+        parts = [made, f"latency {mean_s:.2f} s on average, {most_s:.2f} s at most"]
+        if busy_for_s:
+            parts.append(f"{busy_s / busy_for_s:.2f} s of work for each second")
+        n_late = len(self.late_s)
+        parts.append(f"{n_late} dropouts" if n_late != 1 else "1 dropout")
+        if left_out:
+            parts.append(f"{left_out} frames left out")
+        return "; ".join(parts)
+
+
+def play_live(
+    source: str,
+    steering: Steering,
+    *,
+    to: str | None,
+    out: Path | None,
+    hop_s: float,
+    window_s: float | None,
+    console: Console,
+    problems: Sequence[Problem] = (),
+) -> None:
+    """Make music for frames as they come until they end or Ctrl-C comes.
+
+    Raises ExpotionError with everything that is wrong before anything is loaded.
+    """
+    found = [*problems, *_problems(to, out, hop_s, window_s, steering)]
+    longest_s = 0.0
+    with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
+        _, longest_s = read_facts(steering.folder)
+    window_s = window_s or max(min(DEFAULT_WINDOW_S, longest_s), min(2 * hop_s, longest_s))
+    if longest_s and not hop_s < window_s <= longest_s:
+        wanted = f"--hop below --window, and that at most {longest_s:g} s, the length trained on"
+        found.append(Problem("live", wanted, f"--hop {hop_s:g} --window {window_s:g}"))
+    pictures: Pictures | None = None
+    try:
+        pictures = open_pictures(source)
+    except ExpotionError as error:
+        found += error.problems
+    if found:
+        if pictures is not None:
+            pictures.close()
+        raise ExpotionError(found)
+    assert pictures is not None
+    with contextlib.closing(pictures):
+        with stage_progress(console, "load models"):
+            composer = open_composer(steering.folder, plugins.discover(), steering.backbone)
+
+        def session() -> LiveSession:
+            return LiveSession(composer, steering, hop_s=hop_s, window_s=window_s)
+
+        with stage_progress(console, "rehearse"):
+            work_s = session().rehearse(pictures.size, pictures.fps)
+        live = session()
+        delay = Delay(hop_s, work_s, LOOK_AHEAD_FRAMES / composer.backbone.frame_rate_hz)
+        _say_start(console, pictures, live, window_s, delay)
+        with open_outlet(to, out, live.sample_rate_hz) as outlet:
+            _run(live, pictures, outlet, delay, console)
+
+
+def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, console: Console) -> None:
+    """The loop: frames in, music out, a warning wherever it comes too late."""
+    with _interruptible() as stop, Arriving(pictures) as arriving:
+        clock = Clock(live.sample_rate_hz, arriving.started_s, delay.player_s)
+        outlet.start(arriving.started_s + delay.player_s)
+        busy_s, hops, last_s = 0.0, 0, 0.0
+
+        def take(samples: NDArray[np.float32]) -> None:
+            if not len(samples):
+                return
+            late_s = clock.chunk(len(samples), time.monotonic())
+            if late_s > 0:
+                at_s = (clock.done - len(samples)) / clock.rate_hz
+                text = f"the music at {at_s:.1f} s came {late_s:.2f} s too late"
+                console.print(f"[yellow]warning[/] {text}", soft_wrap=True, highlight=False)
+            outlet.write(samples)
+            if outlet.gone:
+                stop.set()
+
+        for frame, time_s in arriving.until(stop):
+            before = live.made_s
+            live.push_frames(frame[None], np.array([time_s]))
+            if live.made_s > before:
+                busy_s, hops = busy_s + live.work_s, hops + 1
+            take(live.read())
+            last_s = time_s
+        whole_s = getattr(pictures, "end_s", None) if not stop.is_set() else None
+        take(live.finish(whole_s))
+        said = clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s)
+        console.print(said, soft_wrap=True, highlight=False)
+
+
+def _say_start(
+    console: Console, pictures: Pictures, live: LiveSession, window_s: float, delay: Delay
+) -> None:
+    height, width = pictures.size
+    hop_s, work_s = delay.hop_s, delay.work_s
+    lines = [
+        f"{pictures.name}: {width}x{height}, {pictures.fps:.0f} frames a second. Ctrl-C ends it.",
+        f"Look-ahead {hop_s:g} s: music is made {hop_s:g} s at a time and follows the {window_s:g} s of frames up "
+        "to the end of each stretch.",
+        f"Latency {delay.ready_s:.2f} s: {hop_s:g} s until its frames are there, {work_s:.2f} s to make it, "
+        f"{delay.codec_s:.2f} s for the codec; played {delay.player_s:.2f} s behind the frames.",
+    ]
+    for line in lines:
+        console.print(escape(line), soft_wrap=True, highlight=False)
+    for name in live.without_frames:
+        console.print(f"[yellow]warning[/] {escape(name)} needs more than pictures and is left out")
+    if work_s > 0.8 * hop_s:
+        text = f"{work_s:.2f} s to make {hop_s:g} s of music is too slow to keep up; try a shorter --window"
+        console.print(f"[yellow]warning[/] {text}", soft_wrap=True, highlight=False)
+
+
+def _problems(
+    to: str | None, out: Path | None, hop_s: float, window_s: float | None, steering: Steering
+) -> list[Problem]:
+    """What is wrong with the options by themselves, and what of steering is not for frames that come."""
+    found = []
+    for option, value in (("--hop", hop_s), ("--window", window_s)):
+        if value is not None and not 0.1 <= value < 3600.0:
+            found.append(Problem(option, "a number of seconds of at least 0.1", f"{value:g}"))
+    if to is not None or out is None:
+        found += sink_problems(to or SPEAKERS)
+    if steering.overlap_s is not None:
+        found.append(Problem("live", "no overlap", f"{steering.overlap_s:g} s", "give --window and --hop"))
+    for name, path in steering.controls.items():
+        if path is not None:
+            found.append(Problem(f"--control {name}={path}", "no clips to take controls from, live"))
+    if out is not None:
+        if out.suffix.lower() not in LIVE_SUFFIXES:
+            wanted = f"a name that ends in {' or '.join(LIVE_SUFFIXES)}"
+            found.append(Problem(f"--out {out}", wanted, out.suffix or "no suffix"))
+        found += unwritable([out.parent])
+    return found
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that what is being made is finished; the second ends at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
