@@ -33,12 +33,12 @@ from expotion.evaluate.registry import choose_metrics
 from expotion.evaluate.statistics import mean_interval, paired_difference
 from expotion.features import material
 from expotion.features.store import FeatureStore
-from expotion.music.compose import Request, compose
+from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
+from expotion.music.steering import Steering
 from expotion.musicgen.load import Backbone, load_backbone
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
-from expotion.run.generation import compose_settings
 from expotion.run.training import split_validation
 from expotion.train.draw import training_settings
 from expotion.train.examples import standardise_inputs
@@ -139,7 +139,7 @@ def score(world: World, recipe: Recipe, held: Material, adaptor: Adaptor) -> Sco
     rate_hz, codec = world.backbone.frame_rate_hz, world.backbone.codec
     assert codec is not None
     lm = world.backbone.cast(compute_dtype(recipe.generate.precision)).lm
-    settings = compose_settings(recipe, material.n_frames_of(held.train[0], rate_hz))
+    steering, windows = Steering().over(recipe), Windows(material.n_frames_of(held.train[0], rate_hz))
     functions = {spec.name: spec.build() for spec in choose_metrics(METRICS, {})}
     values: Scores = {name: {} for name in METRICS}
     requests = []
@@ -148,7 +148,7 @@ def score(world: World, recipe: Recipe, held: Material, adaptor: Adaptor) -> Sco
         tracks = material.smooth_all(held.encoders, held.made.tracks[clip.id], n_frames, rate_hz)
         requests.append(Request(n_frames, held.prompts[clip.caption], tracks, {}, 1000 + index))
     for first in range(0, len(requests), 8):
-        found = compose(lm, adaptor, requests[first : first + 8], settings)
+        found = compose(lm, adaptor, requests[first : first + 8], steering, windows)
         for clip, codes in zip(held.test[first : first + 8], found, strict=True):
             rate = world.backbone.sample_rate_hz
             sound = Scored(to_sound(codec, codes, round(clip.duration_s * rate)), rate, clip)

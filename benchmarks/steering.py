@@ -11,7 +11,6 @@ decoder's batch for each clip. A Markdown table comes on standard error; the las
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 
@@ -23,11 +22,11 @@ from expotion.contracts import Scored
 from expotion.evaluate.registry import choose_metrics
 from expotion.features.extract import extract_many
 from expotion.features.smooth import smooth_track
-from expotion.music.compose import ComposeSettings, Request, compose, text_sources
+from expotion.music.compose import Request, Windows, compose, text_sources
 from expotion.music.guidance import plan
 from expotion.music.sound import to_sound
+from expotion.music.steering import Steering
 from expotion.musicgen import delay
-from expotion.run.generation import compose_settings
 from expotion.train.objective import codebook_loss
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
@@ -77,15 +76,15 @@ def main() -> None:
             for name, track in found.features[clip.id].items()
         }
         requests.append(Request(n_frames, composer.prompts[clip.caption], tracks, {}, 1000 + k))
-    base: ComposeSettings = compose_settings(composer.recipe, composer.window_frames)
+    base, windows = Steering().over(composer.recipe), Windows(composer.window_frames)
     lm = composer.engine("auto")
     functions = {spec.name: spec.build() for spec in choose_metrics(METRICS, {})}
     print("| control_scale | scales | rows | beat F1 | intensity r | log-likelihood |", file=sys.stderr)
     print("|---|---|---|---|---|---|", file=sys.stderr)
     table = []
     for control_scale, scales in SETTINGS:
-        settings = dataclasses.replace(base, control_scale=control_scale, scales=scales)
-        codes = compose(lm, composer.adaptor, requests, settings)
+        settings = base.model_copy(update={"control_scale": control_scale, "guidance": scales})
+        codes = compose(lm, composer.adaptor, requests, settings, windows)
         rate = composer.backbone.sample_rate_hz
         sounds = [
             to_sound(codec, c, round(clip.duration_s * rate)) for c, clip in zip(codes, clips, strict=True)

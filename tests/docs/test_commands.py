@@ -16,7 +16,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROO
 PAGES += sorted(ROOT.glob("examples/plugins/*/README.md"))
 BLOCK = re.compile(r"^```(?:bash|console|sh|text)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(
-    r"(?:^|[\s/])expotion ((?:recipe|plugin|models|features|data|adaptor|generate|verify|study)\b.*)$"
+    r"(?:^|[\s/])expotion "
+    r"((?:recipe|plugin|models|features|data|adaptor|generate|again|play|live|verify|study)\b.*)$"
 )
 
 

@@ -114,7 +114,7 @@ def steered(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             raise ExpotionError(short) from error
 
-    del run.__wrapped__  # type: ignore[attr-defined]  # typer would look at the command's own options through it
+    del run.__wrapped__  # typer would look at the command's own options through it
     whole = own.replace(parameters=[*before, *shared.values()])
     run.__signature__ = whole  # type: ignore[attr-defined]
     run.__annotations__ = {name: each.annotation for name, each in whole.parameters.items()}
