@@ -9,12 +9,10 @@ import pytest
 
 from expotion.contracts import TimedFeatures
 from expotion.errors import ExpotionError
-from expotion.features import archive
+from expotion.features import catalogue
 from expotion.features.catalogue import scan, select, verify
 from expotion.features.extract import extract_clip
 from expotion.features.store import FeatureStore, imported_key
-
-NOW = datetime.datetime.now(datetime.UTC)
 
 
 @pytest.fixture
@@ -63,31 +61,29 @@ def test_select_by_age_size_and_encoder(filled):
     entries, _ = scan(filled)
     os.utime(entries[2].path, (1.0, 1.0))
     entries, _ = scan(filled)
-    assert set(select(entries, now=NOW, older_than_s=60)) == {entries[2].path}
-    assert len(select(entries, now=NOW, encoder="toy")) == 4
-    assert select(entries, now=NOW, encoder="other", max_bytes=0) == {}
+    assert set(select(entries, older_than_s=60)) == {entries[2].path}
+    assert len(select(entries, encoder="toy")) == 4
+    assert select(entries, encoder="other", max_bytes=0) == {}
     room = sum(e.n_bytes for e in entries) - 1
-    assert set(select(entries, now=NOW, max_bytes=room)) == {entries[2].path}
-    assert set(select(entries, now=NOW, stale=lambda e: "x" if e is entries[1] else None)) == {
-        entries[1].path
-    }
+    assert set(select(entries, max_bytes=room)) == {entries[2].path}
+    assert set(select(entries, stale=lambda e: "x" if e is entries[1] else None)) == {entries[1].path}
 
 
 @pytest.mark.parametrize("name", ["out.tar", "out"])
 def test_export_and_import(filled, tmp_path, toy, clip, name):
     entries, _ = scan(filled)
-    assert archive.export(entries, tmp_path / name) == []
+    assert catalogue.export(entries, tmp_path / name) == []
     other = FeatureStore(tmp_path / "other")
-    done = archive.bring_in(tmp_path / name, other)
+    done = catalogue.bring_in(tmp_path / name, other)
     assert (done.new, done.known, done.refused) == (4, 0, [])
-    assert archive.bring_in(tmp_path / name, other).known == 4
+    assert catalogue.bring_in(tmp_path / name, other).known == 4
     kept, first = other.load(clip("a"), toy(gain=2.0)), filled.load(clip("a"), toy(gain=2.0))
     assert kept is not None
     np.testing.assert_array_equal(kept.values, first.values)
 
 
 def test_import_refuses_changed_files_and_strange_names(filled, tmp_path):
-    archive.export(scan(filled)[0], tmp_path / "out")
+    catalogue.export(scan(filled)[0], tmp_path / "out")
     index = tmp_path / "out" / "index.jsonl"
     lines = [json.loads(line) for line in index.read_text().splitlines()]
     changed = tmp_path / "out" / lines[0]["file"]
@@ -95,14 +91,14 @@ def test_import_refuses_changed_files_and_strange_names(filled, tmp_path):
     lines[1]["file"] = "../../evil.safetensors"
     index.write_text("\n".join(json.dumps(line) for line in lines) + "\nnonsense\n")
     other = FeatureStore(tmp_path / "other")
-    done = archive.bring_in(tmp_path / "out", other)
+    done = catalogue.bring_in(tmp_path / "out", other)
     assert (done.new, len(done.refused)) == (2, 3)
     with pytest.raises(ExpotionError, match=r"index.jsonl"):
-        archive.bring_in(changed, other)
+        catalogue.bring_in(changed, other)
 
 
 def test_npz_is_for_others(filled, tmp_path):
-    archive.export(scan(filled)[0], tmp_path / "npz", "npz")
+    catalogue.export(scan(filled)[0], tmp_path / "npz", "npz")
     about = json.loads((tmp_path / "npz" / "index.jsonl").read_text().splitlines()[0])
     found = np.load(tmp_path / "npz" / about["file"])
     assert found["values"].shape == tuple(about["shape"])

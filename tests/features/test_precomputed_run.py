@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from expotion.cli.main import run
-from expotion.features.authors import as_track
+from expotion.features.precomputed import as_track
 from expotion.features.store import FeatureStore
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan

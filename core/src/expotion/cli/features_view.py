@@ -123,7 +123,7 @@ def print_entries(entries: Sequence[Entry], folder: Path) -> None:
         code = entry.notes.get("distribution") or entry.notes.get("source", "")
         rows, width = (*entry.shape, 0, 0)[:2]
         table.add_row(
-            entry.notes.get("clip", "?"),
+            entry.clip,
             entry.encoder,
             entry.options_digest,
             str(rows),

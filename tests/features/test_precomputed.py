@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from expotion.errors import ExpotionError, MediaError
-from expotion.features.authors import as_track, read_list, read_pt
 from expotion.features.extract import extract_clip
-from expotion.features.precomputed import SPEC, PrecomputedOptions
+from expotion.features.precomputed import SPEC, PrecomputedOptions, as_track, read_list, read_pt
 from expotion.features.store import FeatureStore
 
 
