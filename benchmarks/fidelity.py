@@ -41,7 +41,7 @@ from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
 from expotion.run.training import split_validation
 from expotion.train.draw import training_settings
-from expotion.train.examples import standardise_inputs
+from expotion.train.examples import stack_examples, standardise_inputs
 from expotion.train.loop import Record, TrainingRun
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "face_motion.yaml"
@@ -121,7 +121,7 @@ def gather(world: World, recipe: Recipe) -> Material:
 def train_variant(world: World, recipe: Recipe, held: Material) -> tuple[Adaptor, Record]:
     """A trained adaptor and its last validation record."""
     rate_hz = world.backbone.frame_rate_hz
-    examples = material.stack_examples(recipe, held.encoders, held.train, held.made, held.prompts, rate_hz)
+    examples = stack_examples(recipe, held.encoders, held.train, held.made, held.prompts, rate_hz)
     n_rows = examples.codes.shape[-1] + 1
     adaptor = build_adaptor(recipe, held.encoders, world.backbone.geometry, n_rows)
     lm = world.backbone.cast(compute_dtype(recipe.train.precision)).lm

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from expotion import timeline
@@ -23,7 +22,6 @@ from expotion.features.store import Features, FeatureStore
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.codes import CodesEncoder, codes_of
 from expotion.recipe import Recipe
-from expotion.train.examples import Examples
 from expotion.workers import n_workers
 
 log = logging.getLogger("expotion")
@@ -49,9 +47,6 @@ class Failures:
         log.warning("clip %s: %s", clip_id, reason)
         if vital:
             self.by_clip.setdefault(clip_id, reason)
-
-
-# ---------------------------------------------------------------------------------------------- controls
 
 
 def extract_all(
@@ -129,7 +124,7 @@ def sampled_tracks(
 
 
 def smooth_all(
-    encoders: dict[str, Encoder], tracks: dict[str, TimedFeatures], n_frames: int, rate_hz: float
+    encoders: Mapping[str, Encoder], tracks: Mapping[str, TimedFeatures], n_frames: int, rate_hz: float
 ) -> dict[str, SmoothedTrack]:
     """Every condition's track at the model's step rate, [n_frames + 1, D]."""
     return {name: smooth_track(encoders[name], track, n_frames, rate_hz) for name, track in tracks.items()}
@@ -146,7 +141,7 @@ def coverage_warnings(
     return lines
 
 
-# -------------------------------------------------------------------------------------------------- text
+# Text.
 
 
 class PromptClip(Clip):
@@ -206,57 +201,6 @@ def prompt_of(recipe: Recipe, clip: Clip) -> str | None:
     """The prompt of a clip: the recipe's fixed string or the clip's caption."""
     fixed = recipe.text.fixed_prompt
     return clip.caption if fixed is None else fixed
-
-
-# ---------------------------------------------------------------------------------------------- examples
-
-
-def stack_examples(
-    recipe: Recipe,
-    encoders: dict[str, Encoder],
-    clips: Sequence[Clip],
-    made: Tracks,
-    prompts: Prompts,
-    rate_hz: float,
-) -> Examples:
-    """Training examples of the clips that have both codes and tracks. Shorter clips are masked at their end."""
-    codes, tracks = made.codes, made.tracks
-    usable = [clip for clip in clips if clip.id in codes and clip.id in tracks]
-    if not usable:
-        raise ExpotionError(
-            Problem(
-                where="train",
-                wanted="at least one usable training clip",
-                got="none",
-                fix="see the failures above",
-            )
-        )
-    lengths = [codes[clip.id].shape[1] for clip in usable]
-    longest = max(lengths)
-    n_codebooks = codes[usable[0].id].shape[0]
-    stacked = torch.zeros(len(usable), n_codebooks, longest, dtype=torch.int64)
-    controls: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
-    valid: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in encoders}
-    texts = [prompts[prompt_of(recipe, clip)] for clip in usable]
-    n_tokens = max(len(text.mask) for text in texts)
-    width = texts[0].values.shape[1]
-    hidden = torch.zeros(len(usable), n_tokens, width)
-    mask = torch.zeros(len(usable), n_tokens, dtype=torch.bool)
-    for i, (clip, text) in enumerate(zip(usable, texts, strict=True)):
-        stacked[i, :, : lengths[i]] = torch.from_numpy(codes[clip.id])
-        hidden[i, : len(text.mask)] = torch.from_numpy(text.values)
-        mask[i, : len(text.mask)] = torch.from_numpy(text.mask)
-        for name, track in smooth_all(encoders, tracks[clip.id], longest, rate_hz).items():
-            controls[name].append(track.values)
-            valid[name].append(track.valid)
-    return Examples(
-        codes=stacked,
-        n_frames=torch.tensor(lengths),
-        text=hidden,
-        text_mask=mask,
-        controls={name: torch.from_numpy(np.stack(rows)) for name, rows in controls.items()},
-        valid={name: torch.from_numpy(np.stack(rows)) for name, rows in valid.items()},
-    )
 
 
 def n_frames_of(clip: Clip, rate_hz: float) -> int:

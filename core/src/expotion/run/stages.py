@@ -60,6 +60,7 @@ from expotion.run.training import (
     train_adaptor,
     write_history,
 )
+from expotion.train.examples import stack_examples
 from expotion.video.audio import load_audio
 from expotion.video.sound_files import write_wav
 from expotion.workers import n_workers
@@ -181,7 +182,7 @@ class Stages:
                 run.adaptor, projections=build_projections(recipe, self.encoders)
             )
             return adaptor, int(metadata["window_frames"])
-        examples = material.stack_examples(recipe, self.encoders, clips, tracks, self.prompts, rate_hz)
+        examples = stack_examples(recipe, self.encoders, clips, tracks, self.prompts, rate_hz)
         last = clips[len(clips) - n_watched :]
         n_validation = sum(clip.id in tracks.codes and clip.id in tracks.tracks for clip in last)
         n_frames = examples.codes.shape[-1]

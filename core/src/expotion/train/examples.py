@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor
+from expotion.contracts import Clip, Encoder
 from expotion.errors import ExpotionError, Problem
+from expotion.features.material import Prompts, Tracks, prompt_of, smooth_all
+from expotion.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,54 @@ class Examples:
             controls={name: track.to(device) for name, track in self.controls.items()},
             valid={name: valid.to(device) for name, valid in self.valid.items()},
         )
+
+
+def stack_examples(
+    recipe: Recipe,
+    encoders: Mapping[str, Encoder],
+    clips: Sequence[Clip],
+    made: Tracks,
+    prompts: Prompts,
+    rate_hz: float,
+) -> Examples:
+    """Training examples of the clips that have both codes and tracks. Shorter clips are masked at their end."""
+    codes, tracks = made.codes, made.tracks
+    usable = [clip for clip in clips if clip.id in codes and clip.id in tracks]
+    if not usable:
+        raise ExpotionError(
+            Problem(
+                where="train",
+                wanted="at least one usable training clip",
+                got="none",
+                fix="see the failures above",
+            )
+        )
+    lengths = [codes[clip.id].shape[1] for clip in usable]
+    longest = max(lengths)
+    n_codebooks = codes[usable[0].id].shape[0]
+    stacked = torch.zeros(len(usable), n_codebooks, longest, dtype=torch.int64)
+    controls: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
+    valid: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in encoders}
+    texts = [prompts[prompt_of(recipe, clip)] for clip in usable]
+    n_tokens = max(len(text.mask) for text in texts)
+    width = texts[0].values.shape[1]
+    hidden = torch.zeros(len(usable), n_tokens, width)
+    mask = torch.zeros(len(usable), n_tokens, dtype=torch.bool)
+    for i, (clip, text) in enumerate(zip(usable, texts, strict=True)):
+        stacked[i, :, : lengths[i]] = torch.from_numpy(codes[clip.id])
+        hidden[i, : len(text.mask)] = torch.from_numpy(text.values)
+        mask[i, : len(text.mask)] = torch.from_numpy(text.mask)
+        for name, track in smooth_all(encoders, tracks[clip.id], longest, rate_hz).items():
+            controls[name].append(track.values)
+            valid[name].append(track.valid)
+    return Examples(
+        codes=stacked,
+        n_frames=torch.tensor(lengths),
+        text=hidden,
+        text_mask=mask,
+        controls={name: torch.from_numpy(np.stack(rows)) for name, rows in controls.items()},
+        valid={name: torch.from_numpy(np.stack(rows)) for name, rows in valid.items()},
+    )
 
 
 def with_ends(codes: Tensor, n_frames: Tensor, special: int) -> Tensor:
