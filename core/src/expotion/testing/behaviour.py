@@ -32,9 +32,8 @@ def two_calls_agree(subject: Subject) -> str:
         same = same and first.times_s.tobytes() == second.times_s.tobytes()
         same = same and first.valid.tobytes() == second.valid.tobytes()
     if not same:
-        raise Failed(
-            "two calls on the same clip differ", "seed what is random, and build the model with .eval()"
-        )
+        fix = "seed what is random, and build the model with .eval()"
+        raise Failed("two calls on the same clip differ", fix)
     return "two calls are bit equal"
 
 
@@ -54,9 +53,8 @@ def nothing_is_trained(subject: Subject) -> str:
         raise Failed("a model is in training mode", "call model.eval() in build")
     shipped = any(weights.source != "seeded" for weights in subject.spec.weights(subject.options))
     if shipped and not encoder.weights_hash:
-        raise Failed(
-            "weights_hash is empty although weights are announced", "return a digest of the weights in use"
-        )
+        fix = "return a digest of the weights in use"
+        raise Failed("weights_hash is empty although weights are announced", fix)
     n_parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
     return f"{n_parameters:,} parameters, all frozen"
 
@@ -200,14 +198,12 @@ def _copes(subject: Subject, clip: Clip) -> str:
     except ExpotionError as error:
         return f"refused: {error.problems[0]}"
     if not isinstance(features, (TimedFeatures, TokenFeatures)):
-        raise Failed(
-            f"extract returned {type(features).__name__}", "return features, or raise an ExpotionError"
-        )
+        fix = "return features, or raise an ExpotionError"
+        raise Failed(f"extract returned {type(features).__name__}", fix)
     width = subject.spec.width(subject.options)
     if features.values.ndim != 2 or features.values.shape[1] != width:
-        raise Failed(
-            f"values are {features.values.shape}", f"keep the width {width} even where there are no samples"
-        )
+        fix = f"keep the width {width} even where there are no samples"
+        raise Failed(f"values are {features.values.shape}", fix)
     if isinstance(features, TokenFeatures):
         return f"{len(features.values)} tokens"
     return f"{len(features.times_s)} samples, {features.coverage:.0%} valid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,125 +13,10 @@ from pydantic import ValidationError
 
 from expotion import timeline
 from expotion.contracts import ENTRY_POINT_GROUP, Clip, Encoder, EncoderSpec
-from expotion.errors import ExpotionError, PluginError, Problem, in_short
+from expotion.errors import PluginError, Problem
 from expotion.testing import behaviour, shape
 from expotion.testing.clips import Scene, SyntheticClip
-from expotion.testing.subject import CheckResult, Failed, NotApplicable, Subject
-
-LEVELS = ("quick", "full")
-"""quick: three frame rates, for tests; full: every frame rate of the contract."""
-
-Check = Callable[[Subject], str]
-
-_WITHOUT_BUILDING: tuple[tuple[str, Check], ...] = (
-    ("spec", shape.spec_is_complete),
-    ("options", shape.options_are_strict),
-    ("light import", shape.announces_without_torch),
-)
-_BUILT: tuple[tuple[str, Check], ...] = (
-    ("features", shape.features_fit_the_contract),
-    ("width", shape.width_is_as_announced),
-    ("times", shape.times_lie_in_the_clip),
-    ("rate", shape.rate_is_as_announced),
-    ("validity", shape.validity_is_marked),
-    ("determinism", behaviour.two_calls_agree),
-    ("frozen", behaviour.nothing_is_trained),
-    ("frame rates", behaviour.frame_rate_does_not_matter),
-    ("one frame", behaviour.one_frame),
-    ("very short", behaviour.very_short),
-    ("missing parts", behaviour.missing_parts),
-    ("cost", behaviour.cost_is_bearable),
-)
-
-
-def check_encoder(
-    spec_or_name: EncoderSpec | str,
-    options: Mapping[str, Any] | None = None,
-    clip: Clip | None = None,
-    *,
-    scene: Scene | None = None,
-    tracks: Mapping[str, Path] | None = None,
-    level: str = "quick",
-) -> list[CheckResult]:
-    """Run the suite; raises AssertionError that lists every failure and what to do about it.
-
-    `options` are plain; `clip` replaces the synthetic clip of the basic checks; `scene` draws the picture of
-    all synthetic clips (an encoder of faces wants one with a face); `tracks` are sensor files by name that all
-    synthetic clips have (an encoder of sensors wants its own).
-    """
-    results = run_checks(spec_or_name, options, clip, scene=scene, tracks=tracks, level=level)
-    failures = [str(result) for result in results if result.passed is False]
-    if failures:
-        name = spec_or_name if isinstance(spec_or_name, str) else spec_or_name.name
-        raise AssertionError(
-            "\n".join([f"encoder {name!r} fails {len(failures)} of {len(results)} checks:", *failures])
-        )
-    return results
-
-
-def run_checks(
-    spec_or_name: EncoderSpec | str,
-    options: Mapping[str, Any] | None = None,
-    clip: Clip | None = None,
-    *,
-    scene: Scene | None = None,
-    tracks: Mapping[str, Path] | None = None,
-    level: str = "quick",
-) -> list[CheckResult]:
-    """The results of all checks, without raising for a failed one. Arguments as for `check_encoder`."""
-    if level not in LEVELS:
-        raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
-    spec = find_spec(spec_or_name) if isinstance(spec_or_name, str) else spec_or_name
-    given = dict(options or {})
-    try:
-        validated = spec.options(**given)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        return [CheckResult("options", False, faults, "give options that the encoder knows")]
-    held = dict(tracks or {})
-    basic = clip or SyntheticClip(scene=scene, tracks=held)
-    subject = Subject(spec, validated, given, basic, scene, level == "full", held)
-    results = [_run(name, check, subject) for name, check in _WITHOUT_BUILDING]
-    built = _run("build", build, subject)
-    results.append(built)
-    if built.passed:
-        results += [_run(name, check, subject) for name, check in (*_BUILT, *_STAGES)]
-    return results
-
-
-def _run(name: str, check: Check, subject: Subject) -> CheckResult:
-    try:
-        return CheckResult(name, True, check(subject))
-    except NotApplicable as reason:
-        return CheckResult(name, None, str(reason))
-    except Failed as failure:
-        return CheckResult(name, False, failure.detail, failure.fix)
-    except ExpotionError as error:
-        return CheckResult(name, False, str(error))
-    except Exception as error:
-        fix = "raise no other exception than an ExpotionError that says what is wrong with the clip"
-        return CheckResult(name, False, in_short(error), fix)
-
-
-def find_spec(name: str) -> EncoderSpec:
-    """The spec that an installed plugin announces under a name. Raises `PluginError`."""
-    known: list[str] = []
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            announce = getattr(point.load(), "expotion_encoders", None)
-            specs: list[EncoderSpec] = announce() if announce is not None else []
-        except Exception:  # a broken neighbour is reported by `expotion plugin list`
-            continue
-        for spec in specs:
-            if spec.name == name:
-                return spec
-            known.append(spec.name)
-    raise PluginError(
-        Problem(f"encoder {name!r}", "an installed encoder", None, f"known: {', '.join(known) or 'none'}")
-    )
-
-
-# Checks of the stages by name: build, smooth, project.
+from expotion.testing.subject import CheckResult, Failed, NotApplicable, Subject, raise_failed, run_all
 
 _RATE_HZ = 50.0
 _RANK = 3
@@ -140,15 +26,13 @@ def build(subject: Subject) -> str:
     """`build(options)` returns an encoder that knows its spec and options."""
     encoder = subject.encoder
     if not isinstance(encoder, Encoder):
-        raise Failed(
-            f"build returned {type(encoder).__name__}", "return a subclass of expotion.contracts.Encoder"
-        )
+        got = f"build returned {type(encoder).__name__}"
+        raise Failed(got, "return a subclass of expotion.contracts.Encoder")
     if getattr(encoder, "spec", None) is None or encoder.spec.name != subject.spec.name:
         raise Failed("the encoder does not carry its spec", "set self.spec to the spec that built it")
     if getattr(encoder, "options", None) != subject.options:
-        raise Failed(
-            "the encoder does not carry its options", "set self.options to the options it was built with"
-        )
+        fix = "set self.options to the options it was built with"
+        raise Failed("the encoder does not carry its options", fix)
     return type(encoder).__name__
 
 
@@ -161,18 +45,15 @@ def smooth_gives_every_row(subject: Subject) -> str:
         rows = subject.encoder.smooth(native, at_s)
         wanted = (len(at_s), subject.spec.width(subject.options))
         if rows.values.shape != wanted or rows.values.dtype != np.float32:
-            got = f"{rows.values.dtype} {rows.values.shape}"
-            raise Failed(
-                f"smoothing {name} gave {got}", f"return float32 {list(wanted)}, a row for every time"
-            )
+            got = f"smoothing {name} gave {rows.values.dtype} {rows.values.shape}"
+            raise Failed(got, f"return float32 {list(wanted)}, a row for every time")
         if rows.valid.shape != (len(at_s),) or rows.valid.dtype != np.bool_:
             raise Failed(f"smoothing {name} gave valid {rows.valid.shape}", "return bool [T+1]")
         if not bool(np.isfinite(rows.values).all()):
             raise Failed(f"smoothing {name} gave values that are not finite", "put zeros on invalid rows")
         if native is nothing and bool(rows.valid.any()):
-            raise Failed(
-                "rows are valid although no sample was", "mark rows without a valid neighbour invalid"
-            )
+            fix = "mark rows without a valid neighbour invalid"
+            raise Failed("rows are valid although no sample was", fix)
     return f"{len(at_s)} rows at {_RATE_HZ:g} Hz"
 
 
@@ -199,7 +80,96 @@ def project_is_trainable(subject: Subject) -> str:
     return f"{sum(parameter.numel() for parameter in parameters)} trainable values for rank {_RANK}"
 
 
-_STAGES: tuple[tuple[str, Check], ...] = (
+LEVELS = ("quick", "full")
+"""quick: three frame rates, for tests; full: every frame rate of the contract."""
+
+Check = Callable[[Subject], str]
+
+_UNBUILT: tuple[tuple[str, Check], ...] = (
+    ("spec", shape.spec_is_complete),
+    ("options", shape.options_are_strict),
+    ("light import", shape.announces_without_torch),
+    ("build", build),
+)
+_BUILT: tuple[tuple[str, Check], ...] = (
+    ("features", shape.features_fit_the_contract),
+    ("width", shape.width_is_as_announced),
+    ("times", shape.times_lie_in_the_clip),
+    ("rate", shape.rate_is_as_announced),
+    ("validity", shape.validity_is_marked),
+    ("determinism", behaviour.two_calls_agree),
+    ("frozen", behaviour.nothing_is_trained),
+    ("frame rates", behaviour.frame_rate_does_not_matter),
+    ("one frame", behaviour.one_frame),
+    ("very short", behaviour.very_short),
+    ("missing parts", behaviour.missing_parts),
+    ("cost", behaviour.cost_is_bearable),
     ("smooth", smooth_gives_every_row),
     ("project", project_is_trainable),
 )
+
+
+def check_encoder(
+    spec_or_name: EncoderSpec | str,
+    options: Mapping[str, Any] | None = None,
+    clip: Clip | None = None,
+    *,
+    scene: Scene | None = None,
+    tracks: Mapping[str, Path] | None = None,
+    level: str = "quick",
+) -> list[CheckResult]:
+    """Run the suite; raises AssertionError that lists every failure and what to do about it.
+
+    `options` are plain; `clip` replaces the synthetic clip of the basic checks; `scene` draws the picture of
+    all synthetic clips (an encoder of faces wants one with a face); `tracks` are sensor files by name that all
+    synthetic clips have (an encoder of sensors wants its own).
+    """
+    name = spec_or_name if isinstance(spec_or_name, str) else spec_or_name.name
+    results = run_checks(spec_or_name, options, clip, scene=scene, tracks=tracks, level=level)
+    return raise_failed("encoder", name, results)
+
+
+def run_checks(
+    spec_or_name: EncoderSpec | str,
+    options: Mapping[str, Any] | None = None,
+    clip: Clip | None = None,
+    *,
+    scene: Scene | None = None,
+    tracks: Mapping[str, Path] | None = None,
+    level: str = "quick",
+) -> list[CheckResult]:
+    """The results of all checks, without raising for a failed one. Arguments as for `check_encoder`."""
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
+    spec = find_spec(spec_or_name) if isinstance(spec_or_name, str) else spec_or_name
+    given = dict(options or {})
+    try:
+        validated = spec.options(**given)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        return [CheckResult("options", False, faults, "give options that the encoder knows")]
+    held = dict(tracks or {})
+    basic = clip or SyntheticClip(scene=scene, tracks=held)
+    subject = Subject(spec, validated, given, basic, scene, level == "full", held)
+    results = run_all((name, partial(check, subject)) for name, check in _UNBUILT)
+    if results[-1].passed:
+        results += run_all((name, partial(check, subject)) for name, check in _BUILT)
+    return results
+
+
+def find_spec(name: str) -> EncoderSpec:
+    """The spec that an installed plugin announces under a name. Raises `PluginError`."""
+    known: list[str] = []
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            announce = getattr(point.load(), "expotion_encoders", None)
+            specs: list[EncoderSpec] = announce() if announce is not None else []
+        except Exception:  # a broken neighbour is reported by `expotion plugin list`
+            continue
+        for spec in specs:
+            if spec.name == name:
+                return spec
+            known.append(spec.name)
+    raise PluginError(
+        Problem(f"encoder {name!r}", "an installed encoder", None, f"known: {', '.join(known) or 'none'}")
+    )

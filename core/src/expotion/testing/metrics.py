@@ -12,8 +12,7 @@ import numpy as np
 from expotion.contracts import Clip, MetricSpec, Score, Scored
 from expotion.errors import Problem
 from expotion.testing.clips import SyntheticClip
-from expotion.testing.others import raise_failed, run_all
-from expotion.testing.subject import CheckResult, Failed
+from expotion.testing.subject import CheckResult, Failed, raise_failed, run_all
 
 _SAMPLE_RATE_HZ = 32_000
 
@@ -44,22 +43,10 @@ def run_metric_checks(spec: MetricSpec, clip: Clip | None = None) -> list[CheckR
     music = sound if sound is not None else np.zeros(rate_hz, np.float32)
     shown = _rows if spec.over == "set" else _number
 
-    def value() -> str:
-        return shown(scored(music))
-
     def repeatable() -> str:
         if not _same(scored(music), scored(music)):
             raise Failed("two calls on the same sound differ", "seed what is random")
         return "two calls agree"
-
-    def silence() -> str:
-        return shown(scored(np.zeros(rate_hz, np.float32)))
-
-    def short() -> str:
-        return shown(scored(music[: rate_hz // 50]))
-
-    def empty() -> str:
-        return shown(scored(music[:0]))
 
     def input_kept() -> str:
         given = music.copy()
@@ -71,12 +58,12 @@ def run_metric_checks(spec: MetricSpec, clip: Clip | None = None) -> list[CheckR
     return run_all(
         [
             ("spec", lambda: _described(spec)),
-            ("value", value),
+            ("value", lambda: shown(scored(music))),
             ("determinism", repeatable),
             ("input", input_kept),
-            ("silence", silence),
-            ("20 ms", short),
-            ("no samples", empty),
+            ("silence", lambda: shown(scored(np.zeros(rate_hz, np.float32)))),
+            ("20 ms", lambda: shown(scored(music[: rate_hz // 50]))),
+            ("no samples", lambda: shown(scored(music[:0]))),
         ],
     )
 

@@ -1,18 +1,17 @@
-"""Suites for data sources and captioners, and how a suite runs."""
+"""Suites for data sources and captioners."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from expotion.contracts import CaptionerSpec, Clip, DataSourceSpec
-from expotion.errors import ExpotionError, in_short
+from expotion.errors import ExpotionError
 from expotion.testing.clips import SyntheticClip
-from expotion.testing.subject import CheckResult, Failed
+from expotion.testing.subject import CheckResult, Failed, raise_failed, run_all
 
-Check = tuple[str, Callable[[], str]]
 _SAMPLE_RATE_HZ = 32_000
 
 
@@ -66,15 +65,16 @@ def run_data_source_checks(
     def usable() -> str:
         return "; ".join(_usable(clip) for split in ("train", "test") for clip in source(split)[:1])
 
-    checks: list[Check] = [
-        ("options", lambda: _strict(spec.options)),
-        ("splits", both),
-        ("leak", apart),
-        ("ids", named),
-        ("determinism", repeatable),
-        ("clips", usable),
-    ]
-    return run_all(checks)
+    return run_all(
+        [
+            ("options", lambda: _strict(spec.options)),
+            ("splits", both),
+            ("leak", apart),
+            ("ids", named),
+            ("determinism", repeatable),
+            ("clips", usable),
+        ]
+    )
 
 
 def run_captioner_checks(
@@ -82,17 +82,16 @@ def run_captioner_checks(
 ) -> list[CheckResult]:
     """Results of all checks of a captioner, on a synthetic clip and on one without sound or picture."""
 
-    def caption(subject: Clip) -> str:
-        text = spec.build(spec.options(**dict(options or {})))(subject)
+    def caption(of: Clip) -> str:
+        text = spec.build(spec.options(**dict(options or {})))(of)
         if not isinstance(text, str) or not text.strip() or "\n" in text:
             raise Failed(f"got {text!r}", "return one line of words")
         return text
 
-    def words() -> str:
-        return caption(clip or SyntheticClip())
+    subject = clip or SyntheticClip()
 
     def repeatable() -> str:
-        if words() != words():
+        if caption(subject) != caption(subject):
             raise Failed("two calls on the same clip differ", "decode greedily, or seed what is random")
         return "two calls agree"
 
@@ -102,16 +101,14 @@ def run_captioner_checks(
         except ExpotionError as error:
             return f"refused: {error.problems[0]}"
 
-    checks: list[Check] = [
-        ("options", lambda: _strict(spec.options)),
-        ("words", words),
-        ("determinism", repeatable),
-        ("nothing to hear or see", bare),
-    ]
-    return run_all(checks)
-
-
-# ------------------------------------------------------------------------------------------------- parts
+    return run_all(
+        [
+            ("options", lambda: _strict(spec.options)),
+            ("words", lambda: caption(subject)),
+            ("determinism", repeatable),
+            ("nothing to hear or see", bare),
+        ]
+    )
 
 
 def _strict(options: type[Any]) -> str:
@@ -139,27 +136,3 @@ def _usable(clip: Clip) -> str:
     if not parts:
         raise Failed(f"{clip.id} has neither picture nor sound", "give it at least one")
     return f"{clip.id}: {' and '.join(parts)}, {clip.duration_s:g} s"
-
-
-def run_all(checks: Sequence[Check]) -> list[CheckResult]:
-    """Results of named checks; what a check raises is its failure."""
-    results = []
-    for title, check in checks:
-        try:
-            results.append(CheckResult(title, True, check()))
-        except Failed as failure:
-            results.append(CheckResult(title, False, failure.detail, failure.fix))
-        except Exception as error:
-            fix = "cope with every sound and clip, or say what is wrong in an ExpotionError"
-            results.append(CheckResult(title, False, in_short(error), fix))
-    return results
-
-
-def raise_failed(kind: str, name: str, results: list[CheckResult]) -> list[CheckResult]:
-    """The results, or an AssertionError that lists every failure and what to do about it."""
-    failures = [str(result) for result in results if result.passed is False]
-    if failures:
-        raise AssertionError(
-            "\n".join([f"{kind} {name!r} fails {len(failures)} of {len(results)} checks:", *failures])
-        )
-    return results

@@ -60,13 +60,11 @@ def options_are_strict(subject: Subject) -> str:
     except ValidationError:
         pass
     else:
-        raise Failed(
-            "an unknown option is accepted", "derive the options model from expotion.contracts.Options"
-        )
+        fix = "derive the options model from expotion.contracts.Options"
+        raise Failed("an unknown option is accepted", fix)
     if not model.model_config.get("frozen"):
-        raise Failed(
-            "options can be changed after they were checked", "keep frozen=True of contracts.Options"
-        )
+        fix = "keep frozen=True of contracts.Options"
+        raise Failed("options can be changed after they were checked", fix)
     return f"{len(model.model_fields)} options, unknown ones are refused"
 
 
@@ -102,17 +100,15 @@ def features_fit_the_contract(subject: Subject) -> str:
         )
     values = features.values
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != 2:
-        raise Failed(
-            f"values are {getattr(values, 'dtype', type(values))}", "return float32 [n, D] as a numpy array"
-        )
+        fix = "return float32 [n, D] as a numpy array"
+        raise Failed(f"values are {getattr(values, 'dtype', type(values))}", fix)
     if not bool(np.isfinite(values).all()):
         raise Failed("values are not finite", "put zeros there and mark the samples invalid")
     if isinstance(features, TokenFeatures) and (
         features.mask.dtype != np.bool_ or len(features.mask) != len(values)
     ):
-        raise Failed(
-            f"mask is {features.mask.dtype} {features.mask.shape}", "return bool [n], false at padding"
-        )
+        fix = "return bool [n], false at padding"
+        raise Failed(f"mask is {features.mask.dtype} {features.mask.shape}", fix)
     return f"{type(features).__name__} {values.shape[0]} x {values.shape[1]}"
 
 
@@ -128,9 +124,8 @@ def times_lie_in_the_clip(subject: Subject) -> str:
     """Times increase strictly and lie within the clip."""
     times_s = subject.track.times_s
     if len(times_s) == 0:
-        raise Failed(
-            "no samples for an ordinary clip", "return at least one sample, invalid if nothing was seen"
-        )
+        fix = "return at least one sample, invalid if nothing was seen"
+        raise Failed("no samples for an ordinary clip", fix)
     if not bool(np.all(np.diff(times_s) > 0)):
         raise Failed("times do not increase strictly", "sort the samples and drop double times")
     end_s = subject.clip.duration_s

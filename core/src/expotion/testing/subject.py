@@ -1,16 +1,15 @@
-"""What the checks share: the spec, the encoder once it is built, and its features of the basic clip."""
+"""How a suite runs: checks by name, what each found, and the encoder that an encoder's checks share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from expotion.contracts import Clip, Encoder, EncoderSpec, Options, TimedFeatures, TokenFeatures
+from expotion.errors import ExpotionError, in_short
 from expotion.testing.clips import Scene, SyntheticClip
-
-# What one check of the suite found.
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,34 @@ class Failed(Exception):
 
 class NotApplicable(Exception):
     """Raised inside a check that has nothing to check; the message says why."""
+
+
+def run_all(checks: Iterable[tuple[str, Callable[[], str]]]) -> list[CheckResult]:
+    """Results of named checks; what a check raises is its failure."""
+    results = []
+    for name, check in checks:
+        try:
+            result = CheckResult(name, True, check())
+        except NotApplicable as reason:
+            result = CheckResult(name, None, str(reason))
+        except Failed as failure:
+            result = CheckResult(name, False, failure.detail, failure.fix)
+        except ExpotionError as error:
+            result = CheckResult(name, False, str(error))
+        except Exception as error:
+            fix = "raise no other exception than an ExpotionError that says what is wrong with the clip"
+            result = CheckResult(name, False, in_short(error), fix)
+        results.append(result)
+    return results
+
+
+def raise_failed(kind: str, name: str, results: list[CheckResult]) -> list[CheckResult]:
+    """The results, or an AssertionError that lists every failure and what to do about it."""
+    failures = [str(result) for result in results if result.passed is False]
+    if failures:
+        head = f"{kind} {name!r} fails {len(failures)} of {len(results)} checks:"
+        raise AssertionError("\n".join([head, *failures]))
+    return results
 
 
 @dataclass
@@ -76,9 +103,8 @@ class Subject:
         if isinstance(features, TokenFeatures):
             raise NotApplicable("token features have no time")
         if not isinstance(features, TimedFeatures):
-            raise Failed(
-                f"extract returned {type(features).__name__}", "return TimedFeatures or TokenFeatures"
-            )
+            got = f"extract returned {type(features).__name__}"
+            raise Failed(got, "return TimedFeatures or TokenFeatures")
         return features
 
     def synthetic(self, duration_s: float = 2.0, fps: float | None = 25.0, **changes: Any) -> SyntheticClip:
