@@ -38,7 +38,7 @@ from expotion.features.extract import extract_many
 from expotion.plugins import discover
 from expotion.video.clip import FileClip
 from expotion.video.frames import FileVideo
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 
 PEAK_SIDE = 2048
 JOINT_TURNS = 5

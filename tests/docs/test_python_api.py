@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from expotion.testing import SyntheticClip
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python_api.md"
 

@@ -11,7 +11,7 @@ from expotion.features.extract import extract_clip, extract_many
 from expotion.features.store import FeatureStore
 from expotion.video.clip import FileClip
 from expotion.video.frames import FileVideo
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 
 PLUGIN = """
 import os

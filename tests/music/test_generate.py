@@ -16,9 +16,9 @@ import soundfile
 from expotion.cli.main import run
 from expotion.music import jobs as music_work
 from expotion.plugins import Registry
-from expotion.video.mux import write_video
 from expotion.video.probe import probe
 from expotion.video.sound_files import write_wav
+from expotion.video.writing import write_video
 
 pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
 Capture = pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ from expotion.cli.main import run
 from expotion.music import out_of_memory
 from expotion.music.composer import Composer
 from expotion.music.out_of_memory import memory_problem, text_problem
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 
 pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
 

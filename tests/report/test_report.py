@@ -104,7 +104,7 @@ def test_odd_sample_rate_is_resampled():
 
 
 def test_large_picture_is_made_smaller(tmp_path):
-    from expotion.video.mux import write_video
+    from expotion.video.writing import write_video
 
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, size=(12, 360, 640, 3), dtype=np.uint8)

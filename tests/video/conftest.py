@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media import turn
 from numpy.typing import NDArray
 
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 
 RATE_HZ = 32_000
 
@@ -38,10 +39,18 @@ def _tone(duration_s: float, rate_hz: int = RATE_HZ) -> NDArray[np.float32]:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Path]:
-    """Write a clip of the moving bar; `sound` adds a tone as long as the picture."""
+    """Write a clip of the moving bar; `sound` adds a tone as long as the picture; `matrix` turns what is shown."""
 
     def write(
-        name: str = "a.mp4", *, fps=25.0, duration_s=1.0, times_s=None, sound=False, size=(48, 96), **options
+        name: str = "a.mp4",
+        *,
+        fps=25.0,
+        duration_s=1.0,
+        times_s=None,
+        sound=False,
+        size=(48, 96),
+        matrix=None,
+        **options,
     ):
         if times_s is None:
             times_s = np.arange(0.0, duration_s - 1e-9, 1.0 / fps)
@@ -51,6 +60,8 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         write_video(
             path, frames, times_s, samples, RATE_HZ if sound else None, duration_s=duration_s, **options
         )
+        if matrix is not None:
+            turn(path, matrix)
         return path
 
     return write

@@ -7,13 +7,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from media import MATRICES
 
 from expotion.errors import MediaError, OutputError
 from expotion.video.audio import load_audio
 from expotion.video.frames import FileVideo
-from expotion.video.mux import mux_video, write_video
+from expotion.video.mux import mux_video
 from expotion.video.probe import probe
 from expotion.video.sound_files import write_wav
+from expotion.video.writing import write_video
 
 RATE_HZ = 32_000
 
@@ -72,7 +74,7 @@ def test_new_sound_under_a_copied_picture(make, tmp_path, name):
         times_s=times_s,
         sound=name != "a.webm",
         duration_s=1.25,
-        rotation_deg=90 if name == "turned.mp4" else 0,
+        matrix=MATRICES["a quarter to the left"] if name == "turned.mp4" else None,
         b_frames=2 if name == "bframes.mp4" else 0,
     )
     length_s = mux_video(path, click(9.0, 0.5), RATE_HZ, tmp_path / "out.mp4")
@@ -116,7 +118,7 @@ def test_damaged_picture_is_encoded_anew_at_full_length(make, tmp_path):
 SOURCES = {
     "a.mp4": {},
     "bframes.mp4": {"b_frames": 2},
-    "turned.mp4": {"rotation_deg": 90},
+    "turned.mp4": {"matrix": MATRICES["a quarter to the left"]},
     "late.mp4": {"times_s": np.arange(25) / 25 + 0.24, "duration_s": 1.24},
     "uneven.mp4": {"times_s": np.cumsum([0, 0.04, 0.1, 0.02, 0.21, 0.033, 0.5])},
     "a.mkv": {},

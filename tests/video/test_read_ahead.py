@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from expotion import contracts
-from expotion.video.frames import AHEAD_PART, FileVideo, FrameCache
+from expotion.video.frames import AHEAD_PART, FileVideo
+from expotion.video.memory import FrameCache
 
 FRAME_BYTES = 48 * 96 * 3
 

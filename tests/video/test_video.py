@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from media import MATRICES
 
 from expotion import contracts, timeline
 from expotion.errors import MediaError
@@ -24,7 +25,7 @@ VARIABLE = np.array([0.0, 0.03, 0.1, 0.15, 0.3, 0.31, 0.4, 0.55, 0.7, 0.72, 0.9]
         ("a.webm", {"sound": True}),
         ("variable.mp4", {"times_s": VARIABLE}),
         ("late.mp4", {"times_s": VARIABLE + 0.4, "duration_s": 1.4, "sound": True}),
-        ("turned.mp4", {"rotation_deg": 90}),
+        ("turned.mp4", {"matrix": MATRICES["a quarter to the left"]}),
         ("odd.mp4", {"size": (47, 95), "pixel_format": "yuv444p"}),
         ("padded.mp4", {"size": (47, 95)}),
     ],
@@ -108,7 +109,7 @@ def test_ten_bits(make, draw, name):
 
 def test_colours_and_rotation(make):
     upright = FileVideo(make()).frames_at(np.array([0.0]))[0]
-    turned = FileVideo(make("t.mp4", rotation_deg=90))
+    turned = FileVideo(make("t.mp4", matrix=MATRICES["a quarter to the left"]))
     assert upright[4, 4] == pytest.approx([220, 30, 30], abs=16)
     assert turned.size == (96, 48)
     assert turned.frames_at(np.array([0.0]))[0] == pytest.approx(np.rot90(upright), abs=2)

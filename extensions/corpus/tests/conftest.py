@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from expotion.manifest.rows import Row
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 from expotion_corpus.examine import Examined, Settings, examine
 from expotion_corpus.items import Item
 

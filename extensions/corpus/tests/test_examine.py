@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 from expotion_corpus import examine as examining
 from expotion_corpus.examine import Settings, cut, examine, silent_fraction
 from expotion_corpus.items import Item

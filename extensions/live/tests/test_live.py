@@ -19,7 +19,7 @@ from expotion.cli.main import run
 from expotion.errors import ExpotionError
 from expotion.music.composer import Composer, open_composer
 from expotion.plugins import Registry
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 from expotion_live import frames as live_frames
 from expotion_live import sink as listening
 from expotion_live.frames import Arriving, Camera, open_pictures

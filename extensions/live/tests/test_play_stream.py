@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from expotion.cli.main import run
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 from expotion_live import play as music_stream
 from expotion_live import sink as listening
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from expotion.plugins import discover
-from expotion.video.mux import write_video
 from expotion.video.sound_files import write_wav
+from expotion.video.writing import write_video
 from expotion_study.build import Asked, build_study
 from expotion_study.model import Study
 from expotion_study.server import StudyServer

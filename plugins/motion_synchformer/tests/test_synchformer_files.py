@@ -7,12 +7,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from media import MATRICES, turn
 
 from expotion.contracts import TimedFeatures
 from expotion.features.extract import extract_many
 from expotion.testing import moving_shapes
 from expotion.video.clip import FileClip
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 from expotion_motion_synchformer import SynchformerOptions
 from expotion_motion_synchformer.encoder import SynchformerEncoder
 
@@ -67,7 +68,7 @@ FILES = {
     "a.mkv": {},
     "a.webm": {},
     "bframes.mp4": {"b_frames": 2, "keyframe_every": 10},
-    "turned.mp4": {"rotation_deg": 90},
+    "turned.mp4": {},
     "ten.mkv": {"pixel_format": "yuv420p10le"},
     "odd.mp4": {"pixel_format": "yuv444p"},
     "variable.mp4": {},
@@ -94,6 +95,8 @@ def test_every_kind_of_file_gives_the_track_of_the_plain_one(encoder, plain, tmp
         moved(tmp_path / "source.mp4", path, -0.48)
     else:
         write_video(path, frames, times_s, duration_s=DURATION_S, **FILES[name])
+    if name == "turned.mp4":
+        turn(path, MATRICES["a quarter to the left"])
     track = track_of(encoder, path)
     wanted, scale = plain
     np.testing.assert_allclose(track.times_s, wanted.times_s)

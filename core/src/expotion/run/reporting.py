@@ -34,7 +34,8 @@ from expotion.report import (
 from expotion.run.folder import RunFolder
 from expotion.train.loop import Record
 from expotion.video.audio import load_audio
-from expotion.video.mux import mux_video, write_video
+from expotion.video.mux import mux_video
+from expotion.video.writing import write_video
 
 
 def write_clip_video(

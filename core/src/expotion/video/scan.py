@@ -6,6 +6,8 @@ and negative timestamps vanish and picture and sound stay in step.
 
 from __future__ import annotations
 
+import os
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,9 +208,30 @@ def open_container(path: Path, limits: Limits = DEFAULT_LIMITS) -> InputContaine
         ) from error
 
 
+_SCANS: OrderedDict[tuple[str, int, int, Limits], Scan] = OrderedDict()
+_SCANS_KEPT = 16
+
+
 def scan(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Scan:
-    """Read a file's timestamps. Raises MediaError where it holds neither picture nor sound."""
+    """Read a file's timestamps, once: the last few files are remembered by place, size and modification time.
+
+    Raises MediaError where it holds neither picture nor sound.
+    """
     path = Path(path)
+    try:
+        status = path.stat()
+    except OSError:
+        return _scan(path, limits)  # says what is wrong
+    key = (os.path.realpath(path), status.st_mtime_ns, status.st_size, limits)
+    found = _SCANS.get(key) or _scan(path, limits)
+    _SCANS[key] = found
+    _SCANS.move_to_end(key)
+    while len(_SCANS) > _SCANS_KEPT:
+        _SCANS.popitem(last=False)
+    return found if found.path == path else replace(found, path=path)
+
+
+def _scan(path: Path, limits: Limits) -> Scan:
     with open_container(path, limits) as container:
         video = next((s for s in container.streams.video if not _is_cover(s)), None)
         audio = next(iter(container.streams.audio), None)
@@ -362,6 +385,7 @@ def _raw_picture(stream: Any, packets: _Packets) -> tuple[Picture, float, float 
         damage = f"{packets.n_seen} of {_indexed(stream)} frames are there"
     fps = len(pts) / (until_s - float(times_s[0]))
     context = stream.codec_context
+    format = context.format  # `context.pix_fmt` crashes PyAV 17.0 where the format is unknown
     picture = Picture(
         stream_index=stream.index,
         codec=context.name,
@@ -372,8 +396,8 @@ def _raw_picture(stream: Any, packets: _Packets) -> tuple[Picture, float, float 
         end_s=until_s,
         present_until_s=until_s,
         fps=fps,
-        pixel_format=context.pix_fmt or "",
-        bits=max((part.bits for part in context.format.components), default=8) if context.format else 8,
+        pixel_format=format.name if format is not None else "",
+        bits=max((part.bits for part in format.components), default=8) if format is not None else 8,
         damage=damage,
     )
     return picture, float(times_s[0]), header_end_s

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from expotion.contracts import Clip, Video
 from expotion.errors import MediaError, Problem
 from expotion.files import write_json, write_text
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 
 SOUND_HZ = 32_000
 _AT_ONCE = 32

@@ -19,7 +19,7 @@ from expotion.errors import ExpotionError
 from expotion.manifest.rows import Row, read_manifest
 from expotion.manifest.source import ManifestClip
 from expotion.report.plot import envelope
-from expotion.video.mux import write_video
+from expotion.video.writing import write_video
 from expotion_corpus.page import SPLITS, CorpusClip, CorpusPage, Histogram, write_corpus_page
 from expotion_corpus.stats import Finding, findings
 

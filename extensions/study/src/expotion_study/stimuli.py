@@ -17,10 +17,10 @@ from expotion.errors import ExpotionError, Problem
 from expotion.video.audio import fit
 from expotion.video.clip import FileClip
 from expotion.video.loudness import DEFAULT_CEILING_DBTP, loudness_lufs, true_peak_dbtp
-from expotion.video.mux import mux_video, write_video
+from expotion.video.mux import mux_video
 from expotion.video.scan import scan
 from expotion.video.sound_files import write_sound
-from expotion.video.writing import plain_name
+from expotion.video.writing import plain_name, write_video
 
 RATE_HZ = 48_000
 """Of every sound that is played, whatever its system's own rate: none is told apart by it."""
