@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
 
 @pytest.fixture(autouse=True)
 def _two_gigabytes_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 2_000_000_000)
+    monkeypatch.setattr(out_of_memory.machine, "free_bytes", lambda: 2_000_000_000)
 
 
 def test_errors_of_numpy_torch_and_the_system() -> None:
@@ -54,16 +54,8 @@ def test_other_errors_are_left_alone(error: Exception) -> None:
 def test_an_unclear_error_counts_where_next_to_nothing_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("could not create a primitive")
     assert memory_problem("x", error) is None
-    monkeypatch.setattr(out_of_memory, "free_bytes", lambda: 50_000_000)
+    monkeypatch.setattr(out_of_memory.machine, "free_bytes", lambda: 50_000_000)
     assert "50 MB free" in str(memory_problem("x", error))
-
-
-def test_what_is_free_knows_the_limit_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    whole = out_of_memory.free_bytes()
-    assert whole is not None and whole > 0
-    monkeypatch.setattr(out_of_memory, "_own_limit", lambda: 12_345)
-    assert out_of_memory.free_bytes() == 12_345
 
 
 def test_the_command_says_it_in_one_line(

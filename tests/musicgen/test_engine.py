@@ -11,7 +11,7 @@ from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
 from expotion.errors import ExpotionError
-from expotion.musicgen.engine import best_mode, prepare
+from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.cuda import StaticStep
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.engine.text import FoldedText, KeyedText
@@ -238,9 +238,7 @@ def test_the_model_that_an_engine_was_made_from_is_untouched(small_lm):
     assert all(torch.equal(t, before[n].to(t)) for n, t in small_lm.state_dict().items())
 
 
-def test_auto_chooses_what_the_processor_multiplies(monkeypatch, small_lm):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert best_mode(torch.device("cpu")) == "bf16"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert best_mode(torch.device("cpu")) == "fp32"
-    assert prepare(small_lm).mode == "fp32"
+def test_auto_is_what_the_processor_multiplies(monkeypatch, small_lm):
+    for found, mode in (({"amx_bf16": True}, "bf16"), ({}, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+        assert prepare(small_lm).mode == mode

@@ -12,10 +12,12 @@ import torch
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.contracts import Encoder, EncoderSpec
+from expotion.machine import auto_precision
 from expotion.musicgen.codes import CodesEncoder
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine import Precision, prepare
 from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.engine.weights import DTYPES
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.load import Backbone, load_backbone
 from expotion.plugins import Registry
@@ -29,21 +31,7 @@ def engine_for(lm: MusicGenLM, precision: str) -> Engine:
 
 def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
     """The dtype to train on the frozen decoder in. `auto`: bf16 where the processor multiplies it natively."""
-    if precision == "fp32":
-        return torch.float32
-    if precision == "bf16":
-        return torch.bfloat16
-    if precision == "fp16":
-        return torch.float16
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device == "cpu" and _cpu_has_bf16_matmul():
-        return torch.bfloat16
-    return torch.float32
-
-
-def _cpu_has_bf16_matmul() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return DTYPES[precision if precision in DTYPES else auto_precision(device)]
 
 
 def backbone_folder(source: str, registry: Registry) -> str:

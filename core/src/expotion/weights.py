@@ -1,4 +1,7 @@
-"""Weights files: found, hashed and read without ever running code from them."""
+"""Weights: found, hashed, read without ever running code from them, and filled in strictly.
+
+Public: plugins load their networks through it, so that every file is refused in the same words.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expotion.errors import Problem, WeightsError, first_line
 
@@ -92,6 +95,47 @@ def read_torch(path: Path) -> Any:
         raise WeightsError(Problem(str(path), "a readable torch file", first_line(error))) from None
 
 
+def read(path: Path) -> Any:
+    """What a weights file holds: the tensors of a `.safetensors` file, anything plain in a torch file."""
+    if path.suffix != ".safetensors":
+        return read_torch(path)
+    if not path.is_file():
+        raise WeightsError(Problem(str(path), "the file to exist", "no such file", "check the path"))
+    return read_safetensors([path])
+
+
+def read_state(path: Path, containers: Iterable[str] = ()) -> dict[str, Tensor]:
+    """The tensors of a file by name: its own, or those under the first of `containers` that it has.
+
+    Raises WeightsError where it holds no mapping, or anything else than tensors in it.
+    """
+    content = read(path)
+    for container in containers:
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(Problem(str(path), "a flat dictionary of tensors", type(content).__name__))
+    strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise WeightsError([Problem(f"{path} {name}", "a tensor", "something else") for name in strangers])
+    return {str(name): value for name, value in content.items()}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names and float32 values of tensors, in the order of their names, hex."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def files_hash(paths: Iterable[Path]) -> str:
     """SHA-256 over the contents of files, hex. Files that a hub cache stores by their own SHA-256 are not read."""
     total = hashlib.sha256()
@@ -100,9 +144,14 @@ def files_hash(paths: Iterable[Path]) -> str:
         if path.is_symlink() and len(stored) == 64 and all(c in "0123456789abcdef" for c in stored):
             total.update(bytes.fromhex(stored))
             continue
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(bytes.fromhex(sha256(path)))
     return total.hexdigest()
+
+
+def folder_of(source: str | Path, patterns: Iterable[str] = HUB_PATTERNS, cache: Path | None = None) -> Path:
+    """A folder itself, or the snapshot of the repository that `source` names (`hf:` optional)."""
+    folder = Path(source).expanduser()
+    return folder if folder.is_dir() else hub_snapshot(str(source).removeprefix("hf:"), patterns, cache)
 
 
 def hub_snapshot(repository: str, patterns: Iterable[str] = HUB_PATTERNS, cache: Path | None = None) -> Path:
@@ -139,17 +188,55 @@ def check_tensors(
     got: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], where: str, ignored: Iterable[str] = ()
 ) -> None:
     """Every tensor that is missing, unexpected or of another shape, all in one WeightsError."""
+    problems = mismatches(got, wanted, where, ignored)
+    if problems:
+        raise WeightsError(problems)
+
+
+def mismatches(
+    got: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], where: str, ignored: Iterable[str] = ()
+) -> list[Problem]:
+    """What `check_tensors` raises. `ignored`: names that may be there and are not wanted."""
     skip = set(ignored)
     problems = [Problem(f"{where} {name}", "to be there", "nothing") for name in wanted if name not in got]
     problems += [
         Problem(f"{where} {name}", f"shape {list(shape)}", str(list(got[name].shape)))
         for name, shape in wanted.items()
-        if name in got and tuple(got[name].shape) != shape
+        if name in got and tuple(got[name].shape) != tuple(shape)
     ]
     problems += [
         Problem(f"{where} {name}", "not to be there", f"a tensor {list(got[name].shape)}")
         for name in got
         if name not in wanted and name not in skip
     ]
+    return problems
+
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a module."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def fill(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    where: str,
+    *,
+    ignored: Iterable[str] = (),
+    same_types: bool = False,
+) -> None:
+    """Copy tensors into a module of their names and shapes. Strict: WeightsError lists every mismatch.
+
+    Values are converted to the module's types; whole numbers are no floating-point weights. `same_types` wants
+    exactly its types.
+    """
+    own = module.state_dict()
+    problems = mismatches(tensors, shapes_of(module), where, ignored)
+    for name in own.keys() & tensors.keys():
+        mine, theirs = own[name].dtype, tensors[name].dtype
+        if theirs != mine and (same_types or mine.is_floating_point > theirs.is_floating_point):
+            problems.append(Problem(f"{where} {name}", f"values of type {mine}", str(theirs)))
     if problems:
         raise WeightsError(problems)
+    with torch.no_grad():
+        module.load_state_dict({name: tensors[name] for name in own}, strict=True)

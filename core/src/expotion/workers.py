@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
+from expotion import machine
 from expotion.errors import ExpotionError, Problem, first_line
 
 Item = TypeVar("Item")
@@ -49,7 +50,7 @@ class WorkerDiedError(RuntimeError):
 
 def n_cores() -> int:
     """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return machine.cores()
 
 
 def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 import expotion_fast as fused
+from expotion import machine
 from expotion.errors import ExpotionError
 from expotion.musicgen.engine import memory, prepare
 from expotion.musicgen.engine.step import Engine
@@ -163,7 +164,7 @@ def test_a_first_call_that_compiles_says_so(monkeypatch, caplog, loaded):
 
 
 def test_the_memory_of_a_copy_in_fp32_counts(monkeypatch, small_lm):
-    monkeypatch.setattr(memory, "free_bytes", lambda device: memory.SPARE_BYTES)
+    monkeypatch.setattr(machine, "free_bytes", lambda device: memory.SPARE_BYTES)
     Engine(small_lm, "fp32")
     with pytest.raises(ExpotionError, match="the model's weights in fp32"):
         FusedEngine(small_lm, "fp32")

@@ -72,7 +72,7 @@ def test_which_precision_runs(options: dict[str, str], has: bool, runs: str) -> 
 
 
 def test_a_precision_left_to_the_machine_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("expotion_face_marlin.encoder.cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("expotion_face_marlin.encoder.multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(FaceMarlinOptions, "runs_in", lambda self, has: "bfloat16")
     assert FaceMarlinEncoder(SPEC, FaceMarlinOptions(weights_seed=0)).computed_in == "bfloat16"
     monkeypatch.undo()

@@ -66,9 +66,9 @@ def test_every_difference_is_listed(model: MarlinAutoencoder) -> None:
         build_from_state(state, GEOMETRY, where="file.pt")
     text = str(caught.value)
     assert len(caught.value.problems) == 3
-    assert "encoder.norm.bias: a tensor of shape (128,), got no such key" in text
-    assert "encoder.extra: no such key, got shape (2,)" in text
-    assert "encoder.norm.weight: shape (128,), got (3,)" in text
+    assert "encoder.norm.bias: to be there, got nothing" in text
+    assert "encoder.extra: not to be there, got a tensor [2]" in text
+    assert "encoder.norm.weight: shape [128], got [3]" in text
 
 
 class Trap:

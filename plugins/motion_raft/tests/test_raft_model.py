@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from expotion import weights
 from expotion.errors import WeightsError
 from expotion_motion_raft import loader
 from expotion_motion_raft.model import FlowCnn, build_raft, pad, scale_pixels, seed_weights
@@ -34,7 +35,7 @@ def test_golden_flow_through_princeton_names(size, updates, count, tmp_path):
     path = tmp_path / "raft.pth"
     torch.save({f"module.{key}": value for key, value in state.items()}, path)
     model = build_raft(GEOMETRIES[size]).eval()
-    loader.fill(model, loader.to_torchvision(loader.read_file(path)), str(path))
+    weights.fill(model, loader.to_torchvision(loader.read_file(path)), str(path))
     assert sum(parameter.numel() for parameter in model.parameters()) == count
     pictures = [scale_pixels(torch.from_numpy(stored[f"in/image{i}_u8"]).movedim(1, -1)) for i in (1, 2)]
     low = []
@@ -71,7 +72,7 @@ def test_every_difference_is_listed():
     with torch.device("meta"):
         model = build_raft(GEOMETRIES["small"])
     with pytest.raises(WeightsError) as caught:
-        loader.fill(model, loader.to_torchvision(state), "raft.pth")
+        weights.fill(model, loader.to_torchvision(state), "raft.pth")
     text = str(caught.value)
     assert len(caught.value.problems) == 3
     for part in (

@@ -9,16 +9,14 @@ masked_embedding [L, R, 2]    only there: stand-ins for body and vid
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from expotion import weights
 from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.checkpoint import load_state
 from expotion.adaptor.config import AdaptorConfig, released_code, released_mask_variant
 from expotion.errors import ExpotionError, Problem, WeightsError
 from expotion.files import replacing
@@ -28,22 +26,7 @@ MASKED = ("body", "vid")
 
 def read_released(path: Path) -> dict[str, Tensor]:
     """The tensors of a file; anything but a flat dictionary of tensors is refused, code above all."""
-    try:
-        data: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise WeightsError(
-            Problem(
-                str(path),
-                "a plain dictionary of tensors",
-                "a file that is damaged or holds code",
-                "it is refused",
-            )
-        ) from None
-    except Exception as error:  # on damaged files torch raises whatever its parser meets first
-        raise WeightsError(Problem(str(path), "a readable torch file", str(error) or "nothing")) from None
-    if not isinstance(data, Mapping) or not all(isinstance(item, Tensor) for item in data.values()):
-        raise WeightsError(Problem(str(path), "a flat dictionary of tensors", type(data).__name__))
-    return dict(data)
+    return weights.read_state(path)
 
 
 def released_config(state: Mapping[str, Tensor], n_lm_layers: int, where: str) -> AdaptorConfig:
@@ -80,19 +63,12 @@ def adaptor_from_released(state: Mapping[str, Tensor], n_lm_layers: int, where: 
     """An adaptor with these tensors for a model of `n_lm_layers` layers. Strict (WeightsError lists all)."""
     config = released_config(state, n_lm_layers, where)
     adaptor = Adaptor(config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in to_released(adaptor).items()}
-    problems = [Problem(f"{where} {name}", "to be there", "nothing") for name in wanted if name not in state]
+    theirs = to_released(adaptor)
+    problems = weights.mismatches(state, {name: tuple(t.shape) for name, t in theirs.items()}, where)
     problems += [
-        Problem(f"{where} {name}", "not to be there", "a tensor") for name in state if name not in wanted
-    ]
-    problems += [
-        Problem(
-            f"{where} {name}",
-            f"torch.float32 {list(shape)}",
-            f"{state[name].dtype} {list(state[name].shape)}",
-        )
-        for name, shape in wanted.items()
-        if name in state and (tuple(state[name].shape) != shape or state[name].dtype != torch.float32)
+        Problem(f"{where} {name}", "values of type torch.float32", str(state[name].dtype))
+        for name in theirs.keys() & state.keys()
+        if state[name].dtype != torch.float32
     ]
     if problems:
         raise WeightsError(problems)
@@ -107,7 +83,7 @@ def adaptor_from_released(state: Mapping[str, Tensor], n_lm_layers: int, where: 
     if "masked_embedding" in state:
         for column, name in enumerate(MASKED):
             ours[f"project.{name}.null"] = state["masked_embedding"][..., column : column + 1]
-    load_state(adaptor, ours, where)
+    weights.fill(adaptor, ours, where)
     return adaptor
 
 

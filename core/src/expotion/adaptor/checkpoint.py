@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from expotion import weights
 from expotion.adaptor.adaptor import Adaptor, trainable_names
 from expotion.adaptor.config import AdaptorConfig
 from expotion.errors import ExpotionError, Problem, WeightsError
@@ -102,21 +102,13 @@ def save_adaptor(
 def read_description(folder: Path) -> dict[str, Any]:
     """The content of adaptor.json, checked for its format."""
     path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(
-            Problem(
-                str(folder), f"an adaptor folder with {DESCRIPTION}", fix="give a folder that training wrote"
-            )
-        ) from None
-    except (OSError, ValueError) as error:
-        raise WeightsError(Problem(str(path), "readable JSON", str(error))) from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else type(description).__name__
-        raise WeightsError(
-            Problem(str(path), f"format {FORMAT}", repr(found), "train it again with this version")
-        )
+    if not path.is_file():
+        fix = "give a folder that training wrote"
+        raise WeightsError(Problem(str(folder), f"an adaptor folder with {DESCRIPTION}", fix=fix))
+    description = weights.read_json(path)
+    if description.get("format") != FORMAT:
+        found = repr(description.get("format"))
+        raise WeightsError(Problem(str(path), f"format {FORMAT}", found, "train it again with this version"))
     return description
 
 
@@ -124,17 +116,10 @@ def load_adaptor(
     folder: Path, *, projections: Mapping[str, nn.Module] | None = None
 ) -> tuple[Adaptor, dict[str, Any]]:
     """The adaptor and the metadata saved with it. `projections` as for `Adaptor`, from the same encoders."""
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load  # noqa: PLC0415
-
     description = read_description(folder)
     path = folder / TENSORS
-    try:
-        data = path.read_bytes()
-        state = load(data)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(Problem(str(path), "a readable safetensors file", str(error))) from None
-    if hashlib.sha256(data).hexdigest() != description.get("sha256"):
+    state = weights.read(path)
+    if weights.sha256(path) != description.get("sha256"):
         raise WeightsError(Problem(str(path), f"the contents that {DESCRIPTION} names by SHA-256", "others"))
     config = description.get("config")
     if not isinstance(config, dict):
@@ -143,29 +128,6 @@ def load_adaptor(
         adaptor = Adaptor(AdaptorConfig.from_json(config, str(folder / DESCRIPTION)), projections)
     except ExpotionError as error:
         raise WeightsError(error.problems) from None
-    load_state(adaptor, state, str(path))
+    weights.fill(adaptor, state, str(path), same_types=True)
     metadata = description.get("metadata", {})
     return adaptor, metadata if isinstance(metadata, dict) else {}
-
-
-def load_state(adaptor: Adaptor, state: Mapping[str, Tensor], where: str) -> None:
-    """Strict: missing, unexpected and misshaped tensors and other number types, all in one WeightsError."""
-    wanted = adaptor.state_dict()
-    problems = [Problem(f"{where} {name}", "to be there", "nothing") for name in wanted if name not in state]
-    problems += [
-        Problem(f"{where} {name}", "not to be there", "a tensor") for name in state if name not in wanted
-    ]
-    for name in sorted(wanted.keys() & state.keys()):
-        mine, theirs = wanted[name], state[name]
-        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
-            problems.append(
-                Problem(
-                    f"{where} {name}",
-                    f"{mine.dtype} {list(mine.shape)}",
-                    f"{theirs.dtype} {list(theirs.shape)}",
-                )
-            )
-    if problems:
-        raise WeightsError(problems)
-    with torch.no_grad():
-        adaptor.load_state_dict(dict(state), strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from expotion import machine
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.plan import Plan
@@ -106,7 +106,7 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     from expotion.matrix.cost import cost_of
 
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
-    cost, cores = cost_of(matrix, registry), os.cpu_count() or 1
+    cost, cores = cost_of(matrix, registry), machine.cores()
     console.print(f"[bold]{escape(matrix.name)}[/bold] {escape(matrix.description)}")
     shared = Table(
         "made once", "for", f"estimate, {cores} cores", box=None, pad_edge=False, padding=(0, 2, 0, 0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from expotion import machine
 from expotion.errors import in_short
 from expotion.plugins import Registry, installed_versions
 from expotion.recipe import Recipe
@@ -184,7 +185,7 @@ def _share_of_the_cores(n_processes: int) -> Iterator[None]:
 
     Threads that wait for each other on cores that somebody else uses cost a step many times its own work.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.cores()
     names = ("OMP_NUM_THREADS", "EXPOTION_WORKERS")
     before = {name: os.environ.get(name) for name in names}
     for name in names:
@@ -227,7 +228,7 @@ def over_ray(jobs: Sequence[Job], address: str, *, cpus_per_cell: int = 1) -> It
 
     A cell whose task dies is failed; one that says it is done and left nothing here says so.
     """
-    cpus = os.cpu_count() or 1
+    cpus = machine.cores()
     ray = connect(address, cpus=max(cpus, cpus_per_cell), store_bytes=LOCAL_STORE_BYTES)
     remote = ray.remote(num_cpus=cpus_per_cell, max_retries=0)(run_job)
     waiting: dict[Any, Job] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from expotion import machine
 from expotion.contracts import Clip, Scored
 from expotion.errors import MediaError, RunFolderError
 from expotion.evaluate.beats import track_beats
@@ -329,7 +329,7 @@ def _info(
     facts = {
         "cells": f"{len(matrix.cells)}" + (f", {len(folder.failures())} failed" if folder.failures() else ""),
         "test clips": f"{table['clips']}, {table['duration_s'] / 60:.1f} min",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {machine.cores()} cores",
     }
     return PageInfo(
         command=str(folder.state["command"]),

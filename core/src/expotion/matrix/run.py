@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from expotion import machine
 from expotion.assemble import backbone_folder, build_encoders
 from expotion.contracts import Clip
 from expotion.errors import Problem
@@ -159,7 +159,7 @@ def _jobs(
     cells: Sequence[Cell], folder: MatrixFolder, captions: Path, parallel: int, ray: str | None
 ) -> list[Job]:
     apart = parallel > 1 or ray is not None
-    threads = max(1, (os.cpu_count() or 1) // max(1, parallel)) if parallel > 1 else None
+    threads = max(1, machine.cores() // max(1, parallel)) if parallel > 1 else None
     return [
         Job(
             name=cell.name,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-from pathlib import Path
 
+from expotion import machine
 from expotion.errors import Problem
 from expotion.musicgen.engine import memory
 
@@ -37,7 +36,7 @@ def text_problem(where: str, text: str, fix: str = FIX) -> Problem | None:
     kind, _, message = text.partition(":")
     said = any(words in message.lower() for words in _WORDS)
     if _MAYBE in message:
-        free = free_bytes()
+        free = machine.free_bytes()
         said = free is not None and free < _LITTLE_BYTES
     if kind == "MemoryError" or (kind in ("RuntimeError", "OutOfMemoryError", "ImportError") and said):
         return _problem(where, message, fix)
@@ -45,31 +44,9 @@ def text_problem(where: str, text: str, fix: str = FIX) -> Problem | None:
 
 
 def _problem(where: str, text: str, fix: str) -> Problem:
-    needed, free = _needed_bytes(text), free_bytes()
+    needed, free = _needed_bytes(text), machine.free_bytes()
     wanted = "more memory" if needed is None else f"{memory.size(needed)} more memory"
     return Problem(where, wanted, None if free is None else f"{memory.size(free)} free", fix)
-
-
-def free_bytes() -> int | None:
-    """What this process can still have: of the machine, its control group, and its own limit (`ulimit -v`)."""
-    import torch  # noqa: PLC0415
-
-    found = [memory.free_bytes(torch.device("cpu")), _own_limit()]
-    known = [each for each in found if each is not None]
-    return min(known) if known else None
-
-
-def _own_limit() -> int | None:
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit == resource.RLIM_INFINITY:
-            return None
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
-    except (ImportError, OSError, ValueError):
-        return None
 
 
 def _needed_bytes(text: str) -> int | None:

@@ -143,9 +143,7 @@ def load_codec(path: Path, cache: Path | None = None) -> Codec:
     """The codec of `compression_state_dict.bin`, both forms."""
     package = files.read_torch(path)
     if isinstance(package, Mapping) and "pretrained" in package:
-        folder = Path(str(package["pretrained"]))
-        if not folder.is_dir():
-            folder = files.hub_snapshot(str(package["pretrained"]), cache=cache)
+        folder = files.folder_of(str(package["pretrained"]), cache=cache)
         config = files.read_json(folder / "config.json")
         return codec_from_hf(files.read_safetensors(files.safetensors_files(folder)), config, str(folder))
     state, settings = read_checkpoint(path)

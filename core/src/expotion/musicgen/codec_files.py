@@ -11,7 +11,7 @@ from torch import Tensor
 
 from expotion.errors import Problem, WeightsError
 from expotion.musicgen.codec import Codec, check_config
-from expotion.weights import check_tensors
+from expotion.weights import fill
 
 if TYPE_CHECKING:
     from transformers import EncodecConfig
@@ -47,8 +47,7 @@ def build_codec(tensors: Mapping[str, Tensor], config: EncodecConfig, where: str
     check_config(config, where)
     model = EncodecModel(config)
     state = _renamed(tensors, _NORM_NAMES)
-    check_tensors(state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, where)
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+    fill(model, state, where)
     return Codec(model)
 
 

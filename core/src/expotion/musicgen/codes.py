@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from expotion import timeline
 from expotion.contracts import Clip, Encoder, EncoderSpec, Options, TimedFeatures
 from expotion.errors import MediaError, Problem
 from expotion.musicgen.codec import Codec
+from expotion.weights import tensors_hash
 
 
 class CodesEncoder(Encoder):
@@ -29,12 +28,8 @@ class CodesEncoder(Encoder):
             rate_hz=lambda options: codec.frame_rate_hz,
             smoother="hold",
         )
-        digest = hashlib.sha256()
-        for name, tensor in sorted(codec.model.state_dict().items()):
-            if name.startswith("decoder."):
-                continue  # codes do not depend on it
-            digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
-        self._hash = digest.hexdigest()
+        tensors = codec.model.state_dict()  # codes do not depend on the decoder
+        self._hash = tensors_hash({name: t for name, t in tensors.items() if not name.startswith("decoder.")})
 
     @property
     def weights_hash(self) -> str:

@@ -72,9 +72,7 @@ def load_backbone(
     name = str(source)
     if name.startswith("audiocraft:"):
         place = name.removeprefix("audiocraft:")
-        folder = Path(place)
-        if not folder.is_dir():
-            folder = files.hub_snapshot(place, files.AUDIOCRAFT_FILES, cache)
+        folder = files.folder_of(place, files.AUDIOCRAFT_FILES, cache)
         backbone = _from_audiocraft(folder, name, dtype, parts, cache)
     else:
         hub = name.startswith("hf:")

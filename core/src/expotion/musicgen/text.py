@@ -76,15 +76,13 @@ def text_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folde
     where = f"{folder} text_encoder"
     if config.get("model_type") != "t5":
         raise WeightsError(Problem(f"{where}.model_type", "t5", repr(config.get("model_type"))))
-    state = {name: t.float() for name, t in tensors.items() if not name.startswith(_DECODER)}
+    state = {name: t for name, t in tensors.items() if not name.startswith(_DECODER)}
     shared, table = "shared.weight", "encoder.embed_tokens.weight"
     for name, other in ((shared, table), (table, shared)):
         if name not in state and other in state:
             state[name] = state[other]
     model = T5EncoderModel(T5Config(**dict(config)))
-    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    files.check_tensors(state, wanted, where, ignored=(table,))
-    model.load_state_dict({name: state[name] for name in wanted}, strict=True)
+    files.fill(model, state, where, ignored=(table,))
     return TextConditioner(model, load_tokenizer(folder))
 
 
@@ -105,10 +103,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 def load_text(source: str | Path, cache: Path | None = None) -> TextConditioner:
     """A T5 encoder from a folder, a hub id (`hf:` optional) or a MusicGen folder that contains one."""
-    name = str(source)
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = files.hub_snapshot(name.removeprefix("hf:"), cache=cache)
+    folder = files.folder_of(source, cache=cache)
     config = files.read_json(folder / "config.json")
     tensors = files.read_safetensors(files.safetensors_files(folder))
     if config.get("model_type") == "musicgen":

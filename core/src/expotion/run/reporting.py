@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from packaging.requirements import Requirement
 
-from expotion import timeline
+from expotion import machine, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import Clip, MetricSpec, SmoothedTrack
 from expotion.errors import in_short
@@ -139,7 +138,7 @@ def run_info(
         versions=run.state["versions"],
         hashes=run.state["hashes"],
         stage_seconds=run.stage_seconds,
-        facts={**facts, "machine": f"{run.state['machine']}, {os.cpu_count()} cores"},
+        facts={**facts, "machine": f"{run.state['machine']}, {machine.cores()} cores"},
         warnings=list(warnings),
         failures=list(failures),
     )

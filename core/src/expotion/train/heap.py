@@ -7,12 +7,11 @@ more is in use: 200 steps of the tiny model held 5 GB for 0.8 GB of tensors.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
-from pathlib import Path
+
+from expotion.machine import resident_bytes
 
 GROWTH_BYTES = 384 * 2**20
-_STATM = Path("/proc/self/statm")
 
 
 class Heap:
@@ -37,8 +36,3 @@ class Heap:
         self._trim(0)
         self._least = resident_bytes()
         return True
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process. Raises OSError where /proc is missing."""
-    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion import machine
 from expotion.errors import MediaError, Problem
 from expotion.video.memory import resize_frame
 from expotion.video.scan import Scan, open_container
@@ -44,7 +45,7 @@ class Decoder(Protocol):
 def decode_threads() -> int:
     """Decoder threads: OMP_NUM_THREADS where it is set, else up to 4."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else min(4, os.cpu_count() or 1)
+    return int(asked) if asked.isdigit() and int(asked) > 0 else min(4, machine.cores())
 
 
 class DecordDecoder:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from expotion.machine import multiplies_bytes
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 def can_run(mode: Mode, device: torch.device) -> bool:
     """Whether this machine has what the kernels take: numba, and for int8 a processor with AVX-512 VNNI."""
-    import torch
-
     if device.type != "cpu" or mode == "fp16" or find_spec("numba") is None:
         return False
-    return mode != "int8" or bool(torch.cpu.get_capabilities().get("avx512_vnni"))
+    return mode != "int8" or multiplies_bytes()

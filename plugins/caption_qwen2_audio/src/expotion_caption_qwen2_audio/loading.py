@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from expotion.errors import Problem, WeightsError
+from expotion.weights import folder_of
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
-
-
-def folder_of(source: str) -> Path:
-    """The folder itself, or the hub's snapshot: the local cache first, then a download. Raises WeightsError."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-    failure = ""
-    name = source.removeprefix("hf:")
-    for local_only in (True, False):
-        try:
-            return Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=local_only))
-        except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            told = str(error).strip().splitlines()
-            failure = told[0] if told else type(error).__name__
-    wanted = "a folder, a model in the local cache or a connection to the hub"
-    fix = f"on a connected machine run `hf download {name}` and copy the cache (HF_HOME), or give a folder"
-    raise WeightsError(Problem(f"captioner model {source!r}", wanted, failure, fix))
 
 
 def load(kind: Any, model_type: str, source: str, device: str, precision: str) -> tuple[Any, Any]:
@@ -39,7 +19,7 @@ def load(kind: Any, model_type: str, source: str, device: str, precision: str) -
     import torch  # noqa: PLC0415
     from transformers import AutoConfig, AutoProcessor  # noqa: PLC0415
 
-    folder = folder_of(source)
+    folder = folder_of(source, _PATTERNS)
     if not list(folder.glob("*.safetensors")):
         raise WeightsError(Problem(str(folder), "safetensors files", "none"))
     place = chosen_device(device)

@@ -24,11 +24,13 @@ from expotion.contracts import (
     read_ahead,
 )
 from expotion.errors import MediaError, Problem, WeightsError
+from expotion.machine import multiplies_bfloat16
+from expotion.weights import sha256
 from expotion_face_marlin import TINY_WEIGHTS, FaceMarlinOptions
 from expotion_face_marlin.crops import crop_squares, useful_shorter_side
 from expotion_face_marlin.faces import Detector, make_detector, yunet_file
 from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
-from expotion_face_marlin.loader import build_from_state, file_sha256, load_encoder, read_state
+from expotion_face_marlin.loader import build_from_state, load_encoder, read_state
 from expotion_face_marlin.model import MarlinEncoder, initialise
 from expotion_face_marlin.path import FacePath
 from expotion_face_marlin.tracking import find_path, search_side_px
@@ -67,7 +69,7 @@ class FaceMarlinEncoder(Encoder):
         self.options: FaceMarlinOptions = options
         self.geometry: MarlinGeometry = GEOMETRIES[options.geometry]
         self.model, self.head, self._weights_hash = load_network(options)
-        self.precision = options.runs_in(cpu_multiplies_bfloat16())
+        self.precision = options.runs_in(multiplies_bfloat16())
         if self.precision == "bfloat16":
             self.model.multiply_in(torch.bfloat16)
         file = yunet_file(options.detector, options.yunet) if options.crop == "face" else None
@@ -199,11 +201,6 @@ class FaceMarlinEncoder(Encoder):
         return np.concatenate(values)
 
 
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has units that multiply bfloat16 matrices (AMX)."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-
-
 def load_network(options: FaceMarlinOptions) -> tuple[MarlinEncoder, nn.Module, str]:
     """Frozen encoder in eval mode, what standardises its output (official sizes: nothing), weights hash."""
     geometry = GEOMETRIES[options.geometry]
@@ -221,10 +218,10 @@ def load_network(options: FaceMarlinOptions) -> tuple[MarlinEncoder, nn.Module, 
                 "are CC-BY-NC-4.0, not for commercial use), or use geometry=tiny, whose weights are in the package"
             )
             raise WeightsError(Problem(where, f"a file {official}.encoder.pt", "none", fix))
-        return load_encoder(file, geometry), nn.Identity(), file_sha256(file)
+        return load_encoder(file, geometry), nn.Identity(), sha256(file)
     path = options.weights or TINY_WEIGHTS
     model, head = build_tiny(read_state(path), str(path))
-    return model, head, file_sha256(path)
+    return model, head, sha256(path)
 
 
 def build_tiny(state: Mapping[str, Tensor], where: str) -> tuple[MarlinEncoder, nn.Module]:

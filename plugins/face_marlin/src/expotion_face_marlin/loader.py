@@ -5,8 +5,6 @@ Every file is read without running code from it, and every key and shape that do
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from expotion import weights
 from expotion.errors import Problem, WeightsError
 from expotion_face_marlin.geometry import MarlinGeometry
 from expotion_face_marlin.model import MarlinAutoencoder, MarlinEncoder
@@ -28,47 +27,20 @@ HUB_PREFIX = "marlin."
 State = dict[str, Tensor]
 
 
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def read_state(path: Path) -> State:
     """Flat state dict of a file: safetensors, a plain torch file, or a lightning checkpoint.
 
     A checkpoint's `discriminator*` entries are dropped. Raises WeightsError when the file is missing, is not
     one of these, or holds anything but tensors.
     """
-    where = str(path)
-    if not path.is_file():
-        raise WeightsError(Problem(where, "a file of MARLIN weights", "no such file", "check the path"))
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415 - only for this format
-
-            state: object = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        fix = "download the official file again; files that need unsafe pickles are refused"
-        raise WeightsError(Problem(where, "tensors only", first_line[:200], fix)) from error
-    except Exception as error:  # safetensors raises its own type, which is not a subclass of the above
-        raise WeightsError(Problem(where, "a readable weights file", str(error)[:200])) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = {k: v for k, v in state["state_dict"].items() if not str(k).startswith("discriminator")}
-    if not isinstance(state, Mapping) or not state:
-        raise WeightsError(Problem(where, "a state dict: names and tensors", type(state).__name__))
-    if all(str(key).startswith(HUB_PREFIX) for key in state):
-        state = {str(key).removeprefix(HUB_PREFIX): value for key, value in state.items()}
-    strangers = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise WeightsError([Problem(f"{where} {key}", "a tensor", "something else") for key in strangers])
-    return {str(key): value for key, value in state.items()}
+    state = {
+        name: tensor
+        for name, tensor in weights.read_state(path, ("state_dict",)).items()
+        if not name.startswith("discriminator")
+    }
+    if all(name.startswith(HUB_PREFIX) for name in state):
+        return {name.removeprefix(HUB_PREFIX): tensor for name, tensor in state.items()}
+    return state
 
 
 def infer_geometry(
@@ -129,9 +101,8 @@ def build_from_state(
     full = any(key.startswith("decoder.") for key in state)
     with torch.device("meta"):
         model: nn.Module = MarlinAutoencoder(geometry) if full else _EncoderOnly(geometry)
-    check_state(state, model, where)
     model.to_empty(device="cpu")
-    model.load_state_dict({key: value.float() for key, value in state.items()})
+    weights.fill(model, state, where)
     model.requires_grad_(False).eval()
     if isinstance(model, _EncoderOnly):
         return model.encoder
@@ -146,25 +117,6 @@ def load_encoder(path: Path, geometry: MarlinGeometry) -> MarlinEncoder:
         geometry = _with_decoder_of(state, geometry)
     model = build_from_state(state, geometry, where=str(path))
     return model.encoder if isinstance(model, MarlinAutoencoder) else model
-
-
-def check_state(state: Mapping[str, Tensor], model: nn.Module, where: str) -> None:
-    """Raise WeightsError with every missing, unexpected and differently shaped key."""
-    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    problems = [
-        Problem(f"{where} {key}", f"a tensor of shape {shape}", "no such key")
-        for key, shape in wanted.items()
-        if key not in state
-    ]
-    for key, value in state.items():
-        if key not in wanted:
-            problems.append(Problem(f"{where} {key}", "no such key", f"shape {tuple(value.shape)}"))
-        elif tuple(value.shape) != wanted[key]:
-            problems.append(Problem(f"{where} {key}", f"shape {wanted[key]}", f"{tuple(value.shape)}"))
-        elif not value.is_floating_point():
-            problems.append(Problem(f"{where} {key}", "floating-point values", str(value.dtype)))
-    if problems:
-        raise WeightsError(problems)
 
 
 class _EncoderOnly(nn.Module):

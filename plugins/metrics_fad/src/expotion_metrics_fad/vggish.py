@@ -11,11 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from expotion.errors import Problem, WeightsError
+from expotion.weights import fill, read_state
 
 RATE_HZ = 16_000
 WINDOW, HOP, FFT = 400, 160, 512
@@ -68,14 +67,7 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 def load(path: Path) -> VGGish:
     """VGGish with the weights in a state dict. Raises WeightsError where they do not fit."""
     model = VGGish()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
-    except Exception as error:
-        text = (str(error).splitlines() or ["no message"])[0]
-        raise WeightsError(
-            Problem(str(path), "torchvggish's state dict of VGGish", f"{type(error).__name__}: {text[:200]}")
-        ) from error
+    fill(model, read_state(path), f"{path} (torchvggish's state dict of VGGish)")
     return model.eval().requires_grad_(False)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from expotion.errors import Problem, WeightsError
+from expotion.weights import fill, read_state
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,6 @@ class Passt(nn.Module):
 def load(path: Path, geometry: Geometry = Geometry()) -> Passt:
     """PaSST with the weights in a state dict (bare, or with the prefix `net.`). Raises WeightsError."""
     model = Passt(geometry)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        plain = {key.removeprefix("net."): value.float() for key, value in state.items()}
-        model.load_state_dict(plain, strict=True)
-    except Exception as error:
-        text = (str(error).splitlines() or ["no message"])[0]
-        raise WeightsError(
-            Problem(str(path), "PaSST's released state dict", f"{type(error).__name__}: {text[:200]}")
-        ) from error
+    plain = {name.removeprefix("net."): tensor for name, tensor in read_state(path).items()}
+    fill(model, plain, f"{path} (PaSST's released state dict)")
     return model.eval().requires_grad_(False)

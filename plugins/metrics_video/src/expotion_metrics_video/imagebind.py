@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from expotion.contracts import Video
-from expotion.errors import Problem, WeightsError
+from expotion.weights import fill, read_state
 from expotion_metrics_video.fbank import fbank
 
 RATE_HZ = 16_000
@@ -152,16 +152,8 @@ def load_imagebind(path: Path, sizes: Sizes = Sizes()) -> ImageBind:
     model = ImageBind(sizes)
     parts = ("modality_preprocessors", "modality_trunks", "modality_heads")
     kept = tuple(f"{part}.{kind}." for part in parts for kind in ("vision", "audio"))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(
-            {key: v.float() for key, v in content.items() if key.startswith(kept)}, strict=True
-        )
-    except Exception as error:
-        told = " ".join(line.strip() for line in (str(error).splitlines() or ["no message"])[:3])[:300]
-        raise WeightsError(
-            Problem(str(path), "ImageBind's released state dict", f"{type(error).__name__}: {told}")
-        ) from error
+    kept_state = {name: tensor for name, tensor in read_state(path).items() if name.startswith(kept)}
+    fill(model, kept_state, f"{path} (ImageBind's released state dict)")
     return model.eval().requires_grad_(False)
 
 

@@ -7,7 +7,6 @@ averaged over frames and projected.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from expotion import weights
 from expotion.errors import Problem, WeightsError
 
 TOWER_KEYS = ("vision_model.", "visual_projection.")
@@ -191,30 +191,20 @@ def load(file: Path) -> tuple[Tower, Mapping[str, Any]]:
 
     The text tower in the same file is left out. Raises WeightsError where something is missing or does not fit.
     """
+    config = weights.read_json(file.parent / "config.json")
+    where = f"{file} (a tower of LanguageBind as released)"
     try:
-        config = json.loads((file.parent / "config.json").read_text(encoding="utf-8"))
         tower = Tower(Geometry.of(config))
-        state = {
-            key: value.float()
-            for key, value in _read(file).items()
-            if key.startswith(TOWER_KEYS) and not key.endswith("position_ids")
-        }
-        if any("lora_" in key for key in state):
-            raise ValueError("it holds LoRA matrices; take the checkpoint whose name ends in _FT")
-        tower.load_state_dict(state, strict=True)
-    except Exception as error:
-        text = str(error).strip().splitlines() or ["no message"]
-        told = " ".join(line.strip() for line in text[:3])[:300]
-        raise WeightsError(
-            Problem(str(file), "a tower of LanguageBind as released", f"{type(error).__name__}: {told}")
-        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise WeightsError(Problem(where, "a config.json with the tower's sizes", told)) from error
+    state = {
+        name: tensor
+        for name, tensor in weights.read_state(file).items()
+        if name.startswith(TOWER_KEYS) and not name.endswith("position_ids")
+    }
+    if any("lora_" in name for name in state):
+        fix = "take the checkpoint whose name ends in _FT"
+        raise WeightsError(Problem(where, "merged weights", "LoRA matrices", fix))
+    weights.fill(tower, state, where)
     return tower.eval().requires_grad_(False), config
-
-
-def _read(file: Path) -> Mapping[str, Tensor]:
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file  # noqa: PLC0415 - only for this format
-
-        return dict(load_file(file))
-    content: Mapping[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return content

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.optical_flow.raft import RAFT
 
+from expotion import weights
 from expotion.contracts import Clip, Encoder, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion_motion_raft import SPEC, loader
@@ -189,8 +190,8 @@ def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
     file = pulled_weights(official) if options.weights is None else Path(options.weights)
     if file is not None:
         path = file.expanduser()
-        loader.fill(model, loader.to_torchvision(loader.read_file(path)), str(path))
-        return model, loader.digest(path)
+        weights.fill(model, loader.to_torchvision(loader.read_file(path)), str(path))
+        return model, weights.sha256(path)
     raise WeightsError(
         Problem(
             "motion_raft: weights",
@@ -212,10 +213,10 @@ def _load_cnn(options: RaftOptions, geometry: Geometry) -> tuple[FlowCnn, Tensor
     # DIS and RAFT flows differ in kind, so each has its own trained CNN in the file.
     state = loader.part(loader.read_file(path), f"cnn_{options.method}.")
     mean, std = state.pop("output.mean", None), state.pop("output.std", None)
-    loader.fill(model, state, f"{path}: cnn_{options.method}")
+    weights.fill(model, state, f"{path}: cnn_{options.method}")
     return (
         model,
         None if mean is None else mean.float(),
         None if std is None else std.float(),
-        loader.digest(path),
+        weights.sha256(path),
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from expotion.contracts import GoldenFile
+from expotion.weights import fill
 from expotion_motion_raft import loader
 from expotion_motion_raft.model import build_raft, consecutive_flow, scale_pixels
 from expotion_motion_raft.options import GEOMETRIES
@@ -36,9 +37,7 @@ def check(golden: GoldenFile, size: str) -> None:
         if twin is not None:
             golden.compare("norms under two names", value, state[twin].numpy(), 0.0)
     model = build_raft(GEOMETRIES[size]).eval()
-    loader.fill(
-        model, loader.to_torchvision({f"module.{name}": value for name, value in state.items()}), "w/"
-    )
+    fill(model, loader.to_torchvision({f"module.{name}": value for name, value in state.items()}), "w/")
     first, second = (
         scale_pixels(torch.from_numpy(golden.array(f"in/image{number}_u8")).movedim(1, -1))
         for number in (1, 2)

@@ -7,19 +7,16 @@ block is the same tensor as `downsample.1` and is dropped.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from expotion import weights
 from expotion.errors import Problem, WeightsError
 
 SHIPPED = Path(__file__).parent / "weights" / "tiny.safetensors"
-MAX_LISTED = 40
 
 _ENCODER_RULES = (
     (r"^conv1\.", "convnormrelu.0."),
@@ -79,65 +76,12 @@ def to_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def read_file(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a torch file read with weights_only. Raises WeightsError."""
-    if not path.is_file():
-        raise WeightsError(
-            Problem(str(path), "a weights file", "nothing there", "give the path of a downloaded file")
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415 - only for this format
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        text = str(error).splitlines()[0][:200] if str(error) else "no message"
-        raise WeightsError(
-            Problem(
-                str(path),
-                "a readable file of plain tensors",
-                f"{type(error).__name__}: {text}",
-                "download it again",
-            )
-        ) from error
+    content = weights.read(path)
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(Problem(str(path), "a state dict (names to tensors)", type(content).__name__))
     return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict strictly. Raises WeightsError with all missing, extra and misshapen tensors."""
-    expected = model.state_dict()
-    problems = [
-        Problem(f"{where}: {key}", f"a tensor of shape {list(value.shape)}", "nothing")
-        for key, value in expected.items()
-        if key not in state
-    ]
-    for key, value in state.items():
-        if key not in expected:
-            problems.append(
-                Problem(f"{where}: {key}", "no such tensor in this geometry", f"shape {list(value.shape)}")
-            )
-        elif value.shape != expected[key].shape:
-            problems.append(
-                Problem(f"{where}: {key}", f"shape {list(expected[key].shape)}", str(list(value.shape)))
-            )
-    if len(problems) > MAX_LISTED:
-        left = len(problems) - MAX_LISTED
-        problems = [
-            *problems[:MAX_LISTED],
-            Problem(where, f"{left} more differences", fix="check the geometry"),
-        ]
-    if problems:
-        raise WeightsError(problems)
-    model.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()}, strict=True)
-
-
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under a prefix, without it."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

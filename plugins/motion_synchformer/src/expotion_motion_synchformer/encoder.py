@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from expotion.contracts import Clip, Encoder, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
 from expotion.errors import MediaError, Problem, WeightsError
+from expotion.machine import multiplies_bfloat16
 from expotion_motion_synchformer import OFFICIAL, SPEC, loader, segments
 from expotion_motion_synchformer.model import scale_pixels, seeded
 from expotion_motion_synchformer.options import GEOMETRIES, Geometry, SynchformerOptions
@@ -161,13 +162,6 @@ def shorter_side_px(video: Video, geometry: Geometry) -> int:
         return geometry.resize
     height, width = video.size
     return max(1, round(geometry.image * min(height, width) / max(height, width)))
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has units that multiply bfloat16 matrices (AMX on a processor)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Tensor:

@@ -8,7 +8,6 @@ stage-I checkpoints one under `state_dict` with `v_encoder.` or `module.v_encode
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from expotion import weights
 from expotion.errors import Problem, WeightsError
 from expotion_motion_synchformer.model import VisualEncoder
 from expotion_motion_synchformer.options import Geometry
@@ -24,7 +24,6 @@ from expotion_motion_synchformer.options import Geometry
 PREFIXES = ("vfeat_extractor.", "module.v_encoder.", "v_encoder.", "module.", "")
 CONTAINERS = ("model", "state_dict")
 SHIPPED = Path(__file__).parent / "weights" / "tiny.safetensors"
-MAX_LISTED = 40
 
 
 @dataclass(frozen=True)
@@ -57,48 +56,23 @@ def load(path: Path, geometry: Geometry) -> Loaded:
     Raises WeightsError where the file is missing, cannot be read safely, or does not fit: all differences at once.
     """
     state = encoder_state(read_file(path), path)
-    mean, std = state.pop("output.mean", None), state.pop("output.std", None)
-    problems = _compare(state, geometry, path)
-    for name, value in (("output.mean", mean), ("output.std", std)):
-        if value is not None and tuple(value.shape) != (geometry.dim,):
-            problems.append(_wrong_shape(path, name, (geometry.dim,), tuple(value.shape)))
-    if problems:
-        raise WeightsError(problems)
-    model = VisualEncoder(geometry)
+    statistics = ("output.mean", "output.std")
+    wanted = expected_shapes(geometry) | {name: (geometry.dim,) for name in statistics if name in state}
     unused = _unused_shapes(geometry)
-    model.load_state_dict(
-        {key: value.float() for key, value in state.items() if key not in unused}, strict=True
+    weights.check_tensors(
+        state,
+        {name: shape for name, shape in wanted.items() if name in state or name not in unused},
+        str(path),
     )
-    return Loaded(
-        model=model,
-        mean=None if mean is None else mean.float(),
-        std=None if std is None else std.float(),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+    mean, std = (state[name].float() if name in state else None for name in statistics)
+    model = VisualEncoder(geometry)
+    weights.fill(model, state, str(path), ignored=(*unused, *statistics))
+    return Loaded(model, mean, std, weights.sha256(path))
 
 
 def read_file(path: Path) -> Mapping[str, Any]:
-    """The mapping in a .safetensors file or in a torch file read with weights_only. Raises WeightsError."""
-    if not path.is_file():
-        raise WeightsError(
-            Problem(str(path), "a weights file", "nothing there", "give the path of a downloaded checkpoint")
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415 - only for this format
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(
-            Problem(
-                str(path),
-                "a readable file of plain tensors",
-                f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no message'}",
-                "download it again, or save its state dict as safetensors",
-            )
-        ) from error
+    """The mapping in a file, containers and all. Raises WeightsError."""
+    content = weights.read(path)
     if not isinstance(content, Mapping):
         raise WeightsError(Problem(str(path), "a dictionary of tensors", type(content).__name__))
     return content
@@ -125,34 +99,3 @@ def encoder_state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             f"{len(content)} keys such as {', '.join(sorted(map(str, content))[:3]) or 'none'}",
         )
     )
-
-
-def _compare(state: Mapping[str, Tensor], geometry: Geometry, path: Path) -> list[Problem]:
-    expected = expected_shapes(geometry)
-    optional = _unused_shapes(geometry)
-    problems = [
-        Problem(f"{path}: {key}", f"a tensor of shape {list(shape)}", "nothing")
-        for key, shape in expected.items()
-        if key not in state and key not in optional
-    ]
-    problems += [
-        _wrong_shape(path, key, expected[key], tuple(value.shape))
-        for key, value in state.items()
-        if key in expected and tuple(value.shape) != expected[key]
-    ]
-    problems += [
-        Problem(f"{path}: {key}", "no such tensor in this geometry", f"shape {list(value.shape)}")
-        for key, value in state.items()
-        if key not in expected
-    ]
-    if len(problems) > MAX_LISTED:
-        left = len(problems) - MAX_LISTED
-        problems = [
-            *problems[:MAX_LISTED],
-            Problem(str(path), f"{left} more differences", fix="check the geometry"),
-        ]
-    return problems
-
-
-def _wrong_shape(path: Path, key: str, wanted: tuple[int, ...], got: tuple[int, ...]) -> Problem:
-    return Problem(f"{path}: {key}", f"shape {list(wanted)}", str(list(got)))

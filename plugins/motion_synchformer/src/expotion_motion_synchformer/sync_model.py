@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from expotion import weights
 from expotion.errors import Problem, WeightsError
 from expotion_motion_synchformer.loader import CONTAINERS, read_file
 from expotion_motion_synchformer.model import VisualEncoder
@@ -146,15 +147,15 @@ def load_sync(path: Path, geometry: SyncGeometry = SyncGeometry()) -> SyncModel:
             content = content[container]
             break
     state = {
-        key.removeprefix("module."): value.float()
+        key.removeprefix("module."): value
         for key, value in content.items()
         if isinstance(value, Tensor) and ".patch_embed.proj." not in key
     }
+    parts = ("vfeat_extractor", "afeat_extractor", "vproj", "aproj", "transformer")
+    missing = [part for part in parts if not any(name.startswith(part) for name in state)]
+    if missing:
+        wanted = f"a whole sync checkpoint: {', '.join(parts)}"
+        raise WeightsError(Problem(str(path), wanted, f"none of {', '.join(missing)}"))
     model = SyncModel(geometry)
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        told = " ".join(line.strip() for line in str(error).splitlines()[:3])[:300]
-        wanted = "a whole sync checkpoint: vfeat_extractor, afeat_extractor, vproj, aproj, transformer"
-        raise WeightsError(Problem(str(path), wanted, told)) from error
+    weights.fill(model, state, str(path))
     return model.eval().requires_grad_(False)

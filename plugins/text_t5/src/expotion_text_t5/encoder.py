@@ -6,13 +6,13 @@ the mask is true for every token. An absent or empty caption is the null text: o
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 
 from expotion.contracts import Clip, Encoder, EncoderSpec, TokenFeatures
 from expotion.errors import MediaError, PluginError, Problem
+from expotion.weights import tensors_hash
 from expotion_text_t5.loading import LoadedT5, load_t5
 from expotion_text_t5.options import TextT5Options
 
@@ -34,10 +34,7 @@ class TextT5(Encoder):
                 )
             )
         self._t5: LoadedT5 = load_t5(options.model)
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
-        self._hash = digest.hexdigest()
+        self._hash = tensors_hash(self.model.state_dict())
 
     @property
     def model(self) -> Any:

@@ -15,30 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    import torch
+from expotion.machine import auto_precision
 
+if TYPE_CHECKING:
     from expotion.musicgen.decoder import MusicGenLM
     from expotion.musicgen.engine.step import Engine
-    from expotion.musicgen.engine.weights import Mode
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
-
-
-def best_mode(device: torch.device) -> Mode:
-    """What `auto` stands for on a device: 16 bits where the hardware multiplies them, else fp32.
-
-    On a GPU bf16 (fp16 on those without it). On a CPU bf16 where it has matrix instructions for it. int8 is
-    faster still for models larger than the cache, but what its rounding costs was measured on the tiny model only,
-    so it is asked for by name (docs/performance.md).
-    """
-    import torch  # noqa: PLC0415
-
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16"):
-        return "bf16"
-    return "fp32"
 
 
 def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
@@ -50,7 +33,7 @@ def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
     import expotion_fast as fused  # noqa: PLC0415
     from expotion.musicgen.engine.step import Engine  # noqa: PLC0415
 
-    chosen = best_mode(lm.device) if mode == "auto" else mode
+    chosen = auto_precision(lm.device) if mode == "auto" else mode
     if lm.device.type == "cuda":
         from expotion.musicgen.engine.cuda import GraphEngine  # noqa: PLC0415
 

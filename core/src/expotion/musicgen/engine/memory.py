@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
+from expotion import machine
 from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.geometry import LMGeometry, parameter_count
 
 SPARE_BYTES = 64 * 2**20
 """Left for everything that is not counted."""
 _BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "int8": 8}
-_MEMINFO = Path("/proc/meminfo")
 
 
 def weight_bytes(geometry: LMGeometry, mode: str) -> int:
@@ -44,37 +41,9 @@ def state_bytes(
     return numbers * dtype.itemsize
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on a device; None where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type != "cpu":
-        return None
-    if _MEMINFO.exists():
-        for line in _MEMINFO.read_text(encoding="ascii", errors="replace").splitlines():
-            name, _, rest = line.partition(":")
-            if name == "MemAvailable":
-                return min(int(rest.split()[0]) * 1024, _group_bytes() or 2**63)
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return None
-
-
-def _group_bytes() -> int | None:
-    """What is left to this process's control group (a container); None without a limit."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else max(0, int(limit) - used)
-
-
 def check(needed: int, device: torch.device, what: str, fix: str) -> None:
     """ExpotionError that says what was needed, what there was and what lowers it, where it does not fit."""
-    free = free_bytes(device)
+    free = machine.free_bytes(device)
     if free is None or needed + SPARE_BYTES <= free:
         return
     raise ExpotionError(

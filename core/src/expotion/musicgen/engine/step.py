@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from expotion import machine
 from expotion.errors import ExpotionError
 from expotion.musicgen.decoder import GatedPrefix, MusicGenLM, prefix_mask, sinusoid
 from expotion.musicgen.engine import memory
@@ -196,7 +197,7 @@ class Engine:
         self.mode = mode
         self.geometry: LMGeometry = lm.geometry
         self.device = lm.device
-        self.dtype = DTYPES.get(mode) or (torch.bfloat16 if _cpu_has_bf16() else torch.float32)
+        self.dtype = DTYPES.get(mode) or (torch.bfloat16 if machine.computes_bfloat16() else torch.float32)
         k, card = self.geometry.n_codebooks, self.geometry.card
         self._table = lm.embedding.weight.detach().to(self.dtype)
         self._offset = torch.arange(k, device=self.device)[:, None] * (card + 1)
@@ -323,11 +324,6 @@ def check_room(state: Position, length: int) -> None:
             f"cannot feed {length} steps at position {state.position} of {state.n_positions}: "
             "a prompt goes in first, then one step at a time"
         )
-
-
-def _cpu_has_bf16() -> bool:
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
 # Huge pages under the packed weights, where Linux gives them on request.

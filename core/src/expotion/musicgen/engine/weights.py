@@ -9,12 +9,13 @@ int8    weights only: expotion.backbone.engine.int8
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from expotion import machine
 from expotion.errors import ExpotionError, Problem
 
 Mode = Literal["fp32", "bf16", "fp16", "int8"]
@@ -100,16 +101,6 @@ class PrepackedLinear:
         total.add_(self(x))
 
 
-def _prepacks(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies this type here."""
-    if not torch._C._has_mkldnn:
-        return False
-    operators: Any = torch.ops.mkldnn
-    if dtype == torch.bfloat16:
-        return bool(operators._is_mkldnn_bf16_supported())
-    return dtype == torch.float16 and bool(operators._is_mkldnn_fp16_supported())
-
-
 class Pack(Protocol):
     """How an engine lays out a weight [n, k]; `head_in` (`head_out`): its inputs (outputs) are heads this wide."""
 
@@ -125,7 +116,7 @@ def pack(weight: Tensor, mode: Mode, *, head_in: int | None = None, head_out: in
     if mode == "int8":
         return Int8Linear(weight)
     weight = weight.detach().to(DTYPES[mode])
-    if weight.device.type == "cpu" and _prepacks(weight.dtype):
+    if weight.device.type == "cpu" and machine.packs(weight.dtype):
         return PrepackedLinear(weight)
     return PlainLinear(weight)
 

@@ -1,0 +1,153 @@
+"""What this machine has: cores, memory, and the number types that its processor multiplies fast and right.
+
+The one place that answers these; plugins may ask too. A container's limits count, not what its host has. Answers
+about number types come from what the processor and torch say they have; nothing is timed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+_GROUPS = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+
+
+def _numbers(path: Path) -> list[int]:
+    """The whole numbers in a small file of the system; none where it is missing or says `max`."""
+    try:
+        return [int(word) for word in path.read_text(encoding="ascii").split() if word.lstrip("-").isdigit()]
+    except (OSError, ValueError):
+        return []
+
+
+# Cores
+
+
+def cores() -> int:
+    """Cores that this process may use: of its affinity and, in a container, of its quota (rounded up)."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = _numbers(_GROUPS / "cpu.max")  # microseconds of work in each period of so many
+    if len(share) != 2:
+        share = [
+            number
+            for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            for number in _numbers(_GROUPS / "cpu" / name)
+        ]
+    if len(share) != 2 or min(share) <= 0:
+        return here
+    return max(1, min(here, -(-share[0] // share[1])))
+
+
+# Memory
+
+
+def free_bytes(device: torch.device | str = "cpu") -> int | None:
+    """Memory that this process can still have on a device; None where the system does not say.
+
+    On the CPU the least of what the machine has available, what is left to the process's control group (a
+    container), and what is left of its own limit (`ulimit -v`).
+    """
+    kind = str(device).partition(":")[0]
+    if kind == "cuda":
+        import torch  # noqa: PLC0415
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    if kind != "cpu":
+        return None
+    found = [_available_bytes(), _group_bytes(), _limit_bytes()]
+    known = [each for each in found if each is not None]
+    return min(known) if known else None
+
+
+def _available_bytes() -> int | None:
+    try:
+        for line in (_PROC / "meminfo").read_text(encoding="ascii", errors="replace").splitlines():
+            name, _, rest = line.partition(":")
+            if name == "MemAvailable":
+                return int(rest.split()[0]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return None
+
+
+def _group_bytes() -> int | None:
+    limit, used = _numbers(_GROUPS / "memory.max"), _numbers(_GROUPS / "memory.current")
+    return max(0, limit[0] - used[0]) if limit and used else None
+
+
+def _limit_bytes() -> int | None:
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return None if limit == resource.RLIM_INFINITY else max(0, limit - _held_bytes(0))
+    except (ImportError, OSError, ValueError):
+        return None
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds. Raises OSError where the system has no /proc."""
+    return _held_bytes(1)
+
+
+def _held_bytes(column: int) -> int:
+    """A column of /proc/self/statm: 0 the addresses in use, 1 what is in memory."""
+    pages = (_PROC / "self" / "statm").read_text(encoding="ascii").split()[column]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+# Number types
+
+
+def _capabilities() -> dict[str, Any]:
+    import torch  # noqa: PLC0415
+
+    return dict(torch.cpu.get_capabilities())
+
+
+def auto_precision(device: torch.device | str = "cpu") -> Literal["fp32", "bf16", "fp16"]:
+    """What `auto` stands for: 16 bits where the device multiplies matrices of them, else fp32.
+
+    On a GPU bf16 (fp16 on those without it); on a CPU bf16 where it has matrix units for it.
+    """
+    if multiplies_bfloat16(device):
+        return "bf16"
+    return "fp16" if str(device).startswith("cuda") else "fp32"
+
+
+def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Whether the device has units that multiply bfloat16 matrices (AMX on a processor)."""
+    kind = str(device).partition(":")[0]
+    if kind == "cuda":
+        import torch  # noqa: PLC0415
+
+        return torch.cuda.is_bf16_supported()
+    return kind == "cpu" and bool(_capabilities().get("amx_bf16"))
+
+
+def computes_bfloat16() -> bool:
+    """Whether the processor has any instructions for bfloat16, those for vectors included."""
+    found = _capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+
+
+def multiplies_bytes() -> bool:
+    """Whether the processor sums products of bytes in vectors of 64 (AVX-512 VNNI)."""
+    return bool(_capabilities().get("avx512_vnni"))
+
+
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies matrices of this 16-bit type in its own layout here."""
+    import torch  # noqa: PLC0415
+
+    if not torch._C._has_mkldnn:
+        return False
+    operators: Any = torch.ops.mkldnn
+    if dtype == torch.bfloat16:
+        return bool(operators._is_mkldnn_bf16_supported())
+    return dtype == torch.float16 and bool(operators._is_mkldnn_fp16_supported())
