@@ -21,7 +21,7 @@ from expotion.musicgen.codec import Codec
 from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import load_backbone
 from expotion.recipe import Recipe
-from expotion.workers import Pool, n_workers
+from expotion.workers import n_workers, spread
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,5 @@ def generate_all(
     on_batch: Callable[[Job, list[Made] | Exception], None],
 ) -> None:
     """Run the batches over all cores; `on_batch` gets each as it is done, or the error that ended it."""
-    pool: Pool[ComposerState, Job, list[Made]] = Pool(opener, run_job, n_workers(len(jobs)))
-    for index, result in pool.run(jobs) if jobs else ():
+    for index, result in spread(run_job, jobs, build=opener, workers=n_workers(len(jobs))):
         on_batch(jobs[index], result)
