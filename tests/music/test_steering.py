@@ -165,7 +165,9 @@ def test_keywords_and_a_steering_make_one_piece(finished: Path, lamps: Registry,
         composer.compose(clip, steering, seed=1)
     with pytest.raises(ExpotionError, match="temprature: unknown field; did you mean 'temperature'"):
         composer.compose(clip, temprature=1.0)  # type: ignore[call-arg]
-    with pytest.raises(ExpotionError, match=r"(?s)top_p: a number of at most 1.*seed: a number of at least 0"):
+    with pytest.raises(
+        ExpotionError, match=r"(?s)top_p: a number of at most 1.*seed: a number of at least 0"
+    ):
         composer.compose(clip, seed=-1, top_p=1.5)
 
 
