@@ -32,8 +32,8 @@ from extract_clips import FPS, Loaded, frames_of
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from expotion.assemble import build_encoder
 from expotion.contracts import Encoder, TimedFeatures
+from expotion.features.encoders import build_encoder
 from expotion.features.extract import extract_many
 from expotion.plugins import discover
 from expotion.video.clip import FileClip

@@ -21,22 +21,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expotion.adaptor.adaptor import Adaptor
-from expotion.assemble import (
-    backbone_folder,
-    build_adaptor,
-    build_encoders,
-    build_text_encoder,
-    compute_dtype,
-)
+from expotion.adaptor.build import build_adaptor
 from expotion.contracts import Clip, Encoder, Scored
 from expotion.evaluate.registry import choose_metrics
 from expotion.evaluate.statistics import mean_interval, paired_difference
 from expotion.features import material
+from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
-from expotion.musicgen.load import Backbone, load_backbone
+from expotion.musicgen.load import Backbone, backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
 from expotion.run.training import split_validation

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
-from expotion.assemble import compute_dtype
 from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.load import compute_dtype
 from expotion.train.draw import ContextSwap, TrainingSettings
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun

@@ -24,10 +24,10 @@ import torch
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
-from expotion.assemble import compute_dtype
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM, sinusoid
 from expotion.musicgen.geometry import LARGE, MEDIUM, SMALL, LMGeometry
+from expotion.musicgen.load import compute_dtype
 from expotion.train.draw import ContextSwap, TrainingSettings
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun

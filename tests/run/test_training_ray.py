@@ -16,9 +16,11 @@ import torch
 from rich.console import Console
 
 from expotion.adaptor.adaptor import Adaptor
-from expotion.assemble import backbone_folder, build_adaptor, build_encoders, open_backbone
+from expotion.adaptor.build import build_adaptor
 from expotion.contracts import TrainingCallback
 from expotion.errors import ExpotionError
+from expotion.features.encoders import build_encoders
+from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import discover
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe, load_recipe
@@ -68,7 +70,7 @@ def make_examples(width: int, text_width: int) -> Examples:
 
 def train(recipe: Recipe, folder: Path, callback: TrainingCallback | None = None) -> TrainingRun:
     registry = discover()
-    backbone = open_backbone(recipe, registry)
+    backbone = load_backbone(backbone_folder(recipe.backbone.source, registry))
     encoders = build_encoders(recipe, registry)
     width = encoders["motion"].spec.width(encoders["motion"].options)
     assert backbone.geometry.text_width is not None

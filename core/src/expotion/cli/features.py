@@ -368,7 +368,7 @@ def _factory(
         return EncodersFactory(encoder=encoder, options=_options(encoder, option))
     if option:
         raise RecipeError(Problem("--option", "--encoder; a recipe says its own", "--recipe"))
-    from expotion.assemble import backbone_folder
+    from expotion.musicgen.load import backbone_folder
     from expotion.recipe import load_recipe
 
     registry = discover()

@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from expotion.assemble import build_encoder
 from expotion.contracts import FEATURES_VERSION, TimedFeatures
 from expotion.errors import ExpotionError, Problem, in_short
+from expotion.features.encoders import build_encoder
 from expotion.features.store import STORE_VERSION, FeatureStore, code_version, parse_entry, read_header
 from expotion.files import replacing
 from expotion.plugins import Registry

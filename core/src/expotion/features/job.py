@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from expotion.assemble import CODES, EncoderFactory, build_encoder, build_encoders
 from expotion.contracts import Encoder, TimedFeatures
 from expotion.errors import MediaError, Problem
+from expotion.features.encoders import CODES, EncoderFactory, build_encoder, build_encoders
 from expotion.features.extract import extract_all, told
 from expotion.features.store import FeatureStore
 from expotion.video.clip import FileClip

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.assemble import CODES, EncoderFactory
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.features.encoders import CODES, EncoderFactory
 from expotion.features.extract import Extraction, extract_many
 from expotion.features.smooth import coverage, sampled_at, smooth_track
 from expotion.features.store import Features, FeatureStore

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.assemble import backbone_folder
 from expotion.contracts import Clip, Scored
 from expotion.evaluate.evaluate import load_evaluation
 from expotion.evaluate.outside import OutsideRow
@@ -21,7 +20,7 @@ from expotion.features.store import FeatureStore
 from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import MatrixFolder
 from expotion.music.sound import to_sound
-from expotion.musicgen.load import load_backbone
+from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.run.captions import write_captions

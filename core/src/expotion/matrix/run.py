@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from expotion import machine
-from expotion.assemble import backbone_folder, build_encoders
 from expotion.contracts import Clip
 from expotion.errors import Problem
 from expotion.features import material
+from expotion.features.encoders import build_encoders
 from expotion.features.store import FeatureStore
 from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import CellsFailed, MatrixFolder
 from expotion.matrix.job import STOPPED, Job, Outcome, explain, in_processes, one_by_one, over_ray
 from expotion.matrix.make_table import write_table
-from expotion.musicgen.load import load_backbone
+from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe

@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 
 from expotion import plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.build import build_projections
 from expotion.adaptor.checkpoint import load_adaptor, read_description
-from expotion.assemble import (
-    backbone_folder,
-    build_encoders,
-    build_projections,
-    build_text_encoder,
-    engine_for,
-)
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
+from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks
 from expotion.features.smooth import coverage, smooth_track
@@ -31,9 +26,10 @@ from expotion.music.compose import Request, Windows, compose, compose_pieces
 from expotion.music.out_of_memory import text_problem
 from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, find_adaptor
+from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import StepModel
-from expotion.musicgen.load import Backbone, load_backbone
+from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.schema import Sampling
@@ -204,7 +200,7 @@ class Composer:
     def engine(self, precision: str) -> Engine:
         """The language model ready to decode in a precision, made once."""
         if precision not in self._engines:
-            self._engines[precision] = engine_for(self.backbone.lm, precision)
+            self._engines[precision] = prepare(self.backbone.lm, precision)
         return self._engines[precision]
 
     def _tracks(

@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from expotion import weights as files
 from expotion.errors import Problem, WeightsError
+from expotion.machine import auto_precision
 from expotion.musicgen import layouts
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.delay import default_delays
+from expotion.musicgen.engine.weights import DTYPES
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.text import TextConditioner
+from expotion.plugins import Registry
 
 Part = Literal["lm", "codec", "text"]
 ALL_PARTS: frozenset[Part] = frozenset({"lm", "codec", "text"})
@@ -54,6 +57,20 @@ class Backbone:
         if self.lm.dtype == dtype:
             return self
         return replace(self, lm=copy.deepcopy(self.lm).to(dtype))
+
+
+def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
+    """The dtype to train on the frozen decoder in. `auto`: bf16 where the processor multiplies it natively."""
+    return DTYPES[precision if precision in DTYPES else auto_precision(device)]
+
+
+def backbone_folder(source: str, registry: Registry) -> str:
+    """What `load_backbone` understands: a plugin's backbone becomes its folder, anything else stays."""
+    if source in registry.backbones:
+        return str(registry.backbone(source).locate())
+    if ":" in source or Path(source).is_dir():
+        return source
+    return str(registry.backbone(source).locate())  # raises the error that lists the names
 
 
 def load_backbone(

@@ -12,12 +12,12 @@ from torch import nn
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor
-from expotion.assemble import engine_for
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.codec import Codec
+from expotion.musicgen.engine import prepare
 from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import load_backbone
 from expotion.recipe import Recipe
@@ -130,7 +130,7 @@ class OpenComposer:
         adaptor = None
         if self.adaptor is not None:
             adaptor = load_adaptor(self.adaptor, projections=self.projections)[0]
-        lm = engine_for(backbone.lm, self.steering.precision)
+        lm = prepare(backbone.lm, self.steering.precision)
         return ComposerState(lm, backbone.codec, adaptor, self.steering, self.windows)
 
 

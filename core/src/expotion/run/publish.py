@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
-from expotion.assemble import build_encoders
 from expotion.contracts import Encoder
 from expotion.errors import ExpotionError, OutputError, Problem, WeightsError
+from expotion.features.encoders import build_encoders
 from expotion.files import WRITE_FIX
 from expotion.models.catalogue import MUSICGEN_LICENCE
 from expotion.models.published import (

@@ -14,16 +14,8 @@ from rich.markup import escape
 
 from expotion import timeline
 from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.build import build_adaptor, build_projections
 from expotion.adaptor.checkpoint import load_adaptor
-from expotion.assemble import (
-    backbone_folder,
-    build_adaptor,
-    build_encoders,
-    build_projections,
-    build_text_encoder,
-    compute_dtype,
-    open_backbone,
-)
 from expotion.contracts import Clip, MetricSpec, Scored
 from expotion.errors import ExpotionError, Problem
 from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, table_text, write_evaluation
@@ -31,11 +23,13 @@ from expotion.evaluate.influence import gate_influence
 from expotion.evaluate.outside import OutsideRow
 from expotion.evaluate.registry import choose_metrics
 from expotion.features import material
+from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_array
 from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
@@ -88,7 +82,7 @@ class Stages:
         self.data = data.build(data.options(**recipe.data.options))
         self.source = backbone_folder(recipe.backbone.source, registry)
         with stage_progress(console, "load models"):
-            self.backbone = open_backbone(recipe, registry)
+            self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
         hashes = {

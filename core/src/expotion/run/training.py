@@ -14,7 +14,6 @@ from rich.markup import escape
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import save_adaptor
-from expotion.assemble import engine_for
 from expotion.contracts import Encoder, TrainingCallback
 from expotion.errors import ExpotionError, Problem, in_short
 from expotion.files import replacing
@@ -22,6 +21,7 @@ from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.engine import prepare
 from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import Backbone
 from expotion.plugins import Registry
@@ -54,7 +54,7 @@ class TrainingSamples:
         """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""
         assert self.backbone.codec is not None
         if self._model is None:
-            self._model = engine_for(self.backbone.lm, self.steering.precision)
+            self._model = prepare(self.backbone.lm, self.steering.precision)
         path = self.folder / f"step_{step:06d}.wav"
         try:
             codes = compose(self._model, adaptor, [self.request], self.steering, self.windows)[0]

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.build import build_projections
 from expotion.adaptor.config import AdaptorConfig
-from expotion.assemble import build_encoders, build_projections, compute_dtype
 from expotion.errors import ExpotionError, Problem
-from expotion.musicgen.load import load_backbone
+from expotion.features.encoders import build_encoders
+from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.plugins import discover
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import Found, read_files, write_files

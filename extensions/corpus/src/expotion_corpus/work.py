@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from expotion.assemble import CODES
 from expotion.contracts import Clip, Encoder, TimedFeatures
 from expotion.errors import PluginError, Problem
+from expotion.features.encoders import CODES
 from expotion.manifest.rows import Row
 from expotion.manifest.source import ManifestClip
 from expotion.musicgen.codes import CodesEncoder
@@ -106,9 +106,9 @@ class Finish:
         return self._with_codes(rows, clips) if self.codes is not None else rows
 
     def _with_codes(self, rows: list[Row], clips: list[ManifestClip]) -> list[Row]:
-        from expotion.assemble import backbone_folder
         from expotion.features.extract import extract_many
         from expotion.features.store import FeatureStore
+        from expotion.musicgen.load import backbone_folder
         from expotion.plugins import discover
         from expotion.progress import stage_progress
         from expotion.workers import n_workers

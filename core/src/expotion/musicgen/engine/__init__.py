@@ -13,18 +13,19 @@ memory.py    does it fit, before anything is allocated; pages.py: huge pages
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from expotion.machine import auto_precision
 
 if TYPE_CHECKING:
     from expotion.musicgen.decoder import MusicGenLM
     from expotion.musicgen.engine.step import Engine
+    from expotion.musicgen.engine.weights import Mode
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
-def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
+def prepare(lm: MusicGenLM, mode: Precision | str = "auto") -> Engine:
     """An engine on the model's device. The model itself is no longer needed.
 
     One thread at a time may use it. Raises ExpotionError where the machine cannot run the mode, or where the
@@ -33,7 +34,7 @@ def prepare(lm: MusicGenLM, mode: Precision = "auto") -> Engine:
     import expotion_fast as fused  # noqa: PLC0415
     from expotion.musicgen.engine.step import Engine  # noqa: PLC0415
 
-    chosen = auto_precision(lm.device) if mode == "auto" else mode
+    chosen = auto_precision(lm.device) if mode == "auto" else cast("Mode", mode)
     if lm.device.type == "cuda":
         from expotion.musicgen.engine.cuda import GraphEngine  # noqa: PLC0415
 

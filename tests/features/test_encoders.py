@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expotion.assemble import build_encoders
+from expotion.features.encoders import build_encoders
 from expotion.plugins import discover
 from expotion.recipe import load_recipe
 
