@@ -12,7 +12,7 @@ quick:  ## the quick tier of the tests, lint, types, import rules
 	uv run lint-imports
 
 house:  ## how large the tree is and how it hangs together, beside its bars
-	python3 .ci/house
+	uv run python .ci/house
 
 full:  ## everything that takes longer
 	bash .ci/full
