@@ -45,12 +45,12 @@ SHIFT_PX = 2
 LOG_EVERY = 50
 
 
-def windows(first_seed: int, n_clips: int, every: int, folder: Path | None) -> Windows:
+def windows(first_seed: int, n_clips: int, every: int, folder: Path | None, clip_s: float) -> Windows:
     """Windows of these clips, rendered, or read from `folder` where an earlier run kept them."""
-    kept = folder / f"windows_{first_seed}_{n_clips}_{every}.npz" if folder else None
+    kept = folder / f"windows_{first_seed}_{n_clips}_{every}_{clip_s:g}s.npz" if folder else None
     if kept is not None and kept.is_file():
         return Windows.load(kept)
-    data = collect(range(first_seed, first_seed + n_clips), every)
+    data = collect(range(first_seed, first_seed + n_clips), every, clip_s)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         data.save(kept)
@@ -240,13 +240,14 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it runs")
     args = parser.parse_args()
     if args.smoke:
-        args.minutes, args.clips, args.probe_clips, args.batch_size = 0.03, 2, 2, 4
+        args.minutes, args.clips, args.probe_clips, args.batch_size = 0.003, 2, 2, 4
+    clip_s = 3.0 if args.smoke else 10.0
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     started_s = time.monotonic()
-    held_out = windows(ENCODER_SEEDS + PROBE_SEED_OFFSET, args.probe_clips, 1, args.data)
-    data = windows(ENCODER_SEEDS, args.clips, 2, args.data)
+    held_out = windows(ENCODER_SEEDS + PROBE_SEED_OFFSET, args.probe_clips, 1, args.data, clip_s)
+    data = windows(ENCODER_SEEDS, args.clips, 2, args.data, clip_s)
     rendered_s = time.monotonic() - started_s
     geometry = GEOMETRIES["tiny"]
     model = MarlinEncoder(geometry)

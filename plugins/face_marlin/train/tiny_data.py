@@ -47,8 +47,8 @@ class Windows:
             return cls(**{field.name: kept[field.name] for field in fields(cls)})
 
 
-def collect(seeds: Iterable[int], every: int) -> Windows:
-    """Render, track and crop. `every`: keep one window in so many of each clip."""
+def collect(seeds: Iterable[int], every: int, clip_s: float = 10.0) -> Windows:
+    """Render, track and crop clips of `clip_s` seconds. `every`: keep one window in so many of each clip."""
     geometry = GEOMETRIES["tiny"]
     size = (geometry.image_height, geometry.image_width)
     detector = CascadeDetector()
@@ -56,7 +56,7 @@ def collect(seeds: Iterable[int], every: int) -> Windows:
     index, clip_of, times, intensity, average = [], [], [], [], []
     n_crops, started_s = 0, time.monotonic()
     for number, seed in enumerate(seeds):
-        clip = ConductorClip(make_plan(seed))
+        clip = ConductorClip(make_plan(seed, clip_s))
         path = find_path(clip.video, detector)
         starts_s = regular_starts_s(clip.duration_s, 5.0)[seed % every :: every]
         windows = place_windows(clip.video, starts_s, geometry.n_frames, clip.duration_s)
