@@ -65,7 +65,7 @@ def test_a_record_is_followed(then: Path, capsys: Capture) -> None:
     record = (then / "music.json").read_text()
     place = str(Path(json.loads(record)["asked"]["clip"]["file"]).parent)
     (then / "music.json").write_text(record.replace(place, str(then)))
-    assert run(["generate", "--again", "music.json", "--out", "new.wav"]) == 0
+    assert run(["again", "music.json", "--out", "new.wav"]) == 0
     shown = "".join(capsys.readouterr())
     # The bytes are those of one machine and its packages; elsewhere the differences are named.
     assert "The same bytes as the first time." in shown or "Changed since: " in shown
