@@ -84,7 +84,7 @@ def test_processes_give_the_same_features_and_survive_a_death(tmp_path, monkeypa
     many = extract_many(None, clips, store, workers=2, factory=factory)
     one = extract_many(factory(), [clips[0], clips[2]])
     assert [str(failure) for failure in many.failures] == [
-        "killer: all encoders: the process died (exit code 3); it may have run out of memory"
+        "killer: all encoders: the process died (exit code 3): it may have run out of memory"
     ]
     assert list(many.features) == ["a", "killer", "b"]
     for name, level in (("a", 60), ("b", 180)):

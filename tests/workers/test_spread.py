@@ -43,7 +43,7 @@ def test_what_dies_fails_or_does_not_travel_is_one_item() -> None:
     done = dict(spread(errands.errand, items, workers=2))
     assert [done[i] for i in (0, 3, 8)] == ["a", "b", "c"]
     assert isinstance(done[1], WorkerDiedError)
-    assert str(done[1]) == "the process died (signal 9); it may have run out of memory"
+    assert str(done[1]) == "the process died (signal 9): it may have run out of memory"
     assert "exit code 3" in str(done[4])
     assert isinstance(done[2], ValueError) and str(done[2]) == "no good"
     assert 'case "raise"' not in str(done[2]) and "in errand" in done[2].__notes__[0]
@@ -112,7 +112,7 @@ def test_nothing_is_left_when_the_parent_is_stopped(tmp_path: Path, number: int)
 
 def test_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EXPOTION_WORKERS", raising=False)
-    monkeypatch.setattr(workers, "n_cores", lambda: 4)
+    monkeypatch.setattr(workers.machine, "cores", lambda: 4)
     assert [n_workers(n) for n in (0, 1, 3, 9)] == [1, 1, 3, 4]
     assert [n_workers(n, items_per_worker=8) for n in (15, 16, 31, 99)] == [1, 2, 3, 4]
     monkeypatch.setenv("EXPOTION_WORKERS", "2")
@@ -159,6 +159,21 @@ def test_closing_the_iterator_interrupts_what_ray_does(tmp_path: Path) -> None:
     _until((tmp_path / "started").exists)
     results.close()  # type: ignore[attr-defined]
     assert (tmp_path / "tidied").exists()
+
+
+def test_processes_and_ray_are_started_in_one_place_only() -> None:
+    """Ray Train's launcher starts its own workers on the Ray that was started there."""
+    root = Path(workers.__file__).parents[3]
+    words = ("ProcessPoolExecutor", "ray.init", "multiprocessing")
+    found = [
+        f"{path.relative_to(root)}: {word}"
+        for folder in ("core/src", "extensions")
+        for path in sorted((root / folder).rglob("*.py"))
+        if path != Path(workers.__file__) and path.parts[-2:] != ("matrix", "job.py")
+        for word in words
+        if word in path.read_text(encoding="utf-8")
+    ]
+    assert found == []
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -26,14 +26,13 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from expotion import machine
-from expotion.errors import ExpotionError, Problem, first_line
+from expotion.errors import ExpotionError, Problem, first_line, in_short
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-State = TypeVar("State")
 Work = Callable[..., Result]
 Build = Callable[[], Any] | None
 
@@ -44,13 +43,8 @@ JOIN_S = 60.0
 """How long joining a cluster may take once its port has answered."""
 
 
-class WorkerDiedError(RuntimeError):
-    """The process of an item ended before the item was done."""
-
-
-def n_cores() -> int:
-    """Processor cores that this process may use."""
-    return machine.cores()
+class WorkerDiedError(ExpotionError):
+    """The process of an item ended before the item was done, or no process was left to try it."""
 
 
 def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:
@@ -59,7 +53,7 @@ def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:
     The environment variable EXPOTION_WORKERS sets another upper bound.
     """
     asked = os.environ.get("EXPOTION_WORKERS", "")
-    most = int(asked) if asked.isdigit() and int(asked) > 0 else n_cores()
+    most = int(asked) if asked.isdigit() and int(asked) > 0 else machine.cores()
     return max(1, min(most, n_items // items_per_worker))
 
 
@@ -114,7 +108,7 @@ def spread(
         if ray is None:
             crew = _Processes(job, threads, fresh, grace_s)
         else:
-            module = closing.enter_context(connected(ray, cpus=(workers or n_cores()) * threads))
+            module = closing.enter_context(connected(ray, cpus=(workers or machine.cores()) * threads))
             workers = workers or max(1, int(module.cluster_resources().get("CPU", 1)) // threads)
             crew = _Tasks(module, job, threads, fresh, grace_s)
         closing.callback(crew.stop)
@@ -147,10 +141,8 @@ def _hand_out(
             else:
                 yield index, answer
             while waiting and in_a_row >= most_deaths:
-                yield (
-                    waiting.popleft(),
-                    WorkerDiedError(f"not tried: {in_a_row} processes in a row have died"),
-                )
+                many = Problem("not tried", f"{in_a_row} processes in a row have died")
+                yield waiting.popleft(), WorkerDiedError(many)
             continue
         in_a_row = 0
         try:
@@ -189,10 +181,12 @@ class _Worker:
                 answer = pickle.dumps((self._run is not None, error))
                 pickle.loads(answer)
             except Exception:  # an exception that does not survive
-                answer = pickle.dumps(
-                    (self._run is not None, RuntimeError(f"{type(error).__name__}: {error}"))
-                )
+                answer = pickle.dumps((self._run is not None, RuntimeError(in_short(error))))
             return answer
+
+
+def _died(how: str) -> WorkerDiedError:
+    return WorkerDiedError(Problem(f"the process died ({how})", "it may have run out of memory"))
 
 
 # Processes. Each has a pipe of its own, so that the item of one that dies is known and no other is lost with it.
@@ -230,7 +224,7 @@ class _Processes:
             process.join()
             code = process.exitcode
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            answer = WorkerDiedError(f"the process died ({how}); it may have run out of memory")
+            answer = _died(how)
         self._free.append((process, pipe))
         if self._fresh or isinstance(answer, WorkerDiedError):
             self._free.pop()
@@ -312,8 +306,7 @@ class _Tasks:
         try:
             return index, self._ray.get(task)
         except self._ray.exceptions.RayError as error:
-            why = _last_line(error)
-            return index, WorkerDiedError(f"the process died ({why}); it may have run out of memory")
+            return index, _died(str(error).strip().rpartition("\n")[2] or type(error).__name__)
 
     def stop(self) -> None:
         """Interrupt what is being done, and wait for it for the grace."""
@@ -323,10 +316,6 @@ class _Tasks:
         if self._busy:
             self._ray.wait(list(self._busy), num_returns=len(self._busy), timeout=self._grace_s)
         self._busy = {}
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
 @contextlib.contextmanager
@@ -383,22 +372,6 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
         raise ExpotionError(Problem(f"--ray {address}", "a Ray cluster that answers", failures[0], fix))
 
 
-# Until their callers have changed over.
-
-
-class Pool(Generic[State, Item, Result]):
-    """Maps `function(state, item)` over items; `prepare()` makes the state once per process."""
-
-    def __init__(
-        self, prepare: Callable[[], State], function: Callable[[State, Item], Result], workers: int
-    ) -> None:
-        self.prepare, self.function, self.workers = prepare, function, workers
-
-    def run(self, items: Sequence[Item]) -> Iterator[tuple[int, Result | Exception]]:
-        """(index, result or the exception that it raised) in the order in which they finish."""
-        yield from spread(self.function, items, build=self.prepare, workers=self.workers)
-
-
 def connect(address: str, *, cpus: int, store_bytes: int) -> Any:
-    """The module `ray`, connected."""
+    """The module `ray`, connected, for a caller that shuts it down itself."""
     return connected(address, cpus=cpus, store_bytes=store_bytes).__enter__()

@@ -11,7 +11,7 @@ import numpy as np
 from expotion.contracts import Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, OutputError, PluginError, Problem, in_short
 from expotion.features.store import Features, FeatureStore
-from expotion.workers import WorkerDiedError, spread
+from expotion.workers import spread
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,7 @@ def extract_all(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore
 
 
 def _failure(clip: Clip, name: str, error: Exception) -> Failure:
-    return Failure(clip.id, name, told(error))
-
-
-def told(error: Exception) -> str:
-    """What went wrong, with the kind of error where its words alone do not say it."""
-    known = isinstance(error, ExpotionError | WorkerDiedError)
-    return str(error) if known else f"{in_short(error)}"
+    return Failure(clip.id, name, in_short(error))
 
 
 def _announce_sizes(encoders: Iterable[Encoder], clip: Clip) -> None:

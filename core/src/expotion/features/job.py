@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from expotion.contracts import Encoder, TimedFeatures
-from expotion.errors import MediaError, Problem
+from expotion.errors import MediaError, Problem, in_short
 from expotion.features.encoders import CODES, EncoderFactory, build_encoder, build_encoders
-from expotion.features.extract import extract_all, told
+from expotion.features.extract import extract_all
 from expotion.features.store import FeatureStore
 from expotion.video.clip import FileClip
 from expotion.workers import set_threads, spread
@@ -128,7 +128,7 @@ def extract_one(store: FeatureStore, encoders: Mapping[str, Encoder], file: Clip
         clip = file.open()
         there = {name for name, encoder in encoders.items() if store.path(store.key(clip, encoder)).is_file()}
     except Exception as error:
-        return failed_clip(file, told(error))
+        return failed_clip(file, in_short(error))
     n_before = len(store.reports)
     features, failures, report.warnings = extract_all(encoders, clip, store)
     for name, track in features.items():
@@ -172,4 +172,4 @@ def extract(
     work = partial(extract_one, FeatureStore(store_folder.resolve()))
     tries = 1 if ray is None else TRIES
     for index, result in spread(work, files, build=factory, workers=workers, ray=ray, tries=tries):
-        yield failed_clip(files[index], told(result)) if isinstance(result, Exception) else result
+        yield failed_clip(files[index], in_short(result)) if isinstance(result, Exception) else result

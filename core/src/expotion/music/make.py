@@ -202,7 +202,8 @@ def _outcomes(job: Job, takes: Sequence[Takes], work: Work, report: Report) -> I
     job = dataclasses.replace(job, threads=1)
     with stage_progress(report.console, "music") as progress:
         progress(0, len(takes))
-        results = spread(job.make, takes, build=job.open, workers=min(jobs, len(takes)), ray=work.ray)
+        workers = 0 if work.ray is not None else jobs  # over Ray, as many as the cluster has processors for
+        results = spread(job.make, takes, build=job.open, workers=workers, ray=work.ray)
         for done, (index, result) in enumerate(results, start=1):
             yield result if isinstance(result, Outcome) else _lost(takes[index].clip, result)
             progress(done, len(takes), report.pace())

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from expotion import machine
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_projections
 from expotion.adaptor.config import AdaptorConfig
@@ -31,7 +32,7 @@ from expotion.train.draw import training_settings
 from expotion.train.examples import Examples
 from expotion.train.loop import Record, RunState, TrainingRun
 from expotion.train.world import ProcessGroup, ShardedLayers
-from expotion.workers import connected, n_cores
+from expotion.workers import connected
 
 # One training worker under Ray Train: plain data in, the ordinary loop, checkpoints through Ray's storage.
 
@@ -207,7 +208,7 @@ def train_over_ray(
             adaptor_config=run.adaptor.config.to_json(),
             weights={name: tensor.numpy() for name, tensor in run.adaptor.state_dict().items()},
             trace=run.trace,
-            n_threads=max(1, n_cores() // n_workers) if cluster.ray == "local" else 1,
+            n_threads=max(1, machine.cores() // n_workers) if cluster.ray == "local" else 1,
         )
         follower = _Follower(run, on_record, on_weights)
         newest = _fit(ray, job, run.trace, (train, held_out), recipe, folder, follower)
