@@ -132,7 +132,6 @@ def test_run_without_a_recipe_says_what_it_wants(recipes: Path, capsys: Capture)
 
 
 def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn, capsys: Capture) -> None:
-    from expotion.music.jobs import Work
     from expotion.music.steering import Steering
     from expotion.music.targets import Output
 
@@ -167,7 +166,9 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
         "output": Output(("mp3", "mkv"), depth="24", loudness_lufs=-16.0, keep_original_sound=True),
         "out": Path("out.mp4"),
         "samples": 2,
-        "work": Work(jobs=2, ray=None, overwrite=True),
+        "jobs": 2,
+        "ray": None,
+        "overwrite": True,
     }
     assert "Wrote out.mp4" in capsys.readouterr().out
     assert call["steering"].model_fields_set == wanted.model_fields_set

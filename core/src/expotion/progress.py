@@ -41,8 +41,9 @@ class StageProgress:
 
 
 @contextlib.contextmanager
-def stage_progress(console: Console, title: str) -> Iterator[StageProgress]:
-    """A progress line that ends as 'title: seconds'."""
+def stage_progress(console: Console | None, title: str) -> Iterator[StageProgress]:
+    """A progress line that ends as 'title: seconds'; without a console nothing is shown."""
+    console = console or Console(quiet=True)
     started = time.monotonic()
     title = escape(title)
     if console.is_terminal:

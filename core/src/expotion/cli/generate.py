@@ -76,7 +76,6 @@ def generate(
     """Make the files; see HELP."""
     from rich.console import Console
 
-    from expotion.music.jobs import Work
     from expotion.music.make import generate_files
     from expotion.music.targets import Output
 
@@ -88,7 +87,9 @@ def generate(
         output=Output(tuple(dict.fromkeys(named)), depth, loudness, keep_original_sound),
         out=out,
         samples=samples,
-        work=Work(jobs, ray, overwrite),
+        jobs=jobs,
+        ray=ray,
+        overwrite=overwrite,
         console=console,
         problems=problems,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.markup import escape
 
 from expotion.music.files import Record, read_record, sha256_of
 from expotion.music.jobs import Job
-from expotion.music.make import Report, watch
+from expotion.music.make import Report
 from expotion.music.targets import SOUND_FORMATS, VIDEO_FORMATS, Takes, Target, plan
 
 
@@ -35,7 +34,7 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     report = Report(1, console, None)
     threads = torch.get_num_threads()
     try:
-        report.add(job.make(job.open(), Takes((target,)), functools.partial(watch, console)))
+        report.add(job.make(job.open(), Takes((target,)), console))
     finally:
         torch.set_num_threads(threads)
     files = report.close(stopped=False)

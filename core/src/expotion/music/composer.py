@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from expotion import plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_projections
-from expotion.adaptor.checkpoint import load_adaptor, read_description
+from expotion.adaptor.checkpoint import load_adaptor
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures
-from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
+from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks
@@ -25,7 +25,7 @@ from expotion.features.smooth import coverage, smooth_track
 from expotion.music.compose import Request, Windows, compose, compose_pieces
 from expotion.music.out_of_memory import text_problem
 from expotion.music.sound import stream_sound, to_sound
-from expotion.music.steering import ClipLike, Given, Steering, find_adaptor
+from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import StepModel
@@ -306,9 +306,9 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
     Without a folder the backbone's own default adaptor is taken. Raises ExpotionError with what is missing.
     """
     folder = find_adaptor(folder, registry, backbone_source)
-    recipe = _recipe_of(folder)
+    recipe, metadata = described(folder)
     encoders = build_encoders(recipe, registry)
-    adaptor, metadata = load_adaptor(folder, projections=build_projections(recipe, encoders))
+    adaptor, _ = load_adaptor(folder, projections=build_projections(recipe, encoders))
     source = backbone_folder(backbone_source or recipe.backbone.source, registry)
     backbone = load_backbone(source)
     wanted, got = (
@@ -331,21 +331,3 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
             log.warning("the weights of '%s' are not those that %s was trained with", name, folder)
     prompts = Prompts(build_text_encoder(recipe, registry, source))
     return Composer(recipe, backbone, adaptor, encoders, prompts, int(metadata["window_frames"]))
-
-
-def _recipe_of(folder: Path) -> Recipe:
-    """The recipe in an adaptor's description; WeightsError where training has not put it there."""
-    found = read_description(folder).get("metadata")
-    metadata = found if isinstance(found, dict) else {}
-    needed = ("recipe", "backbone_hash", "encoder_hashes", "window_frames")
-    missing = [key for key in needed if key not in metadata]
-    if missing:
-        raise WeightsError(
-            Problem(
-                where=str(folder / "adaptor.json"),
-                wanted=f"metadata with {', '.join(needed)}",
-                got=f"no {', '.join(missing)}",
-                fix="give the run folder of a recipe",
-            )
-        )
-    return Recipe.from_dict(metadata["recipe"])

@@ -37,20 +37,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def asked_for(steering: Steering, output: Output, clip: Path, threads: int) -> dict[str, Any]:
-    """What a piece depends on: the same on every call that would make the same files."""
-    return {
-        "clip": {"file": str(clip.absolute()), "sha256": file_sha256(clip)},
-        "composing": {**steering.to_json(), "adaptor": steering.named_adaptor},
-        "adaptor_sha256": sha256_of(steering.folder / "adaptor.json"),
-        "controls_sha256": {
-            name: file_sha256(path) for name, path in steering.controls.items() if path is not None
-        },
-        "output": output.to_json(),
-        "threads": threads,
-    }
-
-
 def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> bool:
     """Whether a piece is there: its record asks for the same, and every file is as it was written.
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
 
 from expotion import plugins
+from expotion.adaptor.checkpoint import DESCRIPTION
 from expotion.errors import ExpotionError, Problem, in_short
 from expotion.music.composer import Composer, open_composer
-from expotion.music.files import asked_for, write_files
+from expotion.music.files import Warn, sha256_of, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.steering import Steering
 from expotion.music.targets import Output, Takes, Target, check_formats
-from expotion.video.clip import FileClip
-
-Progress = Callable[[int, int], None]
-Watch = Callable[[Path], AbstractContextManager[Progress]]
-"""Gives the progress function for a piece, shown while the block runs."""
+from expotion.progress import stage_progress
+from expotion.video.clip import FileClip, file_sha256
 
 
 @dataclass(frozen=True)
@@ -34,35 +33,6 @@ class Outcome:
     problems: tuple[Problem, ...] = ()
     seconds: float = 0.0
     fault: str | None = None
-
-
-@dataclass(frozen=True)
-class Work:
-    """How the work is spread.
-
-    `jobs` processes of one thread each (0: this process with all its threads; None: 0 for files, one per core for
-    folders), or the Ray cluster at an address. `overwrite` makes anew what a folder's run has done.
-    """
-
-    jobs: int | None = None
-    ray: str | None = None
-    overwrite: bool = False
-
-    def problems(self) -> list[Problem]:
-        """What is wrong with the values by themselves, named as the options of the command."""
-        found = []
-        if self.jobs is not None and self.jobs < 0:
-            found.append(Problem("--jobs", "a whole number of at least 0", str(self.jobs)))
-        if self.jobs is not None and self.ray is not None:
-            found.append(Problem("--ray", "either --ray or --jobs", "both"))
-        return found
-
-
-@contextlib.contextmanager
-def unwatched(piece: Path) -> Iterator[Progress]:
-    """Progress that nobody looks at."""
-    del piece
-    yield lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -81,8 +51,11 @@ class Job:
             torch.set_num_threads(self.threads)
         return open_composer(self.steering.folder, plugins.discover(), self.steering.backbone)
 
-    def make(self, composer: Composer, takes: Takes, watch: Watch = unwatched) -> Outcome:
-        """Every take of one clip. Raises nothing: what goes wrong is in the outcome, and finished takes stay."""
+    def make(self, composer: Composer, takes: Takes, console: Console | None = None) -> Outcome:
+        """Every take of one clip, progress on a console.
+
+        Raises nothing: what goes wrong is in the outcome, and finished takes stay.
+        """
         started = time.monotonic()
         files: list[Path] = []
         warnings: list[str] = []
@@ -92,7 +65,7 @@ class Job:
             with contextlib.closing(FileClip(takes.clip, scanned=takes.source)) as clip:
                 check_formats(clip.scanned, self.output.formats)
                 for target in takes.targets:
-                    files += self._make(composer, clip, target, watch, warnings.append)
+                    files += self._make(composer, clip, target, console, warnings.append)
         except ExpotionError as error:
             problems = error.problems
         except Exception as error:  # whatever is wrong with one clip, the others are made
@@ -103,12 +76,25 @@ class Job:
         return Outcome(takes.clip, tuple(files), tuple(said), tuple(problems), seconds, fault)
 
     def _make(
-        self, composer: Composer, clip: FileClip, target: Target, watch: Watch, warn: Callable[[str], None]
+        self, composer: Composer, clip: FileClip, target: Target, console: Console | None, warn: Warn
     ) -> list[Path]:
-        import torch  # noqa: PLC0415
-
+        asked = self.asked(target)
         steering = self.steering.model_copy(update={"seed": target.seed})
-        asked = asked_for(steering, self.output, target.clip, torch.get_num_threads())
-        with watch(target.base) as progress:
+        with stage_progress(console, f"compose {target.base.name}") as progress:
             music = composer.compose(clip, steering, on_progress=progress, on_warning=warn)
         return write_files(target, music, clip.scanned, self.output, asked, warn)
+
+    def asked(self, target: Target) -> dict[str, Any]:
+        """What a piece depends on: the same on every call that would make the same files."""
+        import torch  # noqa: PLC0415
+
+        steering = self.steering
+        borrowed = {name: path for name, path in steering.controls.items() if path is not None}
+        return {
+            "clip": {"file": str(target.clip.absolute()), "sha256": file_sha256(target.clip)},
+            "composing": {**steering.to_json(), "adaptor": steering.named_adaptor, "seed": target.seed},
+            "adaptor_sha256": sha256_of(steering.folder / DESCRIPTION),
+            "controls_sha256": {name: file_sha256(path) for name, path in borrowed.items()},
+            "output": self.output.to_json(),
+            "threads": torch.get_num_threads(),
+        }

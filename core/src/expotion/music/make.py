@@ -5,7 +5,6 @@ steering and output -> the plan of targets -> jobs, here, in processes or over R
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -19,8 +18,8 @@ from rich.markup import escape
 
 from expotion.errors import ExpotionError, MediaError, OutputError, Problem, first_line
 from expotion.files import write_json
-from expotion.music.files import asked_for, is_done
-from expotion.music.jobs import Job, Outcome, Progress, Work
+from expotion.music.files import is_done
+from expotion.music.jobs import Job, Outcome
 from expotion.music.steering import Steering
 from expotion.music.targets import Output, Plan, Takes, plan, scan_clips
 from expotion.progress import stage_progress
@@ -36,16 +35,24 @@ def generate_files(
     *,
     out: Path | None,
     samples: int,
-    work: Work,
+    jobs: int | None,
+    ray: str | None,
+    overwrite: bool,
     console: Console,
     problems: Sequence[Problem] = (),
 ) -> list[Path]:
     """Write the files of every clip; returns them. `problems` are what the caller has found in the options.
 
+    Works in `jobs` processes of one thread each (0: here, with all threads; None: 0 for files, one per core for
+    folders), or over the Ray cluster at an address. `overwrite` makes anew what a folder's run has done.
     Raises ExpotionError with everything that is wrong before anything is loaded. A clip that fails does not stop
     the others; they are listed together at the end as one MediaError.
     """
-    found = [*problems, *work.problems()]
+    found = [*problems]
+    if jobs is not None and jobs < 0:
+        found.append(Problem("--jobs", "a whole number of at least 0", str(jobs)))
+    if jobs is not None and ray is not None:
+        found.append(Problem("--ray", "either --ray or --jobs", "both"))
     if samples < 1:
         fix = "for example --samples 3"
         found.append(Problem("--samples", "a whole number of at least 1", str(samples), fix))
@@ -71,10 +78,10 @@ def generate_files(
     for clip, why in bad.items():
         report.add(Outcome(clip, problems=tuple(why)))
     job = Job(steering, output)
-    if planned.report_folder is not None and not work.overwrite:
+    if planned.report_folder is not None and not overwrite:
         takes = report.left(job, takes)
     try:
-        for outcome in _outcomes(job, takes, work, report):
+        for outcome in _outcomes(job, takes, jobs, ray, report):
             report.add(outcome)
     except KeyboardInterrupt:
         report.close(stopped=True)
@@ -107,7 +114,7 @@ class Report:
         """Clips whose music is not there yet, or not as it is asked for now; the others are noted as there."""
         left = []
         for each in takes:
-            if all(is_done(target, lambda t: _asked(job, t.clip, t.seed)) for target in each.targets):
+            if all(is_done(target, job.asked) for target in each.targets):
                 self.there.append(each.clip)
             else:
                 left.append(each)
@@ -184,15 +191,14 @@ class Report:
         }
 
 
-def _asked(job: Job, clip: Path, seed: int) -> dict[str, object]:
-    return asked_for(job.steering.model_copy(update={"seed": seed}), job.output, clip, 0)
-
-
-def _outcomes(job: Job, takes: Sequence[Takes], work: Work, report: Report) -> Iterator[Outcome]:
+def _outcomes(
+    job: Job, takes: Sequence[Takes], jobs: int | None, ray: str | None, report: Report
+) -> Iterator[Outcome]:
     """The work as it was asked to be spread. Raises what opening the models raises."""
-    jobs = work.jobs if work.jobs is not None else n_workers(len(takes)) if report.folder is not None else 0
-    if work.ray is None and jobs == 0:
-        make = functools.partial(job.make, watch=functools.partial(watch, report.console))
+    if jobs is None:
+        jobs = n_workers(len(takes)) if report.folder is not None else 0
+    if ray is None and jobs == 0:
+        make = functools.partial(job.make, console=report.console)
         for _, outcome in spread(make, takes, build=job.open):
             assert isinstance(outcome, Outcome)  # `make` raises nothing
             yield outcome
@@ -202,18 +208,11 @@ def _outcomes(job: Job, takes: Sequence[Takes], work: Work, report: Report) -> I
     job = dataclasses.replace(job, threads=1)
     with stage_progress(report.console, "music") as progress:
         progress(0, len(takes))
-        workers = 0 if work.ray is not None else jobs  # over Ray, as many as the cluster has processors for
-        results = spread(job.make, takes, build=job.open, workers=workers, ray=work.ray)
+        workers = 0 if ray is not None else jobs  # over Ray, as many as the cluster has processors for
+        results = spread(job.make, takes, build=job.open, workers=workers, ray=ray)
         for done, (index, result) in enumerate(results, start=1):
             yield result if isinstance(result, Outcome) else _lost(takes[index].clip, result)
             progress(done, len(takes), report.pace())
-
-
-@contextlib.contextmanager
-def watch(console: Console, piece: Path) -> Iterator[Progress]:
-    """A line of progress for a piece."""
-    with stage_progress(console, f"compose {piece.name}") as progress:
-        yield progress
 
 
 def _lost(clip: Path, error: Exception) -> Outcome:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expotion.musicgen.codec import Codec, CodecStream
+from expotion.video.audio import fit
 
 AT_ONCE_FRAMES = 1500
 """Longer sounds are decoded piece by piece, so that memory does not grow with their length."""
@@ -45,10 +46,3 @@ def stream_sound(
     rest = [stream.push(torch.cat(waiting, dim=-1))] if waiting else []
     if left:
         yield fit(np.concatenate([*rest, stream.finish()]), left)
-
-
-def fit(wave: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
-    """Cut, or padded with silence."""
-    if len(wave) < n_samples:
-        wave = np.pad(wave, (0, n_samples - len(wave)))
-    return np.ascontiguousarray(wave[:n_samples])

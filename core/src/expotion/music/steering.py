@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from expotion import plugins
+from expotion.adaptor.checkpoint import DESCRIPTION, read_description
 from expotion.contracts import Clip, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
 from expotion.models.published import adaptor_folder, is_published, pinned
@@ -32,7 +33,6 @@ from expotion.recipe.schema import NotNegative, Sampling, Seed
 from expotion.timeline import CODEC_RATE_HZ, frames_duration_s
 from expotion.video.probe import check
 from expotion.video.scan import scan
-from expotion.weights import read_json
 
 DEFAULT_PROMPT = "a calm piano piece"
 MAX_SEED = 2**63 - 1
@@ -170,6 +170,11 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         return find_adaptor(self.adaptor, plugins.discover(), self.backbone)
 
     @property
+    def window_s(self) -> float:
+        """The length that the adaptor was trained on."""
+        return frames_duration_s(int(described(self.folder)[1]["window_frames"]), CODEC_RATE_HZ)
+
+    @property
     def named_adaptor(self) -> str:
         """How the same adaptor is found again: its folder, or its repository at the revision that was used."""
         if self.adaptor is not None and is_published(self.adaptor):
@@ -185,7 +190,8 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         known: tuple[str, ...] = ()
         window_s, found = 0.0, []
         try:
-            known, window_s = read_facts(self.folder)
+            recipe, _ = described(self.folder)
+            known, window_s = tuple(condition.name for condition in recipe.conditions), self.window_s
         except ExpotionError as error:
             found += error.problems
         for field in ("strengths", "guidance", "controls") if window_s else ():
@@ -238,20 +244,17 @@ def find_adaptor(folder: Path | None, registry: plugins.Registry, backbone: str 
     return default()
 
 
-def read_facts(folder: Path) -> tuple[tuple[str, ...], float]:
-    """An adaptor's controls, and the window that it was trained on in seconds (0: loading says what is missing).
+def described(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe that an adaptor was trained with, and what else training noted beside it.
 
-    Raises WeightsError for a folder that is none.
+    Raises WeightsError for a folder that is no adaptor, and where training has not put them there.
     """
-    try:
-        description = read_json(folder / "adaptor.json")
-    except WeightsError as error:
+    found = read_description(folder).get("metadata")
+    metadata = found if isinstance(found, dict) else {}
+    needed = ("recipe", "backbone_hash", "encoder_hashes", "window_frames")
+    missing = [key for key in needed if key not in metadata]
+    if missing:
+        where, wanted = str(folder / DESCRIPTION), f"metadata with {', '.join(needed)}"
         fix = "give the run folder of a recipe"
-        got = error.problems[0].got or "no such file"
-        raise WeightsError(Problem(str(folder), "an adaptor folder with adaptor.json", got, fix)) from None
-    try:
-        metadata = description["metadata"]
-        names = tuple(condition["name"] for condition in metadata["recipe"]["conditions"])
-        return names, frames_duration_s(int(metadata["window_frames"]), CODEC_RATE_HZ)
-    except (KeyError, TypeError, ValueError):
-        return (), 0.0
+        raise WeightsError(Problem(where, wanted, f"no {', '.join(missing)}", fix))
+    return Recipe.from_dict(metadata["recipe"]), metadata

@@ -19,7 +19,7 @@ from rich.markup import escape
 from expotion import plugins
 from expotion.errors import ExpotionError, Problem
 from expotion.music.composer import open_composer
-from expotion.music.steering import Steering, read_facts
+from expotion.music.steering import Steering
 from expotion.music.targets import unwritable
 from expotion.progress import stage_progress
 from expotion_live.frames import Arriving, Pictures, open_pictures
@@ -117,7 +117,7 @@ def play_live(
     found = [*problems, *_problems(to, out, hop_s, window_s, steering)]
     longest_s = 0.0
     with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
-        _, longest_s = read_facts(steering.folder)
+        longest_s = steering.window_s
     window_s = window_s or max(min(DEFAULT_WINDOW_S, longest_s), min(2 * hop_s, longest_s))
     if longest_s and not hop_s < window_s <= longest_s:
         wanted = f"--hop below --window, and that at most {longest_s:g} s, the length trained on"
