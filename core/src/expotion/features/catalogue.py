@@ -78,25 +78,19 @@ class Damaged:
 
     path: Path
     why: str
-    n_bytes: int
-
-
-def entry_files(store: FeatureStore) -> list[Path]:
-    """Files of all entries, in a fixed order."""
-    return sorted(store.folder.glob("??/*.safetensors"))
 
 
 def scan(store: FeatureStore) -> tuple[list[Entry], list[Damaged]]:
-    """All entries by their headers, and those whose header cannot be read."""
+    """All entries by their headers, in a fixed order, and those whose header cannot be read."""
     entries, damaged = [], []
-    for path in entry_files(store):
+    for path in _files(store):
         try:
             status = path.stat()
             notes, shape = read_header(path)
         except FileNotFoundError:  # pruned by another process meanwhile
             continue
         except (ExpotionError, OSError) as error:
-            damaged.append(Damaged(path, str(error), path.stat().st_size if path.exists() else 0))
+            damaged.append(Damaged(path, str(error)))
             continue
         entries.append(Entry(path, notes, shape, status.st_size, status.st_mtime))
     return entries, damaged
@@ -104,19 +98,20 @@ def scan(store: FeatureStore) -> tuple[list[Entry], list[Damaged]]:
 
 def verify(store: FeatureStore) -> Iterator[tuple[Path, Damaged | None]]:
     """Each entry and what is wrong with it: checksum of arrays and header, key against the file's name."""
-    for path in entry_files(store):
+    for path in _files(store):
         try:
-            blob = path.read_bytes()
-            _, notes = parse_entry(blob, str(path))
+            _, notes = parse_entry(path.read_bytes(), str(path))
         except FileNotFoundError:
             continue
         except (ExpotionError, OSError, KeyError) as error:
-            yield path, Damaged(path, str(error), path.stat().st_size if path.exists() else 0)
+            yield path, Damaged(path, str(error))
             continue
-        if notes.get("key") != path.stem:
-            yield path, Damaged(path, f"{path}: its key is {notes.get('key')}", len(blob))
-        else:
-            yield path, None
+        whole = notes.get("key") == path.stem
+        yield path, None if whole else Damaged(path, f"{path}: its key is {notes.get('key')}")
+
+
+def _files(store: FeatureStore) -> list[Path]:
+    return sorted(store.folder.glob("??/*.safetensors"))
 
 
 def select(

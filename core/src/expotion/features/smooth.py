@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
@@ -71,8 +72,13 @@ class Coverage:
 def coverage(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float) -> Coverage:
     """Coverage of a native track and its smoothed form."""
     rows = smoothed.valid
-    edges = np.diff(np.concatenate([[0], (~rows).astype(np.int8), [0]]))
-    runs = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
-    longest = int(runs.max()) if len(runs) else 0
+    longest = max((end - start for start, end in gaps(rows)), default=0)
     gap_s = timeline.frames_duration_s(longest, rate_hz)
     return Coverage(track.coverage, float(rows.mean()) if len(rows) else 0.0, gap_s)
+
+
+def gaps(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Stretches of invalid rows: the first of each, and the one after its last."""
+    edges = np.diff(np.concatenate([[0], (~valid).astype(np.int8), [0]]))
+    starts, ends = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
+    return [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]

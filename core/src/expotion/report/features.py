@@ -19,12 +19,11 @@ from expotion.contracts import Clip, Encoder, Overlay, SmoothedTrack, TimedFeatu
 from expotion.errors import MediaError, Problem, in_short
 from expotion.features.extract import extract_all
 from expotion.features.job import ClipFile
-from expotion.features.smooth import coverage, smooth_track
+from expotion.features.smooth import coverage, gaps, smooth_track
 from expotion.features.store import FeatureStore
 from expotion.files import write_text
 from expotion.report.media import data_uri
-
-# A track as pictures: heat maps of its channels, principal components, stretches without anything valid.
+from expotion.report.write import environment
 
 MOST_CHANNELS = 48
 MOST_COLUMNS = 1500
@@ -34,19 +33,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Lane:
-    """Views of one control. Heat maps are PNG data URIs; curves are SVG paths in a box of 1000 x 100."""
+    """Views of one control. Heat maps are PNG data URIs; curves are SVG paths in a box of 1000 x 100.
+
+    `gaps_s` are stretches without anything valid in seconds, `gaps` the same in percent of the clip's length.
+    """
 
     native: str
     smoothed: str
     native_curves: list[str]
     curves: list[str]
     explained: list[float]
+    gaps_s: list[tuple[float, float]]
     gaps: list[tuple[float, float]]
     channels: int
 
 
 def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration_s: float) -> Lane:
-    """Views of a native track and the same track smoothed; `gaps` are percent of the clip's length."""
+    """Views of a native track and the same track smoothed."""
     columns = min(MOST_COLUMNS, len(smoothed.values))
     at_s = (np.arange(columns) + 0.5) * duration_s / columns
     known = (
@@ -70,6 +73,7 @@ def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration
     points = (track.values - mean) @ axes[:k].T
     limit = np.maximum(np.abs(rows[smoothed.valid]).max(axis=0), 1e-9) if smoothed.valid.any() else np.ones(k)
     rows_s = np.arange(len(rows)) / rate_hz
+    gaps_s = [(start / rate_hz, end / rate_hz) for start, end in gaps(smoothed.valid)]
     return Lane(
         native="" if nearest is None else heat(track.values, track.valid, nearest),
         smoothed=heat(smoothed.values, smoothed.valid, step),
@@ -78,7 +82,8 @@ def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration
         ],
         curves=[_line(rows_s / duration_s, rows[:, j] / limit[j], smoothed.valid) for j in range(k)],
         explained=[float(share) for share in energy[:k]],
-        gaps=_gaps(smoothed.valid, rate_hz, duration_s),
+        gaps_s=gaps_s,
+        gaps=[(100 * a / duration_s, min(100.0, 100 * b / duration_s)) for a, b in gaps_s],
         channels=track.values.shape[1],
     )
 
@@ -108,14 +113,6 @@ def _dots(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> str:
     """Points of no length, drawn by round line caps."""
     keep = np.flatnonzero(valid)[:: max(1, int(valid.sum()) // MOST_COLUMNS)]
     return "".join(f"M{1000 * x[i]:.1f} {50 - 46 * np.clip(y[i], -1.05, 1.05):.1f}h0" for i in keep)
-
-
-def _gaps(valid: NDArray[np.bool_], rate_hz: float, duration_s: float) -> list[tuple[float, float]]:
-    edges = np.diff(np.concatenate([[0], (~valid).astype(np.int8), [0]]))
-    return [
-        (100 * a / rate_hz / duration_s, min(100.0, 100 * b / rate_hz / duration_s))
-        for a, b in zip(np.flatnonzero(edges > 0), np.flatnonzero(edges < 0), strict=True)
-    ]
 
 
 # A clip's picture for a web page: small, H.264, on the clip's own time line.
@@ -197,14 +194,8 @@ def _view(
 ) -> dict[str, Any]:
     told = coverage(track, smoothed, rate_hz)
     lost = int((~track.valid).sum())
-    gaps_s = [
-        (round(a, 1), round(b, 1))
-        for a, b in (
-            (x * len(smoothed.values) / rate_hz / 100, y * len(smoothed.values) / rate_hz / 100)
-            for x, y in made.gaps
-        )
-    ]
-    where = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps_s[:6]) + (" and more" if len(gaps_s) > 6 else "")
+    where = ", ".join(f"{round(a, 1):g} to {round(b, 1):g} s" for a, b in made.gaps_s[:6])
+    where += " and more" if len(made.gaps_s) > 6 else ""
     period = timeline.period_s(track.times_s)
     speed = f"{1 / period:.3g} rows a second" if period else "a single row"
     words = f"{name} has something to say in {told.rows:.0%} of the clip."
@@ -212,7 +203,7 @@ def _view(
         words += (
             f" {lost} of {len(track.valid)} of its own rows are left out: the encoder marked them not valid."
         )
-    if gaps_s:
+    if made.gaps_s:
         words += f" Nothing steers the music at {where}; the longest gap is {told.longest_gap_s:.1f} s."
     change = _change(smoothed)
     return {
@@ -243,8 +234,7 @@ def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[
     try:
         drawn: Overlay | None = encoder.overlay(clip)
     except Exception as error:  # the page is of use without it
-        told = in_short(error)
-        notes.append(f"{name}: what it looked at is not drawn ({told})")
+        notes.append(f"{name}: what it looked at is not drawn ({in_short(error)})")
         return None
     if drawn is None:
         return None
@@ -261,25 +251,20 @@ def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[
 def _render(
     clip: Clip, mp4: bytes, views: list[dict[str, Any]], overlays: list[dict[str, Any]], notes: list[str]
 ) -> str:
-    import jinja2  # noqa: PLC0415
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("expotion.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     folder = files("expotion.report") / "templates"
-    base = (files("expotion.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    styles = [(folder / name).read_text(encoding="utf-8") for name in ("report.css", "features.css")]
     data = json.dumps({"duration": clip.duration_s, "overlays": overlays}).replace("</", "<\\/")
-    return environment.get_template("features.html").render(
-        clip=clip,
-        video=data_uri(mp4, "video/mp4"),
-        style=base + (folder / "features.css").read_text(encoding="utf-8"),
-        script=(folder / "features.js").read_text(encoding="utf-8"),
-        data=data,
-        views=views,
-        overlays=overlays,
-        notes=notes,
+    return (
+        environment()
+        .get_template("features.html")
+        .render(
+            clip=clip,
+            video=data_uri(mp4, "video/mp4"),
+            style="".join(styles),
+            script=(folder / "features.js").read_text(encoding="utf-8"),
+            data=data,
+            views=views,
+            overlays=overlays,
+            notes=notes,
+        )
     )
