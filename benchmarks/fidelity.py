@@ -35,7 +35,6 @@ from expotion.musicgen.load import Backbone, backbone_folder, compute_dtype, loa
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
 from expotion.run.training import split_validation
-from expotion.train.draw import training_settings
 from expotion.train.examples import stack_examples, standardise_inputs
 from expotion.train.loop import Record, TrainingRun
 
@@ -122,7 +121,7 @@ def train_variant(world: World, recipe: Recipe, held: Material) -> tuple[Adaptor
     lm = world.backbone.cast(compute_dtype(recipe.train.precision)).lm
     train, validation = split_validation(examples)
     standardise_inputs(adaptor, train)
-    run = TrainingRun(lm, adaptor, train, training_settings(recipe), validation=validation)
+    run = TrainingRun(lm, adaptor, train, recipe.train, seed=recipe.train_seed, validation=validation)
     for _record in run.run():
         pass
     run.finish()

@@ -29,10 +29,10 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.load import compute_dtype
-from expotion.train.draw import ContextSwap, TrainingSettings
+from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
-from expotion.train.world import ProcessGroup, ShardedLayers
+from expotion.train.world import ProcessGroup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from train import GEOMETRIES, N_FRAMES, build_lm
@@ -69,9 +69,6 @@ def worker(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     geometry, world = SIZES[arguments.geometry], TimedWorld()
     lm = build_lm(geometry).to(compute_dtype("auto", device.partition(":")[0]))
-    shard_mib = None
-    if arguments.shard:
-        shard_mib = ShardedLayers(lm, world, device).shard_bytes / 2**20
     generator = torch.Generator().manual_seed(0)
     examples = Examples(
         codes=torch.randint(0, geometry.card, (N_CLIPS, 4, N_FRAMES), generator=generator),
@@ -83,21 +80,21 @@ def worker(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     modalities = (Modality("a", D, RANK), Modality("b", D, RANK))
     config = AdaptorConfig(modalities, geometry.width, geometry.n_layers, geometry.n_layers)
-    settings = TrainingSettings(
-        n_steps=10**6,
+    settings = Train(
+        steps=10**6,
         batch_size=arguments.batch,
-        n_parts=arguments.size,
-        learning_rate=dict.fromkeys(("project", "gates", "other"), 1e-3),
+        accumulate=arguments.size,
+        learning_rate=LearningRate(project=1e-3, gates=1e-3, other=1e-3),
         warmup_steps=0,
         weight_decay=0.01,
-        betas=(0.9, 0.999),
         clip_norm=1.0,
-        swap=ContextSwap(0.0, 1, 1),
+        context_swap=ContextSwap(prob=0.0),
         condition_dropout={},
         text_dropout=0.0,
-        seed=0,
     )
-    run = TrainingRun(lm.to(device), Adaptor(config, seed=1).to(device), examples, settings, world=world)
+    run = TrainingRun(
+        lm.to(device), Adaptor(config, seed=1).to(device), examples, settings, seed=0, world=world
+    )
     run.step()
     world.seconds, world.bytes = 0.0, 0
     seconds = [run.step()["step_s"] for _ in range(arguments.steps)]
@@ -106,7 +103,6 @@ def worker(arguments: argparse.Namespace) -> dict[str, Any]:
         "step_s": statistics.median(seconds),
         "exchange_s": world.seconds / arguments.steps,
         "exchange_bytes": world.bytes // arguments.steps,
-        "shard_mib": shard_mib,
     }
 
 
@@ -116,7 +112,6 @@ def measure(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
         command = [sys.executable, __file__, "--rendezvous", f"file://{folder}/meet", "--size", str(size)]
         for name in ("batch", "steps", "geometry"):
             command += [f"--{name}", str(getattr(arguments, name))]
-        command += ["--shard"] if arguments.shard and size > 1 else []
         processes = [
             subprocess.Popen([*command, "--rank", str(rank)], stdout=subprocess.PIPE, text=True)
             for rank in range(size)
@@ -137,7 +132,6 @@ def main() -> None:
     parser.add_argument("--geometry", choices=SIZES, default="tiny")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--shard", action="store_true", help="spread the backbone over the workers")
     for hidden in ("--rank", "--size"):
         parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--rendezvous", help=argparse.SUPPRESS)

@@ -28,7 +28,7 @@ from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM, sinusoid
 from expotion.musicgen.geometry import LARGE, MEDIUM, SMALL, LMGeometry
 from expotion.musicgen.load import compute_dtype
-from expotion.train.draw import ContextSwap, TrainingSettings
+from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
 
@@ -119,21 +119,19 @@ def our_side(
         valid={"motion": torch.ones(batch, N_FRAMES + 1, dtype=torch.bool)},
     )
     config = AdaptorConfig((Modality("motion", D, RANK),), geometry.width, n, n_adapted)
-    settings = TrainingSettings(
-        n_steps=10**6,
+    settings = Train(
+        steps=10**6,
         batch_size=batch,
-        learning_rate=dict.fromkeys(("project", "gates", "other"), 1e-2),
+        learning_rate=LearningRate(project=1e-2, gates=1e-2, other=1e-2),
         warmup_steps=0,
         weight_decay=0.02,
-        betas=(0.9, 0.999),
         clip_norm=0.1,
-        swap=ContextSwap(0.0, 1, 1),
+        context_swap=ContextSwap(prob=0.0),
         condition_dropout={},
         text_dropout=0.0,
-        seed=0,
         recompute_activations=side == "ours_recomputed",
     )
-    run = TrainingRun(lm, Adaptor(config, seed=1).to(device), examples, settings)
+    run = TrainingRun(lm, Adaptor(config, seed=1).to(device), examples, settings, seed=0)
     seconds, losses = [], []
     for _ in range(steps):
         started = time.perf_counter()

@@ -3,7 +3,8 @@
     git worktree add ../then b377914 && cd ../then
     OMP_NUM_THREADS=1 uv run python PATH/OF/make_samples.py /tmp/then
 
-/tmp/then then holds `samples/`, to be put here. Everything is as small as the formats allow: half-second clips of
+/tmp/then then holds `samples/`, to be put here; a name after the folder (`interrupted`) makes that part alone, with
+the model in the folder's `samples/model`. Everything is as small as the formats allow: half-second clips of
 16 x 16 pixels, a random MusicGen of two layers, the world of lamps of that commit's own tests
 (tests/pipeline/world.py).
 """
@@ -79,6 +80,25 @@ def runs(recipe: str) -> None:
     expotion("recipe", "run", "matrix.yaml", "--out", "matrix")
 
 
+def interrupted(recipe: str) -> None:
+    """A run that was stopped in its training, after step 2 of 4, with a checkpoint of those."""
+    from expotion.training.loop import TrainingRun
+
+    from expotion.cli.main import run
+
+    step = TrainingRun.step
+
+    def stop(training: TrainingRun) -> dict[str, Any]:
+        if training.step_number == 2:
+            raise KeyboardInterrupt
+        return step(training)
+
+    Path("stopped.yaml").write_text(recipe.replace("steps: 2", "steps: 4"))
+    TrainingRun.step = stop  # type: ignore[method-assign]
+    assert run(["recipe", "run", "stopped.yaml", "--out", "interrupted"]) == 130
+    TrainingRun.step = step  # type: ignore[method-assign]
+
+
 def corpus() -> None:
     """A manifest, its split, and the videos that it lists."""
     for number in range(4):
@@ -131,9 +151,9 @@ def study() -> None:
 
 
 def main() -> None:
-    out = Path(sys.argv[1]).resolve() / "samples"
+    out, parts = Path(sys.argv[1]).resolve() / "samples", sys.argv[2:]
     sys.argv = ["expotion"]  # what the runs say that they were started by
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=bool(parts))
     os.chdir(out)
     os.environ |= {"EXPOTION_CACHE": str(out / "cache"), "EXPOTION_WORKERS": "1", "COLUMNS": "200"}
     import world as lamp_world
@@ -141,17 +161,21 @@ def main() -> None:
     import expotion.plugins
 
     sys.modules["lamp_world"] = lamp_world
-    lamps = lamp_world.registry_of(lamp_world.write_model(Path("model")).absolute())
+    model = Path("model") if parts else lamp_world.write_model(Path("model"))
+    lamps = lamp_world.registry_of(model.absolute())
     recipe = lamp_world.RECIPE
     for old, new in RECIPE_CHANGES:
         assert old in recipe, old
         recipe = recipe.replace(old, new)
     installed = expotion.plugins.discover
     expotion.plugins.discover = lambda: lamps  # type: ignore[assignment]
-    runs(recipe)
+    if not parts:
+        runs(recipe)
+    interrupted(recipe)
     expotion.plugins.discover = installed  # type: ignore[assignment]
-    corpus()
-    study()
+    if not parts:
+        corpus()
+        study()
     shutil.rmtree("cache")
 
 

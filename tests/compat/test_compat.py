@@ -12,11 +12,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+import torch
+import yaml
 from lamp_fixtures import among_lamps
+from safetensors.torch import load_file
 
 import expotion
 from expotion.cli.main import run
 from expotion.plugins import discover
+from expotion.recipe.schema import GONE
 
 SAMPLES = Path(__file__).parent / "samples"
 Capture = pytest.CaptureFixture[str]
@@ -81,6 +85,40 @@ def test_a_finished_run_stays_as_it_is(then: Path, stamps: Callable[[str], objec
     assert stamps("run") == before
     assert run(["recipe", "run", "--resume", "run"]) == 0
     assert stamps("run") == before
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(then: Path) -> None:
+    """Keys that its recipe holds and today's has not are read past, and leave its hash as it was."""
+    first = json.loads((then / "interrupted/checkpoints/step_000002/state.json").read_text())["records"]
+    held = (then / "interrupted/recipe.yaml").read_text()
+    assert "shard_backbone: false" in held and "trunk_cache_gib: 0.0" in held
+    assert run(["recipe", "run", "--resume", "interrupted"]) == 0
+    assert "training resumes at step 2" in (then / "interrupted/log.txt").read_text()
+    lines = (then / "interrupted/training.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert records[:2] == first and [record["step"] for record in records] == [0, 1, 2, 3]
+    # The uninterrupted run, by today's code: the same weights.
+    assert run(["recipe", "run", "stopped.yaml", "--out", "whole"]) == 0
+    weights = [
+        load_file(then / folder / "adaptor/adaptor.safetensors") for folder in ("interrupted", "whole")
+    ]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("values", [{"trunk_cache_gib": 0.5}, {"shard_backbone": True}])
+def test_a_deleted_key_keeps_its_part_in_the_hash(then: Path, values: dict[str, object]) -> None:
+    """Of what other values of deleted keys were hashed to, only that it is something of their own is known."""
+    from expotion.recipe import Recipe
+
+    plain = yaml.safe_load((then / "interrupted/recipe.yaml").read_text())
+    recipe = Recipe.from_dict(plain)
+    assert recipe.content_hash == json.loads((then / "interrupted/run.json").read_text())["recipe_hash"]
+    without = {**plain, "train": {k: v for k, v in plain["train"].items() if k not in GONE}}
+    assert Recipe.from_dict(without).content_hash == recipe.content_hash
+    other = Recipe.from_dict({**plain, "train": plain["train"] | values})
+    assert other.content_hash != recipe.content_hash
+    assert Recipe.from_dict(other.to_dict()).content_hash == other.content_hash
 
 
 def test_a_finished_matrix_stays_as_it_is(

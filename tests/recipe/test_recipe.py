@@ -60,10 +60,11 @@ def test_seeds_default_to_the_recipes(recipe: Recipe) -> None:
 
 
 def test_dropout_by_condition(recipe: Recipe) -> None:
-    assert recipe.condition_dropout() == {"face": 0.1, "motion": 0.1}
+    assert [recipe.train.dropout_of(name) for name in ("face", "motion")] == [0.1, 0.1]
     values = recipe.to_dict()
     values["train"]["condition_dropout"] = {"face": 0.5}
-    assert Recipe.from_dict(values).condition_dropout() == {"face": 0.5, "motion": 0.0}
+    changed = Recipe.from_dict(values).train
+    assert [changed.dropout_of(name) for name in ("face", "motion")] == [0.5, 0.0]
 
 
 def test_short_forms_of_training() -> None:

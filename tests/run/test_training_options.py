@@ -1,13 +1,11 @@
-"""Options of training through a whole run: sound on the way, a cache that vanishes, a trunk cache."""
+"""Options of training through a whole run: sound on the way, a cache that vanishes."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from expotion.video.audio import load_audio
@@ -51,25 +49,6 @@ def test_a_cache_that_vanishes_between_stages_is_made_again(
     shutil.rmtree(tmp_path / "cache")
     assert run_lamps(tmp_path / "run") == 0
     assert results(tmp_path / "run") == results(finished)
-
-
-def test_few_layers_with_a_cached_trunk(run_lamps: Run, tmp_path: Path) -> None:
-    common = ("adaptor.layers=1", "train.context_swap=false", "train.steps=6")
-    assert run_lamps(tmp_path / "plain", *common) == 0
-    assert run_lamps(tmp_path / "cached", *common, "train.trunk_cache_gib=0.1") == 0
-    losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / name / "training.jsonl").read_text().splitlines()]
-        for name in ("plain", "cached")
-    ]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    assert not (tmp_path / "cached" / "trunk").exists()  # nothing is left behind
-
-
-def test_a_trunk_cache_with_swapped_histories_is_refused(
-    run_lamps: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_lamps(tmp_path / "run", "train.trunk_cache_gib=1") == 2
-    assert "context_swap: false" in capsys.readouterr().err
 
 
 def test_the_curve_is_shown_at_the_end(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,31 @@ from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.errors import ExpotionError
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
+from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
-from expotion.train.draw import ContextSwap, TrainingSettings
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
 
 N_FRAMES = 24
 GEOMETRY = LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=32, n_codebooks=4, card=8, text_width=6)
-SETTINGS = TrainingSettings(
-    n_steps=6,
+SETTINGS = Train(
+    steps=6,
     batch_size=3,
-    learning_rate={"project": 1e-2, "gates": 1e-1, "other": 1e-3},
+    learning_rate=LearningRate(project=1e-2, gates=1e-1, other=1e-3),
     warmup_steps=1,
     weight_decay=0.01,
-    betas=(0.9, 0.999),
     clip_norm=1.0,
-    swap=ContextSwap(prob=0.8, min_frames=3, max_frames=10),
+    context_swap=ContextSwap(prob=0.8, min_frames=3, max_frames=10),
     condition_dropout={"face": 0.2},
     text_dropout=0.2,
-    seed=3,
     checkpoint_every_steps=2,
     validate_every_steps=3,
 )
+
+
+def changed(settings: Train, **changes: Any) -> Train:
+    """The settings with changes."""
+    return settings.model_copy(update=changes)
 
 
 def frozen_lm() -> MusicGenLM:
@@ -68,11 +70,11 @@ def make_examples(n: int = 7, seed: int = 0) -> Examples:
 
 
 def make_run(
-    settings: TrainingSettings = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any
+    settings: Train = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any
 ) -> TrainingRun:
     keeper = None if folder is None else CheckpointFolder(folder)
     return TrainingRun(
-        frozen_lm(), fresh_adaptor(), make_examples(), settings, keeper=keeper, trace=trace, **more
+        frozen_lm(), fresh_adaptor(), make_examples(), settings, seed=3, keeper=keeper, trace=trace, **more
     )
 
 
@@ -89,7 +91,7 @@ def test_same_seed_same_weights() -> None:
 
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, ema: float | None) -> None:
-    settings = replace(SETTINGS, ema=ema)
+    settings = changed(SETTINGS, ema=ema)
     whole = run_to_end(make_run(settings))
 
     broken = make_run(settings, tmp_path)
@@ -159,7 +161,7 @@ def test_an_interruption_inside_a_step_leaves_the_checkpoint_before(
 def test_only_the_adaptor_learns() -> None:
     lm = frozen_lm()
     before = {name: tensor.clone() for name, tensor in lm.state_dict().items()}
-    run = TrainingRun(lm, fresh_adaptor(), make_examples(), SETTINGS)
+    run = TrainingRun(lm, fresh_adaptor(), make_examples(), SETTINGS, seed=3)
     run_to_end(run)
     assert all(torch.equal(before[name], tensor) for name, tensor in lm.state_dict().items())
     assert all(parameter.grad is None for parameter in lm.parameters())
@@ -167,15 +169,15 @@ def test_only_the_adaptor_learns() -> None:
 
 @pytest.mark.slow
 def test_the_control_is_learned() -> None:
-    settings = replace(
+    settings = changed(
         SETTINGS,
-        n_steps=120,
+        steps=120,
         batch_size=8,
-        learning_rate={"project": 3e-2, "gates": 1e-1, "other": 1e-2},
+        learning_rate=LearningRate(project=3e-2, gates=1e-1, other=1e-2),
         condition_dropout={},
     )
     run = TrainingRun(
-        frozen_lm(), fresh_adaptor(), make_examples(32), settings, validation=make_examples(8, seed=9)
+        frozen_lm(), fresh_adaptor(), make_examples(32), settings, seed=3, validation=make_examples(8, seed=9)
     )
     run_to_end(run)
     last = [record for record in run.records if "control_gain" in record][-1]
@@ -186,7 +188,7 @@ def test_the_control_is_learned() -> None:
 def test_no_clips_is_an_error() -> None:
     empty = make_examples().take(torch.zeros(0, dtype=torch.int64).numpy())
     with pytest.raises(ExpotionError, match="at least one training clip"):
-        TrainingRun(frozen_lm(), fresh_adaptor(), empty, SETTINGS)
+        TrainingRun(frozen_lm(), fresh_adaptor(), empty, SETTINGS, seed=3)
 
 
 def test_exploding_training_says_what_to_do() -> None:
@@ -194,7 +196,7 @@ def test_exploding_training_says_what_to_do() -> None:
     with torch.no_grad():
         adaptor.gates.fill_(float("inf"))
     with pytest.raises(ExpotionError, match=r"finite gradients.*lower train\.learning_rate"):
-        TrainingRun(frozen_lm(), adaptor, make_examples(), SETTINGS).step()
+        TrainingRun(frozen_lm(), adaptor, make_examples(), SETTINGS, seed=3).step()
 
 
 def test_a_batch_in_which_no_control_has_anything_to_say_is_passed_over() -> None:
@@ -203,7 +205,7 @@ def test_a_batch_in_which_no_control_has_anything_to_say_is_passed_over() -> Non
         valid[:] = False
     adaptor = fresh_adaptor()
     before = {name: tensor.clone() for name, tensor in adaptor.named_parameters()}
-    run = TrainingRun(frozen_lm(), adaptor, given, replace(SETTINGS, weight_decay=0.0))
+    run = TrainingRun(frozen_lm(), adaptor, given, changed(SETTINGS, weight_decay=0.0), seed=3)
     run_to_end(run)
-    assert [record["gradient_norm"] for record in run.records] == [0.0] * SETTINGS.n_steps
+    assert [record["gradient_norm"] for record in run.records] == [0.0] * SETTINGS.steps
     assert all(torch.equal(before[name], tensor) for name, tensor in adaptor.named_parameters())

@@ -1,10 +1,9 @@
-"""Early stopping, half precision, the trunk's cache, a disk without room."""
+"""Early stopping, half precision, a disk without room."""
 
 from __future__ import annotations
 
 import logging
 import runpy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.errors import OutputError, Problem
+from expotion.recipe.schema import EarlyStopping, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
-from expotion.train.draw import ContextSwap, EarlyStopping, TrainingSettings
 from expotion.train.loop import LossScale, TrainingRun
-from expotion.train.trunk import TrunkCache
 
 NAMES = runpy.run_path(str(Path(__file__).with_name("worker.py")))
-SETTINGS: TrainingSettings = NAMES["SETTINGS"]
-NO_SWAP = ContextSwap(0.0, 1, 1)
+SETTINGS: Train = NAMES["SETTINGS"]
 
 
 def finished(run: TrainingRun) -> dict[str, torch.Tensor]:
@@ -34,11 +29,11 @@ def finished(run: TrainingRun) -> dict[str, torch.Tensor]:
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     """A rate far too high: the loss on held-out clips is at its best early on."""
     rule = EarlyStopping(patience_steps=4)
-    settings = replace(
+    settings = NAMES["changed"](
         SETTINGS,
-        n_steps=60,
+        steps=60,
         validate_every_steps=1,
-        learning_rate={"project": 0.3, "gates": 0.6, "other": 0.1},
+        learning_rate=LearningRate(project=0.3, gates=0.6, other=0.1),
         early_stopping=rule,
         checkpoint_every_steps=1,
     )
@@ -50,7 +45,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert run.best_step == int(np.argmin(losses)) + 1
     assert len(losses) == run.best_step + 4
 
-    until_best = NAMES["make_run"](replace(settings, early_stopping=None))
+    until_best = NAMES["make_run"](NAMES["changed"](settings, early_stopping=None))
     steps = until_best.run()
     for _ in range(run.best_step):
         next(steps)
@@ -64,8 +59,11 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
 
 
 def test_small_improvements_do_not_count() -> None:
-    settings = replace(
-        SETTINGS, n_steps=30, validate_every_steps=1, early_stopping=EarlyStopping(3, min_improvement=100.0)
+    settings = NAMES["changed"](
+        SETTINGS,
+        steps=30,
+        validate_every_steps=1,
+        early_stopping=EarlyStopping(patience_steps=3, min_improvement=100.0),
     )
     run = NAMES["make_run"](settings)
     finished(run)
@@ -86,12 +84,18 @@ def test_the_loss_scale_halves_and_doubles() -> None:
 
 
 def test_half_precision_leaves_out_steps_that_overflow_and_resumes_exactly(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, n_steps=6, checkpoint_every_steps=2)
+    settings = NAMES["changed"](SETTINGS, steps=6, checkpoint_every_steps=2)
 
     def half(folder: Path | None = None) -> TrainingRun:
         run: TrainingRun = NAMES["make_run"](settings, folder)
         fresh = TrainingRun(
-            run.lm.half(), run.adaptor, run.examples, settings, validation=run.validation, keeper=run.keeper
+            run.lm.half(),
+            run.adaptor,
+            run.examples,
+            settings,
+            seed=3,
+            validation=run.validation,
+            keeper=run.keeper,
         )
         assert fresh.loss_scale is not None
         fresh.loss_scale.value = 2.0**40  # overflows at once
@@ -115,55 +119,14 @@ def test_half_precision_leaves_out_steps_that_overflow_and_resumes_exactly(tmp_p
 
 
 def test_half_precision_learns_like_full_precision() -> None:
-    settings = replace(SETTINGS, n_steps=10)
+    settings = NAMES["changed"](SETTINGS, steps=10)
     full = NAMES["make_run"](settings)
     finished(full)
     other = NAMES["make_run"](settings)
-    half = TrainingRun(other.lm.half(), other.adaptor, other.examples, settings)
+    half = TrainingRun(other.lm.half(), other.adaptor, other.examples, settings, seed=3)
     finished(half)
     losses = [[record["loss"] for record in run.records] for run in (full, half)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
-
-
-# ------------------------------------------------------------------------------------------ the trunk's cache
-
-
-def upper_half(settings: TrainingSettings, cache: TrunkCache | None, **more: Any) -> TrainingRun:
-    base = NAMES["make_run"](settings)
-    modalities = (Modality("face", d_in=3, rank=2), Modality("motion", d_in=2, rank=2))
-    adaptor = Adaptor(AdaptorConfig(modalities, width=16, n_lm_layers=2, n_adapted=1), seed=1)
-    return TrainingRun(base.lm, adaptor, base.examples, settings, trunk_cache=cache, **more)
-
-
-def test_the_cached_trunk_is_the_computed_one(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, n_steps=10, swap=NO_SWAP)
-    plain = upper_half(settings, None)
-    finished(plain)
-    cache = TrunkCache(tmp_path / "trunk", 2**30)
-    cached = upper_half(settings, cache)
-    weights = finished(cached)
-    np.testing.assert_allclose(
-        [r["loss"] for r in plain.records], [r["loss"] for r in cached.records], rtol=1e-5
-    )
-    assert cache.hits > cache.misses > 0
-
-    # half of the cache vanished: the same bytes come out
-    for i, path in enumerate(sorted(cache.folder.iterdir())):
-        if i % 2:
-            path.unlink()
-        elif i % 4 == 0:
-            path.write_bytes(path.read_bytes()[:50])
-    again = finished(upper_half(settings, TrunkCache(cache.folder, 2**30)))
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-
-
-def test_the_cache_stays_within_its_budget(tmp_path: Path) -> None:
-    cache = TrunkCache(tmp_path, 5000)
-    for clip in range(10):
-        cache.put(clip, True, torch.zeros(20, 16))
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5000
-    assert cache.get(0, True) is not None
-    assert cache.get(9, True) is None
 
 
 # --------------------------------------------------------------------------------------------- a full disk
@@ -172,7 +135,7 @@ def test_the_cache_stays_within_its_budget(tmp_path: Path) -> None:
 def test_a_full_disk_does_not_end_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = replace(SETTINGS, n_steps=6, checkpoint_every_steps=2)
+    settings = NAMES["changed"](SETTINGS, steps=6, checkpoint_every_steps=2)
     run = NAMES["make_run"](settings, tmp_path)
     keep = CheckpointFolder.save
 

@@ -6,7 +6,6 @@ import json
 import runpy
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from expotion.errors import ExpotionError
 from expotion.train.draw import draw_step
-from expotion.train.world import Alone, check_sharded, share
+from expotion.train.world import Alone, share
 
 WORKER = Path(__file__).with_name("worker.py")
 NAMES = runpy.run_path(str(WORKER))
@@ -26,13 +24,15 @@ Result = tuple[list[dict[str, Any]], dict[str, torch.Tensor]]
 
 def alone(batch_size: int, n_parts: int, **changes: Any) -> Result:
     """The run in this process."""
-    run = NAMES["make_run"](replace(NAMES["SETTINGS"], batch_size=batch_size, n_parts=n_parts, **changes))
+    run = NAMES["make_run"](
+        NAMES["changed"](NAMES["SETTINGS"], batch_size=batch_size, accumulate=n_parts, **changes)
+    )
     for _ in run.run():
         pass
     return run.records, dict(run.finish().state_dict())
 
 
-def together(folder: Path, size: int, batch_size: int, n_parts: int, backbone: str = "whole") -> list[Result]:
+def together(folder: Path, size: int, batch_size: int, n_parts: int) -> list[Result]:
     """The run over `size` processes, as each of them saw it."""
     folder.mkdir()
     rendezvous = f"file://{folder / 'rendezvous'}"
@@ -42,7 +42,6 @@ def together(folder: Path, size: int, batch_size: int, n_parts: int, backbone: s
                 sys.executable,
                 str(WORKER),
                 *map(str, (rank, size, rendezvous, folder, batch_size, n_parts)),
-                backbone,
             ]
         )
         for rank in range(size)
@@ -82,23 +81,8 @@ def test_two_workers_are_one_with_twice_the_batch(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fewer_workers_than_parts_give_the_same_curve(tmp_path: Path) -> None:
     """What an elastic run does: two workers share three parts unevenly."""
-    first, _ = together(tmp_path / "three", size=2, batch_size=2, n_parts=3)
+    first, _ = together(tmp_path / "three", size=2, batch_size=2, accumulate=3)
     assert_same(first, alone(6, 1))
-
-
-@pytest.mark.slow
-def test_a_backbone_spread_over_the_workers_gives_the_same_curve(tmp_path: Path) -> None:
-    first, second = together(tmp_path / "sharded", size=2, batch_size=2, n_parts=2, backbone="shard")
-    assert_same(first, alone(4, 1))
-    assert first[0] != [] and all(torch.equal(first[1][name], second[1][name]) for name in first[1])
-
-
-def test_a_sharded_run_needs_parts_that_divide_evenly() -> None:
-    class Three(Alone):
-        size = 3
-
-    with pytest.raises(ExpotionError, match="batches that divide evenly over 3 workers"):
-        check_sharded(4, Three())
 
 
 def test_workers_see_disjoint_clips_and_all_of_them() -> None:
@@ -106,11 +90,11 @@ def test_workers_see_disjoint_clips_and_all_of_them() -> None:
         def __init__(self, rank: int) -> None:
             self.rank, self.size = rank, 3
 
-    settings = replace(NAMES["SETTINGS"], batch_size=2, n_parts=3)
+    settings = NAMES["changed"](NAMES["SETTINGS"], batch_size=2, accumulate=3)
     run = NAMES["make_run"](settings)
     seen: list[int] = []
     for step in range(2):  # an epoch: 2 steps of 6 clips out of 12
-        draw = draw_step(run.examples, run.names, settings, step)
+        draw = draw_step(run.examples, run.names, settings, 3, step)
         own = [
             [int(i) for part in share(3, Worker(rank)) for i in draw.part(part, 2).index] for rank in range(3)
         ]

@@ -12,8 +12,8 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
+from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
-from expotion.train.draw import ContextSwap, TrainingSettings
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
 
@@ -39,23 +39,21 @@ def main(folder: Path) -> None:
         controls={m.name: torch.randn(N, N_FRAMES + 1, m.d_in) for m in modalities},
         valid={m.name: torch.ones(N, N_FRAMES + 1, dtype=torch.bool) for m in modalities},
     )
-    settings = TrainingSettings(
-        n_steps=60,
+    settings = Train(
+        steps=60,
         batch_size=2,
-        learning_rate={"project": 1e-2, "gates": 1e-1, "other": 1e-3},
+        learning_rate=LearningRate(project=1e-2, gates=1e-1, other=1e-3),
         warmup_steps=2,
         weight_decay=0.01,
-        betas=(0.9, 0.999),
         clip_norm=1.0,
-        swap=ContextSwap(prob=0.8, min_frames=3, max_frames=10),
+        context_swap=ContextSwap(prob=0.8, min_frames=3, max_frames=10),
         condition_dropout={"face": 0.2},
         text_dropout=0.2,
-        seed=3,
         ema=0.9,
         checkpoint_every_steps=3,
     )
     run = TrainingRun(
-        lm, adaptor, examples, settings, keeper=CheckpointFolder(folder / "checkpoints"), trace="t"
+        lm, adaptor, examples, settings, seed=3, keeper=CheckpointFolder(folder / "checkpoints"), trace="t"
     )
     run.resume()
     print("from", run.step_number, flush=True)

@@ -1,11 +1,11 @@
-"""One of several workers on gloo: `python worker.py RANK SIZE RENDEZVOUS FOLDER BATCH PARTS shard|whole`."""
+"""One of several workers on gloo: `python worker.py RANK SIZE RENDEZVOUS FOLDER BATCH PARTS`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,32 +14,33 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
+from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
-from expotion.train.draw import ContextSwap, TrainingSettings
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
-from expotion.train.world import Alone, ProcessGroup, ShardedLayers, World
+from expotion.train.world import Alone, ProcessGroup, World
 
 N, N_FRAMES = 12, 20
-SETTINGS = TrainingSettings(
-    n_steps=8,
+SETTINGS = Train(
+    steps=8,
     batch_size=4,
-    learning_rate={"project": 1e-2, "gates": 1e-1, "other": 1e-3},
+    learning_rate=LearningRate(project=1e-2, gates=1e-1, other=1e-3),
     warmup_steps=2,
     weight_decay=0.01,
-    betas=(0.9, 0.999),
     clip_norm=1.0,
-    swap=ContextSwap(prob=0.8, min_frames=3, max_frames=10),
+    context_swap=ContextSwap(prob=0.8, min_frames=3, max_frames=10),
     condition_dropout={"face": 0.5},
     text_dropout=0.2,
-    seed=3,
     validate_every_steps=3,
 )
 
 
-def make_run(
-    settings: TrainingSettings, folder: Path | None = None, world: World | None = None
-) -> TrainingRun:
+def changed(settings: Train, **changes: Any) -> Train:
+    """The settings with changes."""
+    return settings.model_copy(update=changes)
+
+
+def make_run(settings: Train, folder: Path | None = None, world: World | None = None) -> TrainingRun:
     """The same run whoever asks: clips of unequal lengths, a face that is missing in some."""
     torch.manual_seed(0)
     lm = MusicGenLM(
@@ -63,28 +64,14 @@ def make_run(
     keeper = None if folder is None else CheckpointFolder(folder)
     held_out = examples.take(torch.arange(5).numpy())
     return TrainingRun(
-        lm, adaptor, examples, settings, validation=held_out, keeper=keeper, world=world or Alone()
+        lm, adaptor, examples, settings, seed=3, validation=held_out, keeper=keeper, world=world or Alone()
     )
 
 
-def sharded(run: TrainingRun, world: World) -> TrainingRun:
-    """The same run with its backbone spread over the workers."""
-    whole = sum(p.numel() * p.element_size() for p in run.lm.layers.parameters())
-    layers = ShardedLayers(run.lm, world)
-    assert whole // world.size <= layers.shard_bytes < whole // world.size + 100
-    return TrainingRun(
-        run.lm, run.adaptor, run.examples, run.settings, validation=run.validation, world=world
-    )
-
-
-def main(
-    rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n_parts: int, shard: bool
-) -> None:
+def main(rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n_parts: int) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=size)
-    run = make_run(replace(SETTINGS, batch_size=batch_size, n_parts=n_parts), world=ProcessGroup())
-    if shard:
-        run = sharded(run, ProcessGroup())
+    run = make_run(changed(SETTINGS, batch_size=batch_size, accumulate=n_parts), world=ProcessGroup())
     for _ in run.run():
         pass
     (folder / f"records_{rank}.json").write_text(json.dumps(run.records))
@@ -93,5 +80,5 @@ def main(
 
 
 if __name__ == "__main__":
-    rank_, size_, rendezvous_, folder_, batch_, parts_, shard_ = sys.argv[1:]
-    main(int(rank_), int(size_), rendezvous_, Path(folder_), int(batch_), int(parts_), shard_ == "shard")
+    rank_, size_, rendezvous_, folder_, batch_, parts_ = sys.argv[1:]
+    main(int(rank_), int(size_), rendezvous_, Path(folder_), int(batch_), int(parts_))

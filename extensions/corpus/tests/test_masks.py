@@ -8,7 +8,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
-from expotion.train.draw import ContextSwap, TrainingSettings
+from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
 
@@ -39,20 +39,18 @@ def loss_of(filler: int, *, n_frames: torch.Tensor = N_FRAMES, swap: float = 0.0
         controls={"face": torch.randn(N, T + 1, 3)},
         valid={"face": torch.ones(N, T + 1, dtype=torch.bool)},
     )
-    settings = TrainingSettings(
-        n_steps=1,
+    settings = Train(
+        steps=1,
         batch_size=N,
-        learning_rate={"project": 1e-2, "gates": 1e-1, "other": 1e-3},
+        learning_rate=LearningRate(project=1e-2, gates=1e-1, other=1e-3),
         warmup_steps=0,
         weight_decay=0.0,
-        betas=(0.9, 0.999),
         clip_norm=1.0,
-        swap=ContextSwap(prob=swap, min_frames=3, max_frames=10),
+        context_swap=ContextSwap(prob=swap, min_frames=3, max_frames=10),
         condition_dropout={},
         text_dropout=0.0,
-        seed=3,
     )
-    return float(TrainingRun(lm, adaptor, examples, settings).step()["loss"])
+    return float(TrainingRun(lm, adaptor, examples, settings, seed=3).step()["loss"])
 
 
 def test_codes_after_the_end_of_a_clip_do_not_count() -> None:

@@ -72,15 +72,13 @@ class Adaptor(nn.Module):
         batch: int | None = None,
         n_rows: int | None = None,
         recompute: bool = False,
-        whole_batch: bool = False,
     ) -> Prefix | None:
         """The prefix of the clips in which something is active, or None where nothing is.
 
         A modality that is missing from `inputs` is dropped. `batch` and `n_rows` are needed only when all are
         missing. `for_generation` applies the config's row limit (`row_limit` overrides it). `force_active`
         computes every clip's prefix and opens the gate at every step, whatever was dropped. `recompute` trades
-        time for memory in training. `whole_batch` computes every clip's prefix, with closed gates where nothing is
-        active: the same numbers by the same sequence of operations, whatever the batch.
+        time for memory in training.
         """
         check_inputs(self.config, inputs)
         self._check_model(lm)
@@ -102,7 +100,7 @@ class Adaptor(nn.Module):
         always = force_active or not self.config.silent_when_dropped
         if not always and all(keep is not None for keep in keeps.values()):
             anywhere = torch.stack([keep != 0 for keep in keeps.values() if keep is not None]).any(dim=0)
-            clips = torch.ones(batch, dtype=torch.bool) if whole_batch else anywhere.any(dim=1)
+            clips = anywhere.any(dim=1)
             if not bool(clips.any()):
                 return None
             if not bool(clips.all()):

@@ -11,7 +11,7 @@ first adapted layer nothing depends on a trainable tensor, so no graph is built 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -198,14 +198,11 @@ class MusicGenLM(nn.Module):
         self.norm_out = nn.LayerNorm(d, EPS)
         self.output_heads = nn.Linear(d, k * geometry.card, bias=False)
         self.text_projection = nn.Linear(geometry.text_width, d) if geometry.text_width is not None else None
-        self.on_use: Callable[[int], None] | None = None
         self.requires_grad_(False)
         self.eval()
 
     def block(self, index: int) -> DecoderLayer:
-        """Layer `index`, 0-based; `on_use`, if set, is told before."""
-        if self.on_use is not None:
-            self.on_use(index)
+        """Layer `index`, 0-based."""
         return cast(DecoderLayer, self.layers[index])
 
     @property
@@ -265,39 +262,23 @@ class MusicGenLM(nn.Module):
         prefix: GatedPrefix | None = None,
         *,
         source_mask: Tensor | None = None,
-        trunk: Tensor | None = None,
         recompute: bool = False,
     ) -> Tensor:
         """Hidden states after the last norm, [B, S, d], of delayed tokens [B, K, S] and a text source [B, L, d].
 
         `source_mask` bool [B, L] hides padded text; None attends to it, as audiocraft does (padded keys are
-        zero, so each adds exp(0) to the softmax's denominator). `trunk`: what `trunk` gave for these tokens and
-        this source up to the prefix's first layer, which is then where the work begins. `recompute` keeps only
-        each layer's input for the backward pass and computes the rest again there.
+        zero, so each adds exp(0) to the softmax's denominator). `recompute` keeps only each layer's input for the
+        backward pass and computes the rest again there.
         """
-        first = 0
-        if trunk is None:
-            x = self.embed(sequence) + self.position_table(0, sequence.shape[2])
-        else:
-            assert prefix is not None
-            x, first = trunk, prefix.first_layer
-        x = self._run_layers(x, source, range(first, self.n_layers), prefix, source_mask, recompute)
+        x = self.embed(sequence) + self.position_table(0, sequence.shape[2])
+        x = self._run_layers(x, source, prefix, source_mask, recompute)
         normed: Tensor = self.norm_out(x)
         return normed
-
-    @torch.no_grad()
-    def trunk(
-        self, sequence: Tensor, source: Tensor, n_layers: int, *, source_mask: Tensor | None = None
-    ) -> Tensor:
-        """Hidden states [B, S, d] that enter layer `n_layers`: the part below a prefix, which nothing changes."""
-        x = self.embed(sequence) + self.position_table(0, sequence.shape[2])
-        return self._run_layers(x, source, range(n_layers), None, source_mask, recompute=False)
 
     def _run_layers(
         self,
         x: Tensor,
         source: Tensor,
-        layers: range,
         prefix: GatedPrefix | None,
         source_mask: Tensor | None,
         recompute: bool,
@@ -306,7 +287,7 @@ class MusicGenLM(nn.Module):
         source = source.to(x.dtype)
         mask = None if source_mask is None else source_mask[:, None, None, :]
         rows = None if prefix is None else _row_selection(prefix.rows)
-        for index in layers:
+        for index in range(self.n_layers):
 
             def run(x: Tensor, index: int = index) -> Tensor:
                 layer, gate = self.block(index), None

@@ -7,7 +7,15 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from expotion.plugins import discover
 
@@ -79,6 +87,10 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "released_code": {**_AUTHORS, "batch_size": 10, "accumulate": 4},
 }
 
+
+GONE: dict[str, Any] = {"shard_backbone": False, "trunk_cache_gib": 0.0}
+"""Keys that `train` had, with their defaults. They changed no result and are read past, but they entered the
+section's hash: it is taken with them, or no run that was made with them could be resumed."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -267,9 +279,9 @@ class Train(Section):
     """Training of the adaptor. `seed` defaults to the recipe's; `callbacks` names plugins' training callbacks.
 
     `preset` fills what the recipe leaves out; explicit keys win. A step sees batch_size * accumulate *
-    max(1, workers) clips. `workers` 0 trains in this process, n under Ray Train. `trunk_cache_gib` bounds what is
-    kept on disk of the layers below the first adapted one; only without `context_swap`. `shard_backbone` spreads
-    the frozen layers over the workers.
+    max(1, workers) clips, `n_parts` batches one after the other on one worker (gradients are added up) or shared
+    out over several: the result is the same to float tolerance. `workers` 0 trains in this process, n under Ray
+    Train.
     """
 
     preset: Literal["ours", "paper", "released_code"] = "ours"
@@ -293,38 +305,25 @@ class Train(Section):
     workers: int = Field(default=0, ge=0)
     early_stopping: EarlyStopping | None = None
     recompute_activations: bool = False
-    trunk_cache_gib: NotNegative = 0.0
-    shard_backbone: bool = False
     validation_clips: int = Field(default=16, ge=0)
     validate_every_steps: int = Field(default=20, ge=1)
     sample_every_steps: int = Field(default=0, ge=0)
     checkpoint_every_steps: int = Field(default=50, ge=1)
     callbacks: list[str] = []
     seed: Seed | None = None
+    _gone: dict[str, Any] = PrivateAttr(default_factory=dict)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_from_preset(cls, values: Any) -> Any:
+    def _fill_from_preset(cls, values: Any, validate: ModelWrapValidatorHandler[Train]) -> Train:
         if not isinstance(values, dict):
-            return values
+            return validate(values)
         preset = values.get("preset", "ours")
-        # an earlier version wrote log_every_steps into its runs; it never did anything
-        given = {key: value for key, value in values.items() if key != "log_every_steps"}
-        return {**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **given}
-
-    @model_validator(mode="after")
-    def _shards_need_workers(self) -> Train:
-        if self.shard_backbone and self.workers < 2:
-            raise ValueError("at least 2 workers with shard_backbone: true")
-        return self
-
-    @model_validator(mode="after")
-    def _trunk_needs_the_own_history(self) -> Train:
-        if self.trunk_cache_gib > 0 and self.context_swap.prob > 0:
-            raise ValueError(
-                "trunk_cache_gib: 0, or context_swap: false (swapped histories are never the same)"
-            )
-        return self
+        # log_every_steps never did anything, and was not hashed
+        given = {key: value for key, value in values.items() if key not in (*GONE, "log_every_steps")}
+        made = validate({**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **given})
+        made._gone = {key: values[key] for key in GONE if key in values}
+        return made
 
     @field_validator("learning_rate", mode="before")
     @classmethod
@@ -340,6 +339,20 @@ class Train(Section):
     @classmethod
     def _dropout(cls, value: Any) -> Any:
         return {"all": value} if _is_number(value) else value
+
+    @property
+    def n_parts(self) -> int:
+        """Batches of a step."""
+        return self.accumulate * max(1, self.workers)
+
+    @property
+    def clips_per_step(self) -> int:
+        """Clips of one optimisation step, over all parts."""
+        return self.batch_size * self.n_parts
+
+    def dropout_of(self, condition: str) -> float:
+        """Probability of dropping a condition."""
+        return self.condition_dropout.get(condition, self.condition_dropout.get("all", 0.0))
 
 
 class Cluster(Section):
@@ -432,7 +445,9 @@ class Recipe(Section):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default, in the order of the schema."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        values["train"] |= self.train._gone
+        return values
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
@@ -450,6 +465,7 @@ class Recipe(Section):
         values = self.to_dict()
         for section, fields in _SHOWN_ONLY.items():
             values[section] = {k: v for k, v in values[section].items() if k not in fields}
+        values["train"] = GONE | values["train"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -471,11 +487,6 @@ class Recipe(Section):
     def condition(self, name: str) -> Condition:
         """The condition of that name. Raises KeyError."""
         return {condition.name: condition for condition in self.conditions}[name]
-
-    def condition_dropout(self) -> dict[str, float]:
-        """Probability of dropping each condition in training, by its name."""
-        given = self.train.condition_dropout
-        return {c.name: given.get(c.name, given.get("all", 0.0)) for c in self.conditions}
 
     def evaluation_conditions(self) -> list[str]:
         """Conditions to measure, in the order of the table."""

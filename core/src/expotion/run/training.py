@@ -28,11 +28,9 @@ from expotion.plugins import Registry
 from expotion.progress import StageProgress
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import CheckpointFolder
-from expotion.train.draw import training_settings
 from expotion.train.examples import Examples, standardise_inputs
 from expotion.train.loop import Record, TrainingRun
 from expotion.train.ray import train_over_ray
-from expotion.train.trunk import TrunkCache
 from expotion.video.sound_files import write_wav
 
 # Sound while training goes on: one test clip, composed with the adaptor as it stands, every so many steps.
@@ -155,7 +153,6 @@ class Callbacks:
 
 
 log = logging.getLogger("expotion")
-GIB = 2**30
 
 
 def split_validation(
@@ -211,28 +208,26 @@ def train_adaptor(
             )
         )
     standardise_inputs(adaptor, train)
-    settings = training_settings(recipe)
 
     def warn(what: str) -> None:
         log.warning("%s", what)
         progress.console.print(f"[yellow]warning[/] {escape(what)}", highlight=False)
 
-    cache = _trunk_cache(recipe, adaptor, checkpoints.parent / "trunk")
     run = TrainingRun(
         lm,
         adaptor,
         train,
-        settings,
+        recipe.train,
+        seed=recipe.train_seed,
         validation=validation,
         keeper=CheckpointFolder(checkpoints),
         trace=trace,
-        trunk_cache=cache,
         warn=warn,
     )
     callbacks = callbacks or Callbacks()
 
     def on_record(record: Record) -> None:
-        progress.update(record["step"] + 1, settings.n_steps, _note(record))
+        progress.update(record["step"] + 1, recipe.train.steps, _note(record))
         _log(record)
         callbacks.on_step(record)
 
@@ -268,8 +263,6 @@ def train_adaptor(
         callbacks.on_end(finished)
     if run.stopped_early:
         log.info("stopped early at step %d; the weights of step %d are kept", run.step_number, run.best_step)
-    if cache is not None:
-        cache.clear()
     run.finish()
     for line in curve_lines(run.records):
         progress.console.print(line, highlight=False, markup=False)
@@ -281,12 +274,6 @@ def _resume(run: TrainingRun) -> None:
         log.info("training resumes at step %d", run.step_number)
     for note in run.notes:
         run.warn(note)
-
-
-def _trunk_cache(recipe: Recipe, adaptor: Adaptor, folder: Path) -> TrunkCache | None:
-    if recipe.train.trunk_cache_gib <= 0 or adaptor.config.first_adapted_layer == 0:
-        return None
-    return TrunkCache(folder, int(recipe.train.trunk_cache_gib * GIB))
 
 
 def _log(record: Record) -> None:

@@ -2,11 +2,16 @@
 
 A draw is a pure function of (seed, step): a resumed run repeats it, and each of several workers makes the same
 draw and takes its own rows from it.
+
+Context swap and condition dropout are what makes the controls worth listening to. Under teacher forcing the true
+history already tells the beat and the level, so the adaptor has little to learn from the control. Where the history
+is another clip's, only the control knows what comes next. Stretches of a training sequence are therefore replaced
+by another clip's codes; their frames are not scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,35 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expotion.musicgen import delay
-from expotion.recipe import Recipe
+from expotion.recipe.schema import ContextSwap, Train
 from expotion.train.examples import Examples, batch_indices
-
-# What makes the controls worth listening to: context swap and condition dropout.
-#
-# Under teacher forcing the true history already tells the beat and the level, so the adaptor has little to learn
-# from the control. Where the history is another clip's, only the control knows what comes next. Stretches of a
-# training sequence are therefore replaced by another clip's codes; their frames are not scored.
-
-
-@dataclass(frozen=True)
-class ContextSwap:
-    """How the history is swapped. Lengths in frames.
-
-    `prob`: share of sequences with foreign stretches. `min_frames..max_frames`: length of the first stretch,
-    which starts the sequence. `more_prob`: share of the swapped sequences with further stretches, each
-    `more_min_frames..more_max_frames` long with own stretches of the same range of lengths between them.
-    """
-
-    prob: float
-    min_frames: int
-    max_frames: int
-    more_prob: float = 0.0
-    more_min_frames: int = 25
-    more_max_frames: int = 100
 
 
 def foreign_frames(n_frames: int, swap: ContextSwap, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which frames of one sequence come from another clip, bool [n_frames]. At least a quarter stays its own."""
+    """Which frames of one sequence come from another clip, bool [n_frames]. At least a quarter stays its own.
+
+    `swap.prob` of the sequences begin with a foreign stretch; `more_prob` of those have further ones, with own
+    stretches of the same range of lengths between them.
+    """
     foreign = np.zeros(n_frames, dtype=bool)
     if rng.random() >= swap.prob:
         return foreign
@@ -71,63 +57,18 @@ def swap_context(codes: Tensor, donors: Tensor, foreign: Tensor) -> Tensor:
 
 
 def draw_strengths(
-    names: Sequence[str], batch_size: int, dropout: dict[str, float], rng: np.random.Generator
+    dropout: Mapping[str, float], batch_size: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Strength 0 or 1 per modality and sequence, float32 [B]; never all of them dropped.
 
-    A sequence without any modality is the frozen model itself, from which there is nothing to learn: where the
-    draw drops all, one modality is kept, chosen evenly.
+    `dropout`: the probability of each modality. A sequence without any is the frozen model itself, from which
+    there is nothing to learn: where the draw drops all, one modality is kept, chosen evenly.
     """
-    keep = np.stack([rng.random(batch_size) >= dropout.get(name, 0.0) for name in names])
-    chosen = rng.integers(0, len(names), size=batch_size)
+    keep = np.stack([rng.random(batch_size) >= probability for probability in dropout.values()])
+    chosen = rng.integers(0, len(dropout), size=batch_size)
     for column in np.flatnonzero(~keep.any(axis=0)):
         keep[chosen[column], column] = True
-    return {name: torch.from_numpy(keep[i].astype(np.float32)) for i, name in enumerate(names)}
-
-
-# The numbers of a training run.
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """End when the validation loss has not fallen by `min_improvement` (nats) for `patience_steps` steps."""
-
-    patience_steps: int
-    min_improvement: float = 0.0
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Numbers of the loop. Rates per step; `learning_rate` by parameter group (project, gates, other).
-
-    A step sees batch_size * n_parts clips: `n_parts` batches, one after the other on one worker (gradients are
-    added up) or shared out over several. The result is the same to float tolerance.
-    """
-
-    n_steps: int
-    batch_size: int
-    learning_rate: dict[str, float]
-    warmup_steps: int
-    weight_decay: float
-    betas: tuple[float, float]
-    clip_norm: float | None
-    swap: ContextSwap
-    condition_dropout: dict[str, float]
-    text_dropout: float
-    seed: int
-    n_parts: int = 1
-    final_ratio: float = 0.0
-    constant: bool = False
-    ema: float | None = None
-    early_stopping: EarlyStopping | None = None
-    recompute_activations: bool = False
-    checkpoint_every_steps: int = 50
-    validate_every_steps: int = 20
-
-    @property
-    def clips_per_step(self) -> int:
-        """Clips of one optimisation step, over all parts."""
-        return self.batch_size * self.n_parts
+    return {name: torch.from_numpy(keep[i].astype(np.float32)) for i, name in enumerate(dropout)}
 
 
 @dataclass(frozen=True)
@@ -163,46 +104,16 @@ class Draw:
         return int((self.scored(examples)[:, None, :] & pattern).sum())
 
 
-def draw_step(examples: Examples, names: list[str], settings: TrainingSettings, step: int) -> Draw:
+def draw_step(examples: Examples, names: Sequence[str], settings: Train, seed: int, step: int) -> Draw:
     """The draw of one optimisation step."""
     n, size = len(examples), settings.clips_per_step
-    rng = np.random.default_rng((settings.seed, 0, step))
+    rng = np.random.default_rng((seed, 0, step))
     donors = rng.integers(0, n, size)
-    foreign = draw_foreign(size, examples.codes.shape[-1], settings.swap, rng)
+    foreign = draw_foreign(size, examples.codes.shape[-1], settings.context_swap, rng)
     return Draw(
-        index=batch_indices(n, size, step, settings.seed),
+        index=batch_indices(n, size, step, seed),
         donors=donors,
         foreign=foreign,
-        keep=draw_strengths(names, size, settings.condition_dropout, rng),
+        keep=draw_strengths({name: settings.dropout_of(name) for name in names}, size, rng),
         with_text=torch.from_numpy(rng.random(size) >= settings.text_dropout),
-    )
-
-
-# The training loop's numbers, from a recipe.
-
-
-def training_settings(recipe: Recipe) -> TrainingSettings:
-    """The loop's numbers from the recipe's."""
-    train = recipe.train
-    rate, stopping = train.learning_rate, train.early_stopping
-    return TrainingSettings(
-        n_steps=train.steps,
-        batch_size=train.batch_size,
-        learning_rate={"project": rate.project, "gates": rate.gates, "other": rate.other},
-        warmup_steps=train.warmup_steps,
-        weight_decay=train.weight_decay,
-        betas=(train.betas[0], train.betas[1]),
-        clip_norm=train.clip_norm,
-        swap=ContextSwap(**train.context_swap.model_dump()),
-        condition_dropout=recipe.condition_dropout(),
-        text_dropout=train.text_dropout,
-        seed=recipe.train_seed,
-        final_ratio=train.final_learning_rate_ratio,
-        constant=train.schedule == "constant",
-        ema=train.ema,
-        n_parts=train.accumulate * max(1, train.workers),
-        early_stopping=None if stopping is None else EarlyStopping(**stopping.model_dump()),
-        recompute_activations=train.recompute_activations,
-        checkpoint_every_steps=train.checkpoint_every_steps,
-        validate_every_steps=train.validate_every_steps,
     )

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,180 +21,18 @@ from torch import Tensor
 from expotion.adaptor.adaptor import Adaptor, parameter_groups
 from expotion.errors import ExpotionError, OutputError, Problem
 from expotion.musicgen.decoder import MusicGenLM
+from expotion.recipe.schema import Train
 from expotion.train.checkpoints import Keeper
-from expotion.train.draw import Draw, TrainingSettings, draw_foreign, draw_step, swap_context
+from expotion.train.draw import Draw, draw_foreign, draw_step, swap_context
 from expotion.train.examples import Examples, with_ends
 from expotion.train.heap import Heap
 from expotion.train.objective import Objective
-from expotion.train.trunk import TrunkCache
-from expotion.train.world import Alone, World, check_sharded, share
-
-# Validation: the loss on clips that are not trained on, and what the controls are worth there.
-
-if TYPE_CHECKING:
-    pass
-
-
-@torch.no_grad()
-def validate(run: TrainingRun) -> dict[str, Any]:
-    """Losses in nats per code over the validation clips, swapped in the same places each time; {} without any.
-
-    `validation_loss` with the right controls; `baseline_loss` without controls; `control_gain`: loss with the
-    neighbouring clip's controls minus loss with the right ones. In batches, which the workers share out.
-    """
-    clips = run.validation
-    if clips is None:
-        return {}
-    n, settings, special = len(clips), run.settings, run.lm.geometry.special_token
-    rng = np.random.default_rng((settings.seed, 2))
-    foreign = draw_foreign(n, clips.codes.shape[-1], settings.swap, rng)
-    real = torch.arange(clips.codes.shape[-1])[None, :] < clips.n_frames[:, None]
-    scored = real & ~foreign
-    neighbours = np.roll(np.arange(n), 1)
-    totals = torch.zeros(4)  # right, baseline, wrong, frames
-    n_batches = -(-n // settings.batch_size)
-    for number in range(n_batches) if run.sharded else share(n_batches, run.world):
-        rows = np.arange(number * settings.batch_size, min(n, (number + 1) * settings.batch_size))
-        batch, other = clips.take(rows), clips.take(neighbours[rows])
-        own, theirs = (with_ends(part.codes, part.n_frames, special) for part in (batch, other))
-        codes = swap_context(own, theirs, foreign[rows])
-        strangers = Examples(
-            batch.codes, batch.n_frames, batch.text, batch.text_mask, other.controls, other.valid
-        )
-        with_text = torch.ones(len(rows), dtype=torch.bool)
-        everything = {name: torch.ones(len(rows)) for name in run.names}
-        nothing = {name: torch.zeros(len(rows)) for name in run.names}
-        for column, (examples, keep) in enumerate(
-            ((batch, everything), (batch, nothing), (strangers, everything))
-        ):
-            totals[column] += run.objective.loss(
-                examples, codes, scored[rows], keep, with_text, n_scored=1
-            ).cpu()
-        totals[3] += _n_codes(scored[rows], clips.codes.shape[1])
-    if not run.sharded:  # there every worker has gone through all of them
-        run.world.sum_([totals])
-    right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
-    return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}
-
-
-def _n_codes(scored: torch.Tensor, n_codebooks: int) -> int:
-    """Codes that the delay pattern lets count among frames [B, T]: codebook k loses the last k frames."""
-    return sum(int(scored[:, : scored.shape[1] - k].sum()) for k in range(n_codebooks))
-
-
-# Learning rate over steps: linear warm-up, then cosine.
-
-
-def warmup_cosine(step: int, n_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
-    """Factor in 0..1 for step 0..n_steps-1.
-
-    During warm-up (step + 1) / (warmup + 1), so that no step is wasted on a rate of zero; then
-    floor + (1 - floor) (1 + cos(pi p)) / 2 with p the fraction of the remaining steps that is done.
-    """
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / max(1, n_steps - warmup_steps)
-    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-
-
-# Dynamic scaling of the loss for half precision, whose gradients would otherwise vanish.
-
-LARGEST = 2.0**24
-
-
-@dataclass
-class LossScale:
-    """Factor on the loss before the backward pass; the gradients are divided by it afterwards.
-
-    Halved after a step with infinite gradients, which is left out; doubled after `patience` good ones. Plain
-    numbers, so that a checkpoint can hold them and a resumed run goes on exactly. (torch.amp.GradScaler is
-    for one optimiser on one device and keeps its state there.)
-    """
-
-    value: float = 2.0**16
-    patience: int = 200
-    good_steps: int = 0
-
-    def update(self, *, finite: bool) -> None:
-        """Tell how a step ended."""
-        if not finite:
-            self.value, self.good_steps = max(1.0, self.value / 2.0), 0
-            return
-        self.good_steps += 1
-        if self.good_steps >= self.patience:
-            self.value, self.good_steps = min(LARGEST, self.value * 2.0), 0
-
-
-# A training run as tensors and plain numbers: what a checkpoint holds.
-
-if TYPE_CHECKING:
-    pass
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class RunState:
-    """Tensors by name and a JSON object. `of` and `into` are each other's reverse, bit for bit."""
-
-    tensors: dict[str, Tensor]
-    numbers: dict[str, Any]
-
-    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, numbers), as a keeper wants them."""
-        return self.tensors, self.numbers
-
-    @classmethod
-    def of(cls, run: TrainingRun) -> RunState:
-        """Everything that the next step depends on."""
-        tensors = {f"adaptor.{name}": tensor for name, tensor in run.adaptor.state_dict().items()}
-        for name, parameter in run.adaptor.named_parameters():
-            for key, value in run.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-        for prefix, copies in (("average", run.average), ("best", run.best)):
-            tensors |= {f"{prefix}.{name}": tensor for name, tensor in (copies or {}).items()}
-        numbers: dict[str, Any] = {"trace": run.trace, "records": run.records}
-        if run.best is not None:
-            numbers["best"] = {"loss": run.best_loss, "step": run.best_step, "stopped": run.stopped_early}
-        if run.loss_scale is not None:
-            numbers["loss_scale"] = asdict(run.loss_scale)
-        return cls({name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers)
-
-    def into(self, run: TrainingRun) -> None:
-        """Put a run where this state was taken."""
-        device = run.adaptor.gates.device
-        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        run.adaptor.load_state_dict(_below("adaptor.", tensors))
-        for name, parameter in run.adaptor.named_parameters():
-            state = {
-                key: tensors[f"optimizer.{key}.{name}"].clone()
-                for key in _MOMENTS
-                if f"optimizer.{key}.{name}" in tensors
-            }
-            if state:
-                state["step"] = state["step"].cpu()  # where AdamW keeps it
-                run.optimizer.state[parameter] = state
-        if run.average is not None:
-            run.average = _below("average.", tensors)
-        best = self.numbers.get("best")
-        if best is not None:
-            run.best = _below("best.", tensors)
-            run.best_loss, run.best_step = float(best["loss"]), int(best["step"])
-            run.stopped_early = bool(best["stopped"])
-        if run.loss_scale is not None and "loss_scale" in self.numbers:
-            run.loss_scale = LossScale(**self.numbers["loss_scale"])
-        run.step_number = int(self.numbers["step"])
-        run.records = list(self.numbers["records"])
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name[len(prefix) :]: tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)
-    }
-
+from expotion.train.world import Alone, World, share
 
 log = logging.getLogger("expotion")
 Record = dict[str, Any]
+LARGEST_SCALE = 2.0**24
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class TrainingRun:
@@ -211,37 +49,33 @@ class TrainingRun:
         lm: MusicGenLM,
         adaptor: Adaptor,
         examples: Examples,
-        settings: TrainingSettings,
+        settings: Train,
         *,
+        seed: int,
         validation: Examples | None = None,
         keeper: Keeper | None = None,
         trace: str = "",
         world: World | None = None,
-        trunk_cache: TrunkCache | None = None,
         warn: Callable[[str], None] = log.warning,
     ) -> None:
         if len(examples) == 0:
             raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
-        self.lm, self.adaptor, self.examples, self.settings = lm, adaptor, examples, settings
+        self.lm, self.adaptor, self.examples = lm, adaptor, examples
+        self.settings, self.seed = settings, seed
         self.validation = validation if validation is None or len(validation) else None
         self.keeper = keeper
         self.trace = trace
         self.world: World = world or Alone()
-        self.trunk_cache = trunk_cache
         self.warn = warn
-        self.sharded = lm.on_use is not None
-        if self.sharded:
-            check_sharded(settings.n_parts, self.world)
-        recompute = settings.recompute_activations or self.sharded
-        self.objective = Objective(lm, adaptor, recompute=recompute, whole_batch=self.sharded)
+        self.objective = Objective(lm, adaptor, recompute=settings.recompute_activations)
         self.names = self.objective.names
         self.loss_scale = LossScale() if lm.dtype == torch.float16 else None
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": parameters, "name": name, "lr": settings.learning_rate[name]}
+                {"params": parameters, "name": name, "lr": getattr(settings.learning_rate, name)}
                 for name, parameters in parameter_groups(adaptor).items()
             ],
-            betas=settings.betas,
+            betas=(settings.betas[0], settings.betas[1]),
             weight_decay=settings.weight_decay,
         )
         self.average = _copy_of(adaptor) if settings.ema else None
@@ -260,11 +94,11 @@ class TrainingRun:
         """One optimisation step: draw, forward and backward over this worker's parts, sum, clip, update."""
         s, settings = self.step_number, self.settings
         started = time.perf_counter()
-        draw = draw_step(self.examples, self.names, settings, s)
+        draw = draw_step(self.examples, self.names, settings, self.seed, s)
         n_scored = draw.n_scored(self.examples)
         factor = self._rate_factor(s)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate[group["name"]] * factor
+            group["lr"] = getattr(settings.learning_rate, group["name"]) * factor
 
         self.optimizer.zero_grad(set_to_none=True)
         scale = 1.0 if self.loss_scale is None else self.loss_scale.value
@@ -296,7 +130,7 @@ class TrainingRun:
         return {
             "step": s,
             "loss": float(total),
-            "learning_rate": settings.learning_rate["project"] * factor,
+            "learning_rate": settings.learning_rate.project * factor,
             "gradient_norm": float(norm),
             "step_s": time.perf_counter() - started,
             "gates": [round(float(g), 5) for g in self.adaptor.gates.detach()],
@@ -305,21 +139,17 @@ class TrainingRun:
 
     def _rate_factor(self, step: int) -> float:
         settings = self.settings
-        if settings.constant:
+        if settings.schedule == "constant":
             return 1.0
-        return warmup_cosine(step, settings.n_steps, settings.warmup_steps, settings.final_ratio)
+        return warmup_cosine(step, settings.steps, settings.warmup_steps, settings.final_learning_rate_ratio)
 
     def _part_loss(self, draw: Draw, n_scored: int) -> Tensor:
         batch = self.examples.take(draw.index)
         every, special = self.examples, self.lm.geometry.special_token
         donors = with_ends(every.codes[draw.donors], every.n_frames[draw.donors], special)
         codes = swap_context(with_ends(batch.codes, batch.n_frames, special), donors, draw.foreign)
-        scored, trunk = draw.scored(self.examples), None
-        if self.trunk_cache is not None:
-            trunk = self.objective.trunk(self.trunk_cache, batch, draw.index, draw.with_text)
-        return self.objective.loss(
-            batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored, trunk=trunk
-        )
+        scored = draw.scored(self.examples)
+        return self.objective.loss(batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored)
 
     def _sum_over_workers(self, total: Tensor, scale: float) -> None:
         """Gradients and loss summed over the workers; a parameter that no worker used keeps no gradient."""
@@ -357,10 +187,10 @@ class TrainingRun:
         """
         settings, heap = self.settings, Heap()
         try:
-            while self.step_number < settings.n_steps and not self.stopped_early:
+            while self.step_number < settings.steps and not self.stopped_early:
                 record = self.step()
                 heap.after_step()
-                last = self.step_number == settings.n_steps
+                last = self.step_number == settings.steps
                 if last or record["step"] % settings.validate_every_steps == 0:
                     record |= validate(self)
                     last |= self._stop_early(record)
@@ -427,3 +257,147 @@ class TrainingRun:
 
 def _copy_of(adaptor: Adaptor) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in adaptor.named_parameters()}
+
+
+def warmup_cosine(step: int, n_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
+    """Factor on the learning rate, 0..1, for step 0..n_steps-1.
+
+    During warm-up (step + 1) / (warmup + 1), so that no step is wasted on a rate of zero; then
+    floor + (1 - floor) (1 + cos(pi p)) / 2 with p the fraction of the remaining steps that is done.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, n_steps - warmup_steps)
+    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+@dataclass
+class LossScale:
+    """Factor on the loss in half precision, whose gradients would otherwise vanish; divided out of them afterwards.
+
+    Halved after a step with infinite gradients, which is left out; doubled after `patience` good ones. Plain
+    numbers, so that a checkpoint can hold them and a resumed run goes on exactly. (torch.amp.GradScaler is
+    for one optimiser on one device and keeps its state there.)
+    """
+
+    value: float = 2.0**16
+    patience: int = 200
+    good_steps: int = 0
+
+    def update(self, *, finite: bool) -> None:
+        """Tell how a step ended."""
+        if not finite:
+            self.value, self.good_steps = max(1.0, self.value / 2.0), 0
+            return
+        self.good_steps += 1
+        if self.good_steps >= self.patience:
+            self.value, self.good_steps = min(LARGEST_SCALE, self.value * 2.0), 0
+
+
+@torch.no_grad()
+def validate(run: TrainingRun) -> dict[str, Any]:
+    """Losses in nats per code over the validation clips, swapped in the same places each time; {} without any.
+
+    `validation_loss` with the right controls; `baseline_loss` without controls; `control_gain`: loss with the
+    neighbouring clip's controls minus loss with the right ones. In batches, which the workers share out.
+    """
+    clips = run.validation
+    if clips is None:
+        return {}
+    n, settings, special = len(clips), run.settings, run.lm.geometry.special_token
+    rng = np.random.default_rng((run.seed, 2))
+    foreign = draw_foreign(n, clips.codes.shape[-1], settings.context_swap, rng)
+    real = torch.arange(clips.codes.shape[-1])[None, :] < clips.n_frames[:, None]
+    scored = real & ~foreign
+    neighbours = np.roll(np.arange(n), 1)
+    totals = torch.zeros(4)  # right, baseline, wrong, frames
+    n_batches = -(-n // settings.batch_size)
+    for number in share(n_batches, run.world):
+        rows = np.arange(number * settings.batch_size, min(n, (number + 1) * settings.batch_size))
+        batch, other = clips.take(rows), clips.take(neighbours[rows])
+        own, theirs = (with_ends(part.codes, part.n_frames, special) for part in (batch, other))
+        codes = swap_context(own, theirs, foreign[rows])
+        strangers = Examples(
+            batch.codes, batch.n_frames, batch.text, batch.text_mask, other.controls, other.valid
+        )
+        with_text = torch.ones(len(rows), dtype=torch.bool)
+        everything = {name: torch.ones(len(rows)) for name in run.names}
+        nothing = {name: torch.zeros(len(rows)) for name in run.names}
+        for column, (examples, keep) in enumerate(
+            ((batch, everything), (batch, nothing), (strangers, everything))
+        ):
+            totals[column] += run.objective.loss(
+                examples, codes, scored[rows], keep, with_text, n_scored=1
+            ).cpu()
+        totals[3] += _n_codes(scored[rows], clips.codes.shape[1])
+    run.world.sum_([totals])
+    right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
+    return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}
+
+
+def _n_codes(scored: torch.Tensor, n_codebooks: int) -> int:
+    """Codes that the delay pattern lets count among frames [B, T]: codebook k loses the last k frames."""
+    return sum(int(scored[:, : scored.shape[1] - k].sum()) for k in range(n_codebooks))
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A training run as tensors by name and a JSON object: what a checkpoint holds.
+
+    `of` and `into` are each other's reverse, bit for bit.
+    """
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, numbers), as a keeper wants them."""
+        return self.tensors, self.numbers
+
+    @classmethod
+    def of(cls, run: TrainingRun) -> RunState:
+        """Everything that the next step depends on."""
+        tensors = {f"adaptor.{name}": tensor for name, tensor in run.adaptor.state_dict().items()}
+        for name, parameter in run.adaptor.named_parameters():
+            for key, value in run.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        for prefix, copies in (("average", run.average), ("best", run.best)):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in (copies or {}).items()}
+        numbers: dict[str, Any] = {"trace": run.trace, "records": run.records}
+        if run.best is not None:
+            numbers["best"] = {"loss": run.best_loss, "step": run.best_step, "stopped": run.stopped_early}
+        if run.loss_scale is not None:
+            numbers["loss_scale"] = asdict(run.loss_scale)
+        return cls({name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers)
+
+    def into(self, run: TrainingRun) -> None:
+        """Put a run where this state was taken."""
+        device = run.adaptor.gates.device
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        run.adaptor.load_state_dict(_below("adaptor.", tensors))
+        for name, parameter in run.adaptor.named_parameters():
+            state = {
+                key: tensors[f"optimizer.{key}.{name}"].clone()
+                for key in _MOMENTS
+                if f"optimizer.{key}.{name}" in tensors
+            }
+            if state:
+                state["step"] = state["step"].cpu()  # where AdamW keeps it
+                run.optimizer.state[parameter] = state
+        if run.average is not None:
+            run.average = _below("average.", tensors)
+        best = self.numbers.get("best")
+        if best is not None:
+            run.best = _below("best.", tensors)
+            run.best_loss, run.best_step = float(best["loss"]), int(best["step"])
+            run.stopped_early = bool(best["stopped"])
+        if run.loss_scale is not None and "loss_scale" in self.numbers:
+            run.loss_scale = LossScale(**self.numbers["loss_scale"])
+        run.step_number = int(self.numbers["step"])
+        run.records = list(self.numbers["records"])
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name[len(prefix) :]: tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)
+    }

@@ -28,10 +28,9 @@ from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.plugins import discover
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import Found, read_files, write_files
-from expotion.train.draw import training_settings
 from expotion.train.examples import Examples
 from expotion.train.loop import Record, RunState, TrainingRun
-from expotion.train.world import ProcessGroup, ShardedLayers
+from expotion.train.world import ProcessGroup
 from expotion.workers import connected
 
 # One training worker under Ray Train: plain data in, the ordinary loop, checkpoints through Ray's storage.
@@ -157,8 +156,6 @@ def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: Proc
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = load_backbone(job.backbone, parts=frozenset({"lm"}))
     lm = backbone.cast(compute_dtype(recipe.train.precision, device)).lm
-    if recipe.train.shard_backbone:
-        ShardedLayers(lm, world, device)  # hooks itself in; the whole of it never is on the device
     lm.to(device)
     config = AdaptorConfig.from_json(job.adaptor_config)
     adaptor = Adaptor(config, build_projections(recipe, build_encoders(recipe, discover())))
@@ -167,7 +164,8 @@ def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: Proc
         lm,
         adaptor.to(device),
         from_arrays(train),
-        training_settings(recipe),
+        recipe.train,
+        seed=recipe.train_seed,
         validation=None if validation is None else from_arrays(validation),
         keeper=RayKeeper(world.rank),
         trace=job.trace,
