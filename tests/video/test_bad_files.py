@@ -7,9 +7,9 @@ import pytest
 
 from expotion.errors import MediaError
 from expotion.video.clip import FileClip
+from expotion.video.container import Limits
 from expotion.video.frames import FileVideo
 from expotion.video.probe import probe
-from expotion.video.scan import Limits
 from expotion.video.sound_files import write_wav
 
 

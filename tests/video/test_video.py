@@ -9,8 +9,8 @@ from media import MATRICES
 
 from expotion import contracts, timeline
 from expotion.errors import MediaError
+from expotion.video.container import Limits
 from expotion.video.frames import FileVideo
-from expotion.video.scan import Limits
 
 VARIABLE = np.array([0.0, 0.03, 0.1, 0.15, 0.3, 0.31, 0.4, 0.55, 0.7, 0.72, 0.9])
 

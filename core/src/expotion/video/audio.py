@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.video.scan import DEFAULT_LIMITS, Limits, Scan, open_container, scan
+from expotion.video.container import DEFAULT_LIMITS, Limits, open_container
+from expotion.video.scan import Scan, scan
 
 MAX_DRIFT_S = 0.02
 """Blocks whose timestamp differs by more from where the block before ended are moved to their timestamp."""

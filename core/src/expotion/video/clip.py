@@ -15,9 +15,10 @@ from expotion import timeline
 from expotion.contracts import Clip, Truth
 from expotion.errors import MediaError, Problem
 from expotion.video.audio import load_audio
+from expotion.video.container import DEFAULT_LIMITS, Limits
 from expotion.video.frames import FileVideo
 from expotion.video.probe import Require, check
-from expotion.video.scan import DEFAULT_LIMITS, Limits, Scan, scan
+from expotion.video.scan import Scan, scan
 
 _HASHES: dict[tuple[str, int, int], str] = {}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,14 +15,58 @@ from numpy.typing import NDArray
 
 from expotion import machine
 from expotion.errors import MediaError, Problem
+from expotion.video.container import open_container
 from expotion.video.memory import resize_frame
-from expotion.video.scan import Scan, open_container
+from expotion.video.scan import Scan
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 _BATCH_BYTES = 8 * 1024**2
 """Frames that decord decodes in one call: its own buffers grow with a call's size and are not given back."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a stored picture is to be shown: rows and columns exchanged, then reversed along x or y.
+
+    All eight ways that a display matrix can say (ISO/IEC 14496-12, 6.2.2), an angle in between taken as the nearest.
+    """
+
+    transposed: bool = False
+    flipped_x: bool = False
+    flipped_y: bool = False
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> Orientation:
+        """That of a decoded frame: x' = a x + c y, y' = b x + d y with [a b; c d] from its display matrix."""
+        data = frame.side_data.get("DISPLAYMATRIX")
+        if data is None:
+            return cls()
+        a, b, _, c, d, *_ = np.frombuffer(bytes(data), "<i4").tolist()
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(True, c < 0, b < 0)
+        return cls(False, a < 0, d < 0)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether no turn alone does it."""
+        return self.transposed ^ self.flipped_x ^ self.flipped_y
+
+    @property
+    def rotation_deg(self) -> int:
+        """Degrees to the left, 0 to 270, of the turn that follows the mirroring along x, where there is one."""
+        x = self.flipped_x ^ self.mirrored
+        return {(False, False): 0, (False, True): 180, (True, False): 90, (True, True): 270}[self.transposed, x]
+
+    def shown(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A stored picture [H, W, 3] as it is shown."""
+        if self == Orientation():
+            return picture
+        if self.transposed:
+            picture = picture.transpose(1, 0, 2)
+        step_y, step_x = (-1 if flipped else 1 for flipped in (self.flipped_y, self.flipped_x))
+        return np.ascontiguousarray(picture[::step_y, ::step_x])
 
 
 class Unsupported(Exception):
@@ -113,7 +158,7 @@ class PyAvDecoder:
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._next = 0
         self._size: tuple[int, int] | None = None
-        self.rotation_deg = 0
+        self._orientation: Orientation | None = None
         self.resized = False
         """Whether a frame had another size than the first one and was scaled to it."""
 
@@ -122,8 +167,8 @@ class PyAvDecoder:
         """(height, width) of the first frame that decodes; all others are scaled to it."""
         if self._size is None:
             for _, frame in self._decode(0):
-                self.rotation_deg = round(frame.rotation) % 360
-                turned = self.rotation_deg % 180 == 90
+                self._orientation = Orientation.of(frame)
+                turned = self._orientation.transposed
                 self._size = (frame.width, frame.height) if turned else (frame.height, frame.width)
                 break
             self.close()
@@ -137,6 +182,14 @@ class PyAvDecoder:
                 )
             )
         return self._size
+
+    @property
+    def orientation(self) -> Orientation:
+        """How the first frame that decodes is shown."""
+        if self._orientation is None:
+            _ = self.size
+        assert self._orientation is not None
+        return self._orientation
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """See Decoder."""
@@ -221,9 +274,7 @@ class PyAvDecoder:
         # Colour at half resolution is repeated, not interpolated, as FFmpeg does it for 8 bits.
         way = "POINT" if self._picture.bits > 8 else None
         picture = np.asarray(frame.to_ndarray(format="rgb24", interpolation=way), dtype=np.uint8)
-        turns = round(frame.rotation / 90.0) % 4
-        if turns:
-            picture = np.ascontiguousarray(np.rot90(picture, turns))
+        picture = Orientation.of(frame).shown(picture)
         self.resized |= picture.shape[:2] != self.size_of(picture)
         return resize_frame(picture, self.size_of(picture))
 

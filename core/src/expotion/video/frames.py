@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.errors import MediaError, Problem
+from expotion.video.container import DEFAULT_LIMITS, Limits
 from expotion.video.decoders import Unsupported
 from expotion.video.memory import Frame, FrameCache, Size, resize_frame, scaled_size
 from expotion.video.read import Ahead, Backend, PictureSource
-from expotion.video.scan import DEFAULT_LIMITS, Limits, Picture, Scan, scan
+from expotion.video.scan import Picture, Scan, scan
 
 CACHE_BYTES = 256 * 1024**2
 """Decoded frames that a reader keeps, those decoded ahead included. Its peak memory is this, one decoding batch

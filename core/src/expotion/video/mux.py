@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from expotion import timeline
 from expotion.errors import MediaError, Problem
 from expotion.video.audio import MAX_DRIFT_S, fit
-from expotion.video.scan import DEFAULT_LIMITS, Limits, Scan, open_container, scan
+from expotion.video.container import DEFAULT_LIMITS, Limits, open_container
+from expotion.video.scan import Scan, scan
 from expotion.video.writing import (
     OPUS_RATE_HZ,
     OWN_SOUND,

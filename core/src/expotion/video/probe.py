@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from expotion.errors import MediaError, Problem
+from expotion.video.container import DEFAULT_LIMITS, MEDIA_FIX, Limits
 from expotion.video.decoders import PyAvDecoder
-from expotion.video.scan import DEFAULT_LIMITS, MEDIA_FIX, Limits, Scan, scan
+from expotion.video.scan import Scan, scan
 
 Require = Literal["any", "video", "audio"]
 
@@ -90,6 +91,6 @@ def _video_info(source: Scan) -> VideoInfo:
         n_frames=len(picture.pts),
         codec=picture.codec,
         pixel_format=picture.pixel_format,
-        rotation_deg=decoder.rotation_deg,
+        rotation_deg=decoder.orientation.rotation_deg,
         damage=picture.damage,
     )

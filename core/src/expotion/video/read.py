@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.errors import MediaError, Problem
+from expotion.video.container import Limits
 from expotion.video.decoders import DecordDecoder, PyAvDecoder, Unsupported
 from expotion.video.memory import resize_frame, scaled_size
-from expotion.video.scan import Limits, Picture, Scan
+from expotion.video.scan import Picture, Scan
 
 Backend = Literal["auto", "decord", "pyav"]
 
@@ -111,7 +112,7 @@ class PictureSource:
         fallback = PyAvDecoder(self._scan)
         height, width = fallback.size
         too_large = self._asked == "auto" and height * width > DECORD_PIXELS
-        if self._asked == "pyav" or self.verified or too_large:
+        if self._asked == "pyav" or self.verified or too_large or fallback.orientation.mirrored:
             return fallback
         try:
             return DecordDecoder(self._scan, fallback.size)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from expotion.errors import ExpotionError
 from expotion.video.audio import load_audio, resample
 from expotion.video.clip import file_sha256
+from expotion.video.container import DEFAULT_LIMITS
 from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs
 from expotion.video.probe import VideoInfo, check, probe
-from expotion.video.scan import DEFAULT_LIMITS, Scan, scan
+from expotion.video.scan import Scan, scan
 from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from expotion.errors import MediaError, Problem
 from expotion.video.clip import FileClip
+from expotion.video.container import DEFAULT_LIMITS
 from expotion.video.memory import resize_frame, scaled_size
-from expotion.video.scan import DEFAULT_LIMITS
 
 SHORTER_SIDE = 360
 """Frames are made this small as they come: the window that is kept in memory stays below 0.3 GB at 30 fps."""
