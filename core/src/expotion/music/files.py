@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import write_json
 from expotion.music.composer import Music
 from expotion.music.steering import Steering
@@ -20,7 +20,7 @@ from expotion.music.targets import ANY_VIDEO, SOUND_FORMATS, Output, Target
 from expotion.plugins import installed_versions
 from expotion.video.clip import file_sha256
 from expotion.video.loudness import DEFAULT_CEILING_DBTP, loudness_lufs, normalise
-from expotion.video.mux import can_be_copied, mux_video
+from expotion.video.mux import mux_video
 from expotion.video.scan import Scan
 from expotion.video.sound_files import Depth, write_sound
 from expotion.video.writing import fitting_suffix
@@ -166,7 +166,14 @@ def write_files(
             file = target.file(f".{name}")
             write_sound(file, samples, sample_rate_hz, depth=depth)
             files.append(file)
-    files += _videos(target, samples, sample_rate_hz, source, output, warn)
+    try:
+        files += _videos(target, samples, sample_rate_hz, source, output, warn)
+    except MediaError as error:  # the music is not lost with the picture
+        if not files:
+            files = [target.file(".wav")]
+            write_sound(files[0], samples, sample_rate_hz, depth=depth)
+        stands = Problem(str(files[0]), "the music stands here; a video", "none", "use --format wav")
+        raise MediaError([*error.problems, stands]) from error
     content = {
         "format": FORMAT,
         "asked": dict(asked),
@@ -196,9 +203,6 @@ def _videos(
         suffix = f".{name}"
         if name == ANY_VIDEO:
             suffix = fitting_suffix(source.picture.codec) or ".mp4"
-        if not can_be_copied(source, suffix):
-            why = source.picture.damage or f"{suffix[1:]} does not hold {source.picture.codec} as it is here"
-            warn(f"the picture is encoded anew ({why})")
         if output.keep_original_sound and source.sound is None:
             warn("the clip has no sound of its own to keep")
         file = target.file(suffix)
@@ -210,6 +214,7 @@ def _videos(
             keep_original_sound=output.keep_original_sound,
             must_copy=name != ANY_VIDEO,
             bits=16 if output.depth == "16" else 24,
+            warn=warn,
         )
         files.append(file)
     return files

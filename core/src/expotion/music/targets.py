@@ -12,9 +12,9 @@ from typing import Any
 
 from expotion.errors import MediaError, OutputError, Problem
 from expotion.music.steering import MAX_SEED
+from expotion.video.mux import check_output
 from expotion.video.probe import check
 from expotion.video.scan import Scan, scan
-from expotion.video.writing import check_picture
 
 SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
 VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")
@@ -282,7 +282,7 @@ def check_formats(source: Scan, formats: Sequence[str]) -> None:
         if name in VIDEO_FORMATS:
             assert source.picture is not None
             try:
-                check_picture(source.path, f".{name}", source.picture.codec)
+                check_output(source, f".{name}")
             except MediaError as error:
                 problems += error.problems
     if problems:

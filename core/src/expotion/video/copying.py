@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.errors import MediaError
-from expotion.video.container import Limits, open_container
+from expotion.video.container import Limits
 from expotion.video.decoders import PyAvDecoder, Unsupported
 from expotion.video.packets import MISSING, Packets
 from expotion.video.scan import Scan, scan
@@ -23,17 +23,24 @@ _EDITS = frozenset({".mp4", ".mov"})
 def obstacle(source: Scan, suffix: str) -> str | None:
     """Why a file's whole picture cannot be copied into a container so that a player shows the same; or None."""
     picture = source.picture
-    if picture is None:
-        return "there is none"
-    if picture.damage is not None:
-        return picture.damage
-    if picture.restarted:
-        return "its times start again in the middle"
-    if not picture.seekable:
-        return "its pictures have no times of their own"
-    if not holds_picture(suffix, picture.codec):
-        return f"{suffix[1:]} does not hold {plain_name(picture.codec)} as it is here"
-    packets = picture.packets
+    assert picture is not None
+    reasons = (
+        picture.damage,
+        "its times start again in the middle" if picture.restarted else None,
+        None if picture.seekable else "its pictures have no times of their own",
+        None
+        if holds_picture(suffix, picture.codec)
+        else f"{suffix[1:]} does not hold {plain_name(picture.codec)} as it is here",
+        _unplayable(picture.packets, suffix),
+    )
+    why = next((reason for reason in reasons if reason is not None), None)
+    if why is None and suffix not in _EDITS and PyAvDecoder(source).orientation.mirrored:
+        return f"{suffix[1:]} cannot say that a picture is mirrored"
+    return why
+
+
+def _unplayable(packets: Packets, suffix: str) -> str | None:
+    """Why these packets in a container would not be shown as they are in their own; or None."""
     if not packets.starts_with_keyframe:
         return "it begins between two keyframes"
     kept = n_kept(packets)
@@ -44,8 +51,6 @@ def obstacle(source: Scan, suffix: str) -> str | None:
     hidden = pts[~shown]
     if len(hidden) and (suffix not in _EDITS or bool((hidden >= pts[shown].min()).any())):
         return f"an edit list hides pictures that {suffix[1:]} would show"
-    if suffix not in _EDITS and PyAvDecoder(source).orientation.mirrored:
-        return f"{suffix[1:]} cannot say that a picture is mirrored"
     return None
 
 
@@ -57,8 +62,8 @@ def n_kept(packets: Packets) -> int:
 def decoding_times(packets: Packets) -> NDArray[np.int64]:
     """When each packet is decoded, int64 [n] ticks: as the file says where that can be, else from the times shown.
 
-    Decoding times increase and are never after the time shown. Where the file's are missing, repeat or run back, the
-    k-th packet is decoded at the k-th earliest time shown, all of them earlier by what the worst packet needs.
+    Decoding times increase and are never after the time shown. Where the file's are missing, repeat or run back,
+    the k-th packet is decoded at the k-th earliest time shown, all of them earlier by what the worst packet needs.
     """
     pts, dts = packets.pts, packets.dts
     if not (dts == MISSING).any() and bool((np.diff(dts) > 0).all()) and bool((dts <= pts).all()):

@@ -30,7 +30,7 @@ _BATCH_BYTES = 8 * 1024**2
 class Orientation:
     """How a stored picture is to be shown: rows and columns exchanged, then reversed along x or y.
 
-    All eight ways that a display matrix can say (ISO/IEC 14496-12, 6.2.2), an angle in between taken as the nearest.
+    All eight ways of a display matrix (ISO/IEC 14496-12, 6.2.2); an angle in between is taken as the nearest.
     """
 
     transposed: bool = False
@@ -40,10 +40,10 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
         """That of a decoded frame: x' = a x + c y, y' = b x + d y with [a b; c d] from its display matrix."""
-        data = frame.side_data.get("DISPLAYMATRIX")
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
         if data is None:
             return cls()
-        a, b, _, c, d, *_ = np.frombuffer(bytes(data), "<i4").tolist()
+        a, b, _, c, d, *_ = np.frombuffer(bytes(data), "=i4").tolist()
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(True, c < 0, b < 0)
         return cls(False, a < 0, d < 0)
@@ -57,7 +57,9 @@ class Orientation:
     def rotation_deg(self) -> int:
         """Degrees to the left, 0 to 270, of the turn that follows the mirroring along x, where there is one."""
         x = self.flipped_x ^ self.mirrored
-        return {(False, False): 0, (False, True): 180, (True, False): 90, (True, True): 270}[self.transposed, x]
+        return {(False, False): 0, (False, True): 180, (True, False): 90, (True, True): 270}[
+            self.transposed, x
+        ]
 
     def shown(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A stored picture [H, W, 3] as it is shown."""

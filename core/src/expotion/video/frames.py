@@ -42,7 +42,7 @@ class FileVideo:
     refuses the file, or the stream is damaged. Frames come in the size after rotation metadata, reduced to
     `limits.work_shorter_side` where larger. Safe under threads, one of which decodes at a time.
 
-    Raises MediaError where the file has no picture, fewer than two frames in the window, or breaks a limit.
+    Raises MediaError where the file has no picture, fewer than `n_least` frames in the window, or breaks a limit.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class FileVideo:
         cache_bytes: int = CACHE_BYTES,
         limits: Limits = DEFAULT_LIMITS,
         scanned: Scan | None = None,
+        n_least: int = 2,
     ) -> None:
         self.path = Path(path)
         source = scanned or scan(self.path, limits)
@@ -71,7 +72,7 @@ class FileVideo:
         )
         self._first = int(np.argmax(inside))
         self._times_s = np.maximum(picture.times_s[inside] - start_s, 0.0)
-        if len(self._times_s) < 2:
+        if len(self._times_s) < n_least:
             got = f"{len(self._times_s)} frame(s) between {start_s:.2f} s and {end_s:.2f} s"
             fix = "a single picture has no movement: give a video, or another start and duration"
             raise MediaError(Problem(str(path), "a video of at least two frames", got, fix))

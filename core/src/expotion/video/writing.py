@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -26,9 +26,12 @@ _OTHER_SUFFIX = "use another file name suffix (mp4, mov, mkv, webm) or another c
 
 
 @contextmanager
-def open_output(path: Path | str) -> Iterator[OutputContainer]:
+def open_output(
+    path: Path | str, verify: Callable[[Path], None] = lambda draft: None
+) -> Iterator[OutputContainer]:
     """A container that takes the place of `path` when the block succeeds; its kind is that of the suffix.
 
+    `verify` is given the closed file before that; what it raises is passed on.
     Nothing in it depends on the time or on chance (matroska and ogg otherwise draw identifiers). An mp4 can be
     played before it is complete. Raises MediaError for a codec that does not fit, OutputError for a disk that
     is full or cannot be written to.
@@ -42,6 +45,7 @@ def open_output(path: Path | str) -> Iterator[OutputContainer]:
         try:
             with av.open(str(part), "w", options=options) as out:
                 yield out
+            verify(part)
         except av.FFmpegError as error:
             if error.errno in _DISK:  # `replacing` explains those
                 raise OSError(error.errno, error.strerror) from error
