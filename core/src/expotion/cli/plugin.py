@@ -138,15 +138,12 @@ def new(
 
 
 def _options(assignments: list[str]) -> dict[str, Any]:
+    from expotion.cli.find import split_pairs
     from expotion.errors import ExpotionError, Problem
     from expotion.recipe.nodes import parse_scalar
 
-    options: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key:
-            raise ExpotionError(
-                Problem(f"--set {assignment}", "OPTION=VALUE", None, "for example --set size=small")
-            )
-        options[key.strip()] = parse_scalar(value.strip())
-    return options
+    problems: list[Problem] = []
+    pairs = split_pairs("--set", assignments, "OPTION=VALUE", "size=tiny", problems)
+    if problems:
+        raise ExpotionError(problems)
+    return {name: parse_scalar(value) for name, value in pairs.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from expotion.cli.find import split_pairs
 from expotion.errors import ExpotionError, PluginError, Problem
 from expotion.plugins import KINDS, Registry, discover
 from expotion.testing import (
@@ -119,12 +120,15 @@ def results_of(name: str, options: dict[str, Any], tracks: Sequence[str], level:
 
 
 def _files(assignments: Sequence[str]) -> dict[str, Path]:
-    files = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        path = Path(value).expanduser()
-        if not equals or not path.is_file():
-            got = None if not equals else "no such file"
-            raise ExpotionError(Problem(f"--track {assignment}", "NAME=FILE with a file that is there", got))
-        files[key] = path
+    problems: list[Problem] = []
+    wanted = "NAME=FILE with a file that is there"
+    pairs = split_pairs("--track", list(assignments), wanted, "gaze=gaze.csv", problems)
+    files = {name: Path(text).expanduser() for name, text in pairs.items()}
+    problems += [
+        Problem(f"--track {name}={path}", wanted, "no such file")
+        for name, path in files.items()
+        if not path.is_file()
+    ]
+    if problems:
+        raise ExpotionError(problems)
     return files
