@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from expotion.errors import Problem, WeightsError, first_line
 
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".bin")
 AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
 
 
@@ -154,25 +155,39 @@ def folder_of(source: str | Path, patterns: Iterable[str] = HUB_PATTERNS, cache:
     return folder if folder.is_dir() else hub_snapshot(str(source).removeprefix("hf:"), patterns, cache)
 
 
-def hub_snapshot(repository: str, patterns: Iterable[str] = HUB_PATTERNS, cache: Path | None = None) -> Path:
-    """Folder of a Hugging Face repository: the local cache first, then a download."""
+def hub_snapshot(
+    repository: str,
+    patterns: Iterable[str] = HUB_PATTERNS,
+    cache: Path | None = None,
+    *,
+    revision: str | None = None,
+    newest: bool = False,
+) -> Path:
+    """Folder of a Hugging Face repository with weights: the local cache first, then a download.
+
+    `newest` asks the hub first, as a branch may have moved. WeightsError where neither has weights.
+    """
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     wanted = list(patterns)
+    weights = [pattern for pattern in wanted if pattern.endswith(WEIGHT_SUFFIXES)] or wanted
     failure = "it is not in the local cache"
-    for local_only in (True, False):
+    for local_only in (False, True) if newest else (True, False):
         try:
-            folder = Path(
-                snapshot_download(
-                    repository, cache_dir=cache, allow_patterns=wanted, local_files_only=local_only
-                )
+            found = snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=cache,
+                allow_patterns=wanted,
+                local_files_only=local_only,
             )
         except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            failure = first_line(error)
-        else:
-            if any(any(folder.glob(pattern)) for pattern in wanted if pattern != "*.json"):
-                return folder
-            failure = "the snapshot in the local cache has no weights"
+            # why the hub cannot be reached says more than that the cache is empty
+            failure = failure if local_only else first_line(error)
+            continue
+        if any(any(Path(found).glob(pattern)) for pattern in weights):
+            return Path(found)
+        failure = f"the repository has no {' or '.join(weights)}"
     raise WeightsError(
         Problem(
             f"hf:{repository}",

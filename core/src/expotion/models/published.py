@@ -1,18 +1,20 @@
-"""Adaptors in Hugging Face repositories: bring one here, put one there."""
+"""Adaptors in Hugging Face repositories, `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`: bring one here, put one there."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
 from expotion.errors import ExpotionError, Problem, WeightsError, first_line
-
-# How a published adaptor is named: `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`.
+from expotion.weights import hub_snapshot
 
 HUB = "hf:"
+FILES = (TENSORS, DESCRIPTION, "README.md", "recipe.yaml", "metrics.json")
 
 
 def is_published(reference: str | Path) -> bool:
@@ -43,9 +45,6 @@ def adaptor_folder(reference: str | Path) -> Path:
     return folder / "adaptor" if (folder / "adaptor" / DESCRIPTION).exists() else folder
 
 
-FILES = (TENSORS, DESCRIPTION, "README.md", "recipe.yaml", "metrics.json")
-
-
 def fetch_adaptor(reference: str) -> Path:
     """The local folder of `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`: from the cache, else downloaded.
 
@@ -53,22 +52,12 @@ def fetch_adaptor(reference: str) -> Path:
     Raises WeightsError.
     """
     repository, revision = repository_of(reference)
-    folder, failure = None, "it is not in the local cache"
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-    for local_only in (False, True):  # a branch may have moved; without a connection, what is there
-        try:
-            folder = Path(
-                snapshot_download(
-                    repository, revision=revision, allow_patterns=list(FILES), local_files_only=local_only
-                )
-            )
-            break
-        except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            failure = first_line(error) if not local_only else failure
-    if folder is None:
+    try:
+        folder = hub_snapshot(repository, FILES, revision=revision, newest=True)
+    except WeightsError as error:
         fix = "check the name; log in with `hf auth login` for a private one; or copy its files, give the folder"
-        raise WeightsError(Problem(reference, "an adaptor that can be downloaded", failure, fix))
+        failure = error.problems[0].got
+        raise WeightsError(Problem(reference, "an adaptor that can be downloaded", failure, fix)) from None
     check_adaptor(folder, reference)
     return folder
 
@@ -108,7 +97,7 @@ def upload_adaptor(
             commit_message=message,
             revision=revision,
         )
-    except Exception as error:  # as above
+    except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
         fix = "log in with `hf auth login`, or push to a folder"
         raise ExpotionError(
             Problem(reference, "a repository that can be written to", first_line(error), fix)
@@ -119,11 +108,7 @@ def upload_adaptor(
 def metrics_of(folder: Path) -> dict[str, dict[str, dict[str, float | None]]]:
     """What `metrics.json` beside an adaptor or in its run folder says; {} where there is none."""
     for place in (folder, folder.parent):
-        try:
-            found: dict[str, dict[str, dict[str, float | None]]] = json.loads(
-                (place / "metrics.json").read_text(encoding="utf-8")
-            )
-            return found
-        except (OSError, ValueError):
-            continue
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+            return cast(dict[str, dict[str, dict[str, float | None]]], found)
     return {}

@@ -20,9 +20,17 @@ from expotion.errors import Problem, WeightsError, first_line
 from expotion.files import cache_folder, write_json
 from expotion.models.catalogue import HUB, Entry
 
-# What has been pulled: `CACHE/models/NAME/model.json` beside the files, or pointing into the hub's own cache.
-
 NOTE = "model.json"
+"""What has been pulled: `CACHE/models/NAME/model.json` beside the files, or pointing into the hub's own cache."""
+TORCHVISION = "torchvision:"
+HUB_PATTERNS = ("*.json", "*.safetensors", "*.pt", "*.model", "*.txt")
+OLD_FORM = "pytorch_model.bin"
+"""Fetched only from repositories that have nothing newer."""
+BLOCK = 1 << 20
+TIMEOUT_S = 30.0
+ATTEMPTS = 4
+LOCAL = ("127.0.0.1", "localhost", "::1")
+Progress = Callable[[int, "int | None"], None]
 
 
 @dataclass(frozen=True)
@@ -69,37 +77,22 @@ def remember(note: Pulled) -> None:
 # version of the file (its ETag), so that a resumed download never mixes two versions. A server that does not
 # resume sends the file from its beginning, and it is taken from there.
 
-BLOCK = 1 << 20
-TIMEOUT_S = 30.0
-ATTEMPTS = 4
-LOCAL = ("127.0.0.1", "localhost", "::1")
-Progress = Callable[[int, "int | None"], None]
-
 
 class Interrupted(Exception):
     """The connection broke or was never there; what arrived is kept."""
 
 
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_hash(path: Path, wanted: str | None, where: str) -> str:
     """The file's SHA-256. WeightsError, and the file is removed, when it does not begin with `wanted`."""
-    got = sha256_of(path)
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
     if wanted is not None and not got.startswith(wanted.lower()):
         path.unlink(missing_ok=True)
-        raise WeightsError(
-            Problem(
-                where,
-                f"a file whose SHA-256 begins with {wanted[:16]}",
-                got[:16],
-                "refused and removed: the file at the source has changed or was damaged on the way; "
-                "pull again, and do not use it if this repeats",
-            )
+        fix = (
+            "refused and removed: the file at the source has changed or was damaged on the way; "
+            "pull again, and do not use it if this repeats"
         )
+        raise WeightsError(Problem(where, f"a file whose SHA-256 begins with {wanted[:16]}", got[:16], fix))
     return got
 
 
@@ -123,14 +116,8 @@ def fetch(
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500 and error.code not in (408, 429):
-                raise WeightsError(
-                    Problem(
-                        url,
-                        "the file",
-                        f"the server's answer {error.code} {error.reason}",
-                        "it may have moved",
-                    )
-                ) from None
+                got = f"the server's answer {error.code} {error.reason}"
+                raise WeightsError(Problem(url, "the file", got, "it may have moved")) from None
             failure: Exception = error
         except (OSError, http.client.HTTPException, Interrupted) as error:
             failure = error
@@ -209,13 +196,6 @@ def _write_tag(part: Path, tag: str | None) -> None:
     write_json(_tag_file(part), {"tag": tag})
 
 
-TORCHVISION = "torchvision:"
-HUB_PATTERNS = ("*.json", "*.safetensors", "*.pt", "*.model", "*.txt")
-WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".bin")
-OLD_FORM = "pytorch_model.bin"
-"""Fetched only from repositories that have nothing newer."""
-
-
 def pull(entry: Entry, *, progress: Progress | None = None, pause_s: float = 1.0) -> Pulled:
     """Download an entry, or find it in the cache. Raises WeightsError: refused, or not reachable."""
     there = pulled(entry.name)
@@ -234,10 +214,8 @@ def address_of(entry: Entry) -> tuple[str, str | None]:
 
     model, _, weights = entry.source.removeprefix(TORCHVISION).partition("/")
     url = str(get_model_weights(model)[weights].url)
-    digest = Path(urlsplit(url).path).stem.rpartition("-")[
-        2
-    ]  # torchvision's names end in the hash's beginning
-    return url, entry.sha256 or digest
+    # torchvision's names end in the hash's beginning
+    return url, entry.sha256 or Path(urlsplit(url).path).stem.rpartition("-")[2]
 
 
 def _pull_url(entry: Entry, progress: Progress | None, pause_s: float) -> Pulled:
@@ -252,15 +230,8 @@ def _pull_url(entry: Entry, progress: Progress | None, pause_s: float) -> Pulled
             digest = fetch(url, target, sha256=wanted, progress=progress, pause_s=pause_s)
         except Interrupted as error:
             raise _unreachable(entry, str(error), _by_hand(url, target)) from None
-    return Pulled(
-        entry.name,
-        url,
-        entry.licence,
-        str(target.parent),
-        str(target),
-        target.stat().st_size,
-        digest,
-    )
+    size = target.stat().st_size
+    return Pulled(entry.name, url, entry.licence, str(target.parent), str(target), size, digest)
 
 
 def _by_hand(url: str, target: Path) -> str:
@@ -274,34 +245,22 @@ def _by_hand(url: str, target: Path) -> str:
 
 def _pull_hub(entry: Entry) -> Pulled:
     """A repository through huggingface_hub, whose cache (HF_HOME) resumes and is used by all loaders."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from expotion.weights import WEIGHT_SUFFIXES, hub_snapshot  # noqa: PLC0415 - torch
 
     repository = entry.source.removeprefix(HUB)
-    failure = "it is not in the local cache"
-    plain, old = list(HUB_PATTERNS), [*HUB_PATTERNS, OLD_FORM]
-    for local_only, patterns in ((True, plain), (False, plain), (False, old)):
+    for patterns in (HUB_PATTERNS, (*HUB_PATTERNS, OLD_FORM)):
         try:
-            folder = Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local_only))
-        except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-            failure = first_line(error)
+            folder = hub_snapshot(repository, patterns)
+        except WeightsError as error:
+            failure = error.problems[0].got or ""
             continue
-        found = _weights_in(folder)
-        if found:
-            return _checked(entry, folder, found)
-        failure = f"the repository has no safetensors, .pt or {OLD_FORM} file"
+        kinds = (sorted(folder.glob(f"*{suffix}")) for suffix in WEIGHT_SUFFIXES)
+        return _checked(entry, folder, next(found for found in kinds if found))
     fix = (
         f"on a connected machine run `hf download {repository}` and copy its cache folder here "
         "(HF_HOME says where it lies)"
     )
     raise _unreachable(entry, failure, fix)
-
-
-def _weights_in(folder: Path) -> list[Path]:
-    for suffix in WEIGHTS_SUFFIXES:
-        found = sorted(folder.glob(f"*{suffix}"))
-        if found:
-            return found
-    return []
 
 
 def _checked(entry: Entry, folder: Path, found: list[Path]) -> Pulled:
