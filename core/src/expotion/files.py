@@ -1,13 +1,15 @@
-"""Writing files whole or not at all, and the folder of caches."""
+"""Writing files whole or not at all, their hashes, and the folder of caches."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,23 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     """Write a .npy file, atomically."""
     with replacing(path) as draft, draft.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, remembered while its size and modification time stay the same.
+
+    Files that were just written may change too fast for it: `sha256_of`.
+    """
+    status = path.stat()
+    return _sha256_at(os.path.realpath(path), status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _sha256_at(path: str, mtime_ns: int, size: int) -> str:
+    return sha256_of(Path(path))

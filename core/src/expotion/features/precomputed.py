@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field
 from expotion.contracts import Clip, Encoder, EncoderSpec, Options, TimedFeatures, hookimpl
 from expotion.errors import ExpotionError, MediaError, Problem, first_line
 from expotion.features.store import FeatureStore, imported_key
+from expotion.files import sha256_of
 
 if TYPE_CHECKING:
     from expotion.features.job import ClipFile
@@ -198,7 +198,7 @@ def import_file(
     opened = clip.open()
     rows = read_pt(path)
     track = as_track(rows, opened.duration_s, rate_hz, str(path), times)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     notes = {"source": path.name, "source sha256": digest, "row times": times}
     store.save_imported(opened, name, track, rate_hz, notes)
     return int(rows.shape[1])

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,7 +17,7 @@ import numpy as np
 
 from expotion.contracts import FEATURES_VERSION, Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, Problem
-from expotion.files import cache_folder, replacing
+from expotion.files import cache_folder, file_sha256, replacing
 
 # One entry of the store: a safetensors file whose header says what it is, how it was made, and its checksum.
 
@@ -229,7 +228,7 @@ def identity(clip: Clip, encoder: Encoder) -> dict[str, str]:
     if "text" in encoder.spec.needs:
         parts["caption"] = json.dumps(clip.caption)
     if "file" in encoder.spec.needs:
-        parts["tracks"] = json.dumps({name: _file_hash(path) for name, path in sorted(clip.tracks.items())})
+        parts["tracks"] = json.dumps({name: file_sha256(path) for name, path in sorted(clip.tracks.items())})
     return parts
 
 
@@ -250,14 +249,3 @@ def made(key: str) -> dict[str, str]:
 
 def _digest(parts: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
-
-
-@lru_cache(maxsize=1024)
-def _hash_at(path: str, mtime_ns: int, size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    status = path.stat()
-    return _hash_at(os.path.realpath(path), status.st_mtime_ns, status.st_size)

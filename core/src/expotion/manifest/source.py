@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from expotion.contracts import Clip, DataSource
 from expotion.errors import MediaError, Problem
+from expotion.files import file_sha256
 from expotion.manifest.rows import ManifestError, ManifestOptions, Row, read_manifest
-from expotion.video.clip import FileClip, file_sha256
+from expotion.video.clip import FileClip
 from expotion.video.frames import FileVideo
 from expotion.video.scan import Scan
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import cast
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
 from expotion.errors import ExpotionError, Problem, WeightsError, first_line
+from expotion.files import sha256_of
 from expotion.weights import hub_snapshot
 
 HUB = "hf:"
@@ -67,7 +67,7 @@ def check_adaptor(folder: Path, where: str) -> None:
     description = read_description(folder)
     path = folder / TENSORS
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise WeightsError(Problem(where, f"a readable {TENSORS}", error.strerror or str(error))) from None
     if digest != description.get("sha256"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from expotion.errors import Problem, WeightsError, first_line
-from expotion.files import cache_folder, write_json
+from expotion.files import cache_folder, sha256_of, write_json
 from expotion.models.catalogue import HUB, Entry
 
 NOTE = "model.json"
@@ -84,8 +83,7 @@ class Interrupted(Exception):
 
 def check_hash(path: Path, wanted: str | None, where: str) -> str:
     """The file's SHA-256. WeightsError, and the file is removed, when it does not begin with `wanted`."""
-    with path.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
+    got = sha256_of(path)
     if wanted is not None and not got.startswith(wanted.lower()):
         path.unlink(missing_ok=True)
         fix = (

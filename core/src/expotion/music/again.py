@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from expotion.music.files import Record, read_record, sha256_of
+from expotion.files import sha256_of
+from expotion.music.files import Record, read_record
 from expotion.music.jobs import Job
 from expotion.music.make import Report
 from expotion.music.targets import SOUND_FORMATS, VIDEO_FORMATS, Takes, Target, plan

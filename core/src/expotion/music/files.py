@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.errors import ExpotionError, MediaError, Problem
-from expotion.files import write_json
+from expotion.files import file_sha256, sha256_of, write_json
 from expotion.music.composer import Music
 from expotion.music.steering import Steering
 from expotion.music.targets import ANY_VIDEO, SOUND_FORMATS, Output, Target
 from expotion.plugins import installed_versions
-from expotion.video.clip import file_sha256
 from expotion.video.loudness import DEFAULT_CEILING_DBTP, loudness_lufs, normalise
 from expotion.video.mux import mux_video
 from expotion.video.scan import Scan
@@ -29,12 +27,6 @@ from expotion.video.writing import fitting_suffix
 
 FORMAT = "expotion-music/1"
 _FIX = "give a JSON that `expotion generate` has written"
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read now: files that were just written change too fast for `file_sha256`."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> bool:

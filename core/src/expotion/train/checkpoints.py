@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -16,15 +15,11 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from expotion.errors import OutputError, Problem
-from expotion.files import WRITE_FIX
+from expotion.files import WRITE_FIX, sha256_of
 
 log = logging.getLogger("expotion")
 KEPT = 2
 _DIGEST = "sha256.json"
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 Found = tuple[dict[str, Tensor], dict[str, Any], list[str]]
@@ -72,7 +67,7 @@ def write_files(folder: Path, step: int, tensors: dict[str, Tensor], state: dict
         to_bytes({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     )
     (folder / "state.json").write_text(json.dumps({"step": step, **state}, indent=1), encoding="utf-8")
-    digests = {name: _digest(folder / name) for name in ("tensors.safetensors", "state.json")}
+    digests = {name: sha256_of(folder / name) for name in ("tensors.safetensors", "state.json")}
     (folder / _DIGEST).write_text(json.dumps(digests), encoding="utf-8")
     for name in [*digests, _DIGEST]:
         with (folder / name).open("rb+") as file:
@@ -82,7 +77,7 @@ def write_files(folder: Path, step: int, tensors: dict[str, Tensor], state: dict
 def read_files(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, state) of one checkpoint. Raises OSError or ValueError where it is not intact."""
     digests = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
-    damaged = [name for name, digest in digests.items() if _digest(folder / name) != digest]
+    damaged = [name for name, digest in digests.items() if sha256_of(folder / name) != digest]
     if damaged:
         raise ValueError(f"checksum of {', '.join(damaged)} does not match")
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,12 @@ from numpy.typing import NDArray
 from expotion import timeline
 from expotion.contracts import Clip, Truth
 from expotion.errors import MediaError, Problem
+from expotion.files import file_sha256
 from expotion.video.audio import load_audio
 from expotion.video.container import DEFAULT_LIMITS, Limits
 from expotion.video.frames import FileVideo
 from expotion.video.probe import Require, check
 from expotion.video.scan import Scan, scan
-
-_HASHES: dict[tuple[str, int, int], str] = {}
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, remembered while its size and modification time stay the same."""
-    status = path.stat()
-    key = (os.path.realpath(path), status.st_mtime_ns, status.st_size)
-    if key not in _HASHES:
-        with path.open("rb") as file:
-            _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _HASHES[key]
 
 
 class FileClip(Clip):

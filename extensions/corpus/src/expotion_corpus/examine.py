@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.errors import ExpotionError
+from expotion.files import file_sha256
 from expotion.video.audio import load_audio, resample
-from expotion.video.clip import file_sha256
 from expotion.video.container import DEFAULT_LIMITS
 from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs

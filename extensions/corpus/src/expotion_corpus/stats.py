@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from expotion.errors import ExpotionError, Problem
+from expotion.files import file_sha256
 from expotion.manifest.rows import Row, read_header, read_manifest
 from expotion.manifest.source import differences
-from expotion.video.clip import file_sha256
 from expotion.video.scan import scan
 from expotion_corpus.examine import STILL
 
