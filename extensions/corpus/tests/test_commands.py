@@ -90,7 +90,9 @@ def test_captions_by_a_captioner_with_options(
         WordOptions,
         weights=lambda options: [Weights("w", "shipped", "MIT")],
     )
-    registry = dataclasses.replace(discover(), captioners={"words": Offer(spec, "words", "1")})
+    found = discover()
+    tables = {**found.tables, "captioner": {"words": Offer(spec, "words", "1")}}
+    registry = dataclasses.replace(found, tables=tables)
     monkeypatch.setattr(expotion.plugins, "discover", lambda: registry)
     asked = [*PREPARE, "--captioner", "words", "--caption-style", "scene", "--caption-set", "loud=3"]
     assert run(asked) == 0
