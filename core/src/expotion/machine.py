@@ -126,7 +126,7 @@ def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
     if kind == "cuda":
         import torch  # noqa: PLC0415
 
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return kind == "cpu" and bool(_capabilities().get("amx_bf16"))
 
 

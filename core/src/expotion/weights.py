@@ -16,10 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from expotion.errors import Problem, WeightsError, first_line
+from expotion.files import sha256_of
 
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt")
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".bin")
 AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
+
+sha256 = sha256_of
+"""SHA-256 of a file, hex; for plugins, to whom `files` is closed."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -121,12 +125,6 @@ def read_state(path: Path, containers: Iterable[str] = ()) -> dict[str, Tensor]:
     if strangers:
         raise WeightsError([Problem(f"{path} {name}", "a tensor", "something else") for name in strangers])
     return {str(name): value for name, value in content.items()}
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

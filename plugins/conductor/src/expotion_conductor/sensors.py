@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.files import cache_folder
+from expotion.contracts import cache_folder
 from expotion_conductor.figure import SHOULDER_HALF, Figure
 from expotion_conductor.plan import Plan
 
