@@ -14,13 +14,14 @@ from rich.console import Console
 from expotion import plugins
 from expotion.adaptor.checkpoint import DESCRIPTION
 from expotion.errors import ExpotionError, Problem, in_short
+from expotion.files import file_sha256, sha256_of
 from expotion.music.composer import Composer, open_composer
-from expotion.music.files import Warn, sha256_of, write_files
+from expotion.music.files import Warn, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.steering import Steering
 from expotion.music.targets import Output, Takes, Target, check_formats
 from expotion.progress import stage_progress
-from expotion.video.clip import FileClip, file_sha256
+from expotion.video.clip import FileClip
 
 
 @dataclass(frozen=True)
