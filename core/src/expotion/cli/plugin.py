@@ -143,7 +143,7 @@ def _options(assignments: list[str]) -> dict[str, Any]:
     from expotion.recipe.nodes import parse_scalar
 
     problems: list[Problem] = []
-    pairs = split_pairs("--set", assignments, "OPTION=VALUE", "size=tiny", problems)
+    pairs = split_pairs("--set", assignments, "OPTION=VALUE", "size=small", problems)
     if problems:
         raise ExpotionError(problems)
     return {name: parse_scalar(value) for name, value in pairs.items()}
