@@ -163,6 +163,12 @@ FAULTS = [
         "dance.yaml:11 train.condition_dropout.facee: the name of a condition, or all, got 'facee'; "
         "did you mean 'face'?",
     ),
+    # 24 a scale of guidance for a condition that is not there
+    (
+        "cfg_scale: 3.0",
+        "cfg_scale: 3.0, scales: {moton: 2.0}",
+        "dance.yaml:12 generate.scales.moton: the name of a condition, got 'moton'; did you mean 'motion'?",
+    ),
 ]
 
 

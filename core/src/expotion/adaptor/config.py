@@ -1,4 +1,4 @@
-"""Everything that shapes an adaptor, as plain data, and the presets of the paper and of the released code."""
+"""Everything that shapes an adaptor, as plain data; what the choices are called stands in the recipe's schema."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from expotion.errors import ExpotionError, Problem
+from expotion.recipe.schema import (
+    Adaptor,
+    Fusion,
+    Null,
+    NullBranch,
+    Positions,
+    PrefixAttention,
+    PrefixBlock,
+    RowLimit,
+    Start,
+)
 
 Projection = Literal["linear", "identity"]
-Null = Literal["vector", "zero", "layer_table"]
-PrefixAttention = Literal["full", "causal"]
-PrefixBlock = Literal["layer", "attention"]
-Positions = Literal["sinusoidal", "table", "fused"]
-Fusion = Literal["per_layer", "shared"]
-Start = Literal["vector", "table"]
-NullBranch = Literal["none", "null_vectors", "full"]
-RowLimit = Literal["all", "frames"]
 
 
 def _check_choices(item: Any, where: str) -> list[Problem]:
@@ -165,14 +168,8 @@ def released_code(
         width=width,
         n_lm_layers=n_lm_layers,
         n_adapted=n_adapted,
-        prefix_attention="causal",
-        positions="table",
-        start="table",
         max_rows=n_rows,
-        null_branch="full",
-        row_limit="frames",
-        silent_when_dropped=False,
-        standardise=False,
+        **Adaptor.of("released_code").choices(),
     )
 
 
@@ -207,14 +204,6 @@ def paper(
         width=width,
         n_lm_layers=n_lm_layers,
         n_adapted=n_adapted,
-        prefix_attention="full",
-        prefix_block="attention",
-        positions="fused",
-        fusion="shared",
-        start="table",
         max_rows=n_rows,
-        null_branch="full",
-        row_limit="all",
-        silent_when_dropped=False,
-        standardise=False,
+        **Adaptor.of("paper").choices(),
     )

@@ -382,9 +382,9 @@ def _options(encoder: str, given: list[str] | None) -> dict[str, object]:
     import yaml
     from pydantic import ValidationError
 
-    from expotion.cli.find import split_pairs
     from expotion.errors import Problem, RecipeError
     from expotion.plugins import discover
+    from expotion.recipe.pairs import split_pairs
 
     problems: list[Problem] = []
     spec = discover().encoder(encoder)

@@ -49,22 +49,3 @@ def _relative(path: Path) -> Path:
         return path.resolve().relative_to(Path.cwd().resolve())
     except ValueError:
         return path
-
-
-# Options of the form NAME=VALUE that may be given several times.
-
-
-def split_pairs(
-    option: str, given: list[str] | None, wanted: str, example: str, problems: list[Problem]
-) -> dict[str, str]:
-    """Values by name, both stripped; what is no pair or comes twice is added to `problems`."""
-    pairs: dict[str, str] = {}
-    for text in given or []:
-        name, found, value = (part.strip() for part in text.partition("="))
-        if not (name and found and value):
-            problems.append(Problem(f"{option} {text}", wanted, None, f"for example {option} {example}"))
-        elif name in pairs:
-            problems.append(Problem(f"{option} {text}", f"one value for {name}", f"{pairs[name]} before"))
-        else:
-            pairs[name] = value
-    return pairs

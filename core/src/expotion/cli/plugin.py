@@ -138,9 +138,9 @@ def new(
 
 
 def _options(assignments: list[str]) -> dict[str, Any]:
-    from expotion.cli.find import split_pairs
     from expotion.errors import ExpotionError, Problem
     from expotion.recipe.nodes import parse_scalar
+    from expotion.recipe.pairs import split_pairs
 
     problems: list[Problem] = []
     pairs = split_pairs("--set", assignments, "OPTION=VALUE", "size=small", problems)

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expotion.cli.find import split_pairs
 from expotion.errors import ExpotionError, PluginError, Problem
 from expotion.plugins import KINDS, Registry, discover
+from expotion.recipe.pairs import split_pairs
 from expotion.testing import (
     CheckResult,
     run_captioner_checks,
@@ -122,7 +122,7 @@ def results_of(name: str, options: dict[str, Any], tracks: Sequence[str], level:
 def _files(assignments: Sequence[str]) -> dict[str, Path]:
     problems: list[Problem] = []
     wanted = "NAME=FILE with a file that is there"
-    pairs = split_pairs("--track", list(assignments), wanted, "gaze=gaze.csv", problems)
+    pairs = split_pairs("--track", assignments, wanted, "gaze=gaze.csv", problems)
     files = {name: Path(text).expanduser() for name, text in pairs.items()}
     problems += [
         Problem(f"--track {name}={path}", wanted, "no such file")

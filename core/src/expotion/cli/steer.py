@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from expotion.cli.find import split_pairs
 from expotion.errors import Problem, RecipeError
+from expotion.recipe.pairs import split_pairs
 
 if TYPE_CHECKING:
     from expotion.recipe.nodes import Node

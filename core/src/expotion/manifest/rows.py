@@ -14,6 +14,9 @@ from expotion.contracts import DataSourceSpec, Options, hookimpl
 from expotion.errors import ExpotionError, Problem
 from expotion.files import write_json, write_text
 
+if TYPE_CHECKING:
+    from expotion.manifest.source import ManifestSource
+
 SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
 Name = Annotated[str, Field(min_length=1)]
@@ -128,9 +131,6 @@ def read_header(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-# Options of the data source `manifest`: the keys of a recipe's `data` beside `source: manifest`.
-
-
 class ManifestOptions(Options):
     """A manifest that `expotion data split` wrote; relative paths are from the working directory."""
 
@@ -138,12 +138,6 @@ class ManifestOptions(Options):
     split: Literal["test", "validation"] = Field(default="test", description="which clips to evaluate on")
     train_clips: int | None = Field(default=None, ge=1, description="at most so many; default: all")
     test_clips: int | None = Field(default=None, ge=1, description="at most so many; default: all")
-
-
-# The data source that core itself offers: manifests made by `expotion data`.
-
-if TYPE_CHECKING:
-    from expotion.manifest.source import ManifestSource
 
 
 def _build(options: ManifestOptions) -> ManifestSource:

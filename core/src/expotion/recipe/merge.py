@@ -8,6 +8,7 @@ from typing import Any
 
 from expotion.errors import Problem, RecipeError
 from expotion.recipe.nodes import Node, from_plain, read_text
+from expotion.recipe.pairs import pair_of
 
 _STEP = re.compile(r"([A-Za-z_][\w-]*)|\[([^\[\]]+)\]")
 _OPTIONS_OF = {"encoder": "options"}
@@ -70,14 +71,14 @@ def apply_profile(recipe: Node, profiles: dict[str, Node], name: str, problems: 
 def apply_set(recipe: Node, assignment: str, problems: list[Problem]) -> Node:
     """The recipe with one `path=value` of --set; the value is read as YAML."""
     where = f"--set {assignment}"
-    path_text, equals, value_text = assignment.partition("=")
-    path = parse_path(path_text.strip())
-    if not equals or path is None:
+    path_text, value_text = pair_of(assignment) or ("", "")
+    path = parse_path(path_text)
+    if path is None:
         problems.append(Problem(where, "path=value", None, "for example --set conditions[motion].rank=4"))
         return recipe
     found: list[Problem] = []
     value = Node(None, where)
-    if value_text.strip():
+    if value_text:
         try:
             value = from_plain(read_text(value_text, where, found).plain(), where)
         except RecipeError as error:

@@ -67,7 +67,8 @@ class Draft:
     backbone: Backbone | None
     text: Text | None
     conditions: list[Condition | None]
-    condition_dropout: list[str]
+    by_condition: dict[Loc, list[str]]
+    """Keys of the mappings whose keys name conditions, by where they stand."""
     evaluate: Evaluate | None
     callbacks: list[str]
 
@@ -80,7 +81,10 @@ def draft_of(recipe: Recipe) -> Draft:
         recipe.backbone,
         recipe.text,
         list(recipe.conditions),
-        list(recipe.train.condition_dropout),
+        {
+            ("train", "condition_dropout"): list(recipe.train.condition_dropout),
+            ("generate", "scales"): list(recipe.generate.scales),
+        },
         recipe.evaluate,
         list(recipe.train.callbacks),
     )
@@ -95,7 +99,7 @@ def salvage(plain: dict[str, Any]) -> Draft:
         _salvage(Backbone, plain.get("backbone", {})),
         _salvage(Text, plain.get("text", {})),
         [_salvage(Condition, item) for item in conditions] if isinstance(conditions, list) else [],
-        [],
+        {},
         _salvage(Evaluate, plain.get("evaluate", {})),
         [],
     )
@@ -288,12 +292,13 @@ class Resolver:
             offer = self._offer("encoder", condition.encoder, (*loc, "encoder"))
             if offer is not None:
                 self._condition(condition, offer.spec, index)
-        for key in self.draft.condition_dropout:
-            if key != "all" and key not in seen:
-                fix = did_you_mean(key, [*seen, "all"], "conditions")
-                self.fault(
-                    ("train", "condition_dropout", key), "the name of a condition, or all", repr(key), fix
-                )
+        for loc, keys in self.draft.by_condition.items():
+            others = ["all"] if loc == ("train", "condition_dropout") else []
+            for key in keys:
+                if key not in (*seen, *others):
+                    wanted = ", or ".join(["the name of a condition", *others])
+                    fix = did_you_mean(key, [*seen, *others], "conditions")
+                    self.fault((*loc, key), wanted, repr(key), fix)
 
     def _condition(self, condition: Condition, spec: EncoderSpec, index: int) -> None:
         loc: Loc = ("conditions", index)
@@ -351,19 +356,16 @@ class Resolver:
                 self.fault(("evaluate", "conditions", index), wanted, repr(name), fix)
 
 
-# The clips that a recipe's data source has: how many, and how long. Nothing is decoded.
-
-
 @dataclass(frozen=True)
 class Found:
-    """Number of clips by split, and the length of the longest clip in seconds."""
+    """What a data source has, undecoded: clips by split, and the longest clip's length in seconds."""
 
     clips: dict[str, int]
     clip_s: float
 
 
 def found_clips(recipe: Recipe, registry: Catalogue, *, train: bool) -> Found:
-    """Ask the data source of a resolved recipe, for clips to train on only where `train`.
+    """Ask the data source of a resolved recipe, decoding nothing, for clips to train on only where `train`.
 
     Raises what the source raises: a lost manifest, an empty split.
     """

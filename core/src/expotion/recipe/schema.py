@@ -99,6 +99,16 @@ TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 GenerationPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+# The adaptor's choices, in recipes and in adaptor.json.
+PrefixAttention = Literal["causal", "full"]
+PrefixBlock = Literal["layer", "attention"]
+Positions = Literal["sinusoidal", "fused", "table"]
+Fusion = Literal["per_layer", "shared"]
+Start = Literal["vector", "table"]
+Null = Literal["vector", "zero", "layer_table"]
+NullBranch = Literal["none", "null_vectors", "full"]
+RowLimit = Literal["all", "frames"]
+
 CONTROLS_BEFORE = ("text_only",)
 CONTROLS_AFTER = ("shuffled", "codec_ceiling", "ground_truth")
 RESERVED_NAMES = (*CONTROLS_BEFORE, *CONTROLS_AFTER)
@@ -196,14 +206,14 @@ class Adaptor(Section):
 
     preset: Literal["ours", "paper", "released_code"] = "ours"
     layers: int | str
-    prefix_attention: Literal["causal", "full"]
-    prefix_block: Literal["layer", "attention"]
-    positions: Literal["sinusoidal", "fused", "table"]
-    fusion: Literal["per_layer", "shared"]
-    start: Literal["vector", "table"]
-    null: Literal["vector", "zero", "layer_table"]
-    null_branch: Literal["none", "null_vectors", "full"]
-    row_limit: Literal["all", "frames"]
+    prefix_attention: PrefixAttention
+    prefix_block: PrefixBlock
+    positions: Positions
+    fusion: Fusion
+    start: Start
+    null: Null
+    null_branch: NullBranch
+    row_limit: RowLimit
     silent_when_dropped: bool
     standardise: bool
     position_rows: Annotated[int, Field(ge=2)] | None = None
@@ -230,8 +240,13 @@ class Adaptor(Section):
         """Whether something is learned per row, which bounds the length of a clip."""
         return self.positions != "sinusoidal" or self.start == "table" or self.null == "layer_table"
 
+    @classmethod
+    def of(cls, preset: str) -> Adaptor:
+        """The choices of a preset."""
+        return cls.model_validate({"preset": preset})
+
     def choices(self) -> dict[str, Any]:
-        """The named choices (all but preset, layers, null and position_rows), as keywords of the adaptor."""
+        """The named choices (all but preset, layers, null and position_rows), as keywords of `AdaptorConfig`."""
         apart = {"preset", "layers", "null", "position_rows"}
         return {name: getattr(self, name) for name in type(self).model_fields if name not in apart}
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
 from expotion.contracts import Encoder
 from expotion.errors import ExpotionError, OutputError, Problem, WeightsError
@@ -28,8 +26,6 @@ from expotion.models.published import (
 )
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
-
-# An adaptor's model card: what it follows, what it was trained on, how well it follows, under which licences.
 
 Licence = tuple[str, str, bool]
 """What, its licence, whether that is non-commercial."""
@@ -65,18 +61,17 @@ def card_of(folder: Path, registry: Registry, *, name: str | None = None, licenc
 def _front_matter(
     recipe: Recipe, licences: list[Licence], metrics: Mapping[str, Any], licence: str | None
 ) -> str:
-    base = recipe.backbone.reference if recipe.backbone.kind == "hf" else None
-    values: dict[str, Any] = {
-        "library_name": "expotion",
-        "pipeline_tag": "text-to-audio",
-        "tags": ["expotion", "music", "video-to-music", *[c.encoder for c in recipe.conditions]],
-        "license": (licence or ("cc-by-nc-4.0" if any(nc for _, _, nc in licences) else "other")).lower(),
-    }
-    if base:
-        values["base_model"] = base
-    if metrics:
-        values["metrics"] = sorted({metric for row in metrics.values() for metric in row})
-    return "---\n" + yaml.safe_dump(values, sort_keys=False) + "---"
+    from huggingface_hub import ModelCardData  # noqa: PLC0415 - only a card needs it
+
+    data = ModelCardData(
+        library_name="expotion",
+        pipeline_tag="text-to-audio",
+        tags=["expotion", "music", "video-to-music", *[c.encoder for c in recipe.conditions]],
+        license=(licence or ("cc-by-nc-4.0" if any(nc for _, _, nc in licences) else "other")).lower(),
+        base_model=recipe.backbone.reference if recipe.backbone.kind == "hf" else None,
+        metrics=sorted({metric for row in metrics.values() for metric in row}) or None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
 def _use(name: str) -> str:

@@ -36,6 +36,8 @@ from expotion.video.audio import load_audio
 from expotion.video.mux import mux_video
 from expotion.video.writing import write_video
 
+log = logging.getLogger("expotion")
+
 
 def write_clip_video(
     clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path
@@ -172,11 +174,6 @@ def write_run_report(
         max_samples=len(samples),
     )
     return path
-
-
-# Sections that plugins add to a run's report.
-
-log = logging.getLogger("expotion")
 
 
 def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) -> list[tuple[str, str]]:

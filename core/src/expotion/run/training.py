@@ -33,40 +33,7 @@ from expotion.train.loop import Record, TrainingRun
 from expotion.train.ray import train_over_ray
 from expotion.video.sound_files import write_wav
 
-# Sound while training goes on: one test clip, composed with the adaptor as it stands, every so many steps.
-
-
-@dataclass
-class TrainingSamples:
-    """Writes `step_NNNNNN.wav` into a folder. The same seed each time: what differs is the adaptor's doing."""
-
-    folder: Path
-    backbone: Backbone
-    steering: Steering
-    windows: Windows
-    request: Request
-    n_samples: int
-    _model: StepModel | None = field(default=None, init=False)
-
-    def make(self, step: int, adaptor: Adaptor) -> Path | None:
-        """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""
-        assert self.backbone.codec is not None
-        if self._model is None:
-            self._model = prepare(self.backbone.lm, self.steering.precision)
-        path = self.folder / f"step_{step:06d}.wav"
-        try:
-            codes = compose(self._model, adaptor, [self.request], self.steering, self.windows)[0]
-            write_wav(
-                path, to_sound(self.backbone.codec, codes, self.n_samples), self.backbone.sample_rate_hz
-            )
-        except ExpotionError as error:  # a full disk, say: no reason to lose the training
-            log.warning("no sample of step %d: %s", step, error)
-            return None
-        return path
-
-
-# The curve of a training run in a terminal: smoothed training loss, validation loss, loss without controls.
-
+log = logging.getLogger("expotion")
 MARKS = (
     ("loss", "·", "training"),
     ("baseline_loss", "-", "without controls"),
@@ -74,85 +41,6 @@ MARKS = (
 )
 SMOOTHING = 0.1
 """Share of the width over which the training loss is averaged."""
-
-
-def curve_lines(records: Sequence[Mapping[str, Any]], *, width: int = 70, height: int = 10) -> list[str]:
-    """Lines of text: a chart of `width` x `height` characters with its axes; [] where there are under 3 steps."""
-    if len(records) < 3:
-        return []
-    series = {}
-    for key, _, _ in MARKS:
-        points = [(record["step"], record[key]) for record in records if record.get(key) is not None]
-        points = [(x, y) for x, y in points if np.isfinite(y)]
-        if points:
-            x, y = (np.asarray(values, dtype=np.float64) for values in zip(*points, strict=True))
-            series[key] = (x, _smooth(y) if key == "loss" else y)
-    values = np.concatenate([y for _, y in series.values()])
-    low, high = float(values.min()), float(np.percentile(values, 99))
-    span = max(high - low, 1e-9)
-    first, last = records[0]["step"], max(records[-1]["step"], records[0]["step"] + 1)
-    grid = [[" "] * width for _ in range(height)]
-    for key, mark, _ in MARKS:
-        for x, y in zip(*series.get(key, ((), ())), strict=True):
-            column = round((x - first) / (last - first) * (width - 1))
-            row = round((high - min(y, high)) / span * (height - 1))
-            grid[row][column] = mark
-    labels = {0: f"{high:.3f}", height - 1: f"{low:.3f}"}
-    lines = [f"{labels.get(row, ''):>7} |{''.join(cells).rstrip()}" for row, cells in enumerate(grid)]
-    lines.append(f"{'':>7} +{'-' * width}")
-    lines.append(f"{'step':>7}  {first:<{width - 10}}{last:>10}")
-    legend = "   ".join(
-        f"{mark} {name} {series[key][1][-1]:.3f}" for key, mark, name in MARKS if key in series
-    )
-    return [*lines, f"{'':>9}{legend}"]
-
-
-def _smooth(y: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Mean over the steps before, as many as SMOOTHING of the run."""
-    n = max(1, round(SMOOTHING * len(y)))
-    total = np.cumsum(np.concatenate([np.zeros(1), y]))
-    ends = np.arange(1, len(y) + 1)
-    starts = np.maximum(0, ends - n)
-    means: np.ndarray[Any, np.dtype[np.float64]] = (total[ends] - total[starts]) / (ends - starts)
-    return means
-
-
-# A run's training callbacks: built by name, told what happens, never in the way of training.
-
-
-class Callbacks:
-    """All callbacks of a run. One that raises is named in the log and not called again."""
-
-    def __init__(self, callbacks: Mapping[str, TrainingCallback] | None = None) -> None:
-        self._callbacks = dict(callbacks or {})
-
-    @classmethod
-    def of(cls, names: Sequence[str], registry: Registry) -> Callbacks:
-        """Build those that a recipe names. Raises PluginError for an unknown name or a missing package."""
-        return cls({name: registry.offer("training callback", name).spec.build() for name in names})
-
-    def on_start(self, folder: Path, recipe: Mapping[str, Any], first_step: int) -> None:
-        """Training starts or goes on."""
-        self._tell(lambda callback: callback.on_start(folder, recipe, first_step))
-
-    def on_step(self, record: Mapping[str, Any]) -> None:
-        """A step is done."""
-        self._tell(lambda callback: callback.on_step(record))
-
-    def on_end(self, finished: bool) -> None:
-        """Training is over."""
-        self._tell(lambda callback: callback.on_end(finished))
-
-    def _tell(self, call: Callable[[TrainingCallback], None]) -> None:
-        for name, callback in list(self._callbacks.items()):
-            try:
-                call(callback)
-            except Exception as error:  # what watches training must not end it
-                log.warning("callback %s is left out from here on: %s", name, in_short(error))
-                del self._callbacks[name]
-
-
-log = logging.getLogger("expotion")
 
 
 def split_validation(
@@ -323,3 +211,111 @@ def publish_adaptor(
             "window_frames": window_frames,
         },
     )
+
+
+@dataclass
+class TrainingSamples:
+    """Composes one test clip every so many steps, into `step_NNNNNN.wav` of a folder.
+
+    The same seed each time: what differs is the adaptor's doing.
+    """
+
+    folder: Path
+    backbone: Backbone
+    steering: Steering
+    windows: Windows
+    request: Request
+    n_samples: int
+    _model: StepModel | None = field(default=None, init=False)
+
+    def make(self, step: int, adaptor: Adaptor) -> Path | None:
+        """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""
+        assert self.backbone.codec is not None
+        if self._model is None:
+            self._model = prepare(self.backbone.lm, self.steering.precision)
+        path = self.folder / f"step_{step:06d}.wav"
+        try:
+            codes = compose(self._model, adaptor, [self.request], self.steering, self.windows)[0]
+            write_wav(
+                path, to_sound(self.backbone.codec, codes, self.n_samples), self.backbone.sample_rate_hz
+            )
+        except ExpotionError as error:  # a full disk, say: no reason to lose the training
+            log.warning("no sample of step %d: %s", step, error)
+            return None
+        return path
+
+
+class Callbacks:
+    """All training callbacks of a run. One that raises is named in the log and not called again."""
+
+    def __init__(self, callbacks: Mapping[str, TrainingCallback] | None = None) -> None:
+        self._callbacks = dict(callbacks or {})
+
+    @classmethod
+    def of(cls, names: Sequence[str], registry: Registry) -> Callbacks:
+        """Build those that a recipe names. Raises PluginError for an unknown name or a missing package."""
+        return cls({name: registry.offer("training callback", name).spec.build() for name in names})
+
+    def on_start(self, folder: Path, recipe: Mapping[str, Any], first_step: int) -> None:
+        """Training starts or goes on."""
+        self._tell(lambda callback: callback.on_start(folder, recipe, first_step))
+
+    def on_step(self, record: Mapping[str, Any]) -> None:
+        """A step is done."""
+        self._tell(lambda callback: callback.on_step(record))
+
+    def on_end(self, finished: bool) -> None:
+        """Training is over."""
+        self._tell(lambda callback: callback.on_end(finished))
+
+    def _tell(self, call: Callable[[TrainingCallback], None]) -> None:
+        for name, callback in list(self._callbacks.items()):
+            try:
+                call(callback)
+            except Exception as error:  # what watches training must not end it
+                log.warning("callback %s is left out from here on: %s", name, in_short(error))
+                del self._callbacks[name]
+
+
+def curve_lines(records: Sequence[Mapping[str, Any]], *, width: int = 70, height: int = 10) -> list[str]:
+    """The curve of a training run for a terminal: a chart of `width` x `height` characters with its axes.
+
+    Lines of text; [] where there are under 3 steps.
+    """
+    if len(records) < 3:
+        return []
+    series = {}
+    for key, _, _ in MARKS:
+        points = [(record["step"], record[key]) for record in records if record.get(key) is not None]
+        points = [(x, y) for x, y in points if np.isfinite(y)]
+        if points:
+            x, y = (np.asarray(values, dtype=np.float64) for values in zip(*points, strict=True))
+            series[key] = (x, _smooth(y) if key == "loss" else y)
+    values = np.concatenate([y for _, y in series.values()])
+    low, high = float(values.min()), float(np.percentile(values, 99))
+    span = max(high - low, 1e-9)
+    first, last = records[0]["step"], max(records[-1]["step"], records[0]["step"] + 1)
+    grid = [[" "] * width for _ in range(height)]
+    for key, mark, _ in MARKS:
+        for x, y in zip(*series.get(key, ((), ())), strict=True):
+            column = round((x - first) / (last - first) * (width - 1))
+            row = round((high - min(y, high)) / span * (height - 1))
+            grid[row][column] = mark
+    labels = {0: f"{high:.3f}", height - 1: f"{low:.3f}"}
+    lines = [f"{labels.get(row, ''):>7} |{''.join(cells).rstrip()}" for row, cells in enumerate(grid)]
+    lines.append(f"{'':>7} +{'-' * width}")
+    lines.append(f"{'step':>7}  {first:<{width - 10}}{last:>10}")
+    legend = "   ".join(
+        f"{mark} {name} {series[key][1][-1]:.3f}" for key, mark, name in MARKS if key in series
+    )
+    return [*lines, f"{'':>9}{legend}"]
+
+
+def _smooth(y: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Mean over the steps before, as many as SMOOTHING of the run."""
+    n = max(1, round(SMOOTHING * len(y)))
+    total = np.cumsum(np.concatenate([np.zeros(1), y]))
+    ends = np.arange(1, len(y) + 1)
+    starts = np.maximum(0, ends - n)
+    means: np.ndarray[Any, np.dtype[np.float64]] = (total[ends] - total[starts]) / (ends - starts)
+    return means

@@ -5,42 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from expotion.contracts import CallbackSpec, TrainingCallback, hookimpl
 from expotion.errors import PluginError, Problem
 
-
-def _tensorboard() -> TrainingCallback:
-
-    return TensorBoard()
-
-
-def _wandb() -> TrainingCallback:
-
-    return Tracker("wandb")
-
-
-def _trackio() -> TrainingCallback:
-
-    return Tracker("trackio")
-
-
-@hookimpl
-def expotion_training_callbacks() -> list[CallbackSpec]:
-    """Callbacks that core brings along."""
-    return [
-        CallbackSpec(
-            "tensorboard", "curves for TensorBoard, in the run folder's `tensorboard`", _tensorboard
-        ),
-        CallbackSpec("wandb", "curves on Weights & Biases (project expotion); pip install wandb", _wandb),
-        CallbackSpec("trackio", "curves in Trackio (project expotion); pip install trackio", _trackio),
-    ]
-
-
-# Training curves for TensorBoard.
-
+PROJECT = "expotion"
 _SCALARS = (
     "loss",
     "learning_rate",
@@ -85,13 +57,11 @@ class TensorBoard(TrainingCallback):
             self._writer.close()
 
 
-# Curves for trackers that speak the language of Weights & Biases: wandb itself and Trackio.
-
-PROJECT = "expotion"
-
-
 class Tracker(TrainingCallback):
-    """Logs every number of a step. A resumed run goes on under the name that its folder gave it."""
+    """Logs every number of a step with wandb, or with Trackio, which speaks its language.
+
+    A resumed run goes on under the name that its folder gave it.
+    """
 
     def __init__(self, package: Literal["wandb", "trackio"]) -> None:
         try:
@@ -122,3 +92,21 @@ class Tracker(TrainingCallback):
     def on_end(self, finished: bool) -> None:
         """Close the tracker's run."""
         self._package.finish()
+
+
+@hookimpl
+def expotion_training_callbacks() -> list[CallbackSpec]:
+    """Callbacks that core brings along."""
+    return [
+        CallbackSpec("tensorboard", "curves for TensorBoard, in the run folder's `tensorboard`", TensorBoard),
+        CallbackSpec(
+            "wandb",
+            "curves on Weights & Biases (project expotion); pip install wandb",
+            partial(Tracker, "wandb"),
+        ),
+        CallbackSpec(
+            "trackio",
+            "curves in Trackio (project expotion); pip install trackio",
+            partial(Tracker, "trackio"),
+        ),
+    ]

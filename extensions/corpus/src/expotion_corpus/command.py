@@ -101,13 +101,13 @@ def prepare(
 def _captioner_options(captioner: str | None, style: str | None, others: list[str]) -> dict[str, str]:
     from expotion.errors import Problem
     from expotion.manifest.rows import ManifestError
+    from expotion.recipe.pairs import split_pairs
 
+    problems: list[Problem] = []
     options = {} if style is None else {"style": style}
-    for text in others:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise ManifestError(Problem("--caption-set", "NAME=VALUE", text))
-        options[name.strip()] = value.strip()
+    options |= split_pairs("--caption-set", others, "NAME=VALUE", "words=20", problems)
+    if problems:
+        raise ManifestError(problems)
     if options and captioner is None:
         raise ManifestError(
             Problem("--caption-style, --caption-set", "a captioner", "none", "add --captioner")
@@ -335,8 +335,12 @@ def _options(kind: Any, source: str, settings: list[str]) -> Any:
     from pydantic import ValidationError
 
     from expotion.errors import PluginError, Problem
+    from expotion.recipe.pairs import split_pairs
 
-    given = {text.partition("=")[0]: text.partition("=")[2] for text in settings}
+    problems: list[Problem] = []
+    given = split_pairs("--set", settings, "NAME=VALUE", "face=features/face", problems)
+    if problems:
+        raise PluginError(problems)
     try:
         return kind.model_validate(given)
     except ValidationError as error:
