@@ -136,7 +136,7 @@ def again(
     """Make it again; see AGAIN_HELP."""
     from rich.console import Console
 
-    from expotion.music.again import make_again
+    from expotion.music.make import make_again
 
     console = Console()
     _say(make_again(record, out=out, console=console), console)
