@@ -5,6 +5,7 @@ One thread per process: two workers fill two cores, and sums keep their order. C
 containers) each of them would compile torch anew, which takes longer than most tests.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -18,3 +19,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 pytest_plugins = ["lamp_fixtures", "model_fixtures"]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not walk through it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -131,6 +131,7 @@ def test_a_damaged_entry_is_extracted_again_and_said(clips, tmp_path, capsys):
     assert call("verify") == 0
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_and_outlive_a_deadly_clip(clips, tmp_path):
     video(clips / "deadly.mp4", 7)
     factory = EncodersFactory(encoder="bright")

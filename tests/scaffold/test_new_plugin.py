@@ -17,6 +17,7 @@ from expotion.scaffold import write
 from expotion.scaffold.write import KINDS, LICENCES, Blueprint, render, write_package
 
 
+@pytest.mark.slow
 def test_every_kind_passes_its_own_tests(tmp_path: Path) -> None:
     folders = [write_package(Blueprint(f"new_{kind}", kind), tmp_path) for kind in KINDS]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(folder / "src") for folder in folders)}

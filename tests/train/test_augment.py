@@ -63,3 +63,8 @@ def test_dropout_has_the_rate_it_was_given() -> None:
     strengths = draw_strengths({"face": 0.25, "motion": 0.0}, 20_000, np.random.default_rng(1))
     assert abs(float(strengths["face"].mean()) - 0.75) < 0.02
     assert float(strengths["motion"].mean()) == 1.0
+
+
+def test_a_quarter_of_a_sequence_stays_its_own() -> None:
+    swap = ContextSwap(prob=1.0, min_frames=100, max_frames=100, more_prob=0.0)
+    assert foreign_frames(100, swap, np.random.default_rng(0)).sum() == 75

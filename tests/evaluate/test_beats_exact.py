@@ -1,0 +1,22 @@
+"""What mutants showed that the wider tests of beats leave open: lengths and places, to the frame."""
+
+import numpy as np
+
+from expotion.evaluate import beats
+
+
+def clicks(n: int) -> np.ndarray:
+    samples = np.zeros(n, np.float32)
+    samples[8000::8000] = 0.9
+    return samples
+
+
+def test_onset_strength_has_a_row_per_hop_and_one_more() -> None:
+    strength = beats.onset_strength(clicks(48_000))
+    assert strength.shape == (1 + 48_000 // 320,)
+
+
+def test_a_sound_of_one_second_is_long_enough_and_a_shorter_one_is_not() -> None:
+    rate_hz = beats.TRACKER_RATE_HZ
+    assert beats._track(clicks(rate_hz)) is not beats.NO_BEATS
+    assert beats._track(clicks(rate_hz - 1)) is beats.NO_BEATS
