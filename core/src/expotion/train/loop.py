@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -179,7 +179,7 @@ class TrainingRun:
 
     # ------------------------------------------------------------------------------------- the whole run
 
-    def run(self, *, on_record: Callable[[Record], None] | None = None) -> Iterator[Record]:
+    def run(self, *, on_record: Callable[[Record], None] | None = None) -> Generator[Record, None, None]:
         """Steps from where the run stands to its end, yielding a record per step; checkpoints on the way.
 
         On KeyboardInterrupt a checkpoint of the last whole step is written before it is passed on; where the
