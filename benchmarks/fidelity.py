@@ -31,6 +31,7 @@ from expotion.features.store import FeatureStore
 from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.musicgen.engine import prepare
 from expotion.musicgen.load import Backbone, backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
@@ -132,7 +133,7 @@ def score(world: World, recipe: Recipe, held: Material, adaptor: Adaptor) -> Sco
     """Metric -> clip id -> value, all conditions together."""
     rate_hz, codec = world.backbone.frame_rate_hz, world.backbone.codec
     assert codec is not None
-    lm = world.backbone.cast(compute_dtype(recipe.generate.precision)).lm
+    lm = prepare(world.backbone.lm, recipe.generate.precision)
     steering, windows = Steering().over(recipe), Windows(material.n_frames_of(held.train[0], rate_hz))
     functions = {spec.name: spec.build() for spec in choose_metrics(METRICS, {})}
     values: Scores = {name: {} for name in METRICS}

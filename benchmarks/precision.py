@@ -28,7 +28,8 @@ from expotion.evaluate.registry import choose_metrics
 from expotion.music.composer import load
 from expotion.musicgen import delay
 from expotion.musicgen.engine import prepare
-from expotion.musicgen.generate import Sampler, StepModel, generate_codes
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
 
@@ -39,7 +40,7 @@ DEVELOPMENT_SEED = 5_400_000
 METRICS = ("beat_f1", "intensity_correlation")
 
 
-def logits_of(model: StepModel, sequence: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+def logits_of(model: Engine, sequence: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """Logits [B, K, S, V] of a delayed sequence [B, K, S], fed one step at a time."""
     state = model.start(source, sequence.shape[2], source_mask=mask)
     return torch.stack(
@@ -56,10 +57,15 @@ def of_logits() -> dict[str, dict[str, float]]:
     source = backbone.lm.project_text(hidden, mask)
     generators = [torch.Generator().manual_seed(index) for index in range(len(PROMPTS))]
     codes = generate_codes(
-        backbone.lm, source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(), generators=generators
+        prepare(backbone.lm, "fp32"),
+        source,
+        N_FRAMES,
+        cfg_scale=3.0,
+        sampler=Sampler(),
+        generators=generators,
     )
     sequence = delay.build(codes, backbone.lm.geometry.special_token, valid_only=True)
-    exact = logits_of(backbone.lm, sequence, source, mask.bool())
+    exact = backbone.lm(sequence, source, source_mask=mask.bool()).float()
     found: dict[str, dict[str, float]] = {}
     for mode in MODES:
         got = logits_of(prepare(backbone.lm, mode), sequence, source, mask.bool())

@@ -20,6 +20,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
+from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
@@ -51,13 +52,14 @@ def main() -> None:
     geometry = ours.geometry
     modalities = tuple(Modality(name, d_in=96) for name in ("face", "motion"))
     adaptor = Adaptor(AdaptorConfig(modalities, geometry.width, geometry.n_layers, geometry.n_layers), seed=0)
+    engine = Engine(ours.lm, "fp32")
     generator = torch.Generator().manual_seed(0)
     inputs = {m.name: TrackInput(torch.randn(1, N_FRAMES + 1, 96, generator=generator)) for m in modalities}
 
     def decode(with_prefix: bool) -> torch.Tensor:
         prefix = guided_prefix(adaptor, ours.lm, inputs) if with_prefix else None
         sampler = Sampler(greedy=True)
-        return generate_codes(ours.lm, source, N_FRAMES, prefix=prefix, cfg_scale=3.0, sampler=sampler)
+        return generate_codes(engine, source, N_FRAMES, prefix=prefix, cfg_scale=3.0, sampler=sampler)
 
     peer = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     tokens = AutoTokenizer.from_pretrained(folder)([PROMPT], return_tensors="pt")

@@ -10,6 +10,7 @@ from expotion.adaptor.config import AdaptorConfig, Modality, paper, released_cod
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
 from expotion.errors import ExpotionError
+from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.train.objective import codebook_loss
 
@@ -131,8 +132,9 @@ def test_stepping_with_a_prefix_equals_the_whole_sequence(lm, adaptor, inputs, t
     tracks = {name: dataclasses.replace(track, keep=keep) for name, track in inputs.items()}
     prefix = adaptor(lm, tracks)
     whole = lm(tokens, source, prefix)
-    state = lm.start(source, 9, prefix)
-    steps = [lm.step(tokens[:, :, index], state) for index in range(9)]
+    engine = Engine(lm, "fp32")
+    state = engine.start(source, 9, prefix)
+    steps = [engine.step(tokens[:, :, index], state) for index in range(9)]
     assert (torch.stack(steps, dim=2) - whole).abs().max() < 1e-5
 
 
@@ -151,11 +153,11 @@ def test_null_branches(lm, adaptor, inputs, source, branch):
 
 
 def test_dropped_everything_generates_the_frozen_tokens(lm, adaptor, inputs, source):
-    sampler = Sampler(top_k=8)
+    sampler, engine = Sampler(top_k=8), Engine(lm, "fp32")
 
     def generate(prefix):
         generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
-        return generate_codes(lm, source, 8, prefix=prefix, sampler=sampler, generators=generators)
+        return generate_codes(engine, source, 8, prefix=prefix, sampler=sampler, generators=generators)
 
     dropped = {name: dataclasses.replace(track, keep=0.0) for name, track in inputs.items()}
     frozen = generate(None)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from expotion.musicgen import layer as attention
+from expotion.musicgen import attention
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
-from expotion.errors import ExpotionError
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import sinusoid
-from expotion.musicgen.generate import Sampler, generate_codes
 
 
 def test_training_logits_match_audiocraft(golden, golden_lm):
@@ -25,23 +22,6 @@ def test_raw_logits_match_audiocraft(golden, golden_lm):
     assert (logits - data["out/raw_logits"]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["greedy", "prompted"])
-def test_greedy_tokens_equal_audiocrafts(golden, golden_lm, name):
-    data = golden("musicgen_lm")
-    seen: list[torch.Tensor] = []
-    tokens = generate_codes(
-        golden_lm(data),
-        data["in/cross_source"],
-        data.about["config"]["gen_len"],
-        cfg_scale=data.about["cfg_coef"],
-        sampler=Sampler(greedy=True),
-        prompt=data["gen/prompt"] if name == "prompted" else None,
-        on_logits=seen.append,
-    )
-    assert torch.equal(tokens, data[f"gen/{name}_tokens"])
-    assert (torch.stack(seen) - data[f"gen/{name}_cfg_logits"]).abs().max() < 1e-4
-
-
 def test_equals_transformers(musicgen_folder):
     from transformers import MusicgenForConditionalGeneration
 
@@ -56,18 +36,6 @@ def test_equals_transformers(musicgen_folder):
             input_ids=tokens.reshape(8, 9), encoder_hidden_states=source, use_cache=False
         ).logits  # [B K, S, V]
     assert (lm(tokens, source) - wanted.view(2, 4, 9, 16)).abs().max() < 1e-5
-
-
-def test_stepping_gives_the_logits_of_the_whole_sequence(small_lm):
-    tokens = torch.randint(0, 21, (3, 4, 10))
-    source = torch.randn(3, 4, 32)
-    whole = small_lm(tokens, source)
-    state = small_lm.start(source, 10)
-    first = small_lm.step(tokens[:, :, :4], state)
-    steps = [small_lm.step(tokens[:, :, index], state) for index in range(4, 10)]
-    assert (torch.stack([first, *steps], dim=2) - whole[:, :, 3:]).abs().max() < 1e-5
-    with pytest.raises(ExpotionError, match="position 10 of 10"):
-        small_lm.step(tokens[:, :, 0], state)
 
 
 def test_bfloat16_stays_close(small_lm):

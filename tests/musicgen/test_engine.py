@@ -11,6 +11,7 @@ from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
 from expotion.errors import ExpotionError
+from expotion.musicgen import gate
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.cuda import StaticStep
 from expotion.musicgen.engine.step import Engine
@@ -122,22 +123,21 @@ def test_the_prefix_is_the_models(small_lm, adaptor, kind, mode, kept):
     inputs = inputs_of(small_lm, 2, 11, keep)
     sequence = torch.randint(0, 21, (4, 4, 13))
     source = torch.cat([torch.randn(2, 4, 32), torch.zeros(2, 4, 32)])
-    wanted = run(small_lm, sequence, source, guided_prefix(adaptor, small_lm, inputs))
+    wanted = small_lm(sequence, source, guided_prefix(adaptor, small_lm, inputs))[:, :, 3:]
     engine = kind(small_lm, mode)
     got = run(engine, sequence, source, guided_prefix(adaptor, engine, inputs))
     assert relative(got, wanted) < 2 * CLOSE[mode]
-    without = run(small_lm, sequence, source)
-    assert relative(without, wanted) > 0.05
+    assert relative(small_lm(sequence, source)[:, :, 3:], wanted) > 0.05
     if kept == "one row":
         assert torch.equal(got[0], run(engine, sequence, source)[0])
 
 
-@pytest.mark.parametrize(("kind", "mode"), [pytest.param(None, "fp32", id="model"), *ENGINES])
+@pytest.mark.parametrize(("kind", "mode"), ENGINES)
 @pytest.mark.parametrize("frames_only", [False, True])
 def test_a_shorter_prefix_of_a_batch_is_what_it_is_alone(small_lm, adaptor, kind, mode, frames_only):
     """Two clips of 7 and 11 rows under guidance: each gets the logits that it gets alone, also behind its end."""
     torch.manual_seed(1)
-    engine = small_lm if kind is None else kind(small_lm, mode)
+    engine = kind(small_lm, mode)
     sequence = torch.randint(0, 21, (2, 4, 13))
     source = torch.cat([torch.randn(2, 4, 32), torch.zeros(2, 4, 32)])
     tracks = inputs_of(small_lm, 2, 11)["motion"].values
@@ -236,6 +236,27 @@ def test_the_model_that_an_engine_was_made_from_is_untouched(small_lm):
     prepare(small_lm.to(torch.bfloat16), "int8")
     assert small_lm.text_projection.weight.dtype == torch.bfloat16
     assert all(torch.equal(t, before[n].to(t)) for n, t in small_lm.state_dict().items())
+
+
+@pytest.mark.parametrize(("kind", "mode"), ENGINES)
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_gate_is_one_definition(monkeypatch, small_lm, adaptor, kind, mode, silent):
+    """Halved where it is defined, the model and every engine depart from what they were, together."""
+    torch.manual_seed(1)
+    inputs = inputs_of(small_lm, 1, 9, torch.tensor([[1.0] * 5 + [0.0] * 4]) if silent else None)
+    sequence, source = torch.randint(0, 21, (1, 4, 9)), torch.randn(1, 4, 32)
+    engine = kind(small_lm, mode)
+
+    def both():
+        prefix = adaptor.prefix(small_lm, inputs)
+        whole = small_lm(sequence, source, prefix)[:, :, 3:]
+        return whole, run(engine, sequence, source, adaptor.prefix(engine, inputs))
+
+    model, stepped = both()
+    monkeypatch.setattr(gate, "gated", lambda x, gate: x * gate / 2)
+    other_model, other_stepped = both()
+    assert relative(other_model, model) > 0.05
+    assert relative(other_stepped, stepped.float()) > 0.05
 
 
 def test_auto_is_what_the_processor_multiplies(monkeypatch, small_lm):

@@ -41,6 +41,7 @@ BUILTIN_MODULES = (
     "expotion.manifest.rows",
     "expotion.train.callbacks",
     "expotion.features.precomputed",
+    "expotion.musicgen.engine",
 )
 """Modules of core that announce what core itself offers, through the same hooks as any plugin."""
 

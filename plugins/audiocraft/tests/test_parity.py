@@ -10,6 +10,7 @@ import torch
 expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
 
 from expotion.musicgen import delay  # noqa: E402
+from expotion.musicgen.engine.step import Engine  # noqa: E402
 from expotion.musicgen.generate import Sampler, generate_codes  # noqa: E402
 from expotion.musicgen.load import load_backbone  # noqa: E402
 
@@ -88,7 +89,7 @@ def test_greedy_tokens(theirs, ours, batch, cfg_scale, prompt_frames, record_pro
     )
     seen: list[torch.Tensor] = []
     got = generate_codes(
-        ours.lm,
+        Engine(ours.lm, "fp32"),
         source_of(ours, PROMPTS[:batch]),
         N_FRAMES,
         cfg_scale=cfg_scale,
@@ -111,7 +112,12 @@ def test_other_delays(release):
     wanted = theirs.lm.generate_codes(PROMPTS[:2], N_FRAMES, greedy=True)
     source = source_of(ours, PROMPTS[:2])
     got = generate_codes(
-        ours.lm, source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(greedy=True), delays=ours.delays
+        Engine(ours.lm, "fp32"),
+        source,
+        N_FRAMES,
+        cfg_scale=3.0,
+        sampler=Sampler(greedy=True),
+        delays=ours.delays,
     )
     assert torch.equal(got, wanted)
 

@@ -15,8 +15,8 @@ from expotion import timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.music.compose import Request, request_inputs, text_sources
 from expotion.musicgen import delay
-from expotion.musicgen.decoder import MusicGenLM, gate_input
-from expotion.musicgen.layer import add_gated
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.gate import add_gated, gate_input
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def gate_influence(
         own = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         attended = own
         if index >= first:
-            gate = gate_input(prefix, index - first, 0, n_steps, None)
+            gate = gate_input(prefix, index - first, n_steps, None)
             attended = add_gated(own, q, gate)
             ratios.append(_rms(attended - own) / _rms(own).clamp_min(1e-9))
         x = x + layer.merge_heads(attended)

@@ -18,7 +18,8 @@ from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, Problem
 from expotion.music.guidance import Branch, plan
 from expotion.music.steering import Steering
-from expotion.musicgen.generate import Decoding, Sampler, StepModel, decode
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.generate import Decoding, Sampler, decode
 from expotion.musicgen.text import pad_text
 from expotion.recipe.schema import Sampling
 
@@ -90,7 +91,7 @@ class Request:
     seed: int = 0
 
 
-def text_sources(lm: StepModel, texts: Sequence[TokenFeatures | None]) -> tuple[Tensor, Tensor]:
+def text_sources(lm: Engine, texts: Sequence[TokenFeatures | None]) -> tuple[Tensor, Tensor]:
     """Projected prompts [B, L, d], padded to the longest, and which rows are a prompt's own, bool [B, L].
 
     audiocraft attends to the padding, which makes what a prompt says depend on the longest of its batch; here
@@ -163,7 +164,7 @@ Progress = Callable[[int, int], None]
 
 
 def compose(
-    lm: StepModel,
+    lm: Engine,
     adaptor: Adaptor | None,
     requests: Sequence[Request],
     steering: Steering,
@@ -253,7 +254,7 @@ def _prompt(known: Sequence[Tensor | None], window: FrameWindow) -> Tensor | Non
 
 
 def continue_codes(
-    lm: StepModel,
+    lm: Engine,
     adaptor: Adaptor | None,
     request: Request,
     steering: Steering,
@@ -268,7 +269,7 @@ def continue_codes(
 
 
 def compose_pieces(
-    lm: StepModel, adaptor: Adaptor | None, request: Request, steering: Steering, windows: Windows
+    lm: Engine, adaptor: Adaptor | None, request: Request, steering: Steering, windows: Windows
 ) -> Iterator[Tensor]:
     """Codes int64 [K, m] of one request, piece by piece as frames are finished."""
     generators = [torch.Generator().manual_seed(request.seed)]
@@ -287,7 +288,7 @@ def compose_pieces(
 
 
 def _window(
-    lm: StepModel,
+    lm: Engine,
     adaptor: Adaptor | None,
     requests: Sequence[Request],
     steering: Steering,
@@ -342,7 +343,7 @@ def _placed(prefix: Prefix, members: Sequence[int], batch: int) -> Prefix:
     return replace(prefix, rows=rows // n_own * batch + index[rows % n_own])
 
 
-def branch_sources(lm: StepModel, source: Tensor, branches: Sequence[Branch]) -> Tensor:
+def branch_sources(lm: Engine, source: Tensor, branches: Sequence[Branch]) -> Tensor:
     """Text sources [n B, L, d]: a block for each branch, zeros where it does not see the text."""
     null = lm.null_text(*source.shape[:2])
     return torch.cat([source.to(lm.dtype) if branch.text else null for branch in branches])
@@ -350,7 +351,7 @@ def branch_sources(lm: StepModel, source: Tensor, branches: Sequence[Branch]) ->
 
 @torch.inference_mode()
 def _prefix(
-    lm: StepModel,
+    lm: Engine,
     adaptor: Adaptor | None,
     inputs: Mapping[str, TrackInput],
     branches: Sequence[Branch],

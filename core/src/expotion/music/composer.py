@@ -28,7 +28,6 @@ from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.generate import StepModel
 from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
@@ -70,7 +69,7 @@ class MusicChunk:
 class _Piece:
     """A request ready to be decoded, and what will be said about it."""
 
-    lm: StepModel
+    lm: Engine
     request: Request
     steering: Steering
     windows: Windows

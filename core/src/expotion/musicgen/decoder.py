@@ -1,28 +1,26 @@
 """MusicGen's language model: delayed tokens in, logits over the codes of each codebook out.
 
     x_0 = sum_k emb_k[token_k] + position          (no scaling; positions count from 0 at the first step)
-    x_{l+1} = layer_l(x_l, text, prefix_l)         (expotion.backbone.layer; the prefix from layer s on)
+    x_{l+1} = layer_l(x_l, text, prefix_l)         (expotion.musicgen.layer; the prefix from layer s on)
     logits_k = W_k LN(x_N)
 
-The K embedding tables and the K heads are each stored as one matrix, so that each is one operation. The same
-class serves training (`hidden`) and generation (`start`, `step`). Its weights never need a gradient; below the
-first adapted layer nothing depends on a trainable tensor, so no graph is built there.
+The K embedding tables and the K heads are each stored as one matrix, so that each is one operation. This is the
+whole sequence at once (teacher forcing), which training and measuring use; generation runs step by step on an
+engine made from it (expotion.musicgen.engine). Its weights never need a gradient; below the first adapted layer
+nothing depends on a trainable tensor, so no graph is built there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from expotion.errors import ExpotionError
+from expotion.musicgen.gate import GatedPrefix, gate_input, row_selection
 from expotion.musicgen.geometry import LMGeometry
-from expotion.musicgen.layer import EPS, DecoderLayer, GateInput
+from expotion.musicgen.layer import EPS, DecoderLayer
 
 # Sinusoidal positions of MusicGen: [cos(p w_j) for all j, sin(p w_j) for all j], cosines first.
 #
@@ -42,148 +40,6 @@ def sinusoid(start: int, n: int, width: int, dtype: torch.dtype = torch.float32)
     position = torch.arange(start, start + n, dtype=torch.float32)
     phase = position[:, None] / 10000.0 ** exponent[None, :]  # (n, d/2)
     return torch.cat([phase.cos(), phase.sin()], dim=1).to(dtype)
-
-
-class GatedPrefix(Protocol):
-    """The prefix as the decoder reads it; the adaptor makes one.
-
-    For layer first_layer + i: q, k, v [Bp, h, R, d/h] and a scalar gate. `active` [Bp, R] is false where the
-    gated term must be zero (None: nowhere). `rows` [Bp] names the batch rows that have a prefix (None: all).
-    Position p uses prefix row min(p, row_limit - 1). `lengths` [Bp]: how many of the R rows are attended to (None:
-    all).
-    """
-
-    @property
-    def first_layer(self) -> int:
-        """Index of the first adapted layer."""
-        ...
-
-    @property
-    def q(self) -> Sequence[Tensor]:
-        """Per adapted layer [Bp, h, R, d/h]."""
-        ...
-
-    @property
-    def k(self) -> Sequence[Tensor]:
-        """Per adapted layer [Bp, h, R, d/h]."""
-        ...
-
-    @property
-    def v(self) -> Sequence[Tensor]:
-        """Per adapted layer [Bp, h, R, d/h]."""
-        ...
-
-    @property
-    def gates(self) -> Sequence[Tensor]:
-        """Per adapted layer a scalar."""
-        ...
-
-    @property
-    def active(self) -> Tensor | None:
-        """bool [Bp, R], or None: everywhere."""
-        ...
-
-    @property
-    def rows(self) -> Tensor | None:
-        """int64 [Bp] batch rows, or None: all."""
-        ...
-
-    @property
-    def row_limit(self) -> int:
-        """Rows that positions may use."""
-        ...
-
-    @property
-    def lengths(self) -> Tensor | None:
-        """int64 [Bp]: rows that are attended to, or None: all."""
-        ...
-
-
-def prefix_mask(prefix: GatedPrefix) -> Tensor | None:
-    """Which keys of a prefix are attended to: bool [Bp, 1, 1, R], or None: all."""
-    if prefix.lengths is None:
-        return None
-    k = prefix.k[0]
-    return torch.arange(k.shape[2], device=k.device) < prefix.lengths.to(k.device)[:, None, None, None]
-
-
-@dataclass
-class DecodeState:
-    """What generation keeps between steps; everything but `position` and the caches' contents is made once.
-
-    keys, values: per layer [B, h, P, d/h] with room for P positions, filled up to `position`.
-    """
-
-    position: int
-    n_positions: int
-    keys: list[Tensor]
-    values: list[Tensor]
-    text: list[tuple[Tensor, Tensor]]
-    text_mask: Tensor | None
-    positions: Tensor
-    prefix: GatedPrefix | None
-    prefix_rows: slice | Tensor | None
-
-
-def gate_input(
-    prefix: GatedPrefix, index: int, start: int, length: int, rows: slice | Tensor | None
-) -> GateInput:
-    """The prefix of one layer cut to the positions start..start+length-1."""
-    q = prefix.q[index]
-    active = prefix.active
-    limit = prefix.row_limit
-    if start + length <= limit:
-        window: slice | Tensor = slice(start, start + length)
-    elif start >= limit - 1:
-        window = slice(limit - 1, limit)  # one row serves every position at hand
-    else:
-        window = torch.arange(start, start + length, device=q.device).clamp_(max=limit - 1)
-    gate = prefix.gates[index].to(q.dtype)
-    if active is not None:
-        gate = gate * active[:, window].to(q.dtype)[:, None, :, None]  # (Bp, 1, S, 1)
-    return GateInput(q[:, :, window], prefix.k[index], prefix.v[index], gate, rows, prefix_mask(prefix))
-
-
-def _row_selection(rows: Tensor | None) -> slice | Tensor | None:
-    """A run of consecutive rows as a slice, which costs nothing to take; other selections stay as they are."""
-    if rows is None or len(rows) == 0:
-        return rows
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first + 1 == len(rows) and bool((rows[1:] > rows[:-1]).all()):
-        return slice(first, last + 1)
-    return rows
-
-
-@dataclass(frozen=True)
-class _HeldPrefix:
-    """A prefix as generation reads it, a row at a time: contiguous, in the model's type."""
-
-    first_layer: int
-    q: list[Tensor]
-    k: list[Tensor]
-    v: list[Tensor]
-    gates: list[Tensor]
-    active: Tensor | None
-    rows: Tensor | None
-    row_limit: int
-    lengths: Tensor | None
-
-    @classmethod
-    def of(cls, prefix: GatedPrefix, dtype: torch.dtype) -> _HeldPrefix:
-        def held(tensors: Sequence[Tensor]) -> list[Tensor]:
-            return [tensor.detach().to(dtype).contiguous() for tensor in tensors]
-
-        return cls(
-            prefix.first_layer,
-            held(prefix.q),
-            held(prefix.k),
-            held(prefix.v),
-            held(prefix.gates),
-            prefix.active,
-            prefix.rows,
-            prefix.row_limit,
-            prefix.lengths,
-        )
 
 
 class MusicGenLM(nn.Module):
@@ -286,13 +142,13 @@ class MusicGenLM(nn.Module):
         length = x.shape[1]
         source = source.to(x.dtype)
         mask = None if source_mask is None else source_mask[:, None, None, :]
-        rows = None if prefix is None else _row_selection(prefix.rows)
+        rows = None if prefix is None else row_selection(prefix.rows)
         for index in range(self.n_layers):
 
             def run(x: Tensor, index: int = index) -> Tensor:
                 layer, gate = self.block(index), None
                 if prefix is not None and index >= prefix.first_layer:
-                    gate = gate_input(prefix, index - prefix.first_layer, 0, length, rows)
+                    gate = gate_input(prefix, index - prefix.first_layer, length, rows)
                 result: Tensor = layer(x, layer.text_keys(source), mask, gate)
                 return result
 
@@ -313,74 +169,3 @@ class MusicGenLM(nn.Module):
     ) -> Tensor:
         """Logits [B, K, S, V] of delayed tokens [B, K, S]."""
         return self.logits(self.hidden(sequence, source, prefix, source_mask=source_mask))
-
-    @torch.no_grad()
-    def start(
-        self,
-        source: Tensor,
-        n_positions: int,
-        prefix: GatedPrefix | None = None,
-        *,
-        source_mask: Tensor | None = None,
-    ) -> DecodeState:
-        """State for generating up to `n_positions` steps after a text source [B, L, d]."""
-        batch = source.shape[0]
-        if n_positions < 1:
-            raise ExpotionError(f"n_positions must be at least 1, got {n_positions}")
-        source = source.to(self.dtype)
-        shape = (batch, self.geometry.n_heads, n_positions, self.geometry.head_width)
-
-        def empty() -> list[Tensor]:
-            return [torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(self.n_layers)]
-
-        text = []
-        for index in range(self.n_layers):
-            k, v = self.block(index).text_keys(source)
-            text.append((k.contiguous(), v.contiguous()))
-        return DecodeState(
-            position=0,
-            n_positions=n_positions,
-            keys=empty(),
-            values=empty(),
-            text=text,
-            text_mask=None if source_mask is None else source_mask[:, None, None, :],
-            positions=self.position_table(0, n_positions),
-            prefix=None if prefix is None else _HeldPrefix.of(prefix, self.dtype),
-            prefix_rows=None if prefix is None else _row_selection(prefix.rows),
-        )
-
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: DecodeState) -> Tensor:
-        """Feed the next tokens, [B, K] or [B, K, S] (S > 1 only as the first call); logits [B, K, V] of the last.
-
-        Advances `state.position`.
-        """
-        if tokens.dim() == 2:
-            tokens = tokens[:, :, None]
-        length = tokens.shape[2]
-        start = state.position
-        if start + length > state.n_positions or (length > 1 and start > 0):
-            raise ExpotionError(
-                f"cannot feed {length} steps at position {start} of {state.n_positions}: "
-                "a prompt goes in first, then one step at a time"
-            )
-        x = self.embed(tokens) + state.positions[start : start + length]
-        prefix = state.prefix
-        for index in range(self.n_layers):
-            gate = None
-            if prefix is not None and index >= prefix.first_layer:
-                gate = gate_input(prefix, index - prefix.first_layer, start, length, state.prefix_rows)
-            x = self.block(index).step(
-                x,
-                (state.keys[index], state.values[index]),
-                start,
-                state.text[index],
-                state.text_mask,
-                gate,
-            )
-        state.position = start + length
-        normed = functional.layer_norm(
-            x[:, -1], (self.geometry.width,), self.norm_out.weight, self.norm_out.bias, EPS
-        )
-        flat: Tensor = self.output_heads(normed)
-        return flat.view(-1, self.geometry.n_codebooks, self.geometry.card)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from expotion.errors import ExpotionError
 from expotion.musicgen import delay
-from expotion.musicgen.decoder import GatedPrefix
-from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.gate import GatedPrefix
 
 # From logits to tokens: guidance, greedy choice, temperature, top-k, top-p; one random generator per sample.
 #
@@ -96,68 +95,6 @@ class Sampler:
         return torch.stack(drawn).squeeze(-1)
 
 
-# What generation asks of a language model, so that the model itself and an engine made from it both serve.
-
-
-class StepModel(Protocol):
-    """What generation asks of a language model: `MusicGenLM` itself, or an engine made from one.
-
-    `start` makes a state that only this model's `step` reads. `n_layers`, `block` and `position_table` serve the
-    adaptor's prefix stream.
-    """
-
-    @property
-    def geometry(self) -> LMGeometry:
-        """Sizes."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of activations in the prefix stream."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
-
-    @property
-    def n_layers(self) -> int:
-        """Number of layers."""
-        ...
-
-    def block(self, index: int) -> Any:
-        """Layer `index`, 0-based."""
-        ...
-
-    def position_table(self, start: int, n: int) -> Tensor:
-        """Positions start..start+n-1, [n, d]."""
-        ...
-
-    def project_text(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Text encoder output [B, L, text_width] and mask [B, L] to the source [B, L, d]."""
-        ...
-
-    def null_text(self, batch: int, length: int) -> Tensor:
-        """The source of an absent text."""
-        ...
-
-    def start(
-        self,
-        source: Tensor,
-        n_positions: int,
-        prefix: GatedPrefix | None = None,
-        *,
-        source_mask: Tensor | None = None,
-    ) -> Any:
-        """State for up to `n_positions` steps after a source [B, L, d]."""
-        ...
-
-    def step(self, tokens: Tensor, state: Any) -> Tensor:
-        """Feed tokens [B, K] or, first, [B, K, S]; logits [B, K, V] of the last."""
-        ...
-
-
 UNKNOWN = -1
 
 
@@ -187,7 +124,7 @@ class Decoding:
 
 
 def generate_codes(
-    lm: StepModel,
+    lm: Engine,
     source: Tensor,
     n_frames: int,
     *,
@@ -239,7 +176,7 @@ def generate_codes(
 
 @torch.no_grad()
 def decode(
-    lm: StepModel,
+    lm: Engine,
     source: Tensor,
     n_frames: int,
     weights: Sequence[float],

@@ -18,7 +18,7 @@ from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.engine import prepare
-from expotion.musicgen.generate import StepModel
+from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import load_backbone
 from expotion.recipe import Recipe
 from expotion.workers import n_workers, spread
@@ -106,7 +106,7 @@ def make_jobs(
 class ComposerState:
     """What a worker holds."""
 
-    lm: StepModel
+    lm: Engine
     codec: Codec
     adaptor: Adaptor | None
     steering: Steering

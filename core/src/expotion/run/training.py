@@ -22,7 +22,7 @@ from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine import prepare
-from expotion.musicgen.generate import StepModel
+from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import Backbone
 from expotion.plugins import Registry
 from expotion.progress import StageProgress
@@ -226,7 +226,7 @@ class TrainingSamples:
     windows: Windows
     request: Request
     n_samples: int
-    _model: StepModel | None = field(default=None, init=False)
+    _model: Engine | None = field(default=None, init=False)
 
     def make(self, step: int, adaptor: Adaptor) -> Path | None:
         """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from expotion.errors import ExpotionError
-from expotion.musicgen.decoder import GatedPrefix, MusicGenLM, sinusoid
+from expotion.musicgen.decoder import MusicGenLM, sinusoid
 from expotion.musicgen.engine import step as pages
 from expotion.musicgen.engine.step import Engine, check_room
 from expotion.musicgen.engine.weights import Mode, Norm
+from expotion.musicgen.gate import GatedPrefix
 from expotion_fast import fields as f
 from expotion_fast.kernel import run
 from expotion_fast.layout import KINDS, LANES, TILE, pad, padded

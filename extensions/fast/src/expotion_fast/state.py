@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from expotion.musicgen.decoder import GatedPrefix
 from expotion.musicgen.engine.layer import EngineLayer
 from expotion.musicgen.engine.text import fold_text, spoken_text
 from expotion.musicgen.engine.weights import Mode
+from expotion.musicgen.gate import GatedPrefix, kept_values
 from expotion_fast import fields as f
 from expotion_fast.layout import LANES, TILE, by_channel, key_blocks, padded, value_blocks
 from expotion_fast.linear import FusedLinear
@@ -115,14 +115,14 @@ def add_prefix(state: FusedState, prefix: GatedPrefix | None, dtype: torch.dtype
     frame[f.PREFIX_FIRST], frame[f.PREFIX_LIMIT] = prefix.first_layer, prefix.row_limit
     frame[f.PREFIX_COUNT], frame[f.PREFIX_ROOMS] = length, padded(length, LANES)
     frame[f.WITH_PREFIX], frame[f.PREFIX_KEPT] = 1, dtype.itemsize
-    parts = zip(prefix.q, prefix.k, prefix.v, prefix.gates, strict=True)
-    for row, (q, k, v, gate) in zip(state.table[prefix.first_layer :], parts, strict=True):
+    parts = zip(prefix.q, prefix.k, kept_values(prefix), strict=True)
+    for row, (q, k, v) in zip(state.table[prefix.first_layer :], parts, strict=True):
         head = padded(q.shape[-1], LANES)
         own = torch.zeros(*q.shape[:3], head)
         own[..., : q.shape[-1]] = q.detach()
         row[f.PREFIX_Q] = state.hold(own)
         keys, k_scale = by_channel(k.detach().float(), dtype)
-        values, v_scale = by_channel(v.detach().float() * gate.detach().float(), dtype)
+        values, v_scale = by_channel(v, dtype)
         row[f.PREFIX_K] = state.hold(key_blocks(keys, dtype))
         row[f.PREFIX_V] = state.hold(value_blocks(values, dtype))
         row[f.PREFIX_K_SCALE], row[f.PREFIX_V_SCALE] = state.hold(k_scale), state.hold(v_scale)

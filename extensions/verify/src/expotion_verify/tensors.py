@@ -10,7 +10,9 @@ from torch import Tensor
 
 from expotion.contracts import GoldenFile
 from expotion.musicgen import audiocraft_files, layouts
-from expotion.musicgen.decoder import GatedPrefix, MusicGenLM
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.engine import prepare
+from expotion.musicgen.gate import GatedPrefix
 from expotion.musicgen.generate import Sampler, generate_codes
 
 LOGITS = 1e-4
@@ -53,7 +55,7 @@ def compare_generation(
     wanted = golden.array(names[0])
     seen: list[Tensor] = []
     codes = generate_codes(
-        lm,
+        prepare(lm, "fp32"),
         source,
         wanted.shape[-1],
         prefix=prefix,

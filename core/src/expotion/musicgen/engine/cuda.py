@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from expotion.musicgen.decoder import GatedPrefix
 from expotion.musicgen.engine.step import Engine, EngineState, Pointer, check_room
+from expotion.musicgen.gate import GatedPrefix
 
 WARM_UP = 2
 """Steps run outside the graph first, so that libraries choose their kernels."""

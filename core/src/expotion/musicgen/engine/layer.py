@@ -11,8 +11,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from expotion.musicgen.attention import attend
 from expotion.musicgen.engine.weights import DTYPES, Linear, Mode, Norm, Pack, PlainLinear, pack, pack_normed
-from expotion.musicgen.layer import DecoderLayer, attend
+from expotion.musicgen.layer import DecoderLayer
 
 
 class EngineLayer:

@@ -1,4 +1,4 @@
-"""The engine: what `MusicGenLM.start` and `step` compute, with everything but reading the weights cut down.
+"""The engine: `MusicGenLM` step by step, with everything but reading the weights cut down.
 
 Made once per clip: the text's keys and values (or what they fold into), the prefix, the caches, the positions.
 Per step and layer: four packed matrices, one cache write, one attention, the text's branch for rows that have a
@@ -20,12 +20,21 @@ from torch.nn import functional
 
 from expotion import machine
 from expotion.errors import ExpotionError
-from expotion.musicgen.decoder import GatedPrefix, MusicGenLM, prefix_mask, sinusoid
+from expotion.musicgen.decoder import MusicGenLM, sinusoid
 from expotion.musicgen.engine import memory
 from expotion.musicgen.engine.layer import EngineLayer
-from expotion.musicgen.engine.text import Rows, TextState, add_rows, row_selection
+from expotion.musicgen.engine.text import TextState
 from expotion.musicgen.engine.weights import DTYPES, Linear, Mode, Norm, Pack, check_mode, pack_normed
 from expotion.musicgen.engine.weights import pack as plain_pack
+from expotion.musicgen.gate import (
+    GatedPrefix,
+    GateInput,
+    Rows,
+    add_gated,
+    kept_values,
+    prefix_mask,
+    row_selection,
+)
 from expotion.musicgen.geometry import LMGeometry
 
 # The self-attention cache, and the two ways to say where in it a step stands.
@@ -127,10 +136,7 @@ class PrefixState:
         self.rows: Rows = row_selection(None if prefix.rows is None else prefix.rows.to(device))
         self.q = [held(q) for q in prefix.q]
         self.k = [held(k) for k in prefix.k]
-        gated = (
-            v.detach().float() * gate.detach().float() for v, gate in zip(prefix.v, prefix.gates, strict=True)
-        )
-        self.v = [held(v) for v in gated]
+        self.v = [held(v) for v in kept_values(prefix)]
         mask = prefix_mask(prefix)
         self.mask = None if mask is None else mask.to(device)
         self.open: Tensor | None = None
@@ -148,17 +154,15 @@ class PrefixState:
         last = self.row_limit - 1
         return bool(self._silent) and all(self._silent[min(p, last)] for p in range(cursor.start, cursor.end))
 
-    def add_to(self, attended: Tensor, q: Tensor, layer: int, cursor: Cursor) -> None:
-        """attended [B, h, S, c] += the gated term of layer `layer`, in place; q [B, h, S, c]."""
+    def add_to(self, attended: Tensor, q: Tensor, layer: int, cursor: Cursor) -> Tensor:
+        """attended [B, h, S, c] + the gated term of layer `layer`, perhaps in place; q [B, h, S, c]."""
         index = layer - self.first_layer
         if index < 0:
-            return
-        own = q if self.rows is None else q[self.rows]
-        own = own + cursor.prefix_rows(self.q[index], self.row_limit)
-        term = functional.scaled_dot_product_attention(own, self.k[index], self.v[index], attn_mask=self.mask)
-        if self.open is not None:
-            term = term * cursor.prefix_rows(self.open, self.row_limit)
-        add_rows(attended, self.rows, term)
+            return attended
+        own = cursor.prefix_rows(self.q[index], self.row_limit)
+        opened = None if self.open is None else cursor.prefix_rows(self.open, self.row_limit)
+        given = GateInput(own, self.k[index], self.v[index], opened, self.rows, self.mask)
+        return add_gated(attended, q, given, in_place=True)
 
 
 class Position(Protocol):
@@ -181,8 +185,10 @@ class EngineState:
 
 
 class Engine:
-    """A `StepModel` over packed weights. It also serves the adaptor's prefix stream, so the model it was made from
-    can be dropped."""
+    """The language model over packed weights, fed step by step.
+
+    It also serves the adaptor's prefix stream, so the model that it was made from can be dropped.
+    """
 
     def __init__(self, lm: MusicGenLM, mode: Mode, pack: Pack = plain_pack) -> None:
         """Pack the weights of `lm`. ExpotionError where the machine cannot run `mode` or lacks the memory."""
@@ -309,7 +315,7 @@ class Engine:
             q = fused[:, :, 0].transpose(1, 2).to(self.dtype)
             attended = cursor.attend(q, fused, state.caches[index])
             if prefix is not None:
-                prefix.add_to(attended, q, index, cursor)
+                attended = prefix.add_to(attended, q, index, cursor)
             layer.out.add_to(x, attended.transpose(1, 2).reshape(batch, length, width))
             state.text.add_to(x, layer, index)
             layer.add_ffn(x)

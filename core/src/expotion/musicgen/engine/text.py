@@ -20,28 +20,7 @@ from torch.nn import functional
 
 from expotion.musicgen.engine.layer import EngineLayer
 from expotion.musicgen.engine.weights import PlainLinear
-
-Rows = slice | Tensor | None
-
-
-def row_selection(rows: Tensor | None) -> Rows:
-    """A run of consecutive rows as a slice, which costs nothing to take; other selections stay as they are."""
-    if rows is None or len(rows) == 0:
-        return rows
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first + 1 == len(rows) and bool((rows[1:] > rows[:-1]).all()):
-        return slice(first, last + 1)
-    return rows
-
-
-def add_rows(x: Tensor, rows: Rows, term: Tensor) -> None:
-    """x[rows] += term, in place."""
-    if rows is None:
-        x.add_(term)
-    elif isinstance(rows, slice):
-        x[rows].add_(term)
-    else:
-        x.index_add_(0, rows, term.to(x.dtype))
+from expotion.musicgen.gate import Rows, row_selection
 
 
 @dataclass(frozen=True)
