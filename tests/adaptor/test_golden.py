@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from expotion.adaptor.authors import adaptor_from_released
-from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
 from expotion.musicgen import delay
-from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.train.objective import codebook_loss
 
 
@@ -73,24 +71,6 @@ def test_logits_loss_and_gradients(golden, adaptor, inputs, source):
     norm = torch.stack([gradient.norm() for gradient in ours.values()]).norm()
     assert (norm - golden["out/grad_total_norm"]).abs() / norm < 1e-5
     assert not any(parameter.requires_grad for parameter in golden.lm.parameters())
-
-
-@pytest.mark.parametrize("name", ["full", "beyond", "short", "continuation"])
-def test_greedy_generation(golden, adaptor, inputs, source, name):
-    wanted = golden[f"gen/{name}_tokens"]
-    seen: list[torch.Tensor] = []
-    limit = golden.config["short_len"] if name == "short" else None
-    tokens = generate_codes(
-        golden.lm,
-        source,
-        wanted.shape[2],
-        prefix=guided_prefix(adaptor, golden.lm, inputs, row_limit=limit),
-        sampler=Sampler(greedy=True),
-        prompt=golden["gen/prompt"] if name == "continuation" else None,
-        on_logits=seen.append,
-    )
-    assert torch.equal(tokens, wanted)
-    assert (torch.stack(seen) - golden[f"gen/{name}_cfg_logits"]).abs().max() < 1e-4
 
 
 def test_what_the_golden_numbers_can_tell_apart(golden, adaptor, inputs, source):

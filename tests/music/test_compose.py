@@ -15,6 +15,7 @@ from expotion.errors import ExpotionError
 from expotion.music.compose import Request, Windows, compose, compose_pieces
 from expotion.music.steering import Steering
 from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.geometry import LMGeometry
 
 N_FRAMES = 14
@@ -23,7 +24,7 @@ WINDOWS = Windows(N_FRAMES)
 
 
 @pytest.fixture(scope="module")
-def lm() -> MusicGenLM:
+def lm() -> Engine:
     torch.manual_seed(0)
     lm = MusicGenLM(
         LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6)
@@ -31,7 +32,7 @@ def lm() -> MusicGenLM:
     for parameter in lm.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.4)
-    return lm.requires_grad_(False).eval()
+    return Engine(lm.requires_grad_(False).eval(), "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def request(seed: int, n_frames: int = N_FRAMES, **strengths: float) -> Request:
     return Request(n_frames, text, tracks, strengths, seed)
 
 
-def test_the_controls_are_heard(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_the_controls_are_heard(lm: Engine, adaptor: Adaptor) -> None:
     one = request(1)
     other = replace(one, tracks=request(2).tracks)
     codes = [compose(lm, adaptor, [r], SETTINGS, WINDOWS)[0] for r in (one, other, replace(one, tracks={}))]
@@ -65,7 +66,7 @@ def test_the_controls_are_heard(lm: MusicGenLM, adaptor: Adaptor) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_all_strengths_zero_is_the_frozen_model(lm: MusicGenLM, adaptor: Adaptor, scale: float) -> None:
+def test_all_strengths_zero_is_the_frozen_model(lm: Engine, adaptor: Adaptor, scale: float) -> None:
     settings = Steering(top_k=6, cfg_scale=scale)
     frozen = compose(lm, None, [request(1)], settings, WINDOWS)[0]
     silent = compose(lm, adaptor, [request(1, face=0.0, motion=0.0)], settings, WINDOWS)[0]
@@ -74,7 +75,7 @@ def test_all_strengths_zero_is_the_frozen_model(lm: MusicGenLM, adaptor: Adaptor
     assert torch.equal(without, frozen)
 
 
-def test_a_request_does_not_depend_on_its_neighbours(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_a_request_does_not_depend_on_its_neighbours(lm: Engine, adaptor: Adaptor) -> None:
     """Prompts of other lengths, other controls, none at all: each gets what it would get alone."""
     batch = [
         request(1),
@@ -88,7 +89,7 @@ def test_a_request_does_not_depend_on_its_neighbours(lm: MusicGenLM, adaptor: Ad
     assert torch.equal(together[1], compose(lm, None, [batch[1]], SETTINGS, WINDOWS)[0])
 
 
-def test_a_seed_decides(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_a_seed_decides(lm: Engine, adaptor: Adaptor) -> None:
     first, again, other = (
         compose(lm, adaptor, [replace(request(1), seed=seed)], SETTINGS, WINDOWS)[0] for seed in (5, 5, 6)
     )
@@ -97,7 +98,7 @@ def test_a_seed_decides(lm: MusicGenLM, adaptor: Adaptor) -> None:
 
 
 @pytest.mark.parametrize("n_frames", [1, N_FRAMES - 1, N_FRAMES + 1, 3 * N_FRAMES + 2])
-def test_any_length_comes_out_exactly(lm: MusicGenLM, adaptor: Adaptor, n_frames: int) -> None:
+def test_any_length_comes_out_exactly(lm: Engine, adaptor: Adaptor, n_frames: int) -> None:
     told: list[tuple[int, int]] = []
     codes = compose(
         lm,
@@ -114,7 +115,7 @@ def test_any_length_comes_out_exactly(lm: MusicGenLM, adaptor: Adaptor, n_frames
     assert told[-1][0] == told[-1][1] == n_frames
 
 
-def test_the_start_of_a_long_clip_is_what_a_window_gives(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_the_start_of_a_long_clip_is_what_a_window_gives(lm: Engine, adaptor: Adaptor) -> None:
     long = request(1, 2 * N_FRAMES)
     rows = N_FRAMES + 1
     short = Request(
@@ -128,7 +129,7 @@ def test_the_start_of_a_long_clip_is_what_a_window_gives(lm: MusicGenLM, adaptor
     assert torch.equal(head, compose(lm, adaptor, [short], SETTINGS, WINDOWS)[0])
 
 
-def test_lengths_may_differ_in_a_batch(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_lengths_may_differ_in_a_batch(lm: Engine, adaptor: Adaptor) -> None:
     batch = [request(1, 9), request(2), request(3, 9), request(4, 2 * N_FRAMES + 1)]
     told: list[tuple[int, int]] = []
     together = compose(lm, adaptor, batch, SETTINGS, WINDOWS, on_step=lambda a, b: told.append((a, b)))
@@ -138,14 +139,14 @@ def test_lengths_may_differ_in_a_batch(lm: MusicGenLM, adaptor: Adaptor) -> None
     assert told[-1][0] == told[-1][1]
 
 
-def test_pieces_are_the_whole(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_pieces_are_the_whole(lm: Engine, adaptor: Adaptor) -> None:
     long = request(1, 2 * N_FRAMES + 3)
     pieces = list(compose_pieces(lm, adaptor, long, SETTINGS, WINDOWS))
     assert torch.equal(torch.cat(pieces, dim=-1), compose(lm, adaptor, [long], SETTINGS, WINDOWS)[0])
     assert max(piece.shape[-1] for piece in pieces) <= 4  # frames come as they are finished
 
 
-def test_a_scale_for_each_control(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_a_scale_for_each_control(lm: Engine, adaptor: Adaptor) -> None:
     """Equal scales are one scale; a control of scale 0 is not heard; scales of 1 need no guidance."""
     one = request(1)
     together = Steering(top_k=6, control_scale=4.0)
@@ -163,7 +164,7 @@ def test_a_scale_for_each_control(lm: MusicGenLM, adaptor: Adaptor) -> None:
     )
 
 
-def test_a_strength_may_change_over_time(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_a_strength_may_change_over_time(lm: Engine, adaptor: Adaptor) -> None:
     one = request(1)
     rows = np.ones(N_FRAMES + 1, dtype=np.float32)
     constant = replace(one, strengths={"face": rows, "motion": 1.0})
@@ -182,14 +183,14 @@ def test_a_strength_may_change_over_time(lm: MusicGenLM, adaptor: Adaptor) -> No
     )
 
 
-def test_requests_that_do_not_fit_are_refused(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_requests_that_do_not_fit_are_refused(lm: Engine, adaptor: Adaptor) -> None:
     with pytest.raises(ExpotionError, match=r"control 'face': \[14, 3\] rows, got \[15, 3\]"):
         compose(lm, adaptor, [replace(request(1), n_frames=13)], SETTINGS, WINDOWS)
     with pytest.raises(ExpotionError, match="at least one frame"):
         compose(lm, adaptor, [replace(request(1), n_frames=0)], SETTINGS, WINDOWS)
 
 
-def test_a_feature_that_is_not_a_number_is_named(lm: MusicGenLM, adaptor: Adaptor) -> None:
+def test_a_feature_that_is_not_a_number_is_named(lm: Engine, adaptor: Adaptor) -> None:
     one = request(1)
     values = one.tracks["motion"].values.copy()
     values[5, 1] = np.nan

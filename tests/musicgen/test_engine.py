@@ -30,7 +30,7 @@ CLOSE = {"fp32": 1e-5, "bf16": 0.03, "fp16": 0.01, "int8": 0.04}
 
 
 def relative(got, wanted):
-    return float((got.float() - wanted).norm() / wanted.norm())
+    return float((got.float() - wanted).detach().norm() / wanted.detach().norm())
 
 
 def inputs_of(lm, batch, n_rows, valid=None):
