@@ -42,7 +42,8 @@ def replacing(path: Path | str, *, fix: str = WRITE_FIX) -> Iterator[Path]:
     is removed and `path` is left as it was. An OSError (full disk, no permission) becomes an OutputError.
     """
     target = Path(path)
-    draft = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:12]}.part{target.suffix}")
+    # Short, so that a name as long as the file system allows still has a draft.
+    draft = target.with_name(f".{uuid.uuid4().hex[:12]}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield draft

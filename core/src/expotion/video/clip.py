@@ -103,7 +103,7 @@ class FileClip(Clip):
     @property
     def warnings(self) -> list[str]:
         """What a user should know about this file, as found so far."""
-        found = []
+        found = [f"{self.path}: {note}" for note in self._scan.notes]
         picture = self._scan.picture
         if picture is not None and picture.damage is not None:
             found.append(f"{self.path}: the picture is damaged ({picture.damage})")

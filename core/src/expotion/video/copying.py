@@ -25,8 +25,8 @@ def obstacle(source: Scan, suffix: str) -> str | None:
     picture = source.picture
     assert picture is not None
     reasons = (
-        picture.damage,
         "its times start again in the middle" if picture.restarted else None,
+        picture.damage,
         None if picture.seekable else "its pictures have no times of their own",
         None
         if holds_picture(suffix, picture.codec)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_RESTART_S = 1.0
-"""Times that go back by more start again: files put one behind the other. Less is a writer's carelessness."""
+_RESTART_S = 0.2
+"""Decoding times that go back by more start again: files put one behind the other."""
 
 MISSING = -(2**63)
 """A time that a packet does not have."""
@@ -61,13 +61,11 @@ class PacketLog:
         if tick is None:
             self.timed = False
             tick = packet.dts if packet.dts is not None else len(self.pts) - self.shift
-        order = packet.dts if packet.dts is not None else tick
-        before = (
-            self.dts[-1] if self.dts and self.dts[-1] != MISSING else (self.pts[-1] if self.pts else None)
-        )
-        if before is not None and (order + self.shift - before) * self.tick_s < -_RESTART_S:
-            self.restarted = True
-            self.shift = before + max(1, self.durations[-1]) - order
+        if packet.dts is not None and self.dts and self.dts[-1] != MISSING:
+            step = packet.dts + self.shift - self.dts[-1]
+            if step * self.tick_s < -_RESTART_S:
+                self.restarted = True
+                self.shift += max(1, self.durations[-1]) - step
         self.pts.append(tick + self.shift)
         self.dts.append(MISSING if packet.dts is None else packet.dts + self.shift)
         self.sizes.append(packet.size)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from expotion.errors import MediaError, Problem
 from expotion.video.container import Limits
-from expotion.video.decoders import DecordDecoder, PyAvDecoder, Unsupported
+from expotion.video.decoders import DecordDecoder, Orientation, PyAvDecoder, Unsupported
 from expotion.video.memory import resize_frame, scaled_size
 from expotion.video.scan import Picture, Scan
 
@@ -112,7 +112,9 @@ class PictureSource:
         fallback = PyAvDecoder(self._scan)
         height, width = fallback.size
         too_large = self._asked == "auto" and height * width > DECORD_PIXELS
-        if self._asked == "pyav" or self.verified or too_large or fallback.orientation.mirrored:
+        # decord knows no mirrors, and no turns in matroska
+        turned = self._asked == "auto" and fallback.orientation != Orientation()
+        if self._asked == "pyav" or self.verified or too_large or turned or fallback.orientation.mirrored:
             return fallback
         try:
             return DecordDecoder(self._scan, fallback.size)

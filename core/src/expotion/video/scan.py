@@ -187,7 +187,11 @@ def _raw_sound(stream: Any, log: PacketLog) -> tuple[Sound, float, float] | None
     if not log.pts or not context.sample_rate:
         return None
     first, last = log.span()
-    ordered = log.timed and all(after > before for before, after in itertools.pairwise(log.pts))
+    ordered = (
+        log.timed
+        and not log.restarted
+        and all(after > before for before, after in itertools.pairwise(log.pts))
+    )
     channels = context.channels
     sound = Sound(stream.index, context.name, context.sample_rate, channels, 0.0, 0.0, ordered, log.restarted)
     return sound, first * log.tick_s, last * log.tick_s
