@@ -238,17 +238,17 @@ def test_a_clip_is_scanned_and_hashed_once(
 ) -> None:
     scanned: list[str] = []
     hashed: list[str] = []
-    read, digest = scanning._read_packets, hashlib.file_digest
+    scan, digest = scanning._scan, hashlib.file_digest
 
-    def counting(container: Any, *streams: Any) -> Any:
-        scanned.append(Path(container.name).name)
-        return read(container, *streams)
+    def counting(path: Path, *limits: Any) -> Any:
+        scanned.append(path.name)
+        return scan(path, *limits)
 
     def hashing(file: Any, kind: Any) -> Any:
         hashed.append(Path(file.name).name)
         return digest(file, kind)
 
-    monkeypatch.setattr(scanning, "_read_packets", counting)
+    monkeypatch.setattr(scanning, "_scan", counting)
     monkeypatch.setattr(hashlib, "file_digest", hashing)
     options = ("--adaptor", finished, "--out", tmp_path / "out", "--samples", 2, "--format", "wav,mp4")
     assert run(["generate", str(clip), *map(str, options)]) == 0
