@@ -14,11 +14,10 @@ from expotion.evaluate.evaluate import (
     evaluate,
     load_evaluation,
     summarise,
-    table_markdown,
-    table_text,
     write_evaluation,
 )
 from expotion.evaluate.statistics import Interval
+from expotion.evaluate.tables import counted, markdown, table_text
 
 
 def spec(name, function, **more):
@@ -136,11 +135,17 @@ def test_tables(evaluation):
     text = table_text(evaluation.metrics, specs)
     assert text.splitlines()[0].split() == ["condition", "peak", "↑", "clips"]
     assert "face+motion  0.75 [" in text
-    markdown = table_markdown(evaluation.metrics, specs).splitlines()
-    assert markdown[1] == "| --- | ---: | ---: |"
-    assert markdown[2].startswith("| text_only | 0.25 [")
     empty = {"face": {"peak": {"mean": None, "ci_low": None, "ci_high": None, "n": 0}}}
-    assert table_markdown(empty, specs).endswith("| face | - | 0 |")
+    assert table_text(empty, specs).splitlines()[2].split() == ["face", "-", "0"]
+
+
+def test_a_table_in_markdown_has_its_numbers_to_the_right_and_no_stray_columns():
+    lines = markdown([["row", "prompt", "peak"], ["face", "a | b", "0.25"]], n_labels=2)
+    assert lines == ["| row | prompt | peak |", "| --- | --- | ---: |", "| face | a \\| b | 0.25 |"]
+
+
+def test_a_row_says_how_many_clips_its_values_have():
+    assert [counted(counts) for counts in ([], [3, 3], [5, 2, 4])] == ["0", "3", "2-5"]
 
 
 def test_the_number_of_draws_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

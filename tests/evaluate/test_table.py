@@ -13,8 +13,8 @@ import pytest
 
 from expotion.contracts import MetricSpec, Score
 from expotion.errors import RunFolderError
+from expotion.matrix.forms import read_results, to_csv, to_latex, to_markdown, to_text, write_results
 from expotion.matrix.table import RowScores, Settings, build_table
-from expotion.matrix.table_files import read_results, to_csv, to_latex, to_markdown, to_text, write_results
 
 UP = MetricSpec("hits", "more is better", lambda: lambda scored: Score(1.0), higher_is_better=True)
 DOWN = MetricSpec("miss_bpm", "less is better", lambda: lambda scored: Score(1.0), False, unit="BPM")

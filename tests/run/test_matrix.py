@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from expotion import contracts
 from expotion.cli.main import run
 from expotion.matrix import run as matrix_run
-from expotion.matrix.job import Job, in_processes
+from expotion.matrix.declare import load_matrix
+from expotion.matrix.folder import CellsFailed
+from expotion.matrix.run import Job
 from expotion.plugins import Registry
-from expotion.recipe import Recipe
 from expotion.video.sound_files import write_wav
 
 MATRIX = """
@@ -165,8 +167,8 @@ def test_a_second_run_of_what_is_complete_only_prints(
         raise AssertionError("nothing is left to do")
 
     monkeypatch.setattr(matrix_run, "prepare", never)
-    monkeypatch.setattr(matrix_run, "one_by_one", never)
-    monkeypatch.setattr("expotion.matrix.make_table.build_table", never)
+    monkeypatch.setattr(matrix_run, "run_cell", never)
+    monkeypatch.setattr("expotion.matrix.results.build_table", never)
     assert start(copied, *fewer) == 0
     second = capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -177,13 +179,13 @@ def test_a_second_run_of_what_is_complete_only_prints(
 
 def test_a_rerun_does_only_what_failed(copied: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    original = matrix_run.one_by_one
+    original = matrix_run.run_cell
 
-    def counted(jobs: list[Job], *rest: Any) -> Any:
-        ran.extend(job.name for job in jobs)
-        return original(jobs, *rest)
+    def counted(job: Job, *rest: Any) -> None:
+        ran.append(job.folder.name)
+        original(job, *rest)
 
-    monkeypatch.setattr(matrix_run, "one_by_one", counted)
+    monkeypatch.setattr(matrix_run, "run_cell", counted)
     assert start(copied, "evaluate.metrics=[loudness, peak]") == 1
     assert ran == ["broken"]
 
@@ -224,19 +226,20 @@ def test_an_interruption_can_be_resumed_by_its_folder(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    original = matrix_run.one_by_one
+    original, started = matrix_run.run_cell, list[Job]()
 
-    def stopped(jobs: list[Job], *rest: Any) -> Any:
-        outcomes = original(jobs, *rest)
-        yield next(outcomes)
-        raise KeyboardInterrupt
+    def stopped(job: Job, *rest: Any) -> None:
+        started.append(job)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        original(job, *rest)
 
-    monkeypatch.setattr(matrix_run, "one_by_one", stopped)
+    monkeypatch.setattr(matrix_run, "run_cell", stopped)
     fewer = "matrix.exclude=[{row: [broken, both]}]"
     assert start(out, fewer) == 130
     said = capsys.readouterr()
     assert f"--resume {out}" in said.err.replace("\n", "")
-    monkeypatch.setattr(matrix_run, "one_by_one", original)
+    monkeypatch.setattr(matrix_run, "run_cell", original)
     assert run(["recipe", "run", "--resume", str(out)]) == 0
     assert "2 cells, 1 done" in capsys.readouterr().out
     assert set(rows_of(out)) >= {"glow", "frozen"}
@@ -269,9 +272,17 @@ def test_the_plan_is_shown_before_anything_runs(
     assert "4 cells in 4 rows; estimate:" in said and "compared with: frozen" in said
 
 
-def test_processes_that_fail_or_die_are_failed_cells(tmp_path: Path) -> None:
-    valid = Recipe.model_validate({"name": "x", "data": {"source": "lamps"}}).to_dict()
-    jobs = [Job("wrong", {"name": "x"}, tmp_path / "a"), Job("dies", valid, tmp_path / "b")]
-    outcomes = dict(in_processes(jobs, 2, os.abort))  # type: ignore[arg-type]
-    assert "ValidationError" in str(outcomes["wrong"])
-    assert "signal 6" in str(outcomes["dies"])
+def test_processes_that_fail_or_die_are_failed_cells(
+    tmp_path: Path, matrix_file: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = load_matrix(matrix_file, registry=registry, sets=["matrix.exclude=[{row: [both, broken]}]"])
+    assert matrix is not None
+    monkeypatch.setattr(matrix_run, "prepare", lambda *_: None)
+    monkeypatch.setattr(matrix_run, "write_table", lambda *_: None)
+    for broken, wanted in ((os.getpid, "AttributeError"), (os.abort, "signal 6")):
+        with pytest.raises(CellsFailed) as raised:
+            matrix_run.run_matrix(
+                matrix=matrix, registry=registry, out_dir=tmp_path / "out", console=Console(quiet=True),
+                parallel=2, open_registry=broken,  # type: ignore[arg-type]
+            )  # fmt: skip
+        assert [wanted in str(problem) for problem in raised.value.problems] == [True, True]

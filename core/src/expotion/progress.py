@@ -18,6 +18,14 @@ from rich.progress import (
 )
 
 
+def rough_time(seconds: float) -> str:
+    """`40 s`, `12 min`, `5 h`, `9 days`."""
+    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit_s:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds / 86_400:,.0f} days"
+
+
 class StageProgress:
     """What a stage calls: `update(done, total, note)`."""
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from expotion.features.catalogue import Entry
 from expotion.features.job import ClipFile, ClipReport, EncodersFactory, extract
 from expotion.files import write_json
+from expotion.progress import rough_time
 
 LINE_EVERY_S = 15.0
 
@@ -130,7 +131,7 @@ def print_entries(entries: Sequence[Entry], folder: Path) -> None:
             str(width),
             rate,
             size(entry.n_bytes),
-            age(now - entry.modified_s),
+            rough_time(now - entry.modified_s),
             code,
         )
     console = Console(highlight=False, width=None if Console().is_terminal else 200)
@@ -145,11 +146,3 @@ def size(n_bytes: int) -> str:
     if n_bytes < 1000:
         return f"{n_bytes} B"
     return f"{n_bytes / 1e3:.1f} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:.1f} MB"
-
-
-def age(seconds: float) -> str:
-    """`40 s`, `12 min`, `5 h`, `9 days`."""
-    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.0f} days"

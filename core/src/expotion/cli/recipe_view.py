@@ -1,4 +1,4 @@
-"""The output of `expotion recipe check`."""
+"""What `expotion recipe check` and `recipe run` print, of one run and of a matrix."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from rich.table import Table
 
 from expotion import machine
 from expotion.plugins import Registry
+from expotion.progress import rough_time
 from expotion.recipe import Recipe
 from expotion.recipe.plan import Plan
+
+if TYPE_CHECKING:
+    from expotion.matrix.declare import Matrix
+
+SHOWN = 4
+"""Cells that a line names."""
 
 
 def print_plan(recipe: Recipe, plan: Plan, registry: Registry) -> None:
     """Print each stage with its shapes and rates, the trainable parameters, and the rough cost."""
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
     console.print(f"[bold]{escape(recipe.name)}[/bold] {escape(recipe.description)}")
-    table = Table("stage", "what", "shape and rate", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = _columns("stage", "what", "shape and rate")
     for stage, what, shape in _rows(recipe, plan):
         table.add_row(stage, escape(what), escape(shape))
     console.print(table)
     versions = ", ".join(f"{name} {version}" for name, version in recipe.versions.items())
     console.print(f"versions: {escape(versions)}")
-    for plugin in registry.broken:
-        console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
-    console.print("[green]The recipe is in order.[/green]")
+    _in_order(console, registry)
 
 
 def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
@@ -56,14 +61,16 @@ def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
     train = recipe.train
     work = f"{train.steps} steps of {train.batch_size} clips" if plan.conditions else "nothing to train"
     if plan.train_flops:
-        work += f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_time(plan.train_seconds)} on two CPU cores"
+        work += (
+            f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_estimate(plan.train_seconds)} on two CPU cores"
+        )
     rows.append(("train", f"seed {recipe.train_seed}", work))
     generate = recipe.generate
     sampling = (
         f"guidance {generate.cfg_scale:g}, top-k {generate.top_k}, temperature {generate.temperature:g}"
     )
     if plan.generate_seconds and plan.clips["test"]:
-        sampling += f"; {_time(plan.generate_seconds)} for all test clips on two CPU cores"
+        sampling += f"; {_estimate(plan.generate_seconds)} for all test clips on two CPU cores"
     rows.append(("generate", f"seed {recipe.generate_seed}", sampling))
     conditions = ", ".join(recipe.evaluation_conditions())
     rows.append(("evaluate", ", ".join(recipe.evaluate.metrics), f"on {conditions}"))
@@ -83,24 +90,6 @@ def _adaptor(recipe: Recipe, plan: Plan, n_rows: int) -> tuple[str, str]:
     return what, f"{shape}; {plan.trainable:,} trainable parameters"
 
 
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown time"
-    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit_s:
-            return f"about {seconds / unit_s:.0f} {unit}"
-    return f"about {seconds / 86_400:,.0f} days"
-
-
-# `recipe check` and `recipe run` of a recipe with a matrix.
-
-if TYPE_CHECKING:
-    from expotion.matrix.declare import Matrix
-    from expotion.plugins import Registry
-
-SHOWN = 4
-
-
 def print_matrix(matrix: Matrix, registry: Registry) -> None:
     """The plan: what is shared, the cells, and the estimated time and disk."""
     from expotion.matrix.cost import cost_of
@@ -108,24 +97,22 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
     cost, cores = cost_of(matrix, registry), machine.cores()
     console.print(f"[bold]{escape(matrix.name)}[/bold] {escape(matrix.description)}")
-    shared = Table(
-        "made once", "for", f"estimate, {cores} cores", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    shared = _columns("made once", "for", f"estimate, {cores} cores")
     for part in cost.shared:
         names = ", ".join(part.cells[:SHOWN]) + (
             f" and {len(part.cells) - SHOWN} more" if len(part.cells) > SHOWN else ""
         )
-        shared.add_row(escape(part.what), escape(names), _matrix_time(part.seconds, cores))
+        shared.add_row(escape(part.what), escape(names), _wall_time(part.seconds, cores))
     console.print(shared)
     console.print()
-    table = Table("cell", "what", "train", "generate", "disk", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = _columns("cell", "what", "train", "generate", "disk")
     for cell, own in zip(cost.cells, matrix.cells, strict=True):
         steps = own.recipe.train.steps if own.recipe.conditions else 0
         table.add_row(
             escape(cell.name),
             escape(own.recipe.description),
-            f"{steps} steps, {_matrix_time(cell.train_s, cores)}" if steps else "-",
-            _matrix_time(cell.generate_s, cores),
+            f"{steps} steps, {_wall_time(cell.train_s, cores)}" if steps else "-",
+            _wall_time(cell.generate_s, cores),
             f"{cell.disk_bytes / 1e6:.0f} MB",
         )
     console.print(table)
@@ -139,9 +126,7 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
         console.print(f"compared with: {escape(matrix.reference_row)}")
     for name, folder in matrix.outside.items():
         console.print(f"from outside: {escape(name)} in {escape(folder)}")
-    for plugin in registry.broken:
-        console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
-    console.print("[green]The recipe is in order.[/green]")
+    _in_order(console, registry)
 
 
 def run_cells(
@@ -164,12 +149,20 @@ def run_cells(
     console.print(f"Report: {page}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _matrix_time(seconds: float | None, cores: int) -> str:
+def _in_order(console: Console, registry: Registry) -> None:
+    for plugin in registry.broken:
+        console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
+    console.print("[green]The recipe is in order.[/green]")
+
+
+def _columns(*heads: str) -> Table:
+    return Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _estimate(seconds: float | None) -> str:
+    return "unknown time" if seconds is None else f"about {rough_time(seconds)}"
+
+
+def _wall_time(seconds: float | None, cores: int) -> str:
     """Processor seconds as wall time on some cores."""
-    if seconds is None:
-        return "not measured"
-    wall_s = seconds / max(1, cores)
-    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if wall_s < limit_s:
-            return f"{wall_s / unit_s:.0f} {unit}"
-    return f"{wall_s / 86_400:,.0f} days"
+    return "not measured" if seconds is None else rough_time(seconds / max(1, cores))

@@ -124,7 +124,7 @@ def summarise(
     for condition, rows in per_clip.items():
         summary[condition] = {
             name: mean_interval(
-                list(_values(rows, name).values()), seed=seed, n_resamples=n_resamples
+                list(values_of(rows, name).values()), seed=seed, n_resamples=n_resamples
             ).as_dict()
             for name in metrics
         }
@@ -135,8 +135,8 @@ def summarise(
         comparisons[baseline] = {
             condition: {
                 name: paired_difference(
-                    _values(rows, name),
-                    _values(per_clip[baseline], name),
+                    values_of(rows, name),
+                    values_of(per_clip[baseline], name),
                     seed=seed,
                     n_resamples=n_resamples,
                 ).as_dict()
@@ -148,14 +148,10 @@ def summarise(
     return Evaluation(summary, per_clip, comparisons)
 
 
-def _values(rows: Mapping[str, ClipRow], metric: str) -> dict[str, float]:
+def values_of(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> dict[str, float]:
     """Defined values of a metric by clip id."""
-    found: dict[str, float] = {}
-    for clip_id, row in rows.items():
-        value = row[metric]["value"] if metric in row else None
-        if isinstance(value, (int, float)):
-            found[clip_id] = float(value)
-    return found
+    found = {clip_id: row.get(metric, {}).get("value") for clip_id, row in rows.items()}
+    return {clip_id: float(value) for clip_id, value in found.items() if isinstance(value, (int, float))}
 
 
 def _built(spec: MetricSpec) -> Callable[[Scored], Score]:
@@ -241,46 +237,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunFolderError(Problem(str(path), "a JSON object", type(content).__name__))
     return content
-
-
-# The result table as text for a console and as Markdown.
-
-Summary = Mapping[str, Mapping[str, Mapping[str, float | int | None]]]
-
-
-def table_text(metrics: Summary, specs: Sequence[MetricSpec]) -> str:
-    """Aligned columns; each cell is `mean [low, high]`, in brackets the 95 % bootstrap interval."""
-    rows = _rows(metrics, specs)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def table_markdown(metrics: Summary, specs: Sequence[MetricSpec]) -> str:
-    """The same table in Markdown."""
-    header, *body = _rows(metrics, specs)
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body])
-
-
-def _rows(metrics: Summary, specs: Sequence[MetricSpec]) -> list[list[str]]:
-    header = [
-        "condition",
-        *[f"{spec.name} {'↑' if spec.higher_is_better else '↓'}" for spec in specs],
-        "clips",
-    ]
-    rows = [header]
-    for condition, row in metrics.items():
-        counts = sorted({int(row[spec.name]["n"] or 0) for spec in specs if spec.name in row})
-        clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}" if counts else "0"
-        rows.append([condition, *[_cell(row.get(spec.name), 1 if spec.unit else 2) for spec in specs], clips])
-    return rows
-
-
-def _cell(entry: Mapping[str, float | int | None] | None, digits: int) -> str:
-    if entry is None or entry["mean"] is None:
-        return "-"
-    mean, low, high = (f"{float(entry[key] or 0.0):.{digits}f}" for key in ("mean", "ci_low", "ci_high"))
-    return f"{mean} [{low}, {high}]"

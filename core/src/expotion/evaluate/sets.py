@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from expotion.contracts import MetricSpec, Rows, Score, Scored
 from expotion.errors import in_short
+from expotion.evaluate.statistics import jackknife
 from expotion.video.audio import resample
 
 # Fréchet distance between two sets of embeddings, and its value extrapolated to an endless set.
@@ -330,11 +331,6 @@ def at_rate(scored: Scored, rate_hz: int | None) -> Scored:
 def _interval(value: float | None, left_out: Sequence[float], n: int) -> Numbers:
     if value is None:
         return {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
-    left = np.asarray(left_out, dtype=np.float64)
-    if len(left) < 2 or not np.isfinite(left).all():
-        return {"mean": value, "ci_low": value, "ci_high": value, "n": n}
-    from scipy.stats import t  # noqa: PLC0415
-
-    variance = (len(left) - 1) / len(left) * float(np.sum((left - left.mean()) ** 2))
-    half = float(t.ppf(0.975, len(left) - 1)) * float(np.sqrt(variance))
+    reach = jackknife(left_out) if np.isfinite(np.asarray(left_out)).all() else None
+    half = 0.0 if reach is None else reach[0]
     return {"mean": value, "ci_low": value - half, "ci_high": value + half, "n": n}

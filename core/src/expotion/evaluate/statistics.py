@@ -213,3 +213,22 @@ def _percentiles(draws: NDArray[np.float64]) -> tuple[float | None, float | None
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(found, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def jackknife(left_out: Sequence[float], seeds: Sequence[float] = ()) -> tuple[float, float, int] | None:
+    """(Half the interval, standard error, degrees of freedom) of a statistic by its values without each group [G].
+
+    Delete-a-group jackknife with Student's t; where `seeds` holds the statistic of several seeds, the variance of
+    their mean is added. None without a spread over groups (fewer than two that are finite).
+    """
+    left = np.asarray(left_out, dtype=np.float64)
+    known = left[np.isfinite(left)]
+    if len(known) < 2:
+        return None
+    variance = (len(known) - 1) / len(known) * float(((known - known.mean()) ** 2).sum())
+    if len(seeds) > 1:
+        variance += float(np.var(seeds, ddof=1)) / len(seeds)
+    from scipy.stats import t  # noqa: PLC0415
+
+    error, freedom = float(np.sqrt(variance)), len(known) - 1
+    return float(t.ppf((1 + LEVEL) / 2, freedom)) * error, error, freedom

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from expotion.evaluate.beats import track_beats
 from expotion.files import replacing
 from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
+from expotion.matrix.forms import method_note, size_note
 from expotion.matrix.rows import GROUND_TRUTH, SILENCE, Sounds
 from expotion.matrix.table import RowScores
-from expotion.matrix.table_files import method_note, size_note
 from expotion.report import RunInfo, Sample, Sound, results, wording
 from expotion.report.data import MetricInfo, ReportData
-from expotion.report.samples import sample_view
-from expotion.report.write import environment
+from expotion.report.write import environment, players
 from expotion.run.folder import RunFolder
 from expotion.run.reporting import write_clip_video
 
@@ -77,17 +77,8 @@ class Line:
 def write_table_page(path: Path, table: Mapping[str, Any], data: ReportData, info: PageInfo) -> None:
     """Write one self-contained HTML file, atomically. `data` holds rows by their labels, for plots and players."""
     folder = files("expotion.report") / "templates"
-    views, notes = [], list(table["notes"])
-    room = MAX_MEDIA_BYTES
-    for sample in data.samples:
-        view, note = sample_view(data, sample)
-        if note:
-            notes.append(note)
-        if view.n_bytes > room:
-            notes.append(f"{sample.id}: left out, its media would make this file too large")
-            continue
-        room -= view.n_bytes
-        views.append(view)
+    views, left_out = players(data, len(data.samples), MAX_MEDIA_BYTES)
+    notes = [*table["notes"], *left_out]
     metrics = table["metrics"]
     html = (
         environment()
@@ -129,12 +120,7 @@ def _strips(data: ReportData, controls: frozenset[str]) -> list[results.Strip]:
 
 def groups_of(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     """Heads over neighbouring metrics: (head, columns); empty where no metric has one."""
-    merged: list[tuple[str, int]] = []
-    for metric in metrics:
-        if merged and merged[-1][0] == metric["group"]:
-            merged[-1] = (metric["group"], merged[-1][1] + 1)
-        else:
-            merged.append((metric["group"], 1))
+    merged = [(head, len(list(same))) for head, same in groupby(metric["group"] for metric in metrics)]
     return merged if any(head for head, _ in merged) else []
 
 

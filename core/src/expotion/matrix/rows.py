@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,38 +28,8 @@ from expotion.run.folder import RunFolder
 from expotion.video.audio import load_audio
 from expotion.video.sound_files import write_wav
 
-# Rows that need no model of ours: what the metrics say of the true sound, of the codec, and of silence.
-
 GROUND_TRUTH, CODEC_CEILING, SILENCE, SHUFFLED = "ground_truth", "codec_ceiling", "silence", "shuffled"
-PromptOf = Callable[[Clip], str | None]
-
-
-def ground_truth(clips: Sequence[Clip], sample_rate_hz: int, prompt_of: PromptOf) -> list[Scored]:
-    """Each clip's own sound; clips without one are left out."""
-    return _row(clips, sample_rate_hz, prompt_of, lambda clip: clip.audio(sample_rate_hz))
-
-
-def silence(clips: Sequence[Clip], sample_rate_hz: int, prompt_of: PromptOf) -> list[Scored]:
-    """Zeros as long as each clip: what a metric gives for nothing at all."""
-    return _row(
-        clips,
-        sample_rate_hz,
-        prompt_of,
-        lambda clip: np.zeros(timeline.n_samples(clip.duration_s, sample_rate_hz), np.float32),
-    )
-
-
-def _row(
-    clips: Sequence[Clip],
-    sample_rate_hz: int,
-    prompt_of: PromptOf,
-    sound: Callable[[Clip], NDArray[np.float32] | None],
-) -> list[Scored]:
-    made = ((clip, sound(clip)) for clip in clips)
-    return [Scored(s, sample_rate_hz, clip, prompt_of(clip)) for clip, s in made if s is not None]
-
-
-# Sounds of the rows that need no trained model: ground truth, the codec round trip, silence.
+TITLES = {GROUND_TRUTH: "ground truth", CODEC_CEILING: "codec round trip", SILENCE: "silence"}
 
 
 def sample_rate_of(recipe: Recipe, registry: Registry) -> int:
@@ -78,26 +48,31 @@ def control_sounds(
     folder: Path,
     sample_rate_hz: int,
 ) -> dict[str, list[Scored]]:
-    """The asked controls by name, each one sound per clip; the codec's are kept in `folder`."""
+    """The rows that need no trained model, by name, one sound per clip; the codec's are kept in `folder`.
 
-    def prompt(clip: Clip) -> str | None:
-        return material.prompt_of(recipe, clip)
+    They show what the metrics say of the clips' own sound, of the codec's round trip, and of nothing at all.
+    """
+    paths = _round_trip(recipe, registry, clips, folder / CODEC_CEILING) if CODEC_CEILING in names else {}
+    sound_of: dict[str, Callable[[Clip], NDArray[np.float32] | None]] = {
+        GROUND_TRUTH: lambda clip: clip.audio(sample_rate_hz),
+        CODEC_CEILING: lambda clip: load_audio(paths[clip.id], sample_rate_hz) if clip.id in paths else None,
+        SILENCE: lambda clip: np.zeros(timeline.n_samples(clip.duration_s, sample_rate_hz), np.float32),
+    }
+    return {
+        name: _scored(((clip, sound_of[name](clip)) for clip in clips), recipe, sample_rate_hz)
+        for name in names
+    }
 
-    found: dict[str, list[Scored]] = {}
-    for name in names:
-        if name == GROUND_TRUTH:
-            found[name] = ground_truth(clips, sample_rate_hz, prompt)
-        elif name == SILENCE:
-            found[name] = silence(clips, sample_rate_hz, prompt)
-        else:
-            paths = _round_trip(recipe, registry, clips, folder / CODEC_CEILING)
-            sounds = (
-                (clip, load_audio(paths[clip.id], sample_rate_hz)) for clip in clips if clip.id in paths
-            )
-            found[name] = [
-                Scored(s, sample_rate_hz, clip, prompt(clip)) for clip, s in sounds if s is not None
-            ]
-    return found
+
+def _scored(
+    sounds: Iterable[tuple[Clip, NDArray[np.float32] | None]], recipe: Recipe, sample_rate_hz: int
+) -> list[Scored]:
+    """Sounds with the prompts that the recipe gives their clips; those that are not there are left out."""
+    return [
+        Scored(samples, sample_rate_hz, clip, prompt_of(recipe, clip))
+        for clip, samples in sounds
+        if samples is not None
+    ]
 
 
 def _round_trip(recipe: Recipe, registry: Registry, clips: Sequence[Clip], folder: Path) -> dict[str, Path]:
@@ -120,9 +95,6 @@ def _round_trip(recipe: Recipe, registry: Registry, clips: Sequence[Clip], folde
                 samples = to_sound(codec, torch.from_numpy(tracks.codes[clip.id]), n_samples)
                 write_wav(paths[clip.id], samples, codec.sample_rate_hz)
     return {clip_id: path for clip_id, path in paths.items() if path.exists()}
-
-
-TITLES = {"ground_truth": "ground truth", "codec_ceiling": "codec round trip", "silence": "silence"}
 
 
 @dataclass(frozen=True)
@@ -176,19 +148,14 @@ def rows_of(
                     f"{row.name}/{SHUFFLED}", told, "control", with_shuffled, folder, clips, rate_hz, None
                 )
             )
-    prompts = matrix.cell(_row_cells(matrix)[0]).recipe
-    _captions([matrix.cell(_row_cells(matrix)[0])], registry, folder, clips, own)
+    spokesman = matrix.cell(_row_cells(matrix)[0])
+    prompts = spokesman.recipe
+    _captions([spokesman], registry, folder, clips, own)
     head = columns[0] if columns else "row"
     others = []
     for made in outside:
-        others.append(
-            Sounds(
-                made.name,
-                {head: made.name},
-                "outside",
-                [made.scored(rate_hz, lambda c: prompt_of(prompts, c))],
-            )
-        )
+        sounds = made.scored(rate_hz, lambda clip: prompt_of(prompts, clip))
+        others.append(Sounds(made.name, {head: made.name}, "outside", [sounds]))
         notes += made.notes
     controls = [
         Sounds(name, {head: TITLES[name]}, "control", [sounds])
@@ -220,13 +187,9 @@ def _of_cells(
         condition = SHUFFLED if role == "control" else cell.recipe.joint_name or "text_only"
         run = RunFolder.open(folder.cell(cell.name))
         per_clip.append(load_evaluation(run.path).per_clip.get(condition, {}))
-        sounds = []
-        for clip in clips:
-            path = run.sample(condition, clip.id)
-            samples = load_audio(path, rate_hz) if path.exists() else None
-            if samples is not None:
-                sounds.append(Scored(samples, rate_hz, clip, prompt_of(cell.recipe, clip)))
-        seeds.append(sounds)
+        paths = [(clip, run.sample(condition, clip.id)) for clip in clips]
+        sounds = ((clip, load_audio(path, rate_hz)) for clip, path in paths if path.exists())
+        seeds.append(_scored(sounds, cell.recipe, rate_hz))
     control_of = name.removesuffix(f"/{SHUFFLED}") if role == "control" else None
     return Sounds(name, labels, role, seeds, control_of, error, per_clip)
 

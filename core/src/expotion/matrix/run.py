@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,24 +15,26 @@ from rich.markup import escape
 
 from expotion import machine
 from expotion.contracts import Clip
-from expotion.errors import Problem
+from expotion.errors import ExpotionError, Problem, in_short
 from expotion.features import material
 from expotion.features.encoders import build_encoders
 from expotion.features.store import FeatureStore
 from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import CellsFailed, MatrixFolder
-from expotion.matrix.job import STOPPED, Job, Outcome, explain, in_processes, one_by_one, over_ray
-from expotion.matrix.make_table import write_table
+from expotion.matrix.results import write_table
 from expotion.musicgen.load import backbone_folder, load_backbone
-from expotion.plugins import Registry
+from expotion.plugins import Registry, discover, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
 from expotion.recipe.schema import Condition
 from expotion.run.captions import write_captions
-
-# What cells share, made once before any of them: features and codes of each clip, and captions.
+from expotion.run.folder import RunFolder
+from expotion.run.run import run_recipe
+from expotion.workers import WorkerDiedError, spread
 
 log = logging.getLogger("expotion")
+STOP_S = 30.0
+"""How long an interrupted cell may take to write its checkpoint."""
 
 
 def groups_of(recipes: Sequence[Recipe]) -> list[list[Recipe]]:
@@ -65,8 +70,8 @@ def prepare(recipes: Sequence[Recipe], registry: Registry, captions: Path, conso
             _extract(group, registry, store, console)
             _captions(group, registry, captions, console)
         except Exception as error:  # the cells that it concerns will say so
-            log.warning("shared stages: %s", explain(error))
-            console.print(f"[yellow]shared stages[/] {escape(explain(error))}", highlight=False)
+            log.warning("shared stages: %s", _why(error))
+            console.print(f"[yellow]shared stages[/] {escape(_why(error))}", highlight=False)
 
 
 def _clips(recipe: Recipe, registry: Registry, *, train: bool) -> list[Clip]:
@@ -108,6 +113,33 @@ def _captions(group: Sequence[Recipe], registry: Registry, path: Path, console: 
             )
 
 
+@dataclass(frozen=True)
+class Job:
+    """A cell to run: its recipe, its run folder, captions written before, and a file for what it prints."""
+
+    recipe: Recipe
+    folder: Path
+    captions: Path
+    log: Path | None = None
+
+
+def run_cell(job: Job, registry: Registry, console: Console) -> None:
+    """Run one cell as an ordinary run, starting from what all cells share."""
+    RunFolder.create(job.folder, job.recipe, installed_versions(registry.distributions))
+    own = job.folder / "captions.json"
+    if job.captions.exists() and not own.exists():
+        shutil.copyfile(job.captions, own)
+    run_recipe(recipe=job.recipe, registry=registry, out_dir=job.folder, resume=None, console=console)
+
+
+def run_apart(open_registry: Callable[[], Registry], job: Job) -> None:
+    """Run a cell in another process, with plugins opened there; what it prints goes to its log."""
+    assert job.log is not None
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a", encoding="utf-8") as file:
+        run_cell(job, open_registry(), Console(file=file, width=120))
+
+
 def run_matrix(
     *,
     matrix: Matrix,
@@ -116,7 +148,7 @@ def run_matrix(
     console: Console,
     parallel: int = 1,
     ray: str | None = None,
-    open_registry: Callable[[], Registry] | None = None,
+    open_registry: Callable[[], Registry] = discover,
 ) -> Path:
     """Run every cell that is not done yet, then write the table; returns the folder (`runs/NAME` by default).
 
@@ -138,8 +170,7 @@ def run_matrix(
             prepare([cell.recipe for cell in left], registry, captions, console)
             folder.state["shared_seconds"] += round(time.monotonic() - started, 2)
             folder.save()
-            jobs = _jobs(left, folder, captions, parallel, ray)
-            _run(left, _outcomes(jobs, registry, parallel, ray, console, open_registry), folder, console)
+            _run(left, folder, registry, captions, console, parallel, ray, open_registry)
         write_table(matrix, registry, folder, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(path) from None
@@ -155,46 +186,42 @@ def run_matrix(
     return path
 
 
-def _jobs(
-    cells: Sequence[Cell], folder: MatrixFolder, captions: Path, parallel: int, ray: str | None
-) -> list[Job]:
-    apart = parallel > 1 or ray is not None
-    threads = max(1, machine.cores() // max(1, parallel)) if parallel > 1 else None
-    return [
-        Job(
-            name=cell.name,
-            recipe=cell.recipe.to_dict(),
-            folder=folder.cell(cell.name).resolve() if apart else folder.cell(cell.name),
-            captions=captions.resolve(),
-            threads=threads if ray is None else 1,
-            log=(folder.path / "logs" / f"{cell.name}.txt").resolve() if apart else None,
-        )
-        for cell in cells
-    ]
-
-
-def _outcomes(
-    jobs: Sequence[Job],
+def _run(
+    cells: Sequence[Cell],
+    folder: MatrixFolder,
     registry: Registry,
+    captions: Path,
+    console: Console,
     parallel: int,
     ray: str | None,
-    console: Console,
-    open_registry: Callable[[], Registry] | None,
-) -> Iterator[Outcome]:
-    if ray is not None:
-        return over_ray(jobs, ray)
-    if parallel > 1:
-        return in_processes(jobs, parallel, open_registry)
-    return one_by_one(jobs, registry, console)
-
-
-def _run(cells: Sequence[Cell], outcomes: Iterator[Outcome], folder: MatrixFolder, console: Console) -> None:
-    """Take in how each cell ends."""
-    by_name = {cell.name: cell for cell in cells}
-    for done, (name, failure) in enumerate(outcomes, start=1):
-        if failure == STOPPED:
-            raise KeyboardInterrupt
-        folder.note(by_name[name], failure)
+    open_registry: Callable[[], Registry],
+) -> None:
+    """Run cells, one after another or at the same time, and take in how each ends."""
+    if ray is not None or parallel > 1:
+        threads = 1 if ray is not None else max(1, machine.cores() // parallel)
+        logs = (folder.path / "logs").resolve()
+        jobs = [
+            Job(cell.recipe, folder.cell(cell.name).resolve(), captions.resolve(), logs / f"{cell.name}.txt")
+            for cell in cells
+        ]
+        work = functools.partial(run_apart, open_registry)
+        workers = parallel if ray is None or parallel > 1 else 0
+        outcomes = spread(work, jobs, workers=workers, threads=threads, ray=ray, fresh=True, grace_s=STOP_S)
+    else:
+        jobs = [Job(cell.recipe, folder.cell(cell.name), captions) for cell in cells]
+        outcomes = spread(lambda job: run_cell(job, registry, console), jobs)
+    for done, (index, failed) in enumerate(outcomes, start=1):
+        name, failure = cells[index].name, None if failed is None else _why(failed)
+        if failure is None and not (jobs[index].folder / "run.json").exists():
+            failure = f"{jobs[index].folder} is not shared with the machine that ran it"
+        folder.note(cells[index], failure)
         word = "[green]cell done[/]" if failure is None else "[red]cell failed[/]"
         text = escape(name if failure is None else f"{name}: {failure}")
         console.print(f"{word} {done}/{len(cells)} {text}", highlight=False, soft_wrap=True)
+
+
+def _why(error: Exception) -> str:
+    """An error in a line."""
+    if isinstance(error, ExpotionError):
+        return "; ".join(str(problem) for problem in error.problems)
+    return in_short(error) if not isinstance(error, WorkerDiedError) else str(error)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import MetricSpec
+from expotion.evaluate.evaluate import values_of
 from expotion.evaluate.sets import SetScore
-from expotion.evaluate.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
+from expotion.evaluate.statistics import Difference, Estimate, difference, estimate, holm, jackknife
 from expotion.report.data import MetricInfo
 
 # Metrics over a set in a table: several seeds as one number, by jackknife over clips and the spread of seeds.
@@ -23,7 +24,7 @@ def set_estimate(scores: Sequence[SetScore]) -> Estimate:
     if not defined:
         return Estimate(None, None, None, 0, 0)
     value, left = _mean(defined)
-    reach = _reach(left, [float(score.value or 0.0) for score in defined])
+    reach = jackknife(list(left), [float(score.value or 0.0) for score in defined])
     low, high = (None, None) if reach is None else (value - reach[0], value + reach[0])
     return Estimate(value, low, high, min(score.n for score in defined), len(defined))
 
@@ -36,7 +37,7 @@ def set_difference(ours: Sequence[SetScore], theirs: Sequence[SetScore]) -> Diff
     (a, a_left), (b, b_left) = _mean(left), _mean(right)
     n = min(score.n for score in (*left, *right))
     spread = [float(s.value or 0.0) - b for s in left] if len(right) == 1 else []
-    reach = _reach(a_left - b_left if len(a_left) == len(b_left) else np.zeros(0), spread)
+    reach = jackknife(list(a_left - b_left) if len(a_left) == len(b_left) else [], spread)
     if reach is None:
         return Difference(a - b, None, None, n, None)
     from scipy.stats import t  # noqa: PLC0415
@@ -62,22 +63,6 @@ def _mean(scores: Sequence[SetScore]) -> tuple[float, NDArray[np.float64]]:
         else np.zeros((1, 0))
     )
     return float(values.mean()), np.asarray(left.mean(axis=0))
-
-
-def _reach(left_out: NDArray[np.float64], seeds: Sequence[float]) -> tuple[float, float, int] | None:
-    """(half the interval, standard error, degrees of freedom), None without a spread over clips."""
-    known = left_out[np.isfinite(left_out)]
-    groups = len(known)
-    if groups < 2:
-        return None
-    variance = (groups - 1) / groups * float(((known - known.mean()) ** 2).sum())
-    if len(seeds) > 1:
-        variance += float(np.var(seeds, ddof=1)) / len(seeds)
-    from scipy.stats import t  # noqa: PLC0415
-
-    freedom = groups - 1
-    error = float(np.sqrt(variance))
-    return float(t.ppf((1 + LEVEL) / 2, freedom)) * error, error, freedom
 
 
 Role = Literal["system", "outside", "control"]
@@ -209,12 +194,6 @@ def _differences(
     return {
         key: Difference(d.mean, d.ci_low, d.ci_high, d.n, d.p, adjusted.get(key)) for key, d in found.items()
     }
-
-
-def values_of(rows: PerClip, metric: str) -> dict[str, float]:
-    """Defined values of a metric by clip id."""
-    found = {clip: row.get(metric, {}).get("value") for clip, row in rows.items()}
-    return {clip: float(value) for clip, value in found.items() if isinstance(value, (int, float))}
 
 
 def verdict(spec: MetricSpec, found: Difference | None) -> str | None:

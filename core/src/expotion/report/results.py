@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from expotion.evaluate.tables import counted
 from expotion.report import plot, wording
 from expotion.report.data import CONTROLS, REFERENCES, MetricInfo, ReportData
 
@@ -81,10 +82,7 @@ def result_table(data: ReportData) -> list[TableRow]:
             strong = role(condition) == "trained" and wording.beats_controls(data.metrics, condition, info)
             interval = wording.span(numbers, info, " to ")
             cells.append(Cell(wording.number(numbers["mean"], info), interval, strong))
-        counts = sorted(
-            {int(values[info.name]["n"] or 0) for info in data.metric_info if info.name in values}
-        )
-        n = f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0] if counts else 0)
+        n = counted([int(values[i.name]["n"] or 0) for i in data.metric_info if i.name in values], "–")
         rows.append(TableRow(wording.condition_label(condition), role(condition), cells, n))
     return rows
 

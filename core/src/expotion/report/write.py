@@ -29,7 +29,7 @@ def write_report(
     makes no request: sounds, pictures, style and script are inside. Raises MediaError where it cannot be
     written.
     """
-    views, notes = _views(data, max_samples, max_bytes - _TEXT_BYTES)
+    views, notes = players(data, max_samples, max_bytes - _TEXT_BYTES)
     html = render(data, views, notes)
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
@@ -70,10 +70,11 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
 
 
-def _views(data: ReportData, max_samples: int, room: int) -> tuple[list[SampleView], list[str]]:
+def players(data: ReportData, most: int, room: int) -> tuple[list[SampleView], list[str]]:
+    """Players of the first `most` samples, as many as fit in `room` bytes, and notes on what was left out."""
     views: list[SampleView] = []
     notes: list[str] = []
-    for sample in data.samples[:max_samples]:
+    for sample in data.samples[:most]:
         view, note = sample_view(data, sample)
         if note:
             notes.append(note)

@@ -15,7 +15,6 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import Clip, MetricSpec, SmoothedTrack
 from expotion.errors import in_short
 from expotion.evaluate.evaluate import Evaluation
-from expotion.evaluate.influence import GateInfluence
 from expotion.evaluate.trackers import beats_of
 from expotion.plugins import Registry, same_distribution
 from expotion.recipe import Recipe
@@ -31,6 +30,7 @@ from expotion.report import (
     write_report,
 )
 from expotion.run.folder import RunFolder
+from expotion.run.influence import GateInfluence
 from expotion.train.loop import Record
 from expotion.video.audio import load_audio
 from expotion.video.mux import mux_video

@@ -18,10 +18,10 @@ from expotion.adaptor.build import build_adaptor, build_projections
 from expotion.adaptor.checkpoint import load_adaptor
 from expotion.contracts import Clip, MetricSpec, Scored
 from expotion.errors import ExpotionError, Problem
-from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, table_text, write_evaluation
-from expotion.evaluate.influence import gate_influence
+from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
 from expotion.evaluate.outside import OutsideRow
 from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.tables import table_text
 from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
@@ -45,6 +45,7 @@ from expotion.run.generation import (
     make_jobs,
     requests_of,
 )
+from expotion.run.influence import gate_influence
 from expotion.run.reporting import plugin_sections, run_info, sample_of, training_history, write_run_report
 from expotion.run.training import (
     Callbacks,

@@ -19,10 +19,10 @@ from expotion.evaluate.sets import SetScore, score_sets
 from expotion.files import write_json
 from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
+from expotion.matrix.forms import FORMS, RESULTS, read_results, to_text, write_results
 from expotion.matrix.page import write_page
 from expotion.matrix.rows import Sounds, rows_of
 from expotion.matrix.table import RowScores, Settings, build_table
-from expotion.matrix.table_files import FORMS, RESULTS, read_results, to_text, write_results
 from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe

@@ -6,11 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from expotion.errors import Problem, RunFolderError
-from expotion.files import write_text
+from expotion.evaluate.tables import aligned, arrow, markdown
+from expotion.files import write_json, write_text
 
 Table = Mapping[str, Any]
 """What `build_table` gives."""
@@ -23,8 +25,7 @@ def write_results(folder: Path, table: Table) -> None:
     write_text(folder / f"{RESULTS}.csv", to_csv(table))
     write_text(folder / f"{RESULTS}.md", to_markdown(table))
     write_text(folder / f"{RESULTS}.tex", to_latex(table))
-    text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(folder / f"{RESULTS}.json", text)
+    write_json(folder / f"{RESULTS}.json", table)
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -53,11 +54,6 @@ def interval(cell: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     if cell["mean"] is None or cell["ci_low"] is None:
         return ""
     return f"[{number(cell['ci_low'], metric)}, {number(cell['ci_high'], metric)}]"
-
-
-def arrow(metric: Mapping[str, Any]) -> str:
-    """The good direction."""
-    return "↑" if metric["higher_is_better"] else "↓"
 
 
 def labels_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -103,26 +99,24 @@ def to_markdown(table: Table) -> str:
     metrics = table["metrics"]
     heads = heads_of(table)
     published = [m for m in metrics if _is_published(table, m["name"])]
-    header = [*heads]
-    header += [f"{m['name']} {arrow(m)}" + (f", {m['unit']}" if m["unit"] else "") for m in metrics]
+    header = [*heads, *(", ".join(filter(None, [_head(m), m["unit"]])) for m in metrics)]
     header += [f"*{m['name']}, published*" for m in published] + ["clips"]
-    lines = [_line(header), _line(["---"] * len(heads) + ["---:"] * (len(header) - len(heads)))]
+    rows = [header]
     for row in table["rows"]:
         cells = [_markdown_cell(row["cells"][m["name"]], m) for m in metrics]
         cells += [_published_cell(row["cells"][m["name"]], m) for m in published]
-        lines.append(_line([*labels_of(row, table["columns"]), *cells, str(row["clips"])]))
+        rows.append([*labels_of(row, table["columns"]), *cells, str(row["clips"])])
     notes = [size_note(table), method_note(table)]
     if published:
         notes.append(f"*Published*: {table['published']['source']}: another data set, not to be compared.")
     notes += [f"{row['name']}: {row['error']}" for row in table["rows"] if row["error"]]
     notes += [*table["notes"], *metric_notes(table)]
-    return (
-        f"# {table['description'] or table['name']}\n\n"
-        + "\n".join(lines)
-        + "\n\n"
-        + "\n\n".join(notes)
-        + "\n"
-    )
+    blocks = [
+        f"# {table['description'] or table['name']}",
+        "\n".join(markdown(rows, len(heads))),
+        *notes,
+    ]
+    return "\n\n".join(blocks) + "\n"
 
 
 def metric_notes(table: Table) -> list[str]:
@@ -140,7 +134,7 @@ def metric_notes(table: Table) -> list[str]:
 def to_text(table: Table) -> str:
     """The table for a console."""
     metrics = table["metrics"]
-    rows = [[*heads_of(table), *[f"{m['name']} {arrow(m)}" for m in metrics], "clips"]]
+    rows = [[*heads_of(table), *map(_head, metrics), "clips"]]
     for row in table["rows"]:
         cells = []
         for metric in metrics:
@@ -148,11 +142,8 @@ def to_text(table: Table) -> str:
             mark = {"better": "*", "worse": "†"}.get(cell["verdict"] or "", "")
             cells.append(f"{number(cell['mean'], metric)}{mark} {interval(cell, metric)}".strip())
         rows.append([*labels_of(row, table["columns"]), *cells, str(row["clips"])])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    rule = "  ".join("-" * width for width in widths)
     note = method_note(table).replace("Bold (†)", "* (†)")
-    return "\n".join([lines[0], rule, *lines[1:], "", size_note(table), note, *table["notes"]])
+    return "\n".join([*aligned(rows), "", size_note(table), note, *table["notes"]])
 
 
 def to_csv(table: Table) -> str:
@@ -180,14 +171,7 @@ def to_csv(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A table for a paper (booktabs), with heads over groups of metrics."""
     metrics, heads = table["metrics"], heads_of(table)
-    groups = [(metric["group"], 1) for metric in metrics]
-    merged: list[tuple[str, int]] = []
-    for head, count in groups:
-        merged = (
-            [*merged[:-1], (head, merged[-1][1] + count)]
-            if merged and merged[-1][0] == head
-            else [*merged, (head, count)]
-        )
+    merged = [(head, len(list(same))) for head, same in groupby(metric["group"] for metric in metrics)]
     top = [""] * len(heads) + [rf"\multicolumn{{{n}}}{{c}}{{{_tex(head)}}}" for head, n in merged]
     names = [
         _tex(m["name"]) + (r" $\uparrow$" if m["higher_is_better"] else r" $\downarrow$") for m in metrics
@@ -203,7 +187,7 @@ def to_latex(table: Table) -> str:
     ]
     before = None
     for row in table["rows"]:
-        if before is not None and row["role"] != before and "system" not in (row["role"],):
+        if before is not None and row["role"] != before and row["role"] != "system":
             lines.append(r"\midrule")
         before = row["role"]
         cells = [_latex_cell(row["cells"][m["name"]], m) for m in metrics]
@@ -211,8 +195,8 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _head(metric: Mapping[str, Any]) -> str:
+    return f"{metric['name']} {arrow(metric['higher_is_better'])}"
 
 
 def _markdown_cell(cell: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
