@@ -85,3 +85,9 @@ def in_short(error: BaseException) -> str:
         return str(error)
     name, line = type(error).__name__, first_line(error)
     return name if line == name else f"{name}: {line}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in a message: `a, b, c`, of many the first ones `and 12 more`."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from expotion import machine
+from expotion.errors import listed
 from expotion.plugins import Registry
 from expotion.progress import rough_time
 from expotion.recipe import Recipe
@@ -99,10 +100,7 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     console.print(f"[bold]{escape(matrix.name)}[/bold] {escape(matrix.description)}")
     shared = _columns("made once", "for", f"estimate, {cores} cores")
     for part in cost.shared:
-        names = ", ".join(part.cells[:SHOWN]) + (
-            f" and {len(part.cells) - SHOWN} more" if len(part.cells) > SHOWN else ""
-        )
-        shared.add_row(escape(part.what), escape(names), _wall_time(part.seconds, cores))
+        shared.add_row(escape(part.what), escape(listed(part.cells, SHOWN)), _wall_time(part.seconds, cores))
     console.print(shared)
     console.print()
     table = _columns("cell", "what", "train", "generate", "disk")

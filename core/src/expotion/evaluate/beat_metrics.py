@@ -73,11 +73,13 @@ BEAT_F1 = MetricSpec(
 )
 
 
-# Tempo error: |tempo of the output - tempo of the clip| in BPM. Half and double tempo count in full.
+def _tempo(
+    score_of: Callable[[float, float], float], without_tempo: float | None
+) -> Callable[[Scored], Score]:
+    """A metric of the output's and the clip's tempo in BPM; `without_tempo` where the output has none.
 
-
-def build_tempo_error() -> Callable[[Scored], Score]:
-    """Return the metric; not defined where either side has too few beats for a tempo."""
+    Not defined where the clip has too few beats for a tempo.
+    """
 
     def score(scored: Scored) -> Score:
         reference = reference_beats(scored.clip)
@@ -87,10 +89,18 @@ def build_tempo_error() -> Callable[[Scored], Score]:
             return Score(None, NO_TEMPO)
         tempo_bpm = beats_of(scored.samples, scored.sample_rate_hz).tempo_bpm
         if tempo_bpm is None:
-            return Score(None, "too few beats in the output to tell its tempo")
-        return Score(abs(tempo_bpm - reference.tempo_bpm))
+            return Score(without_tempo, "too few beats in the output to tell its tempo")
+        return Score(score_of(tempo_bpm, reference.tempo_bpm))
 
     return score
+
+
+# Tempo error: |tempo of the output - tempo of the clip| in BPM. Half and double tempo count in full.
+
+
+def build_tempo_error() -> Callable[[Scored], Score]:
+    """Return the metric; not defined where either side has too few beats for a tempo."""
+    return _tempo(lambda ours_bpm, clips_bpm: abs(ours_bpm - clips_bpm), without_tempo=None)
 
 
 TEMPO_ERROR_BPM = MetricSpec(
@@ -116,19 +126,7 @@ TOLERANCE = 0.04
 
 def build_tempo_within() -> Callable[[Scored], Score]:
     """Return the metric. An output without a tempo misses it: 0, so that silence gains nothing."""
-
-    def score(scored: Scored) -> Score:
-        reference = reference_beats(scored.clip)
-        if reference is None:
-            return Score(None, NO_REFERENCE)
-        if reference.tempo_bpm is None:
-            return Score(None, NO_TEMPO)
-        tempo_bpm = beats_of(scored.samples, scored.sample_rate_hz).tempo_bpm
-        if tempo_bpm is None:
-            return Score(0.0, "too few beats in the output to tell its tempo")
-        return Score(float(abs(tempo_bpm - reference.tempo_bpm) <= TOLERANCE * reference.tempo_bpm))
-
-    return score
+    return _tempo(lambda ours, clips: float(abs(ours - clips) <= TOLERANCE * clips), without_tempo=0.0)
 
 
 TEMPO_WITHIN_4PCT = MetricSpec(

@@ -15,26 +15,15 @@ from pathlib import Path
 
 from expotion import timeline
 from expotion.contracts import Clip, Scored
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, listed
 from expotion.video.audio import fit, load_audio
 
-SUFFIXES = (
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".opus",
-    ".ogg",
-    ".m4a",
-    ".aac",
-    ".aif",
-    ".aiff",
-    ".mp4",
-    ".webm",
-    ".mkv",
-)
+_SOUNDS = (".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a", ".aac", ".aif", ".aiff")
+SUFFIXES = (*_SOUNDS, ".mp4", ".webm", ".mkv")
 TOLERANCE_S = 0.1
 """A sound that ends this much before its clip counts as long enough."""
 SHOWN = 6
+"""Names that a note gives."""
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
@@ -68,9 +57,9 @@ class OutsideRow:
             raise ExpotionError(Problem(where, f"sounds of the test clips in {folder}", got, fix))
         missing = [clip.id for clip in self.clips if clip.id not in self.files]
         if missing:
-            self.notes.append(f"{self.name}: no sound for {_listed(missing)}; the row has the others")
+            self.notes.append(f"{self.name}: no sound for {listed(missing, SHOWN)}; the row has the others")
         if left:
-            self.notes.append(f"{self.name}: of no test clip: {_listed([path.name for path in left])}")
+            self.notes.append(f"{self.name}: of no test clip: {listed([path.name for path in left], SHOWN)}")
 
     @property
     def content_hash(self) -> str:
@@ -104,7 +93,7 @@ class OutsideRow:
             sounds.append(Scored(fit(samples, wanted), sample_rate_hz, clip, prompt_of(clip)))
         for what, names in (("left out, too short", short), ("left out, not readable", broken)):
             if names:
-                self.notes.append(f"{self.name}: {what}: {_listed(names)}")
+                self.notes.append(f"{self.name}: {what}: {listed(names, SHOWN)}")
         return sounds
 
 
@@ -128,8 +117,3 @@ def match_files(files: Sequence[Path], clip_ids: Sequence[str]) -> tuple[dict[st
                 found[owners[0]] = path
                 used.add(path)
     return found, [path for path in files if path not in used]
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

@@ -45,9 +45,7 @@ def mean_interval(values: Sequence[float], *, seed: int = 0, n_resamples: int = 
         return Interval(None, None, None, 0)
     rng = np.random.default_rng(seed)
     means = sample[rng.integers(0, n, size=(n_resamples, n))].mean(axis=1)
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(sample.mean()), float(low), float(high), n)
+    return Interval(float(sample.mean()), *percentiles(means), n)
 
 
 def paired_difference(
@@ -120,7 +118,7 @@ def estimate(values: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLE
         return Estimate(None, None, None, 0, 0)
     table = _table(values, clips)
     draws = _draws(table, _clip_counts(len(clips), seed, n_resamples), seed + 1)
-    low, high = _percentiles(draws)
+    low, high = percentiles(draws)
     used = int(np.isfinite(table).any(axis=1).sum())
     return Estimate(float(np.nanmean(table)), low, high, len(clips), used)
 
@@ -143,7 +141,7 @@ def difference(
     if len(values) == len(reference) == 1:
         left, right = left - right, np.zeros_like(left)
     draws = _draws(left, counts, seed + 1) - _draws(right, counts, seed + 2)
-    low, high = _percentiles(draws)
+    low, high = percentiles(draws)
     found = draws[np.isfinite(draws)]
     beyond = min(int((found <= 0).sum()), int((found >= 0).sum()))
     p = min(1.0, 2 * (1 + beyond) / (1 + len(found)))
@@ -206,7 +204,8 @@ def _draws(table: NDArray[np.float64], clip_counts: NDArray[np.float64], seed: i
     return np.where(weights > 0, sums / np.maximum(weights, 1e-12), np.nan)
 
 
-def _percentiles(draws: NDArray[np.float64]) -> tuple[float | None, float | None]:
+def percentiles(draws: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """The ends of the 95 % interval that draws [n] span; NaN draws do not count, and without any both are None."""
     found = draws[np.isfinite(draws)]
     if not len(found):
         return None, None

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion.evaluate.statistics import percentiles
 from expotion_study import session
 from expotion_study.model import TRAINING, Study
 from expotion_study.store import Answer, Participant
 
 N_DRAWS = 2000
-LEVEL = 0.95
 _BATCH = 250
 
 Floats = NDArray[np.float64]
@@ -122,16 +122,6 @@ def _weights(rows: Sequence[int], columns: Sequence[int], n_draws: int, rng: np.
     return of_people[:, which_person] * _counts(len(clips), n_draws, rng)[:, which_clip]
 
 
-def _interval(draws: Floats) -> tuple[float | None, float | None]:
-    """Percentiles of the draws that are defined."""
-    defined = draws[np.isfinite(draws)]
-    if not len(defined):
-        return None, None
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(defined, [tail, 100 - tail])
-    return float(low), float(high)
-
-
 def _support(study: Study, answers: Sequence[Answer]) -> tuple[int, int, int]:
     clips = {study.stimuli[a.stimuli[0]].clip for a in answers}
     return len(answers), len({a.participant for a in answers}), len(clips)
@@ -169,7 +159,7 @@ def _ratings(
             of = systems == system
             own = [answer for answer, mine in zip(answers, of, strict=True) if mine]
             value = float(values[of, column].mean()) if own else None
-            found[name].append(Estimate(value, *_interval(draws[:, system, column]), *_support(study, own)))
+            found[name].append(Estimate(value, *percentiles(draws[:, system, column]), *_support(study, own)))
     return found
 
 
@@ -213,8 +203,8 @@ def _preferences(
         for system in range(n_systems)
     ]
     return (
-        [Estimate(float(shares[0, s]), *_interval(shares[1:, s]), *n_of[s]) for s in range(n_systems)],
-        [Estimate(float(logs[0, s]), *_interval(logs[1:, s]), *n_of[s]) for s in range(n_systems)],
+        [Estimate(float(shares[0, s]), *percentiles(shares[1:, s]), *n_of[s]) for s in range(n_systems)],
+        [Estimate(float(logs[0, s]), *percentiles(logs[1:, s]), *n_of[s]) for s in range(n_systems)],
         [[float(value) for value in row] for row in wins[0]],
     )
 

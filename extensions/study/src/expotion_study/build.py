@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from expotion.contracts import Clip
-from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.errors import ExpotionError, OutputError, Problem, listed
 from expotion_study import headphones
 from expotion_study.model import CRITERIA, MEDIA_FOLDER, Screening, Stimulus, Study, StudyClip, sound_file
 from expotion_study.stimuli import System, has_picture, match_levels, write_clip
@@ -21,8 +21,6 @@ from expotion_study.stimuli import System, has_picture, match_levels, write_clip
 DEFAULT_RATINGS, DEFAULT_COMPARISONS = 12, 10
 DEFAULT_LUFS = -23.0
 """Programme loudness of EBU R 128: room for the peaks of uncompressed music."""
-_NAMED = 5
-"""Missing clips that an error names."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def _choose(
     problems: list[Problem] = []
     unknown = [name for name in wanted if name not in union]
     if unknown:
-        problems.append(Problem("--clips", f"some of {_list(union)}", _list(unknown)))
+        problems.append(Problem("--clips", f"some of {listed(union)}", listed(unknown)))
     if asked.common:
         wanted = [name for name in wanted if all(name in system.clip_ids for system in systems)]
         if not wanted:
@@ -161,7 +159,7 @@ def _choose(
         lacking = [name for name in wanted if name in union and name not in system.clip_ids]
         if lacking:
             fix = "add them, name others with --clips, or use --common for those that all have"
-            got = f"{len(lacking)} missing: {_list(lacking)}"
+            got = f"{len(lacking)} missing: {listed(lacking)}"
             problems.append(Problem(system.name, f"music for all {len(wanted)} clips", got, fix))
     return wanted, problems + _unseen([name for name in wanted if name in union], clips)
 
@@ -171,12 +169,7 @@ def _unseen(wanted: Sequence[str], clips: Mapping[str, Clip]) -> list[Problem]:
     if not unseen:
         return []
     fix = "give the folder of the clips' videos with --videos"
-    return [Problem("clips", "the clip of every piece of music", f"none for {_list(unseen)}", fix)]
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return [Problem("clips", "the clip of every piece of music", f"none for {listed(unseen)}", fix)]
 
 
 def _all_or_none(what: str, has: Mapping[str, bool], note: Callable[[str], None], about: str) -> bool:
@@ -187,7 +180,7 @@ def _all_or_none(what: str, has: Mapping[str, bool], note: Callable[[str], None]
     if len(lacking) < len(has):
         fix = "give it, or leave these clips out with --clips"
         raise ExpotionError(
-            Problem("clips", f"{what} for all of them or for none", f"none for {_list(lacking)}", fix)
+            Problem("clips", f"{what} for all of them or for none", f"none for {listed(lacking)}", fix)
         )
     note(f"no clip has {what}: the question about the {about} is left out")
     return False

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
+from expotion.evaluate.statistics import LEVEL
 from expotion.files import write_json, write_text
 from expotion_study import headphones, session
-from expotion_study.analysis import LEVEL, N_DRAWS, Analysis, Estimate, analyse
+from expotion_study.analysis import N_DRAWS, Analysis, Estimate, analyse
 from expotion_study.model import ANSWERS_FILE, TRAINING, Study
 from expotion_study.store import Answer, Answers, Participant
 
