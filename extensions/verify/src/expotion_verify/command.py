@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from expotion_verify.run import Row
 
 HELP = """Compare what this installation computes with golden files (NAME.json and NAME.npz).
 
@@ -22,6 +18,7 @@ Example: expotion verify tests/golden
 
 WIDTH = 200
 """Columns of the table where it does not go to a terminal."""
+COLUMNS = ("kind", "file", "quantity", "largest deviation", "tolerance", "verdict")
 COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow", "unreadable": "red"}
 
 
@@ -36,6 +33,8 @@ def verify(
 ) -> None:
     """Run the checks and print the table."""
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from expotion.files import write_json
     from expotion.plugins import discover
@@ -43,39 +42,23 @@ def verify(
 
     terminal = Console().is_terminal
     console = Console(highlight=False, width=None if terminal else WIDTH)
-    report = run(paths, discover())
-    console.print(_table(report.rows))
-    count = {verdict: sum(row.verdict == verdict for row in report.rows) for verdict in COLOURS}
-    files = len({row.file for row in report.rows})
-    words = ", ".join(f"{n} {verdict}" for verdict, n in count.items() if n)
-    console.print(f"{files} files, {len(report.rows)} lines: {words}")
-    if json_ is not None:
-        write_json(json_, report.to_json())
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
-
-
-def _table(rows: list[Row]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        "kind",
-        "file",
-        "quantity",
-        "largest deviation",
-        "tolerance",
-        "verdict",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
+    rows = list(run(paths, discover()))
+    table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         deviation = "" if row.deviation is None else f"{row.deviation:.2g}"
         tolerance = "" if row.tolerance is None else "exact" if row.tolerance == 0 else f"{row.tolerance:g}"
         verdict = Text(row.verdict + (f": {row.note}" if row.note else ""), COLOURS[row.verdict])
         table.add_row(row.kind, Path(row.file).name, row.quantity, deviation, tolerance, verdict)
-    return table
+    console.print(table)
+    verdicts: Counter[str] = Counter(row.verdict for row in rows)
+    words = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in COLOURS if verdict in verdicts)
+    console.print(f"{len({row.file for row in rows})} files, {len(rows)} lines: {words}")
+    # an unreadable file outweighs a failure
+    exit_code = 2 if "unreadable" in verdicts else 1 if "failed" in verdicts else 0
+    if json_ is not None:
+        write_json(json_, {"exit_code": exit_code, "rows": [row.to_json() for row in rows]})
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 app = typer.Typer(rich_markup_mode=None)

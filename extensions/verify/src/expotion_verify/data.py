@@ -11,6 +11,7 @@ Kept to reproduce their runs and numbers; our own loading works by timestamps an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,11 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.errors import ExpotionError
+from expotion.contracts import GoldenFile
+from expotion.errors import ExpotionError, Problem
+from expotion_verify.tensors import tensor
 
 FRAME_RATE_HZ = 50
 CLIP_S = 10
-_MARKERS = ("<s>", "</s>", "\n")
+SEED = 42
+INTERPOLATION = 1e-4
+"""Sample positions are rounded in float32; against float64 arithmetic the authors' own rows are 7e-5 off."""
+INFERENCE_OFFSET_S = 5
+"""The shipped script's option, which does nothing."""
 
 
 def stretch(features: Tensor, n_rows: int) -> Tensor:
@@ -84,9 +91,7 @@ def inference_crop(
 
 def clean_caption(caption: str) -> str:
     """Markers `<s>`, `</s>` and every newline removed without a space in their place, then stripped."""
-    for marker in _MARKERS:
-        caption = caption.replace(marker, "")
-    return caption.strip()
+    return re.sub(r"</?s>|\n", "", caption).strip()
 
 
 class ConditionMasks:
@@ -96,7 +101,7 @@ class ConditionMasks:
     which never drops anything; the released single-stream model ignores the mask altogether.
     """
 
-    def __init__(self, rank: int = 0, seed: int = 42) -> None:
+    def __init__(self, rank: int = 0, seed: int = SEED) -> None:
         self._random = np.random.RandomState(seed + 100 * rank)
 
     def by_track(self) -> tuple[int, int]:
@@ -114,3 +119,55 @@ class ConditionMasks:
     def spread(kept: Sequence[int], n_rows: int) -> NDArray[np.int64]:
         """The mask array [2, n_rows] of a draw."""
         return np.repeat(np.asarray(kept, dtype=np.int64)[:, None], n_rows, axis=1)
+
+
+def check_expotion_data(golden: GoldenFile) -> None:
+    """Clips one by one, the picture helper, long crops, masks draw by draw, captions."""
+    duration_s = int(golden.setting("config", "sample_sec"))
+    rate_hz = int(golden.setting("config", "frame_res"))
+    n_frames = duration_s * rate_hz
+    for found in _matches(golden, r"in/feature_(\d+)"):
+        features = tensor(golden, found[0])
+        rows = motion_features(features, n_frames)
+        golden.compare("features", rows, f"out/features_{found[1]}", INTERPOLATION)
+        stretched = stretch(features, n_frames)[None]
+        cropped = inference_crop(stretched, INFERENCE_OFFSET_S, rate_hz=rate_hz, duration_s=duration_s)
+        golden.compare("inference features", cropped[0], f"out/inference_{found[1]}", INTERPOLATION)
+        golden.compare("padding row", rows[-1], np.zeros(rows.shape[1]), 0.0)
+    for found in _matches(golden, r"in/rvq_(\d+)"):
+        golden.compare("codes", fit_codes(tensor(golden, found[0]), n_frames), f"out/mix_{found[1]}", 0.0)
+    image = image_features(tensor(golden, "in/video_map"), n_frames)
+    golden.compare("picture features", image, "out/video_map", INTERPOLATION)
+    track = tensor(golden, "in/crop_long")
+    for found in _matches(golden, r"out/crop_long_off([\d.]+)"):
+        cropped = inference_crop(track, float(found[1]), rate_hz=rate_hz, duration_s=duration_s)
+        golden.compare("crop of a long track", cropped, found[0], 0.0)
+    _check_masks(golden)
+    raw, cleaned = golden.about.get("captions_raw", []), golden.about.get("captions_cleaned", [])
+    differing = sum(clean_caption(mine) != theirs for mine, theirs in zip(raw, cleaned, strict=True))
+    golden.compare("captions that differ", np.array(float(differing)), np.array(0.0), 0.0)
+
+
+def _matches(golden: GoldenFile, pattern: str) -> list[re.Match[str]]:
+    found = [match for name in golden.names if (match := re.fullmatch(pattern, name))]
+    if not found:
+        raise ExpotionError(Problem("expotion_data", f"arrays named {pattern}", "none"))
+    return found
+
+
+def _check_masks(golden: GoldenFile) -> None:
+    """Consecutive draws of a fresh loader; the columns are three moments of a mask that is constant over time."""
+    rank = int(golden.setting("config", "rid"))
+    seed = int(golden.setting("config").get("RandomState seed", SEED))
+    if seed != SEED:  # then it is the whole seed, the rank's share included
+        seed -= 100 * rank
+    wanted = golden.array("mask/track")
+    masks = ConditionMasks(rank, seed)
+    drawn = [masks.spread(masks.by_track(), wanted.shape[2]) for _ in wanted]
+    golden.compare("masks by track", np.array(drawn), wanted, 0.0)
+    for found in _matches(golden, r"mask/prob_([\d.]+)_([\d.]+)"):
+        both, each = float(found[1]), float(found[2])
+        wanted = golden.array(found[0])
+        masks = ConditionMasks(rank, seed)
+        drawn = [masks.spread(masks.by_probability(both, each), wanted.shape[2]) for _ in wanted]
+        golden.compare("masks by probability", np.array(drawn), wanted, 0.0)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import copy
 import json
 import math
-import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion.errors import ExpotionError, Problem, first_line
+
+SUFFIXES = (".json", ".npz")
 
 
 class UnreadableGolden(ExpotionError):
@@ -36,6 +37,13 @@ class Finding:
     tolerance: float | None
     passed: bool
     note: str = ""
+
+    @property
+    def badness(self) -> float:
+        """Deviation over tolerance."""
+        if self.deviation is None:
+            return math.inf
+        return self.deviation / self.tolerance if self.tolerance else self.deviation * 1e300
 
 
 @dataclass
@@ -82,19 +90,16 @@ class Golden:
         """See `contracts.GoldenFile.compare`."""
         name = wanted if isinstance(wanted, str) else quantity
         reference = self.array(wanted) if isinstance(wanted, str) else np.asarray(wanted)
-        deviation, note = deviation_of(_numbers(got), reference, relative=relative)
+        if hasattr(got, "detach"):  # a tensor
+            got = got.detach().cpu().numpy()
+        deviation, note = deviation_of(np.asarray(got), reference, relative=relative)
         passed = deviation is not None and deviation <= tolerance
-        if note:
-            note = f"{name}: {note}"
-        elif not passed:
-            note = name
-        self._merge(Finding(quantity, deviation, tolerance, passed, note))
-
-    def _merge(self, finding: Finding) -> None:
-        for index, known in enumerate(self.findings):
-            if known.quantity == finding.quantity:
-                worse = _badness(finding) > _badness(known)
-                self.findings[index] = finding if worse else known
+        note = f"{name}: {note}" if note else "" if passed else name
+        finding = Finding(quantity, deviation, tolerance, passed, note)
+        for index, known in enumerate(self.findings):  # of several of one quantity the worst stays
+            if known.quantity == quantity:
+                if finding.badness > known.badness:
+                    self.findings[index] = finding
                 return
         self.findings.append(finding)
 
@@ -105,43 +110,23 @@ class Golden:
     def check_listing(self) -> bool:
         """Presence, shape and dtype of everything that the JSON lists; False where something is amiss."""
         listed = self.about["arrays"]
-        faults = []
         for name, entry in listed.items():
+            wanted = f"{entry['dtype']} {list(entry['shape'])}"
             if name not in self.arrays:
-                faults.append(Finding(name, None, None, False, "missing from the .npz"))
-                continue
-            array = self.arrays[name]
-            wanted, got = (tuple(entry["shape"]), entry["dtype"]), (array.shape, str(array.dtype))
-            if wanted != got:
-                note = f"listed as {wanted[1]} {list(wanted[0])}, got {got[1]} {list(got[0])}"
-                faults.append(Finding(name, None, None, False, note))
-        faults += [
-            Finding(name, None, None, False, "in the .npz but not listed in the JSON")
-            for name in self.arrays
-            if name not in listed
-        ]
-        self.findings += faults
-        self.findings.append(Finding(f"{len(listed)} arrays listed", None, None, not faults, ""))
-        return not faults
+                self.fail(name, "missing from the .npz")
+            elif wanted != (got := f"{self.arrays[name].dtype} {list(self.arrays[name].shape)}"):
+                self.fail(name, f"listed as {wanted}, got {got}")
+        for name in [name for name in self.arrays if name not in listed]:
+            self.fail(name, "in the .npz but not listed in the JSON")
+        sound = not self.findings
+        self.findings.append(Finding(f"{len(listed)} arrays listed", None, None, sound, ""))
+        return sound
 
     def check_use(self) -> None:
         """Every array must have been used by the check."""
         for name in self.arrays:
             if name not in self.used:
                 self.fail(name, "no check uses this array")
-
-
-def _badness(finding: Finding) -> float:
-    if finding.deviation is None:
-        return math.inf
-    return finding.deviation / finding.tolerance if finding.tolerance else finding.deviation * 1e300
-
-
-def _numbers(value: Any) -> NDArray[Any]:
-    """A tensor, array, list or number as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value)
 
 
 def deviation_of(
@@ -173,8 +158,8 @@ def deviation_of(
 
 def read_golden(path: Path) -> Golden:
     """The pair of files of a path (with the suffix .json, .npz or none). UnreadableGolden when either is bad."""
-    stem = path.with_suffix("") if path.suffix in (".json", ".npz") else path
-    about_path, arrays_path = (stem.with_name(stem.name + suffix) for suffix in (".json", ".npz"))
+    stem = path.with_suffix("") if path.suffix in SUFFIXES else path
+    about_path, arrays_path = _pair(stem)
     try:
         about = json.loads(about_path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -184,12 +169,13 @@ def read_golden(path: Path) -> Golden:
         raise UnreadableGolden(Problem(str(about_path), wanted))
     try:
         with np.load(arrays_path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", first_line(error))) from None
+            return Golden(stem, about, {name: file[name] for name in file.files})
     except Exception as error:  # zlib.error and others from deep inside a damaged archive
         raise UnreadableGolden(Problem(str(arrays_path), "a readable .npz file", first_line(error))) from None
-    return Golden(stem, about, arrays)
+
+
+def _pair(stem: Path) -> list[Path]:
+    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
 
 
 def _is_listing(value: Any) -> bool:
@@ -201,13 +187,7 @@ def _is_listing(value: Any) -> bool:
     )
 
 
-# Golden files among the given paths, and the kind of each.
-
-SUFFIXES = (".json", ".npz")
-
-
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A golden file (path without suffix) and its kind; None where no kind fits."""
 
     stem: Path
@@ -226,32 +206,20 @@ def find_golden(paths: Iterable[Path], kinds: Collection[str]) -> list[Found]:
     In a folder a golden file is a pair NAME.json and NAME.npz; half a pair counts when its name begins with a
     known kind, and is then unreadable. UnreadableGolden for a path that is not there.
     """
-    stems: dict[Path, None] = {}
+    stems: list[Path] = []
     for path in paths:
         if path.is_dir():
-            candidates = {
-                _stem(file) for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file()
-            }
-            for stem in sorted(candidates):
-                if kind_of(stem.name, kinds) or all(_with(stem, suffix).is_file() for suffix in SUFFIXES):
-                    stems[stem] = None
+            files = [file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file()]
+            for stem in sorted({file.with_suffix("") for file in files}):
+                if kind_of(stem.name, kinds) or all(file.is_file() for file in _pair(stem)):
+                    stems.append(stem)
         elif path.suffix in SUFFIXES and path.is_file():
-            stems[_stem(path)] = None
-        elif any(_with(path, suffix).is_file() for suffix in SUFFIXES):
-            stems[path] = None
+            stems.append(path.with_suffix(""))
+        elif any(file.is_file() for file in _pair(path)):
+            stems.append(path)
         else:
             raise UnreadableGolden(Problem(str(path), "a folder or a golden file", "nothing there"))
     if not stems:
-        where = ", ".join(str(path) for path in paths)
-        raise UnreadableGolden(
-            Problem(where, "golden files: pairs NAME.json and NAME.npz", "none", "check the path")
-        )
-    return [Found(stem, kind_of(stem.name, kinds)) for stem in stems]
-
-
-def _stem(path: Path) -> Path:
-    return path.with_suffix("")
-
-
-def _with(stem: Path, suffix: str) -> Path:
-    return stem.with_name(stem.name + suffix)
+        where, wanted = ", ".join(map(str, paths)), "golden files: pairs NAME.json and NAME.npz"
+        raise UnreadableGolden(Problem(where, wanted, "none", "check the path"))
+    return [Found(stem, kind_of(stem.name, kinds)) for stem in dict.fromkeys(stems)]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -44,30 +41,26 @@ def compare_generation(
     golden: GoldenFile,
     lm: MusicGenLM,
     source: Tensor,
-    names: Sequence[str],
+    run: str,
     *,
     quantity: str,
     prefix: GatedPrefix | None = None,
-    prompt: Tensor | None = None,
-    cfg_scale: float = CFG_SCALE,
+    prompt: Tensor | None,
+    cfg_scale: float,
 ) -> None:
-    """Greedy generation against `names` = (tokens, guided logits of each call); the length is the tokens'."""
-    wanted = golden.array(names[0])
+    """Greedy generation against `gen/RUN_tokens`, which give its length, and the guided logits of each call."""
+    tokens, guided = f"gen/{run}_tokens", f"gen/{run}_cfg_logits"
     seen: list[Tensor] = []
-    codes = generate_codes(
-        prepare(lm, "fp32"),
-        source,
-        wanted.shape[-1],
-        prefix=prefix,
-        cfg_scale=cfg_scale,
-        sampler=Sampler(greedy=True),
-        prompt=prompt,
-        on_logits=seen.append,
-    )
-    golden.compare(f"{quantity}: tokens", codes, names[0], 0.0)
-    golden.compare(f"{quantity}: guided logits", torch.stack(seen), names[1], LOGITS)
-
-
-def number(golden: GoldenFile, key: str, default: Any) -> Any:
-    """A top-level value of the JSON, or the default."""
-    return golden.about.get(key, default)
+    with torch.no_grad():
+        codes = generate_codes(
+            prepare(lm, "fp32"),
+            source,
+            golden.array(tokens).shape[-1],
+            prefix=prefix,
+            cfg_scale=cfg_scale,
+            sampler=Sampler(greedy=True),
+            prompt=prompt,
+            on_logits=seen.append,
+        )
+    golden.compare(f"{quantity}: tokens", codes, tokens, 0.0)
+    golden.compare(f"{quantity}: guided logits", torch.stack(seen), guided, LOGITS)

@@ -14,16 +14,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor
+from expotion.adaptor.authors import adaptor_from_released, to_released
 from expotion.adaptor.project import TrackInput
+from expotion.contracts import GoldenFile
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.train.objective import codebook_loss
+from expotion_verify.adaptor import text_source
+from expotion_verify.tensors import language_model, tensor, tensors
+
+LOSS = 1e-5
+NORM = 1e-5
+LEARNING_RATE = 1e-12
+WEIGHTS = 2e-5
+"""Adam divides by the gradient's size, so rounding of a tiny gradient shows; the weights move by 0.05 and more."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +62,6 @@ class ReleasedBatch:
     source: Tensor
 
 
-@dataclass
-class ReleasedLog:
-    """Per step: loss (nats), gradient norm before clipping, learning rate in force."""
-
-    losses: list[float] = field(default_factory=list)
-    gradient_norms: list[float] = field(default_factory=list)
-    learning_rates: list[float] = field(default_factory=list)
-
-
 def released_learning_rate(step: int, settings: ReleasedSettings) -> float:
     """Learning rate that step 0, 1, .. uses (the closed form above)."""
     full, floor = settings.learning_rate, settings.final_learning_rate
@@ -71,13 +74,16 @@ def released_learning_rate(step: int, settings: ReleasedSettings) -> float:
 
 def train_released(
     lm: MusicGenLM, adaptor: Adaptor, batches: Iterable[ReleasedBatch], settings: ReleasedSettings
-) -> ReleasedLog:
-    """Train the adaptor in place on the batches in order, in float32, without dropout of any kind."""
+) -> list[tuple[float, float, float]]:
+    """Train the adaptor in place on the batches in order, in float32, without dropout of any kind.
+
+    Returns for each step the loss (nats), the gradient norm before clipping and the learning rate in force.
+    """
     parameters = [parameter for parameter in adaptor.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(
         parameters, lr=0.0, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
     )
-    log = ReleasedLog()
+    log = []
     for step, batch in enumerate(batches):
         optimiser.zero_grad()
         sequence = delay.build(batch.codes, lm.geometry.special_token, valid_only=True)
@@ -89,7 +95,50 @@ def train_released(
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.step()
-        log.losses.append(float(loss.detach()))
-        log.gradient_norms.append(float(norm))
-        log.learning_rates.append(rate)
+        log.append((float(loss.detach()), float(norm), rate))
     return log
+
+
+def _schedule(golden: GoldenFile) -> dict[str, Any]:
+    """The settings that the learning rate depends on, as the file names them."""
+    return {
+        "epochs": int(golden.setting("num_epochs")),
+        "steps_per_epoch": int(golden.setting("num_steps")),
+        "learning_rate": float(golden.setting("lr")),
+        "warmup_epochs": int(golden.setting("warmup_epoch")),
+        "final_learning_rate": float(golden.setting("eta_min")),
+    }
+
+
+def check_lr_schedule(golden: GoldenFile) -> None:
+    """The learning rate in force at every step of a whole run: closed form against the recorded rates."""
+    settings = ReleasedSettings(**_schedule(golden))
+    n_steps = settings.epochs * settings.steps_per_epoch
+    rates = np.array([released_learning_rate(step, settings) for step in range(n_steps)])
+    golden.compare("learning rate", rates, "lr", LEARNING_RATE)
+
+
+def check_expotion_train(golden: GoldenFile) -> None:
+    """The trainer again on the file's batches, from its initial weights: every step, every weight at the end."""
+    lm = language_model(golden)
+    adaptor = adaptor_from_released(tensors(golden, "init/"), lm.n_layers, "init/")
+    source = text_source(golden, lm)
+    first, second = golden.setting("betas")
+    settings = ReleasedSettings(
+        **_schedule(golden),
+        weight_decay=float(golden.setting("weight_decay")),
+        betas=(float(first), float(second)),
+        eps=float(golden.setting("eps")),
+        clip_norm=float(golden.setting("clip")),
+    )
+    batches = [
+        ReleasedBatch(codes, {"features": TrackInput(features)}, source)
+        for codes, features in zip(tensor(golden, "in/codes"), tensor(golden, "in/features"), strict=True)
+    ]
+    losses, norms, rates = np.array(train_released(lm, adaptor, batches, settings)).T
+    golden.compare("learning rate", rates, "out/lr_used", LEARNING_RATE)
+    golden.compare("loss", losses, "out/loss", LOSS)
+    golden.compare("gradient norm", norms, "out/grad_norm", NORM, relative=True)
+    golden.under("final/")
+    for name, weights in to_released(adaptor).items():
+        golden.compare("final weights", weights, f"final/{name}", WEIGHTS)

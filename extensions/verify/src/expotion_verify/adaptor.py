@@ -1,4 +1,4 @@
-"""What both of the authors' adaptor classes are compared on."""
+"""Golden files of the authors' adaptor classes: forward, backward and generating."""
 
 from __future__ import annotations
 
@@ -15,15 +15,7 @@ from expotion.contracts import GoldenFile
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.train.objective import codebook_loss
-from expotion_verify.tensors import (
-    CFG_SCALE,
-    LOGITS,
-    compare_generation,
-    language_model,
-    number,
-    tensor,
-    tensors,
-)
+from expotion_verify.tensors import CFG_SCALE, LOGITS, compare_generation, language_model, tensor, tensors
 
 PREFIX = 1e-5
 LOSS = 1e-5
@@ -36,16 +28,26 @@ def text_source(golden: GoldenFile, lm: MusicGenLM) -> Tensor:
     return lm.project_text(tensor(golden, "in/text_hidden"), tensor(golden, "in/text_mask"))
 
 
-def gradients(adaptor: Adaptor) -> dict[str, Tensor]:
-    """The gradients under the names, and in the shapes, of the authors' tensors; zero where there is none."""
-    twin = Adaptor(adaptor.config)
-    with torch.no_grad():
-        for mine, theirs in zip(twin.parameters(), adaptor.parameters(), strict=True):
-            mine.copy_(torch.zeros_like(theirs) if theirs.grad is None else theirs.grad)
-    return to_released(twin)
+def check_expotion_adaptor(golden: GoldenFile) -> None:
+    """The single-stream class: one stream of features [B, T + 1, C]."""
+    _check(golden, {"features": TrackInput(tensor(golden, "in/features"))})
 
 
-def check_adaptor(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
+def check_expotion_maskvariant(golden: GoldenFile) -> None:
+    """The class with face, body and vid, and learned stand-ins where masked.
+
+    Channel 0 of the mask keeps body, channel 1 vid, where its value is above 0; the face is always kept.
+    """
+    kept = (tensor(golden, "in/cond_mask") > 0).float()  # (B, 2, T + 1)
+    inputs = {
+        "face": TrackInput(tensor(golden, "in/features")),
+        "body": TrackInput(tensor(golden, "in/body"), keep=kept[:, 0]),
+        "vid": TrackInput(tensor(golden, "in/vid"), keep=kept[:, 1]),
+    }
+    _check(golden, inputs)
+
+
+def _check(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
     """Prefix per layer, logits, mask, loss, gradients, and the four greedy generations."""
     lm = language_model(golden)
     adaptor = adaptor_from_released(tensors(golden, "adaptor/"), lm.n_layers, "adaptor/")
@@ -67,37 +69,27 @@ def check_adaptor(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
     loss = codebook_loss(lm, hidden, codes)
     golden.compare("loss", loss, "out/loss", LOSS)
     loss.backward()
-    ours = gradients(adaptor)
+    # The gradients under the names, and in the shapes, of the authors' tensors; zero where there is none.
+    twin = Adaptor(adaptor.config)
+    with torch.no_grad():
+        for mine, theirs in zip(twin.parameters(), adaptor.parameters(), strict=True):
+            mine.copy_(torch.zeros_like(theirs) if theirs.grad is None else theirs.grad)
+    ours = to_released(twin)
     golden.under("grad/")
     for name, gradient in ours.items():
         golden.compare("gradients", gradient, f"grad/{name}", GRADIENTS, relative=True)
     total = torch.sqrt(sum((g.double() ** 2).sum() for g in ours.values()))  # type: ignore[arg-type]
     golden.compare("gradient norm", total, "out/grad_total_norm", GRADIENTS, relative=True)
-    _check_generation(golden, lm, adaptor, inputs, source)
 
-
-@torch.no_grad()
-def _check_generation(
-    golden: GoldenFile,
-    lm: MusicGenLM,
-    adaptor: Adaptor,
-    inputs: Mapping[str, TrackInput],
-    source: Tensor,
-) -> None:
-    """Greedy with guidance, the prefix in both branches. From row `row_limit` on the last row before it is used."""
+    # Greedy with guidance, the prefix in both branches. From row `limit` on the last row before it is used.
     frames = int(golden.setting("config", "max_n_frames"))
-    scale = float(number(golden, "cfg_coef", CFG_SCALE))
+    scale = float(golden.about.get("cfg_coef", CFG_SCALE))
     # In the short run the caller's maximum is both the length and the limit of the rows.
-    limits = {"full": frames, "beyond": frames, "continuation": frames}
-    limits["short"] = golden.array("gen/short_tokens").shape[-1]
-    for run, limit in limits.items():
+    short = golden.array("gen/short_tokens").shape[-1]
+    for run, limit in {"full": frames, "beyond": frames, "continuation": frames, "short": short}.items():
+        with torch.no_grad():
+            guided = guided_prefix(adaptor, lm, inputs, row_limit=limit)
+        prompt = tensor(golden, "gen/prompt") if run == "continuation" else None
         compare_generation(
-            golden,
-            lm,
-            source,
-            (f"gen/{run}_tokens", f"gen/{run}_cfg_logits"),
-            quantity=f"greedy {run}",
-            prefix=guided_prefix(adaptor, lm, inputs, row_limit=limit),
-            prompt=tensor(golden, "gen/prompt") if run == "continuation" else None,
-            cfg_scale=scale,
+            golden, lm, source, run, quantity=f"greedy {run}", prefix=guided, prompt=prompt, cfg_scale=scale
         )
