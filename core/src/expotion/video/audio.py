@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +15,14 @@ from expotion import timeline
 from expotion.video.container import DEFAULT_LIMITS, Limits, open_container
 from expotion.video.scan import Scan, scan
 
+if TYPE_CHECKING:
+    from av import AudioFrame
+
 MAX_DRIFT_S = 0.02
 """Blocks whose timestamp differs by more from where the block before ended are moved to their timestamp."""
+
+LOUDEST = 1e6
+"""Floating-point samples beyond this (full scale is 1) are no sound: infinite, or no numbers at all."""
 
 
 def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
@@ -33,6 +43,19 @@ def fit(samples: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     return out
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A stretch of a file's sound: `samples` float32 [n] mono, and what is wrong with it.
+
+    `not_numbers` counts samples of any channel that are no usable number (taken as 0); `cancelled_db` is how much
+    quieter the mean of the channels is than the channels themselves, high where one of two is inverted.
+    """
+
+    samples: NDArray[np.float32]
+    not_numbers: int
+    cancelled_db: float
+
+
 def load_audio(
     path: Path | str,
     sample_rate_hz: int,
@@ -42,33 +65,97 @@ def load_audio(
     limits: Limits = DEFAULT_LIMITS,
     scanned: Scan | None = None,
 ) -> NDArray[np.float32] | None:
-    """Mono samples float32 [n] of a stretch of a file, or None where it has no sound.
+    """Mono samples float32 [n] of a stretch of a file, or None where it has no sound: those of `hear`."""
+    heard = hear(scanned or scan(path, limits), sample_rate_hz, start_s, duration_s)
+    return None if heard is None else heard.samples
+
+
+def hear(
+    source: Scan, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
+) -> Heard | None:
+    """Sound of a stretch of a scanned file, or None where it has none.
 
     Times are from the file's shared zero of picture and sound. Channels are averaged. The result has
     exactly `duration_s` (default: to the file's end) of samples; silence stands where the file has no sound.
     A sound that stops decoding ends in silence. Raises MediaError for a file that cannot be read.
     """
-    source = scanned or scan(path, limits)
     if source.sound is None:
         return None
     if duration_s is None:
         duration_s = max(source.duration_s - start_s, 0.0)
     rate_hz = source.sound.sample_rate_hz
     native = np.zeros(timeline.n_samples(duration_s, rate_hz), np.float32)
-    _read(source, start_s, rate_hz, native)
-    return fit(resample(native, rate_hz, sample_rate_hz), timeline.n_samples(duration_s, sample_rate_hz))
+    not_numbers, loud, mixed = 0, 0.0, 0.0
+    for position, block, n_bad in _runs(source, start_s, len(native)):
+        mono = block.mean(axis=0, dtype=np.float32)
+        not_numbers += n_bad
+        loud += float(np.square(block, dtype=np.float64).mean(axis=0).sum())
+        mixed += float(np.square(mono, dtype=np.float64).sum())
+        _place(native, mono, position)
+    cancelled_db = 10.0 * math.log10((loud + 1e-12) / (mixed + 1e-12))
+    samples = fit(resample(native, rate_hz, sample_rate_hz), timeline.n_samples(duration_s, sample_rate_hz))
+    return Heard(samples, not_numbers, cancelled_db)
 
 
-def _read(source: Scan, start_s: float, rate_hz: int, out: NDArray[np.float32]) -> None:
-    """Decode into `out`, each block at its timestamp."""
+def _runs(source: Scan, start_s: float, n: int) -> Iterator[tuple[int, NDArray[np.float32], int]]:
+    """Blocks float32 [channels, m] at the sound's own rate, each with its place and its samples that are no number.
+
+    A block stands where the one before ended, or at its timestamp where that differs. Blocks of another rate are
+    collected and resampled as one, so that nothing is lost between them. Ends at place `n`.
+    """
+    assert source.sound is not None
+    rate_hz = source.sound.sample_rate_hz
+    position: int | None = None
+    other: list[NDArray[np.float32]] = []
+    other_hz = n_bad = 0
+    shift = 0
+
+    def collected() -> NDArray[np.float32]:
+        joined = np.concatenate(other, axis=1)
+        other.clear()
+        return np.stack([resample(channel, other_hz, rate_hz) for channel in joined])
+
+    for time_s, block_hz, block, bad in decoded_sound(source, start_s):
+        pending = sum(part.shape[1] for part in other) * rate_hz // (other_hz or 1)
+        stamped = None if time_s is None else round(time_s * rate_hz) + shift
+        moved = position is None or (
+            stamped is not None and abs(stamped - position - pending) > MAX_DRIFT_S * rate_hz
+        )
+        if source.sound.restarted and position is not None and stamped is not None and moved:
+            shift += position + pending - stamped  # times start again: go on from where the sound is
+            moved = False
+        if other and position is not None and (moved or block_hz != other_hz or len(block) != len(other[0])):
+            whole = collected()
+            yield position, whole, n_bad
+            position, n_bad = position + whole.shape[1], 0
+        if moved or position is None:
+            position = stamped or 0
+        if block_hz != rate_hz:
+            other.append(block)
+            other_hz, n_bad = block_hz, n_bad + bad
+            continue
+        yield position, block, bad
+        position += block.shape[1]
+        if position >= n:
+            return
+    if other and position is not None:
+        yield position, collected(), n_bad
+
+
+def decoded_sound(
+    source: Scan, start_s: float
+) -> Iterator[tuple[float | None, int, NDArray[np.float32], int]]:
+    """Decoded blocks from some time before `start_s` on: (time from it, rate, float32 [channels, n], not numbers).
+
+    Damaged packets are passed over; a file that cannot be read further ends.
+    """
     import av  # noqa: PLC0415
 
     assert source.sound is not None
     origin_s = source.zero_s + start_s
-    position: int | None = None
     with open_container(source.path) as container:
         stream = container.streams[source.sound.stream_index]
-        if start_s > 1.0 and stream.time_base:
+        if start_s > 1.0 and stream.time_base and not source.sound.restarted:
             container.seek(int((origin_s - 0.5) / stream.time_base), stream=stream, backward=True)
         try:
             for packet in container.demux(stream):
@@ -78,40 +165,26 @@ def _read(source: Scan, start_s: float, rate_hz: int, out: NDArray[np.float32]) 
                     continue
                 for frame in frames:
                     assert isinstance(frame, av.AudioFrame)
-                    block = _mono(frame)
-                    if frame.sample_rate != rate_hz:
-                        block = resample(block, frame.sample_rate, rate_hz)
-                    stamped = None if frame.time is None else round((frame.time - origin_s) * rate_hz)
-                    if position is None or (
-                        stamped is not None and abs(stamped - position) > MAX_DRIFT_S * rate_hz
-                    ):
-                        position = stamped or 0
-                    _place(out, block, position)
-                    position += len(block)
-                    if position >= len(out):
-                        return
+                    block, n_bad = _channels(frame)
+                    time_s = None if frame.time is None else frame.time - origin_s
+                    yield time_s, frame.sample_rate, block, n_bad
         except av.FFmpegError:
             return
 
 
-def _mono(frame: object) -> NDArray[np.float32]:
-    """Mean of the channels of a decoded block, float32 [n] in -1..1."""
-    import av  # noqa: PLC0415
-
-    assert isinstance(frame, av.AudioFrame)
+def _channels(frame: AudioFrame) -> tuple[NDArray[np.float32], int]:
+    """A decoded block, float32 [channels, n] in -1..1, and how many of its samples are no usable number."""
     block = frame.to_ndarray()
-    channels = frame.layout.nb_channels
     if not frame.format.is_planar:
-        block = block.reshape(-1, channels).T
-    scaled: NDArray[np.float32]
+        block = block.reshape(-1, frame.layout.nb_channels).T
     if block.dtype == np.uint8:
-        scaled = (block.astype(np.float32) - 128.0) / 128.0
-    elif np.issubdtype(block.dtype, np.integer):
-        scaled = block.astype(np.float32) / float(2 ** (8 * block.dtype.itemsize - 1))
-    else:
-        scaled = block.astype(np.float32)
-    mixed: NDArray[np.float32] = np.nan_to_num(scaled).mean(axis=0, dtype=np.float32)
-    return mixed
+        return (block.astype(np.float32) - 128.0) / 128.0, 0
+    if np.issubdtype(block.dtype, np.integer):
+        return block.astype(np.float32) / float(2 ** (8 * block.dtype.itemsize - 1)), 0
+    with np.errstate(over="ignore"):
+        floats = block.astype(np.float32)
+    usable = np.abs(floats) <= LOUDEST  # false for NaN
+    return np.where(usable, floats, np.float32(0.0)), int(usable.size - usable.sum())
 
 
 def _place(out: NDArray[np.float32], block: NDArray[np.float32], position: int) -> None:

@@ -14,7 +14,7 @@ from expotion import timeline
 from expotion.contracts import Clip, Truth
 from expotion.errors import MediaError, Problem
 from expotion.files import file_sha256
-from expotion.video.audio import load_audio
+from expotion.video.audio import hear
 from expotion.video.container import DEFAULT_LIMITS, Limits
 from expotion.video.frames import FileVideo
 from expotion.video.probe import Require, check
@@ -67,6 +67,7 @@ class FileClip(Clip):
         self.caption, self.truth = caption, truth
         self.tracks = dict(tracks or {})
         self._video: FileVideo | None = None
+        self._not_numbers = 0
         if require == "video":
             self._open_video()
 
@@ -93,7 +94,9 @@ class FileClip(Clip):
 
     def audio(self, sample_rate_hz: int) -> NDArray[np.float32] | None:
         """Mono float32 [n_samples(duration_s, rate)] from the clip's start, silence at its end; or None."""
-        return load_audio(self.path, sample_rate_hz, self.start_s, self.duration_s, scanned=self._scan)
+        heard = hear(self._scan, sample_rate_hz, self.start_s, self.duration_s)
+        self._not_numbers = 0 if heard is None else heard.not_numbers
+        return None if heard is None else heard.samples
 
     @property
     def scanned(self) -> Scan:
@@ -107,6 +110,8 @@ class FileClip(Clip):
         picture = self._scan.picture
         if picture is not None and picture.damage is not None:
             found.append(f"{self.path}: the picture is damaged ({picture.damage})")
+        if self._not_numbers:
+            found.append(f"{self.path}: {self._not_numbers} samples are no finite numbers and are taken as 0")
         if self._video is not None and np.isfinite(self._video.decodable_until_s):
             until_s = self._video.decodable_until_s
             found.append(
