@@ -72,7 +72,7 @@ class Row(BaseModel):
 def read_manifest(path: Path, *, files: bool = False) -> list[Row]:
     """Rows of a manifest. Raises ManifestError: all bad lines, double ids and, with `files`, lost files."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8").split("\n")  # as JSON lines end, and nothing else
     except (OSError, UnicodeDecodeError) as error:
         fix = "make one with `expotion data prepare`"
         raise ManifestError(Problem(str(path), "a manifest (JSON lines, UTF-8)", str(error), fix)) from error

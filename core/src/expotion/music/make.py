@@ -30,6 +30,7 @@ from expotion.music.targets import (
     Plan,
     Takes,
     Target,
+    passed_over,
     plan,
     scan_clips,
 )
@@ -86,6 +87,9 @@ def generate_files(
         raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
     takes = [each for each in planned.takes(scans) if each.clip not in bad]
     report = Report(len(takes) + len(bad), console, planned.report_folder)
+    for folder in clips:
+        if folder.is_dir() and (sounds := passed_over(folder)) is not None:
+            console.print(f"{folder}: {sounds} passed over", style="yellow", markup=False)
     for clip, why in bad.items():
         report.add(Outcome(clip, problems=tuple(why)))
     job = Job(steering, output)

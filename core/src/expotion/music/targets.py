@@ -12,6 +12,7 @@ from typing import Any
 
 from expotion.errors import MediaError, OutputError, Problem
 from expotion.music.steering import MAX_SEED
+from expotion.video.container import DEFAULT_LIMITS, SOUND_NAMES, VIDEO_NAMES
 from expotion.video.mux import check_output
 from expotion.video.probe import check
 from expotion.video.scan import Scan, scan
@@ -23,10 +24,6 @@ ANY_VIDEO = "video"
 
 DEFAULT_FORMATS = ("wav", ANY_VIDEO)
 DEPTHS = ("16", "24", "float")
-
-_CLIPS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts flv wmv ogv 3gp"
-CLIP_SUFFIXES = frozenset(f".{name}" for name in _CLIPS.split())
-"""Files of a folder that are clips. Sound files are made music for only when they are named."""
 
 _ELSEWHERE = "give another --out"
 
@@ -127,7 +124,7 @@ def find_clips(folder: Path) -> list[Path]:
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in CLIP_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_NAMES:
                 found.append(Path(where) / name)
     return found
 
@@ -172,11 +169,12 @@ def plan(
         for clip in clips:
             inside = _inside(clip, target_folder) if clip.is_dir() else [(clip, target_folder / clip.stem)]
             if not inside:
-                problems.append(Problem(str(clip), "a folder with video files", "none"))
+                fix = "name sound files one by one: a folder's videos alone are taken"
+                problems.append(Problem(str(clip), "a folder with video files", passed_over(clip), fix))
             pairs += inside
     targets = [
         Target(clip, base if samples == 1 else base.with_name(f"{base.name}_{take + 1}"), _seed(seed, take))
-        for clip, base in pairs
+        for clip, base in _with_names_of_their_own(pairs)
         for take in range(samples)
     ]
     problems += _clashes(targets)
@@ -192,21 +190,26 @@ def _seed(seed: int, take: int) -> int:
 
 
 def _inside(folder: Path, target_folder: Path) -> list[tuple[Path, Path]]:
-    """Clips of a folder and where their music goes; an output folder below it holds no clips.
-
-    Clips of one folder that differ in their suffix only keep it in the name.
-    """
+    """Clips of a folder and where their music goes; an output folder below it holds no clips."""
     made, here = target_folder.resolve(), folder.resolve()
     below = made != here and made.is_relative_to(here)
     clips = [path for path in find_clips(folder) if not (below and path.resolve().is_relative_to(made))]
-    named = Counter(path.with_suffix("") for path in clips)
-    pairs = []
-    for path in clips:
-        base = path.with_suffix("")
-        if named[base] > 1:
-            base = base.with_name(f"{base.name}_{path.suffix[1:].lower()}")
-        pairs.append((path, target_folder / base.relative_to(folder)))
-    return pairs
+    return [(path, target_folder / path.with_suffix("").relative_to(folder)) for path in clips]
+
+
+def _with_names_of_their_own(pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Clips and where their music goes; those that differ in their suffix only keep it in the name."""
+    named = Counter(base for _, base in pairs)
+    return [
+        (clip, base if named[base] == 1 else base.with_name(f"{base.name}_{clip.suffix[1:].lower()}"))
+        for clip, base in pairs
+    ]
+
+
+def passed_over(folder: Path) -> str | None:
+    """Sound files of a folder, counted and named: music is made for its videos alone. None for none."""
+    sounds = [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in SOUND_NAMES]
+    return f"{len(sounds)} sound files ({', '.join(sounds[:3])})" if sounds else None
 
 
 def _clashes(targets: Sequence[Target]) -> list[Problem]:
@@ -225,7 +228,8 @@ def _clashes(targets: Sequence[Target]) -> list[Problem]:
         if first is not target:
             wanted = "a name of its own for its music"
             got = f"{target.base.name}, as {first.clip} has"
-            problems.append(Problem(str(target.clip), wanted, got, _ELSEWHERE))
+            fix = "rename one of them, or make their music one after the other, each with its --out"
+            problems.append(Problem(str(target.clip), wanted, got, fix))
     return problems
 
 
@@ -263,6 +267,10 @@ def scan_clips(
         try:
             source = scan(clip)
             check(source, "any")
+            if source.duration_s > DEFAULT_LIMITS.max_duration_s:
+                wanted = f"a clip of at most {DEFAULT_LIMITS.max_duration_s:.0f} s"
+                got, fix = f"{source.duration_s:.1f} s", "cut it into parts, and make music for each"
+                raise MediaError(Problem(str(clip), wanted, got, fix))
             check_formats(source, formats)
             scans[clip] = source
         except MediaError as error:

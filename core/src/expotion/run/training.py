@@ -187,7 +187,7 @@ def write_history(path: Path, records: list[Record]) -> None:
 
 def read_history(path: Path) -> list[Record]:
     """What `write_history` wrote."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def publish_adaptor(

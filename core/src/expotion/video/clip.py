@@ -55,7 +55,7 @@ class FileClip(Clip):
             raise MediaError(Problem(where, wanted, f"start {start_s} s, duration {duration_s} s"))
         self.duration_s = left_s if duration_s is None else min(duration_s, left_s)
         if self.duration_s > limits.max_duration_s:
-            fix = "give a start and a duration, or raise max_duration_s"
+            fix = "cut it into parts; in Python give a start and a duration, or raise max_duration_s"
             got = f"{self.duration_s:.1f} s"
             raise MediaError(Problem(where, f"a clip of at most {limits.max_duration_s:.0f} s", got, fix))
         whole = (

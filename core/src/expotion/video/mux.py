@@ -308,7 +308,7 @@ class OriginalSound:
 
         context = self.stream.codec_context
         rate_hz, position = context.sample_rate, 0
-        resampler = av.AudioResampler("fltp", context.layout.name, rate_hz)
+        resampler, kind = av.AudioResampler("fltp", context.layout.name, rate_hz), None
         if self._start_s > 1.0:
             tick = int((self._origin_s - 0.5) / self._stream.time_base)
             self._container.seek(tick, stream=self._stream, backward=True)
@@ -319,7 +319,12 @@ class OriginalSound:
                 continue  # a damaged packet is a gap
             for frame in frames:
                 stamped = None if frame.time is None else round((frame.time - self._origin_s) * rate_hz)
-                blocks = [part.to_ndarray() for part in resampler.resample(frame)]
+                changed = kind not in (None, (frame.sample_rate, frame.layout.name, frame.format.name))
+                blocks = [part.to_ndarray() for part in (resampler.resample(None) if changed else [])]
+                if changed:
+                    resampler = av.AudioResampler("fltp", context.layout.name, rate_hz)
+                kind = frame.sample_rate, frame.layout.name, frame.format.name
+                blocks += [part.to_ndarray() for part in resampler.resample(frame)]
                 block = np.concatenate(blocks, axis=1) if blocks else np.zeros((0, 0), np.float32)
                 if stamped is not None and stamped - position > MAX_DRIFT_S * rate_hz:
                     block = np.pad(block, ((0, 0), (stamped - position, 0)))

@@ -28,7 +28,9 @@ def prepare(
     clip: Annotated[float, typer.Option(help="Length of a clip, s.")] = 10.0,
     hop: Annotated[float | None, typer.Option(help="From one clip to the next, s; default: --clip.")] = None,
     min_: Annotated[float, typer.Option("--min", help="Shortest clip, s.")] = 3.0,
-    max_offset: Annotated[float, typer.Option(help="Most that picture and sound may differ, s.")] = 0.5,
+    max_offset: Annotated[
+        float | None, typer.Option(help="Drop files whose picture and sound begin further apart, s.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Caption of clips that have none.")] = None,
     captioner: Annotated[str | None, typer.Option(help="Captioner of a plugin; replaces captions.")] = None,
     caption_style: Annotated[str | None, typer.Option(help="The captioner's option `style`.")] = None,

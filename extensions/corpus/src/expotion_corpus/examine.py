@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from expotion.errors import ExpotionError
 from expotion.files import file_sha256
-from expotion.video.audio import load_audio, resample
+from expotion.video.audio import hear, resample
 from expotion.video.container import DEFAULT_LIMITS
 from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs
@@ -56,11 +56,15 @@ def look(source: Scan, begin_s: float, end_s: float) -> Look:
         return Look(times_s, np.concatenate(changes), video.decodable_until_s)
 
 
-VERSION = 2
+VERSION = 3
 """Part of what is kept of a file: raise it when the same file gives other clips or numbers."""
 SOUND_HZ = 32_000
 SILENCE = 10 ** (-60 / 20)
 CLIPPED = 0.999
+CANCELLED_DB = 30.0
+"""Channels that lose as much in their mean are each other's opposite; unlike ones lose 3 dB for each doubling."""
+_NOTABLE_S = 0.5
+"""Picture and sound that begin or end so far apart are worth a word."""
 STILL = 0.5
 """A picture that changes by less, of 255 levels in a second, stands still."""
 _BLOCK_S = 0.1
@@ -70,12 +74,13 @@ _PART_S = 300.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How clips are cut and kept; seconds. Picture and sound may begin `max_offset_s` apart."""
+    """How clips are cut and kept; seconds. A file whose picture and sound begin further apart
+    than `max_offset_s`, where that is given, is dropped."""
 
     clip_s: float = 10.0
     hop_s: float = 10.0
     min_s: float = 3.0
-    max_offset_s: float = 0.5
+    max_offset_s: float | None = None
     max_silent: float = 0.9
 
 
@@ -109,9 +114,10 @@ def examine(settings: Settings, item: Item) -> Examined:
 
 
 def _examine(settings: Settings, item: Item, out: Examined) -> None:
-    info = probe(item.path, require="video")
     source = scan(item.path)
+    info = probe(item.path, require="video")
     check(source, "audio")
+    out.warnings += source.notes
     assert info.video is not None
     out.sha256 = file_sha256(item.path)
     span = _span(settings, item, source, out)
@@ -128,21 +134,23 @@ def _examine(settings: Settings, item: Item, out: Examined) -> None:
     if not pieces:
         out.drop(f"{max(end_s - begin_s, 0.0):.2f} s usable, shorter than {settings.min_s:g} s")
     prints: list[tuple[float, Print]] = []
-    part_s = begin_s
+    part_s, not_numbers = begin_s, 0
     while part_s < end_s - 1e-6:
         next_s = min(part_s + _PART_S, end_s)
-        samples = load_audio(
-            item.path, SOUND_HZ, part_s, min(next_s + settings.clip_s, end_s) - part_s, scanned=source
-        )
-        assert samples is not None
+        heard = hear(source, SOUND_HZ, part_s, min(next_s + settings.clip_s, end_s) - part_s)
+        assert heard is not None
+        samples = heard.samples
+        not_numbers += heard.not_numbers
         own = samples[: round((next_s - part_s) * SOUND_HZ)]
         prints.append((part_s - begin_s, fingerprint(resample(own, SOUND_HZ, RATE_HZ))))
         for start_s, length_s in pieces:
             if part_s <= start_s < next_s:
                 first = round((start_s - part_s) * SOUND_HZ)
                 piece = samples[first : first + round(length_s * SOUND_HZ)]
-                _keep(settings, out, source, info.video, seen, (start_s, length_s), piece)
+                _keep(settings, out, source, info.video, seen, (start_s, length_s), piece, heard.cancelled_db)
         part_s = next_s
+    if not_numbers:
+        out.warnings.append(f"{not_numbers} samples of the sound are no finite numbers and are taken as 0")
     out.print = joined(prints)
 
 
@@ -152,11 +160,15 @@ def _span(settings: Settings, item: Item, source: Scan, out: Examined) -> tuple[
     assert picture is not None and sound is not None
     first_s = float(picture.times_s[0])
     late_s, short_s = sound.start_s - first_s, sound.end_s - picture.end_s
-    if abs(late_s) > settings.max_offset_s:
-        out.drop(f"sound begins {late_s:+.2f} s after the picture")
+    if settings.max_offset_s is not None and abs(late_s) > settings.max_offset_s:
+        out.drop(f"sound begins {late_s:+.2f} s after the picture, more than --max-offset allows")
         return None
-    if abs(short_s) > settings.max_offset_s:
-        out.warnings.append(f"sound ends {short_s:+.2f} s after the picture; cut to both")
+    if picture.damage is not None:
+        out.warnings.append(f"the file is damaged ({picture.damage})")
+    if abs(late_s) > _NOTABLE_S:
+        out.warnings.append(f"sound begins {late_s:+.2f} s after the picture; cut to what both have")
+    if abs(short_s) > _NOTABLE_S and picture.damage is None:
+        out.warnings.append(f"sound ends {short_s:+.2f} s after the picture; cut to what both have")
     begin_s = max(item.start_s, first_s, sound.start_s)
     if item.start_s <= max(first_s, sound.start_s) <= item.start_s + 0.1:
         begin_s = item.start_s  # an encoder's delay is no gap
@@ -180,13 +192,17 @@ def _keep(
     seen: Look,
     window: tuple[float, float],
     samples: NDArray[np.float32],
+    cancelled_db: float,
 ) -> None:
     """Measure a clip and keep it, or drop it as silent."""
     assert source.sound is not None
     start_s, length_s = window
     silent = silent_fraction(samples)
     if silent > settings.max_silent:
-        return out.drop(f"{silent:.0%} silent", start_s)
+        why = f"{silent:.0%} silent"
+        if cancelled_db > CANCELLED_DB:
+            why += " as mono: its channels cancel each other (one is inverted: invert it back, or keep one channel)"
+        return out.drop(why, start_s)
     change = seen.change(start_s, start_s + length_s)
     out.clips.append(
         {

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from expotion.manifest.rows import Split
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
 TEXT_FIELDS = ("caption", "song", "performer", "recording", "sound")
 
 

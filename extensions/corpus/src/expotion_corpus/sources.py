@@ -13,8 +13,9 @@ from typing import Any
 from expotion.errors import Problem
 from expotion.files import replacing
 from expotion.manifest.rows import ManifestError, Split
-from expotion_corpus.items import TEXT_FIELDS, VIDEO_SUFFIXES, Found, Item
-from expotion_corpus.tables import read_table, split_named, standard_names, text_of, times_of
+from expotion.video.container import SOUND_NAMES, VIDEO_NAMES
+from expotion_corpus.items import TEXT_FIELDS, Found, Item
+from expotion_corpus.tables import TABLES, read_table, split_named, standard_names, text_of, times_of
 
 # Samples of a WebDataset tar as files: members that share a name up to the first dot belong together.
 
@@ -43,18 +44,16 @@ def unpack(tar: Path, folder: Path) -> list[Path]:
             for member in archive:
                 name = PurePosixPath(member.name)
                 suffix = name.suffix.lower()
-                if not member.isfile() or name.name.startswith(".") or suffix not in VIDEO_SUFFIXES | _TEXT:
+                if not member.isfile() or name.name.startswith(".") or suffix not in VIDEO_NAMES | _TEXT:
                     continue
                 key = _flat(str(name.parent / name.name.split(".")[0])) or "sample"
-                ending = (
-                    _flat(name.name[: -len(suffix)].partition(".")[2]) if suffix in VIDEO_SUFFIXES else ""
-                )
+                ending = _flat(name.name[: -len(suffix)].partition(".")[2]) if suffix in VIDEO_NAMES else ""
                 path = target / f"{key}{'.' + ending if ending else ''}{suffix}"
                 content = archive.extractfile(member)
                 if content is not None and not (path.is_file() and path.stat().st_size == member.size):
                     with replacing(path) as draft, draft.open("wb") as file:
                         shutil.copyfileobj(content, file)
-                if suffix in VIDEO_SUFFIXES:
+                if suffix in VIDEO_NAMES:
                     videos.append((key, path))
                 else:
                     texts.setdefault(key, []).append(path)
@@ -73,7 +72,7 @@ def _flat(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).lstrip("._") if name else ""
 
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """Lists of a Hugging Face VideoFolder, in any folder of it."""
 SHOWN = 20
 """Missing files that an error lists one by one."""
@@ -96,8 +95,11 @@ def read_source(
         raise ManifestError(Problem(str(source), "a source of videos", "nothing there", fix))
     elif is_tar(source):
         found.items = [_sidecars(Item(path, f"{source}: {path.name}")) for path in unpack(source, unpacked)]
-    elif source.suffix.lower() in VIDEO_SUFFIXES:
+    elif source.suffix.lower() in VIDEO_NAMES:
         found.items = [_sidecars(Item(source, str(source)))]
+    elif source.suffix.lower() in SOUND_NAMES:
+        fix = "give a video: clips have a picture and a sound"
+        raise ManifestError(Problem(str(source), "a source of videos", "a sound file", fix))
     else:
         found.items = read_table(source, root or source.parent, problems)
     here = [item for item in found.items if item.path.is_file()]
@@ -105,7 +107,7 @@ def read_source(
     if found.missing and not (skip_missing and here):
         problems += _missing(source, found)
     if not found.items and not problems:
-        wanted = f"at least one video ({', '.join(sorted(VIDEO_SUFFIXES))})"
+        wanted = f"at least one video ({', '.join(sorted(VIDEO_NAMES))})"
         problems.append(Problem(str(source), wanted, "none"))
     if problems:
         raise ManifestError(problems)
@@ -133,8 +135,8 @@ def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Pr
         for path in folder.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    lists = [path for path in paths if path.name in METADATA]
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    lists = [path for path in paths if path.name.lower() in METADATA]
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_NAMES]
     for listed in lists:
         part = _split_of(listed, folder)
         for item in read_table(listed, listed.parent, problems):
@@ -147,6 +149,11 @@ def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Pr
             found.warnings.append(f"{len(left)} videos that no {lists[0].name} lists are left out: {told}")
         videos = []
     found.items += [_with_split(_sidecars(Item(path, str(path))), _split_of(path, folder)) for path in videos]
+    known = VIDEO_NAMES | _TEXT | TABLES
+    passed = [path for path in paths if path.suffix.lower() not in known and not is_tar(path)]
+    if passed and unpacked is not None:
+        told = ", ".join(path.name for path in passed[:3]) + (", ..." if len(passed) > 3 else "")
+        found.warnings.append(f"{len(passed)} files of {folder} are no videos and are passed over: {told}")
     for tar in (path for path in paths if unpacked is not None and is_tar(path)):
         assert unpacked is not None
         for path in unpack(tar, unpacked):

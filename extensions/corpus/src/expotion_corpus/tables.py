@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from expotion.errors import Problem
 from expotion.manifest.rows import ManifestError, Split
 from expotion_corpus.items import TEXT_FIELDS, Item
 
-TABLES = frozenset({".csv", ".jsonl", ".parquet"})
+TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 _NAMES = {
     **dict.fromkeys(("file_name", "file", "video", "video_file_name"), "path"),
     "text": "caption",
@@ -39,7 +40,7 @@ def standard_names(values: dict[Any, Any]) -> dict[str, Any]:
     """Values by the names that `Item` knows: `file_name` is `path`, `text` is `caption`, and so on."""
     named: dict[str, Any] = {}
     for key, value in values.items():
-        own = str(key).strip()
+        own = str(key).strip().casefold().replace(" ", "_")
         name = _NAMES.get(own, own)
         if (
             name == own or text_of(named.get(name)) is None
@@ -92,25 +93,24 @@ def times_of(named: dict[str, Any], where: str, problems: list[Problem]) -> tupl
 
 
 def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix == ".parquet":
+    kind = path.suffix.lower()
+    if kind == ".parquet":
         yield from enumerate(_parquet(path), start=1)
         return
     try:
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file)
-                for values in reader:
-                    yield reader.line_num, {key: value for key, value in values.items() if key}
-            return
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         fix = "save it as UTF-8"
         raise ManifestError(Problem(str(path), "a list as text in UTF-8", str(error), fix)) from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    if kind in {".csv", ".tsv"}:
+        yield from _csv(path, text, problems)
+        return
+    # A line ends at \n alone: captions may hold other line ends of Unicode.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            values = json.loads(line) if path.suffix in {".jsonl", ".json"} else authors_line(line)
+            values = json.loads(line) if kind in {".jsonl", ".json"} else authors_line(line)
             if not isinstance(values, dict):
                 raise ValueError("not an object")
         except (ValueError, SyntaxError) as error:
@@ -119,6 +119,30 @@ def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str,
             )
             continue
         yield number, values
+
+
+def _csv(path: Path, text: str, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a table whose columns are parted by commas, tabs or semicolons, whichever its first line holds."""
+    first = text.partition("\n")[0]
+    separator = max(",\t;", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    before = csv.field_size_limit(max(len(text), 1 << 17))  # a caption may be long
+    try:
+        names = next(reader, [])
+        begin = reader.line_num + 1
+        for fields in reader:
+            if len(fields) > len(names):
+                got = f"{len(fields)} fields for {len(names)} columns"
+                fix = f"put a field that holds {separator!r} in quotes"
+                problems.append(Problem(f"{path}:{begin}", "a field for each column", got, fix))
+            elif fields:
+                yield begin, {name: value for name, value in zip(names, fields, strict=False) if name}
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        fix = "close each quote; a quote within one is written twice"
+        problems.append(Problem(f"{path}:{begin}", "a line of CSV", str(error), fix))
+    finally:
+        csv.field_size_limit(before)
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,53 @@
+"""Names and lengths at the edge of what is allowed, into `generate` and what it writes with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import encode
+
+from expotion.errors import MediaError
+from expotion.files import write_json
+from expotion.music.targets import find_clips, plan, scan_clips
+from expotion.video.mux import mux_video
+from expotion.video.sound_files import write_wav
+
+MUSIC = np.zeros(32_000, np.float32)
+
+
+def test_a_name_of_246_letters(tmp_path: Path) -> None:
+    source = encode(tmp_path / ("n" * 246 + ".mp4"))
+    out = tmp_path / "out"
+    for suffix in (".mp4", ".mkv", ".webm"):
+        mux_video(source, MUSIC, 32_000, out / (source.stem + suffix))
+    write_wav(out / f"{source.stem}.wav", MUSIC, 32_000)
+    write_json(out / f"{source.stem}.json", {})
+    assert len(list(out.iterdir())) == 5
+
+
+def test_two_clips_that_differ_in_their_suffix_get_names_of_their_own(tmp_path: Path) -> None:
+    clips = [tmp_path / "x.mp3", tmp_path / "x.m4a"]
+    made = plan(clips, out=tmp_path / "d", adaptor=None, formats=(), samples=1, seed=0)
+    assert [target.base.name for target in made.targets] == ["x_mp3", "x_m4a"]
+
+
+def test_a_clip_that_is_too_long_is_refused_at_once_with_a_fix_that_generate_has(tmp_path: Path) -> None:
+    long = tmp_path / "long.wav"
+    write_wav(long, np.zeros(601 * 4000, np.float32), 4000)
+    _, bad = scan_clips([long], ())
+    assert "at most 600 s, got 601.0 s; cut it into parts" in str(MediaError(bad[long]))
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mts", "m2ts", "3gp", "flv", "wmv", "ogv", "MOV"])
+def test_folders_are_looked_through_for_every_kind_of_video(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.{suffix}").write_bytes(b"x")
+    assert find_clips(tmp_path) == [tmp_path / f"a.{suffix}"]
+
+
+def test_a_folder_of_sound_says_what_it_holds(tmp_path: Path) -> None:
+    from expotion.errors import OutputError
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp3").write_bytes(b"x")
+    with pytest.raises(OutputError, match=r"1 sound files \(a.mp3\); name sound files one by one"):
+        plan([tmp_path / "in"], out=tmp_path / "d", adaptor=None, formats=(), samples=1, seed=0)
