@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from media import encode
 
-from expotion.errors import MediaError
+from expotion.errors import MediaError, OutputError
 from expotion.files import write_json
 from expotion.music.targets import find_clips, plan, scan_clips
 from expotion.video.mux import mux_video
@@ -45,8 +45,6 @@ def test_folders_are_looked_through_for_every_kind_of_video(tmp_path: Path, suff
 
 
 def test_a_folder_of_sound_says_what_it_holds(tmp_path: Path) -> None:
-    from expotion.errors import OutputError
-
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp3").write_bytes(b"x")
     with pytest.raises(OutputError, match=r"1 sound files \(a.mp3\); name sound files one by one"):
