@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import Any
 
 from expotion.errors import Problem, RecipeError
 from expotion.recipe.nodes import Node, from_plain, read_text
 from expotion.recipe.pairs import pair_of
+from expotion.recipe.problems import did_you_mean
 
 _STEP = re.compile(r"([A-Za-z_][\w-]*)|\[([^\[\]]+)\]")
-_OPTIONS_OF = {"encoder": "options"}
 
 
 def merge(base: Node, over: Node) -> Node:
@@ -22,12 +20,9 @@ def merge(base: Node, over: Node) -> Node:
     """
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return over
-    kept = dict(base.value)
-    if _differs(base, over, "source"):
-        kept = {}
-    for chooser, dependent in _OPTIONS_OF.items():
-        if _differs(base, over, chooser):
-            kept.pop(dependent, None)
+    kept = {} if _differs(base, over, "source") else dict(base.value)
+    if _differs(base, over, "encoder"):
+        kept.pop("options", None)
     for key, child in over.value.items():
         kept[key] = merge(kept[key], child) if key in kept else child
     return Node(kept, base.where)
@@ -43,22 +38,20 @@ def apply_profile(recipe: Node, profiles: dict[str, Node], name: str, problems: 
     current: str | None = name
     asked_at = "--profile"
     while current is not None:
+        where = f"{asked_at} {current}"
         if current not in profiles:
-            close = difflib.get_close_matches(current, profiles, n=1)
-            known = ", ".join(profiles) or "none"
-            fix = f"did you mean {close[0]!r}?" if close else f"profiles of this recipe: {known}"
-            problems.append(Problem(f"{asked_at} {current}", "a profile of this recipe", repr(current), fix))
+            fix = did_you_mean(current, list(profiles), "profiles of this recipe")
+            problems.append(Problem(where, "a profile of this recipe", repr(current), fix))
             return recipe
         if current in chain:
-            problems.append(
-                Problem(f"{asked_at} {current}", "profiles that end", f"a circle: {' -> '.join(chain)}")
-            )
+            problems.append(Problem(where, "profiles that end", f"a circle: {' -> '.join(chain)}"))
             return recipe
         chain.append(current)
-        node = profiles[current]
-        extends = node.value.get("extends") if isinstance(node.value, dict) else None
-        asked_at = f"{extends.where} profiles.{current}.extends" if extends is not None else asked_at
-        current = str(extends.value) if extends is not None else None
+        content = profiles[current].value
+        extends = content.get("extends") if isinstance(content, dict) else None
+        if extends is not None:
+            asked_at = f"{extends.where} profiles.{current}.extends"
+        current = None if extends is None else str(extends.value)
     for step in reversed(chain):
         node = profiles[step]
         if not isinstance(node.value, dict):
@@ -72,24 +65,17 @@ def apply_set(recipe: Node, assignment: str, problems: list[Problem]) -> Node:
     """The recipe with one `path=value` of --set; the value is read as YAML."""
     where = f"--set {assignment}"
     path_text, value_text = pair_of(assignment) or ("", "")
-    path = parse_path(path_text)
-    if path is None:
+    if parse_path(path_text) is None:
         problems.append(Problem(where, "path=value", None, "for example --set conditions[motion].rank=4"))
         return recipe
-    found: list[Problem] = []
     value = Node(None, where)
     if value_text:
         try:
-            value = from_plain(read_text(value_text, where, found).plain(), where)
+            value = from_plain(read_text(value_text, where, problems).plain(), where)
         except RecipeError as error:
             problems.append(Problem(where, "a YAML value", error.problems[0].got, "quote the value"))
             return recipe
-    problems += found
-    try:
-        return _assign(recipe, path, value, where)
-    except KeyError as error:
-        problems.append(Problem(where, *error.args[0]))
-        return recipe
+    return assign(recipe, path_text, value, where, problems)
 
 
 def assign(root: Node, path_text: str, value: Node, where: str, problems: list[Problem]) -> Node:
@@ -99,7 +85,7 @@ def assign(root: Node, path_text: str, value: Node, where: str, problems: list[P
         problems.append(Problem(where, "a path of the recipe", repr(path_text), "for example train.steps"))
         return root
     try:
-        return _assign(root, path, value, value.where)
+        return _assign(root, path, value)
     except KeyError as error:
         problems.append(Problem(where, *error.args[0]))
         return root
@@ -121,43 +107,37 @@ def parse_path(text: str) -> list[str | int] | None:
     return steps or None
 
 
-def _assign(node: Node, path: list[str | int], value: Node, where: str) -> Node:
+def _assign(node: Node, path: list[str | int], value: Node) -> Node:
+    """The tree with `value` at the path. Raises KeyError((wanted, got, fix))."""
     if not path:
         return value
     step, rest = path[0], path[1:]
     if isinstance(node.value, list):
         items = list(node.value)
         index = _index(items, step)
-        items[index] = _assign(items[index], rest, value, where)
+        items[index] = _assign(items[index], rest, value)
         return Node(items, node.where)
     if isinstance(node.value, dict):
         key = str(step)
-        child = node.value.get(key, Node({}, where))
-        changed = _assign(child, rest, value, where)
-        if not rest and isinstance(step, str):
-            over = Node({key: changed}, where)
-            if key in _OPTIONS_OF or key == "source":
-                return merge(node, over)
+        changed = _assign(node.value.get(key, Node({}, value.where)), rest, value)
+        if not rest and step in ("encoder", "source"):
+            return merge(node, Node({key: changed}, value.where))
         return Node({**node.value, key: changed}, node.where)
     if not node.value and not isinstance(node.value, (bool, int, float)):
-        return _assign(Node({}, where), path, value, where)
-    raise KeyError(
-        ("a path into a mapping or list", f"{step!r} below the value {node.plain()!r}", "check the path")
-    )
+        return _assign(Node({}, value.where), path, value)
+    got = f"{step!r} below the value {node.plain()!r}"
+    raise KeyError(("a path into a mapping or list", got, "check the path"))
 
 
 def _index(items: list[Node], step: str | int) -> int:
-    names = [_name(item) for item in items]
-    if isinstance(step, int):
-        if step < len(items):
-            return step
-        raise KeyError((f"an index below {len(items)}", str(step), f"entries: {', '.join(map(str, names))}"))
+    contents = [item.value if isinstance(item.value, dict) else {} for item in items]
+    names = [
+        str(content["name"].value) if "name" in content else str(i) for i, content in enumerate(contents)
+    ]
     if step in names:
-        return names.index(step)
-    close = difflib.get_close_matches(step, [str(name) for name in names], n=1)
-    fix = f"did you mean {close[0]!r}?" if close else f"entries: {', '.join(map(str, names)) or 'none'}"
-    raise KeyError(("the name of an entry", repr(step), fix))
-
-
-def _name(item: Node) -> Any:
-    return item.value["name"].value if isinstance(item.value, dict) and "name" in item.value else None
+        return names.index(str(step))
+    if isinstance(step, str):
+        raise KeyError(("the name of an entry", repr(step), did_you_mean(step, names, "entries")))
+    if step >= len(items):
+        raise KeyError((f"an index below {len(items)}", str(step), f"entries: {', '.join(names)}"))
+    return step

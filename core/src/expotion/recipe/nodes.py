@@ -8,7 +8,6 @@ tags that would make objects are refused, and aliases are expanded up to a limit
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,10 @@ _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
-
-Scalar = str | int | float | bool | None
+_YAML = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {_YAML + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+_GUESSED_TAGS = {_YAML + kind for kind in ("timestamp", "value", "merge")}
+"""What PyYAML makes of unquoted words: no tags that anybody wrote."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def from_plain(value: Any, where: str) -> Node:
     return Node(value, where)
 
 
-def parse_scalar(text: str) -> Scalar:
+def parse_scalar(text: str) -> str | int | float | bool | None:
     """A plain (unquoted) scalar by YAML 1.2's core schema."""
     if text in _WORDS:
         return _WORDS[text]
@@ -92,136 +92,114 @@ def read_file(path: Path, problems: list[Problem]) -> Node:
     name = str(path)
     try:
         raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
-        raise RecipeError(_missing(path)) from None
+        near = sorted(other.name for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        fix = (
+            f"recipes there: {', '.join(near[:8])}" if near else "`expotion recipe list` shows what there is"
+        )
+        raise RecipeError(Problem(name, "an existing recipe", "no such file", fix)) from None
     except OSError as error:
         raise RecipeError(Problem(name, "a readable file", error.strerror or str(error))) from None
-    if len(raw) > MAX_BYTES:
-        raise RecipeError(
-            Problem(name, f"at most {MAX_BYTES:,} bytes", f"{len(raw):,} bytes", "is this a recipe?")
-        )
-    try:
-        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(
-            Problem(name, "a text file in UTF-8", f"byte 0x{raw[error.start]:02x} at position {error.start}")
-        ) from None
+        got = f"byte 0x{raw[error.start]:02x} at position {error.start}"
+        raise RecipeError(Problem(name, "a text file in UTF-8", got)) from None
+    if len(raw) > MAX_BYTES:
+        got = f"{len(raw):,} bytes"
+        raise RecipeError(Problem(name, f"at most {MAX_BYTES:,} bytes", got, "is this a recipe?"))
     return read_text(text, name, problems)
-
-
-def _missing(path: Path) -> Problem:
-    near = sorted(other.name for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    fix = f"recipes there: {', '.join(near[:8])}" if near else "`expotion recipe list` shows what there is"
-    return Problem(str(path), "an existing recipe", "no such file", fix)
 
 
 def read_text(text: str, name: str, problems: list[Problem]) -> Node:
     """The tree of YAML text; `name` stands in messages. Raises `RecipeError` for what is no YAML."""
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        fix = (
-            "indent with spaces"
-            if "'\\t'" in str(error.problem)
-            else "check indentation, brackets and quotes"
-        )
+        tab = "'\\t'" in str(error.problem)
+        fix = "indent with spaces" if tab else "check indentation, brackets and quotes"
         raise RecipeError(Problem(f"{name}{line}", "valid YAML", error.problem or "a fault", fix)) from None
     except yaml.YAMLError as error:
         raise RecipeError(Problem(name, "valid YAML", first_line(error))) from None
     except RecursionError:
         raise RecipeError(Problem(name, f"nesting of at most {MAX_DEPTH} levels", "more")) from None
     if root is None:
-        raise RecipeError(
-            Problem(name, "a recipe", "an empty file", "copy one: expotion recipe copy face_motion")
-        )
-    return _Expander(name, problems).expand(root, 0, ())
+        fix = "copy one: expotion recipe copy face_motion"
+        raise RecipeError(Problem(name, "a recipe", "an empty file", fix))
+    return _Expander(name, problems).expand(root, ())
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes only; scalars are read by `parse_scalar`, objects are never built."""
+def to_text(value: Any) -> str:
+    """Plain data as YAML, in its own order, as recipes and matrices are written."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
 
 
 class _Expander:
     """Turns composed YAML nodes into ours: expands aliases and merges, within limits."""
 
     def __init__(self, name: str, problems: list[Problem]) -> None:
-        self.name = name
-        self.problems = problems
+        self.name, self.problems = name, problems
         self.count = 0
-        self.seen_faults: set[tuple[str, Hashable]] = set()
 
-    def where(self, node: yaml.Node) -> str:
-        return f"{self.name}:{node.start_mark.line + 1}"
-
-    def expand(self, node: yaml.Node, depth: int, open_ids: tuple[int, ...]) -> Node:
-        where = self.where(node)
+    def expand(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
+        """One node and all below it; `above`: the nodes that it stands in."""
+        where = self._where(node)
         self.count += 1
         if self.count > MAX_NODES:
-            raise RecipeError(
-                Problem(
-                    where,
-                    f"at most {MAX_NODES:,} values",
-                    "more after expanding aliases",
-                    "use fewer aliases",
-                )
-            )
-        if depth > MAX_DEPTH:
+            wanted, got = f"at most {MAX_NODES:,} values", "more after expanding aliases"
+            raise RecipeError(Problem(where, wanted, got, "use fewer aliases"))
+        if len(above) > MAX_DEPTH:
             raise RecipeError(Problem(where, f"nesting of at most {MAX_DEPTH} levels", "more"))
-        if id(node) in open_ids:
+        if node in above:
             raise RecipeError(Problem(where, "values that end", "an alias that contains itself"))
-        inner = (*open_ids, id(node))
-        if node.tag not in _PLAIN_TAGS and not self._resolved_implicitly(node):
-            self.fault(
-                where, node.tag, Problem(where, "plain values", f"the tag {node.tag!r}", "remove the tag")
-            )
-        if isinstance(node, yaml.ScalarNode):
-            return Node(node.value if node.style is not None else parse_scalar(node.value), where)
+        scalar = isinstance(node, yaml.ScalarNode)
+        unquoted = scalar and node.style is None
+        if node.tag not in _PLAIN_TAGS and not (unquoted and node.tag in _GUESSED_TAGS):
+            self._fault(where, "plain values", f"the tag {node.tag!r}", "remove the tag")
+        if scalar:
+            return Node(parse_scalar(node.value) if unquoted else node.value, where)
+        inner = (*above, node)
         if isinstance(node, yaml.SequenceNode):
-            return Node([self.expand(child, depth + 1, inner) for child in node.value], where)
-        return Node(self._mapping(node, depth, inner), where)
+            return Node([self.expand(child, inner) for child in node.value], where)
+        return Node(self._mapping(node, inner), where)
 
-    def _resolved_implicitly(self, node: yaml.Node) -> bool:
-        # PyYAML's own guesses (timestamps, `=`) are no tags that anybody wrote.
-        guesses = {f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "value", "merge")}
-        return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag in guesses
-
-    def _mapping(self, node: yaml.Node, depth: int, inner: tuple[int, ...]) -> dict[str, Node]:
+    def _mapping(self, node: yaml.Node, inner: tuple[yaml.Node, ...]) -> dict[str, Node]:
         own: dict[str, Node] = {}
         merged: dict[str, Node] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            where = self.where(key_node)
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                for source in self._merge_sources(value_node, depth, inner):
-                    merged = {**source, **merged}
+            where = self._where(key_node)
+            if key_node.tag == _YAML + "merge":
+                merged = self._to_merge(value_node, inner) | merged
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self.fault(where, "key", Problem(where, "a name as key", "a list or mapping"))
+                self._fault(where, "a name as key", "a list or mapping")
                 continue
             key = key_node.value
             if key in lines:
                 fix = f"keep one; the other is on line {lines[key]}"
-                self.fault(where, key, Problem(f"{where} {key}", "a field given once", "a repeated key", fix))
+                self._fault(f"{where} {key}", "a field given once", "a repeated key", fix)
                 continue
             lines[key] = key_node.start_mark.line + 1
-            child = self.expand(value_node, depth + 1, inner)
-            own[key] = Node(child.value, where)
-        return {**merged, **own}
+            own[key] = Node(self.expand(value_node, inner).value, where)
+        return merged | own
 
-    def _merge_sources(
-        self, node: yaml.Node, depth: int, inner: tuple[int, ...]
-    ) -> Iterator[dict[str, Node]]:
+    def _to_merge(self, node: yaml.Node, inner: tuple[yaml.Node, ...]) -> dict[str, Node]:
+        """What `<<` names, one mapping or a list of them: the first that has a key gives its value."""
+        merged: dict[str, Node] = {}
         for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
-            expanded = self.expand(source, depth + 1, inner)
-            if isinstance(expanded.value, dict):
-                yield expanded.value
+            value = self.expand(source, inner).value
+            if isinstance(value, dict):
+                merged = value | merged
             else:
-                where = self.where(node)
-                self.fault(where, "<<", Problem(f"{where} <<", "a mapping to merge", repr(expanded.value)))
+                self._fault(f"{self._where(node)} <<", "a mapping to merge", repr(value))
+        return merged
 
-    def fault(self, where: str, key: Hashable, problem: Problem) -> None:
-        if (where, key) not in self.seen_faults:
-            self.seen_faults.add((where, key))
+    def _where(self, node: yaml.Node) -> str:
+        return f"{self.name}:{node.start_mark.line + 1}"
+
+    def _fault(self, where: str, wanted: str, got: str, fix: str | None = None) -> None:
+        problem = Problem(where, wanted, got, fix)
+        if problem not in self.problems:  # what an alias repeats is told once
             self.problems.append(problem)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from expotion.errors import Problem
-from expotion.recipe.nodes import Node
+from expotion.recipe.nodes import Node, parse_scalar
 
 Loc = tuple[int | str, ...]
 
@@ -48,19 +48,17 @@ def _real_part(loc: Loc, node: Node) -> Loc:
     """The path without the steps that pydantic adds for unions and the like."""
     kept: list[int | str] = []
     for position, step in enumerate(loc):
-        known = isinstance(node.value, dict) and step in node.value
-        known = known or (isinstance(node.value, list) and isinstance(step, int))
-        last = position == len(loc) - 1 and isinstance(node.value, dict)
-        if known or last:
+        last = position == len(loc) - 1
+        in_mapping = isinstance(node.value, dict) and (last or step in node.value)
+        if in_mapping or (isinstance(node.value, list) and isinstance(step, int)):
             kept.append(step)
             node = node.at((step,))
     return tuple(kept)
 
 
-Description = tuple[str, str | None, str | None]
-
-
-def _describe(fault: Mapping[str, Any], model: type[BaseModel], loc: Loc) -> Description:
+def _describe(
+    fault: Mapping[str, Any], model: type[BaseModel], loc: Loc
+) -> tuple[str, str | None, str | None]:
     """(wanted, got, fix) of one fault."""
     kind, value, context = fault["type"], fault.get("input"), fault.get("ctx", {})
     field = str(loc[-1]) if loc else ""
@@ -70,8 +68,10 @@ def _describe(fault: Mapping[str, Any], model: type[BaseModel], loc: Loc) -> Des
         return "this field is required", "nothing", f"add `{field}: ...`"
     fix: str | None = None
     if kind == "literal_error":
-        choices = _choices(str(context["expected"]))
-        wanted, fix = f"one of {', '.join(choices)}", _word_fix(value, choices)
+        expected = str(context["expected"]).replace(" or ", ", ").split(",")
+        choices = [choice.strip().strip("'") for choice in expected]
+        off = (value is False or value in ("off", "no")) and "none" in choices
+        wanted, fix = f"one of {', '.join(choices)}", "write none" if off else _near(value, choices)
     elif kind == "value_error":
         wanted = str(context.get("error", fault["msg"]))
     elif kind == "string_pattern_mismatch":
@@ -79,42 +79,34 @@ def _describe(fault: Mapping[str, Any], model: type[BaseModel], loc: Loc) -> Des
     elif bounds := [f"{words} {context[bound]}" for bound, words in _BOUNDS.items() if bound in context]:
         wanted = f"a number {bounds[0]}"
     else:
-        known = "true, false or a probability" if field == "context_swap" else _TYPES.get(kind)
-        wanted, fix = known or _lower_first(fault["msg"]), _type_fix(kind, value)
+        known = "true, false or a probability" if field == "context_swap" else None
+        known = known or _TYPES.get(kind) or _TYPES.get(kind.partition("_")[0])
+        wanted, fix = known or fault["msg"][:1].lower() + fault["msg"][1:], _type_fix(kind, value)
     return wanted, show(value), fix
 
 
-def _choices(expected: str) -> list[str]:
-    return [choice.strip().strip("'") for choice in expected.replace(" or ", ", ").split(",")]
-
-
 _BOUNDS = {"gt": "greater than", "ge": "of at least", "lt": "less than", "le": "of at most"}
-_SWITCH_WORDS = ("on", "yes", "off", "no", "On", "Yes", "Off", "No")
 _TYPES = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
     "string_too_short": "some text",
     "too_short": "more entries",
     "too_long": "fewer entries",
 }
+"""What was wanted, by pydantic's name of a fault or the first word of it."""
 
 
 def _type_fix(kind: str, value: Any) -> str | None:
-    if kind.startswith(("int", "float")) and isinstance(value, str) and _reads_as_number(value):
-        return f"remove the quotes: {value}"
-    if isinstance(value, str) and value in _SWITCH_WORDS and kind != "list_type":
+    if isinstance(value, str) and kind.startswith(("int", "float")):
+        return f"remove the quotes: {value}" if type(parse_scalar(value)) in (int, float) else None
+    if isinstance(value, str) and value.lower() in ("on", "yes", "off", "no") and kind != "list_type":
         return f"write {'true' if value.lower() in ('on', 'yes') else 'false'}"
     if kind == "string_type" and isinstance(value, (int, float, bool)):
         return f'put it in quotes: "{value}"'
@@ -125,27 +117,14 @@ def _type_fix(kind: str, value: Any) -> str | None:
     return None
 
 
-def _word_fix(value: Any, choices: list[str]) -> str | None:
-    if (value is False or value in ("off", "no")) and "none" in choices:
-        return "write none"
-    close = difflib.get_close_matches(value, choices, n=1, cutoff=0.6) if isinstance(value, str) else []
-    return f"did you mean {close[0]!r}?" if close else None
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def did_you_mean(name: str, known: Sequence[str], what: str = "known fields") -> str:
     """'did you mean ...?', or the list of what is known."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"{what}: {', '.join(known) or 'none'}"
+    return _near(name, known) or f"{what}: {', '.join(known) or 'none'}"
+
+
+def _near(name: Any, known: Sequence[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
@@ -154,8 +133,7 @@ def fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
     for step in loc:
         if isinstance(step, int):
             continue
-        info = current.model_fields.get(step)
-        inner = _model_in(info.annotation) if info is not None else None
+        inner = _model_in(current.model_fields[step].annotation) if step in current.model_fields else None
         if inner is None:
             return []
         current = inner
@@ -165,11 +143,7 @@ def fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
-    for part in typing.get_args(annotation):
-        found = _model_in(part)
-        if found is not None:
-            return found
-    return None
+    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
 
 
 def show(value: Any) -> str:
@@ -184,10 +158,6 @@ def show(value: Any) -> str:
         return "a list"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def in_file_order(problems: Sequence[Problem]) -> list[Problem]:
