@@ -233,6 +233,22 @@ def test_plugins_that_are_not_there_misspelt_or_broken(recipe_text: str, write: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("listed", "fix"),
+    [
+        ("expotion-conducter", "did you mean 'expotion-conductor'?"),
+        ("expotion-sensor", "install it: uv add 'expotion-sensor'"),  # only the beginning is alike
+    ],
+)
+def test_only_a_plugin_of_nearly_the_same_name_is_meant(
+    listed: str, fix: str, recipe_text: str, registry: Registry, write: Write
+) -> None:
+    wrong = recipe_text.replace("plugins: [expotion-face-marlin", f"plugins: [{listed}, expotion-face-marlin")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(wrong), registry=registry)
+    assert caught.value.problems[0].fix == fix
+
+
 def test_a_gap_shorter_than_the_distance_of_samples(
     recipe_text: str, registry: Registry, write: Write
 ) -> None:

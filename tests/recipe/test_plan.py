@@ -28,7 +28,6 @@ def test_shapes_and_rates_need_no_weights(load: Load, registry: Registry) -> Non
     assert plan.n_steps == 500
     assert [(c.width, c.rate_hz, c.rank) for c in plan.conditions] == [(96, 5.0, 12), (10, 25.0, 4)]
     assert plan.clips == {"train": 16, "test": 4}
-    assert plan.conditions[0].weights == ("marlin_tiny (shipped)",)
 
 
 def test_trainable_parameters_by_hand(load: Load, registry: Registry) -> None:

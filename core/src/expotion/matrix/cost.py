@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from expotion.matrix.declare import Cell, Matrix
+from expotion.plugins import Registry
 from expotion.recipe.plan import Plan, plan_of
-from expotion.recipe.resolve import Catalogue, found_clips
+from expotion.recipe.resolve import found_clips
 from expotion.recipe.schema import Recipe
 
 OPEN_S = 0.0194
@@ -76,7 +77,7 @@ class Cost:
         return self.feature_bytes + sum(cell.disk_bytes for cell in self.cells)
 
 
-def cost_of(matrix: Matrix, registry: Catalogue) -> Cost:
+def cost_of(matrix: Matrix, registry: Registry) -> Cost:
     """The estimate of a resolved matrix. Raises what its data sources raise where clips are not there."""
     by_data: dict[str, list[Recipe]] = {}
     for cell in matrix.cells:
@@ -102,9 +103,7 @@ def cost_of(matrix: Matrix, registry: Catalogue) -> Cost:
     return Cost(tuple(shared), each, features)
 
 
-def _shared(
-    cells: Sequence[Cell], plans: Mapping[str, Plan], registry: Catalogue
-) -> tuple[list[Shared], int]:
+def _shared(cells: Sequence[Cell], plans: Mapping[str, Plan], registry: Registry) -> tuple[list[Shared], int]:
     """Opening, codes and encoders of cells with the same clips, and the bytes of their features."""
     plan = plans[cells[0].name]
     trained = any(cell.recipe.conditions for cell in cells)
@@ -137,7 +136,7 @@ def _shared(
     return found, n_bytes
 
 
-def _cell(cell: Cell, plan: Plan, registry: Catalogue) -> CellCost:
+def _cell(cell: Cell, plan: Plan, registry: Registry) -> CellCost:
     recipe = cell.recipe
     sampled = [n for n in recipe.evaluation_conditions() if n not in ("codec_ceiling", "ground_truth")]
     music_s = len(sampled) * plan.clips["test"] * plan.clip_s

@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError
 
 from expotion.errors import Problem, RecipeError
 from expotion.matrix.cells import Combination, combinations
+from expotion.plugins import Registry
 from expotion.recipe.load import read_tree, recipe_of, without_matrix
 from expotion.recipe.nodes import Node
 from expotion.recipe.problems import did_you_mean, in_file_order, problems_of
-from expotion.recipe.resolve import Catalogue
 from expotion.recipe.schema import Recipe, Section
 
 Control = Literal["ground_truth", "codec_ceiling", "silence"]
@@ -94,7 +94,7 @@ class Matrix:
 def load_matrix(
     path: Path | str,
     *,
-    registry: Catalogue | None,
+    registry: Registry | None,
     profile: str | None = None,
     sets: Sequence[str] = (),
     ready: bool = False,

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from expotion.errors import ExpotionError, Problem, RunFolderError
 from expotion.files import write_json, write_text
 from expotion.matrix.declare import Cell, Matrix
+from expotion.recipe.nodes import to_text
 from expotion.run.folder import STATE, RunFolder
 
 FORMAT = 1
@@ -59,7 +58,7 @@ class MatrixFolder:
         kept = folder.state["cells"]
         folder.state["cells"] = {c.name: kept.get(c.name, {"state": "open"}) for c in matrix.cells}
         folder.save()
-        text = yaml.safe_dump(dict(matrix.plain), sort_keys=False, allow_unicode=True, width=110)
+        text = to_text(dict(matrix.plain))
         write_text(path / "recipe.yaml", text)
         return folder
 

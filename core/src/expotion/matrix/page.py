@@ -10,8 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from expotion import machine
 from expotion.contracts import Clip, Scored
 from expotion.errors import MediaError, RunFolderError
@@ -22,6 +20,7 @@ from expotion.matrix.folder import MatrixFolder
 from expotion.matrix.forms import method_note, size_note
 from expotion.matrix.rows import GROUND_TRUTH, SILENCE, Sounds
 from expotion.matrix.table import RowScores
+from expotion.recipe.nodes import to_text
 from expotion.report import RunInfo, Sample, Sound, results, wording
 from expotion.report.data import MetricInfo, ReportData
 from expotion.report.write import environment, players
@@ -324,7 +323,7 @@ def _info(
         failures=folder.failures(),
         seconds=seconds,
         runs=runs,
-        recipe_yaml=yaml.safe_dump(dict(matrix.plain), sort_keys=False, allow_unicode=True, width=110),
+        recipe_yaml=to_text(dict(matrix.plain)),
         method=[size_note(table), method_note(table).replace("In brackets", "Below each value")],
         controls=controls,
     )

@@ -8,17 +8,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from expotion.errors import Problem, RecipeError
+from expotion.plugins import Registry
 from expotion.recipe.merge import apply_profile, apply_set
 from expotion.recipe.nodes import Node, read_file
 from expotion.recipe.problems import in_file_order, problems_of
-from expotion.recipe.resolve import Catalogue, Resolver, draft_of, salvage
+from expotion.recipe.resolve import Resolver, salvage
 from expotion.recipe.schema import Recipe
 
 
 def load_recipe(
     path: Path | str,
     *,
-    registry: Catalogue | None,
+    registry: Registry | None,
     profile: str | None = None,
     sets: Sequence[str] = (),
     ready: bool = False,
@@ -53,21 +54,21 @@ def without_matrix(root: Node) -> Node:
 
 
 def recipe_of(
-    root: Node, registry: Catalogue | None, problems: Sequence[Problem] = (), *, ready: bool = False
+    root: Node, registry: Registry | None, problems: Sequence[Problem] = (), *, ready: bool = False
 ) -> Recipe:
     """The resolved recipe of a tree. Raises `RecipeError` with `problems` and everything else that is wrong."""
-    found = list(problems)
-    recipe = _validate(root, found)
-    if registry is None:
-        if found or recipe is None:
-            raise RecipeError(in_file_order(found))
-        return recipe
-    draft = draft_of(recipe) if recipe is not None else salvage(root.plain())
-    resolver = Resolver(draft, root, registry, ready)
-    found += resolver.run()
+    found, recipe = list(problems), None
+    try:
+        recipe = Recipe.model_validate(root.plain())
+    except ValidationError as error:
+        found += problems_of(error, Recipe, root)
+    resolver = None
+    if registry is not None:
+        resolver = Resolver(recipe or salvage(root.plain()), root, registry, ready)
+        found += resolver.run()
     if found or recipe is None:
         raise RecipeError(in_file_order(found))
-    return resolver.complete(recipe)
+    return recipe if resolver is None else resolver.complete()
 
 
 def read_profiles(path: Path | str) -> list[str]:
@@ -79,24 +80,13 @@ def read_profiles(path: Path | str) -> list[str]:
 def _split(root: Node, problems: list[Problem]) -> tuple[Node, dict[str, Node]]:
     """The recipe without its profiles, and the profiles."""
     if not isinstance(root.value, dict):
-        raise RecipeError(
-            Problem(root.where, "a mapping of fields", "something else", "begin with `name: ...`")
-        )
-    profiles = root.value.get("profiles")
+        fix = "begin with `name: ...`"
+        raise RecipeError(Problem(root.where, "a mapping of fields", "something else", fix))
     rest = Node({key: child for key, child in root.value.items() if key != "profiles"}, root.where)
-    if profiles is None or profiles.value is None:
-        return rest, {}
-    if not isinstance(profiles.value, dict):
-        problems.append(
-            Problem(f"{profiles.where} profiles", "a mapping from names to fields", "something else")
-        )
-        return rest, {}
-    return rest, profiles.value
-
-
-def _validate(root: Node, problems: list[Problem]) -> Recipe | None:
-    try:
-        return Recipe.model_validate(root.plain())
-    except ValidationError as error:
-        problems += problems_of(error, Recipe, root)
-        return None
+    profiles = root.value.get("profiles", Node(None, root.where))
+    if isinstance(profiles.value, dict):
+        return rest, profiles.value
+    if profiles.value is not None:
+        wanted = "a mapping from names to fields"
+        problems.append(Problem(f"{profiles.where} profiles", wanted, "something else"))
+    return rest, {}

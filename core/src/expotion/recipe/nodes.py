@@ -153,11 +153,10 @@ class _Expander:
             raise RecipeError(Problem(where, f"nesting of at most {MAX_DEPTH} levels", "more"))
         if node in above:
             raise RecipeError(Problem(where, "values that end", "an alias that contains itself"))
-        scalar = isinstance(node, yaml.ScalarNode)
-        unquoted = scalar and node.style is None
+        unquoted = isinstance(node, yaml.ScalarNode) and node.style is None
         if node.tag not in _PLAIN_TAGS and not (unquoted and node.tag in _GUESSED_TAGS):
             self._fault(where, "plain values", f"the tag {node.tag!r}", "remove the tag")
-        if scalar:
+        if isinstance(node, yaml.ScalarNode):
             return Node(parse_scalar(node.value) if unquoted else node.value, where)
         inner = (*above, node)
         if isinstance(node, yaml.SequenceNode):

@@ -10,13 +10,11 @@ from typing import Any
 
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem, WeightsError, in_short
-from expotion.recipe.resolve import Catalogue, Found
-from expotion.recipe.schema import Recipe
+from expotion.plugins import Registry
+from expotion.recipe.resolve import Found
+from expotion.recipe.schema import Condition, Recipe
 
-STEP_RATE_HZ = timeline.CODEC_RATE_HZ
-"""Rate of MusicGen's codes where no config says otherwise (facts 2.1)."""
-
-_HUB_SIZES: dict[str, tuple[int, int, int]] = {
+_HUB_SIZES = {
     "small": (1024, 24, 16),
     "medium": (1536, 48, 24),
     "melody": (1536, 48, 24),
@@ -38,22 +36,18 @@ class Geometry:
     n_codebooks: int
     card: int
     rate_hz: float
-    read_from: str
 
 
 @dataclass(frozen=True)
 class ConditionPlan:
-    """One modality: encoder, width D, native rate, rank r, and the shapes on the way to the prefix."""
+    """One modality: encoder, width D, native rate (None: no track), rank r, strength."""
 
     name: str
     encoder: str
-    distribution: str
-    needs: tuple[str, ...]
     width: int
     rate_hz: float | None
     rank: int
     strength: float
-    weights: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -73,65 +67,62 @@ class Plan:
     @property
     def train_seconds(self) -> float | None:
         """Rough time of training on two CPU cores, in seconds."""
-        return self.train_flops / _LAPTOP_FLOPS if self.train_flops is not None else None
+        return None if self.train_flops is None else self.train_flops / _LAPTOP_FLOPS
 
     @property
     def generate_seconds(self) -> float | None:
         """Rough time of generating all test clips under every condition on two CPU cores, in seconds."""
-        return self.generate_flops / _LAPTOP_FLOPS if self.generate_flops is not None else None
+        return None if self.generate_flops is None else self.generate_flops / _LAPTOP_FLOPS
 
 
-def plan_of(recipe: Recipe, registry: Catalogue, found: Found | None = None) -> Plan:
+def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> Plan:
     """The plan of a recipe that `load_recipe` resolved against the same registry.
 
     Without `found` the clips are those that the options of the data source name.
     """
     geometry = geometry_of(recipe, registry)
-    rate_hz = geometry.rate_hz if geometry else STEP_RATE_HZ
-    options = recipe.data.options
-    clip_s = float(options.get("clip_s") or options.get("duration_s") or 10.0)
-    clips = {split: int(options.get(f"{split}_clips") or 0) for split in ("train", "test")}
-    if found is not None:
-        clip_s, clips = found.clip_s, found.clips
-    n_steps = timeline.n_steps(clip_s, rate_hz)
-    conditions = tuple(_condition(recipe, index, registry) for index in range(len(recipe.conditions)))
+    rate_hz = geometry.rate_hz if geometry else timeline.CODEC_RATE_HZ
+    if found is None:
+        options = recipe.data.options
+        clips = {split: int(options.get(f"{split}_clips") or 0) for split in ("train", "test")}
+        found = Found(clips, float(options.get("clip_s") or options.get("duration_s") or 10.0))
+    clips = found.clips
+    n_steps = timeline.n_steps(found.clip_s, rate_hz)
+    conditions = tuple(_condition(condition, registry) for condition in recipe.conditions)
     n_adapted = recipe.adaptor.n_adapted(geometry.n_layers) if geometry else None
     trainable = train_flops = generate_flops = None
     if geometry is not None:
-        trainable = count_trainable(recipe, geometry, conditions, n_steps) if conditions else 0
+        trainable = _n_trainable(recipe, geometry, conditions, n_steps) if conditions else 0
         decoder = 12 * geometry.width**2 * geometry.n_layers + 4 * geometry.card * geometry.width * 2
         tokens = recipe.train.batch_size * (n_steps + geometry.n_codebooks - 1)
         # Forward through decoder and prefix, and gradients through both: about three forwards each.
         train_flops = 2.0 * decoder * tokens * 2 * 3 * recipe.train.steps if conditions else 0.0
-        sampled = [
-            name for name in recipe.evaluation_conditions() if name not in ("codec_ceiling", "ground_truth")
-        ]
+        sampled = set(recipe.evaluation_conditions()) - {"codec_ceiling", "ground_truth"}
         # Guidance doubles the batch; reading weights step by step costs about four times the arithmetic.
         generate_flops = 2.0 * decoder * n_steps * 2 * 4 * max(clips["test"], 1) * len(sampled)
     return Plan(
-        geometry, clip_s, clips, n_steps, conditions, n_adapted, trainable, train_flops, generate_flops
+        geometry,
+        found.clip_s,
+        clips,
+        n_steps,
+        conditions,
+        n_adapted,
+        trainable,
+        train_flops,
+        generate_flops,
     )
 
 
-def _condition(recipe: Recipe, index: int, registry: Catalogue) -> ConditionPlan:
-    condition = recipe.conditions[index]
-    offer = registry.offers("encoder")[condition.encoder]
-    spec = offer.spec
+def _condition(condition: Condition, registry: Registry) -> ConditionPlan:
+    spec = registry.encoder(condition.encoder)
     options = spec.options(**condition.options)
+    width, rate_hz = spec.width(options), spec.rate_hz(options)
     return ConditionPlan(
-        name=condition.name,
-        encoder=condition.encoder,
-        distribution=f"{offer.distribution} {offer.version}",
-        needs=tuple(sorted(spec.needs)),
-        width=spec.width(options),
-        rate_hz=spec.rate_hz(options),
-        rank=condition.rank,
-        strength=condition.strength,
-        weights=tuple(f"{weights.name} ({weights.source})" for weights in spec.weights(options)),
+        condition.name, condition.encoder, width, rate_hz, condition.rank, condition.strength
     )
 
 
-def count_trainable(
+def _n_trainable(
     recipe: Recipe, geometry: Geometry, conditions: tuple[ConditionPlan, ...], n_steps: int
 ) -> int:
     """Number of trainable values of the adaptor: projections, nulls, fusion, positions, start, gates."""
@@ -142,32 +133,24 @@ def count_trainable(
     project = sum(condition.width * condition.rank for condition in conditions)
     null = {"vector": rank, "zero": 0, "layer_table": layers * rows * rank}[adaptor.null]
     fusion = rank * geometry.width * (layers if adaptor.fusion == "per_layer" else 1)
-    positions = {
-        "table": layers * rows * geometry.width,
-        "fused": rows * rank,
-        "sinusoidal": layers,
-    }[adaptor.positions]
+    tables = {"table": layers * rows * geometry.width, "fused": rows * rank, "sinusoidal": layers}
+    positions = tables[adaptor.positions]
     start = geometry.width * (rows if adaptor.start == "table" else 1)
     return project + null + fusion + positions + start + layers
 
 
-def geometry_of(recipe: Recipe, registry: Catalogue) -> Geometry | None:
+def geometry_of(recipe: Recipe, registry: Registry) -> Geometry | None:
     """Size of the recipe's backbone from its `config.json`, the published size of a hub model, or None."""
     backbone = recipe.backbone
     if backbone.kind == "plugin":
         try:
-            return read_geometry(registry.offers("backbone")[backbone.source].spec.locate())
+            return read_geometry(registry.backbone(backbone.source).locate())
         except WeightsError:
             return None
     if backbone.kind == "folder":
         return read_geometry(Path(backbone.source).expanduser())
-    size = backbone.reference.rstrip("/").rsplit("-", 1)[-1]
-    if size in _HUB_SIZES and backbone.kind in ("hf", "audiocraft"):
-        width, layers, heads = _HUB_SIZES[size]
-        return Geometry(
-            width, layers, heads, 4, 2048, STEP_RATE_HZ, f"published size of {backbone.reference}"
-        )
-    return None
+    size = _HUB_SIZES.get(backbone.reference.rstrip("/").rsplit("-", 1)[-1])
+    return None if size is None else Geometry(*size, 4, 2048, timeline.CODEC_RATE_HZ)
 
 
 def read_geometry(folder: Path) -> Geometry:
@@ -185,13 +168,10 @@ def read_geometry(folder: Path) -> Geometry:
             n_codebooks=int(decoder.get("num_codebooks", 4)),
             card=int(decoder.get("vocab_size", 2048)),
             rate_hz=float(codec.get("sampling_rate", 24_000)) / hop,
-            read_from=path.name,
         )
     except FileNotFoundError:
         fix = "name a folder that holds a MusicGen in transformers' layout"
         raise ExpotionError(Problem(str(path), "an existing file", "no such file", fix)) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        got = f"{in_short(error)}"
-        raise ExpotionError(
-            Problem(str(path), "the config of a MusicGen in transformers' layout", got)
-        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        wanted = "the config of a MusicGen in transformers' layout"
+        raise ExpotionError(Problem(str(path), wanted, in_short(error))) from None

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from expotion.plugins import discover
+from expotion.recipe.nodes import to_text
 
 # Named sets of options of the adaptor and of training: ours, the paper's, and the authors' released code.
 
@@ -466,9 +467,7 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
-        import yaml  # noqa: PLC0415 - only needed when a recipe is written
-
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+        return to_text(self.to_dict())
 
     @property
     def content_hash(self) -> str:
