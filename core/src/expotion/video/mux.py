@@ -196,6 +196,7 @@ def _add_copy(out: Any, container: Any, source: Scan) -> Any:
     assert source.picture is not None
     stream: Any = container.streams[source.picture.stream_index]
     copied: Any = out.add_stream_from_template(stream, opaque=True)
+    copied.time_base = stream.time_base
     copied.disposition = (stream.disposition | Disposition.default).value
     return copied
 
