@@ -8,8 +8,11 @@ from media import encode
 
 from expotion.errors import MediaError, OutputError
 from expotion.files import write_json
-from expotion.music.targets import find_clips, plan, scan_clips
+from expotion.music.composer import Music
+from expotion.music.files import write_files
+from expotion.music.targets import Output, Target, find_clips, plan, scan_clips
 from expotion.video.mux import mux_video
+from expotion.video.scan import scan
 from expotion.video.sound_files import write_wav
 
 MUSIC = np.zeros(32_000, np.float32)
@@ -23,6 +26,19 @@ def test_a_name_of_246_letters(tmp_path: Path) -> None:
     write_wav(out / f"{source.stem}.wav", MUSIC, 32_000)
     write_json(out / f"{source.stem}.json", {})
     assert len(list(out.iterdir())) == 5
+
+
+def test_music_is_not_lost_with_the_picture(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mp4")
+    source = scan(clip)
+    clip.unlink()  # while the music was made
+    target = Target(clip, tmp_path / "out" / "clip", 0)
+    music = Music(MUSIC, 32_000, np.zeros((4, 50), np.int64), {}, {})
+    with pytest.raises(MediaError, match="the music stands here") as error:
+        write_files(target, music, source, Output(("mp4",)), {}, print)
+    assert str(clip) in str(error.value)
+    assert target.file(".wav").stat().st_size == pytest.approx(2 * len(MUSIC), abs=100)
+    assert not target.record.exists()
 
 
 def test_two_clips_that_differ_in_their_suffix_get_names_of_their_own(tmp_path: Path) -> None:

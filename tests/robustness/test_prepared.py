@@ -96,6 +96,31 @@ def test_one_inverted_channel_is_named(tmp_path):
     assert "its channels cancel each other" in told
 
 
+def test_samples_that_are_no_numbers_do_not_reach_the_numbers(tmp_path):
+    import av
+
+    samples = (0.2 * np.sin(np.arange(2 * RATE_HZ) * 0.1)).astype(np.float32)
+    samples[20_000] = np.inf
+    path = tmp_path / "videos" / "a.mkv"
+    path.parent.mkdir()
+    with av.open(str(clip(tmp_path / "picture.mkv", 2.0))) as read, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(read.streams.video[0])
+        sound = out.add_stream("pcm_f32le", rate=RATE_HZ, layout="mono")
+        for packet in read.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                out.mux(packet)
+        frame = av.AudioFrame.from_ndarray(samples[None, :], "flt", "mono")
+        frame.sample_rate, frame.pts = RATE_HZ, 0
+        out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    code, _, report = prepared(path.parent, tmp_path / "corpus")
+    assert code == 0
+    assert any("1 samples of the sound are no finite numbers" in text for text in report["warnings"])
+    [row] = read_manifest(tmp_path / "corpus" / "manifest.jsonl")
+    assert -30 < row.loudness_lufs < 0
+
+
 def test_a_file_that_was_cut_off_says_so(tmp_path):
     path = clip(tmp_path / "videos" / "a.mp4")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])

@@ -16,7 +16,7 @@ from expotion.video.mux import mux_video
 RATE_HZ = 48_000
 
 
-def many_channels(path: Path, layout: str, n_channels: int, tag: int) -> Path:
+def many_channels(path: Path, layout: str, n_channels: int, tag: int | None) -> Path:
     """A mov of 2 s with PCM sound whose channels lie in an order of their own (`chan` box, layout `tag`)."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=10)
@@ -32,6 +32,8 @@ def many_channels(path: Path, layout: str, n_channels: int, tag: int) -> Path:
         frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
         out.mux(sound.encode(frame))
         out.mux(sound.encode(None))
+    if tag is None:
+        return path
     data = bytearray(path.read_bytes())
     at = data.index(b"chan") + 8
     data[at : at + 4] = struct.pack(">I", tag << 16 | n_channels)
@@ -49,6 +51,31 @@ def test_channels_in_an_order_of_their_own(tmp_path, layout, n_channels, tag):
         assert np.abs(sound).max() == pytest.approx(9000 / 32768, abs=0.01)
         mux_video(path, sound, RATE_HZ, tmp_path / "out.mkv", keep_original_sound=True)
     assert len(load_audio(tmp_path / "out.mkv", RATE_HZ)) == 2 * RATE_HZ
+
+
+@pytest.mark.parametrize(("layout", "n_channels"), [("22.2", 24), ("hexadecagonal", 16), ("octagonal", 8)])
+def test_sound_from_all_around(tmp_path, layout, n_channels):
+    path = many_channels(tmp_path / "round.mov", layout, n_channels, tag=None)
+    sound = FileClip(path).audio(RATE_HZ)
+    assert np.abs(sound).max() == pytest.approx(9000 / 32768, abs=0.01)
+    mux_video(path, sound, RATE_HZ, tmp_path / "out.mp4", keep_original_sound=True)
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        assert [stream.codec_context.channels for stream in out.streams.audio] == [1, 2]
+
+
+def test_sound_of_zero_length(tmp_path):
+    path = tmp_path / "a.mov"
+    with av.open(str(encode(tmp_path / "picture.mov"))) as read, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(read.streams.video[0])
+        out.add_stream("pcm_s16le", rate=RATE_HZ, layout="mono")
+        for packet in read.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                out.mux(packet)
+    clip = FileClip(path, require="video")
+    assert (clip.has_audio, clip.duration_s) == (False, pytest.approx(1.0, abs=0.05))
+    mux_video(path, np.zeros(RATE_HZ, np.float32), RATE_HZ, tmp_path / "out.mp4", keep_original_sound=True)
+    assert FileClip(tmp_path / "out.mp4").has_audio
 
 
 def test_samples_that_are_no_numbers_are_silent_and_counted(tmp_path):

@@ -154,7 +154,7 @@ def read_list(path: Path) -> list[tuple[str, str]]:
     """
     found, problems = [], []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ExpotionError(Problem(str(path), "a list file in UTF-8", str(error))) from error
     for number, line in enumerate(lines, start=1):

@@ -192,6 +192,7 @@ def _video_clips(folder: Path) -> dict[str, Clip]:
 def read_prompts(path: Path) -> dict[str, str]:
     """Prompts by clip from a CSV of two columns (clip, prompt) or a JSON object."""
     import csv
+    import io
     import json
 
     fix = 'a CSV with "clip,prompt" on each line, or a JSON object'
@@ -209,7 +210,7 @@ def read_prompts(path: Path) -> dict[str, str]:
                 Problem(f"--prompts {path}", "an object of texts by clip", "another JSON", fix)
             )
         return {str(name): value for name, value in content.items()}
-    rows = [row for row in csv.reader(text.splitlines()) if row]
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     wrong = [number for number, row in enumerate(rows, start=1) if len(row) != 2]
     if wrong:
         got = f"{len(rows[wrong[0] - 1])} columns in row {wrong[0]}"
