@@ -60,9 +60,7 @@ def build(sources: Path) -> Callable[..., Study]:
             prompts={clip: f"a {clip}, calmly" for clip in CLIPS},
         )
         return build_study(
-            found.systems,
-            found.clips,
-            found.prompts,
+            found,
             out,
             Asked(**options),  # type: ignore[arg-type]
             note=(notes if notes is not None else []).append,

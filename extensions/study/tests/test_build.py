@@ -74,12 +74,10 @@ def test_without_pictures_and_prompts_their_questions_are_left_out(sources: Path
     from expotion_study.sources import open_sources
 
     found = open_sources([str(sources / name) for name in SYSTEMS], discover())
-    clips = {clip: FileClip(sources / "alpha_net" / f"{clip}.wav", id=clip) for clip in CLIPS}
+    found.clips = {clip: FileClip(sources / "alpha_net" / f"{clip}.wav", id=clip) for clip in CLIPS}
     notes: list[str] = []
     study = build_study(
-        found.systems,
-        clips,
-        {},
+        found,
         tmp_path / "sound",
         Asked(),
         note=notes.append,

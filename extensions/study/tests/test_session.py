@@ -183,8 +183,8 @@ def test_no_consent_no_participant(visitor: Any, server: StudyServer) -> None:
 
 
 def test_media_come_whole_and_in_parts(visiting: ModuleType, server: StudyServer) -> None:
-    token, stimulus = next(iter(server.study.stimuli.items()))
-    content = (server.folder / stimulus.file).read_bytes()
+    token = next(iter(server.study.stimuli))
+    content = server.media[token][0].read_bytes()
     address = f"{server.address}media/{token}"
 
     def get(part: str | None) -> tuple[int, bytes, str]:

@@ -19,6 +19,8 @@ from expotion_study import session
 from expotion_study.model import TRAINING, Study
 from expotion_study.store import Answer, Participant
 
+PRIOR, N_STEPS, TOLERANCE = 0.5, 500, 1e-9
+"""Of the fit of Bradley and Terry's model."""
 N_DRAWS = 2000
 _BATCH = 250
 
@@ -35,6 +37,9 @@ class Estimate:
     n_answers: int
     n_participants: int
     n_clips: int
+
+
+NOTHING = Estimate(None, None, None, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -75,20 +80,18 @@ def analyse(
     reasons = {person.id: _reason(person, answers) for person in participants}
     counted = {person.id for person in participants if reasons[person.id] is None}
     kept = [answer for answer in answers if answer.participant in counted]
-    rng_for = np.random.SeedSequence(seed).spawn(2)
+    rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2)]
     heard = [a for a in kept if not a.response.get("skipped")]
-    ratings = _ratings(study, [a for a in heard if a.kind == session.RATING], n_draws, rng_for[0])
+    ratings = _ratings(study, [a for a in heard if a.kind == session.RATING], n_draws, rngs[0])
     compared = [a for a in heard if a.kind == session.COMPARISON]
-    shares, strengths, wins = _preferences(study, compared, n_draws, rng_for[1])
+    shares, strengths, wins = _preferences(study, compared, n_draws, rngs[1])
+    trained = Counter(person.training for person in participants if person.id in counted)
     people = People(
         joined=len(participants),
         finished=sum(person.finished for person in participants),
         counted=len(counted),
         excluded=dict(Counter(reason for reason in reasons.values() if reason is not None)),
-        training={
-            level: sum(person.training == level and person.id in counted for person in participants)
-            for level in TRAINING
-        },
+        training={level: trained[level] for level in TRAINING},
         skipped=len(kept) - len(heard),
     )
     return Analysis(people, ratings, shares, strengths, wins)
@@ -97,99 +100,68 @@ def analyse(
 def _reason(person: Participant, answers: Sequence[Answer]) -> str | None:
     """Why someone does not count, or None."""
     if not person.passed:
-        return (
-            "failed the headphones check"
-            if person.screened
-            else "did not reach the end of the headphones check"
-        )
+        ended = person.screened
+        return "failed the headphones check" if ended else "did not reach the end of the headphones check"
     checks = [a.response for a in answers if a.participant == person.id and a.kind == session.ATTENTION]
     return "failed an attention check" if any(c["value"] != c["wanted"] for c in checks) else None
 
 
-# ------------------------------------------------------------------------------------------------ bootstrap
+def _weights(study: Study, answers: Sequence[Answer], n_draws: int, rng: np.random.Generator) -> Floats:
+    """Weight of each answer in each bootstrap draw, [n_draws, n]: its participant's count times its clip's.
+
+    Counts are how often each of n is drawn in n draws with replacement.
+    """
+    sides = []
+    for values in ([a.participant for a in answers], [study.stimuli[a.stimuli[0]].clip for a in answers]):
+        known, which = np.unique(np.asarray(values, dtype=np.int64), return_inverse=True)
+        sides.append((len(known), which))
+    batches = []
+    for begin in range(0, n_draws, _BATCH):
+        weights = np.ones((min(_BATCH, n_draws - begin), len(answers)))
+        for n, which in sides:
+            weights *= rng.multinomial(n, np.full(n, 1.0 / n), size=len(weights))[:, which]
+        batches.append(weights)
+    return np.concatenate(batches)
 
 
-def _counts(n: int, n_draws: int, rng: np.random.Generator) -> Floats:
-    """How often each of n is drawn in n draws with replacement, [n_draws, n]."""
-    return rng.multinomial(n, np.full(n, 1.0 / n), size=n_draws).astype(np.float64)
-
-
-def _weights(rows: Sequence[int], columns: Sequence[int], n_draws: int, rng: np.random.Generator) -> Floats:
-    """Weight of each answer in each draw, [n_draws, n]: its participant's count times its clip's."""
-    people, which_person = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
-    clips, which_clip = np.unique(np.asarray(columns, dtype=np.int64), return_inverse=True)
-    of_people = _counts(len(people), n_draws, rng)
-    return of_people[:, which_person] * _counts(len(clips), n_draws, rng)[:, which_clip]
-
-
-def _support(study: Study, answers: Sequence[Answer]) -> tuple[int, int, int]:
+def _estimate(study: Study, answers: Sequence[Answer], value: float | None, draws: Floats) -> Estimate:
+    """A value with the percentiles of its draws that are defined, and what it rests on."""
     clips = {study.stimuli[a.stimuli[0]].clip for a in answers}
-    return len(answers), len({a.participant for a in answers}), len(clips)
-
-
-# -------------------------------------------------------------------------------------------------- ratings
+    people = {a.participant for a in answers}
+    return Estimate(value, *percentiles(draws), len(answers), len(people), len(clips))
 
 
 def _ratings(
-    study: Study, answers: Sequence[Answer], n_draws: int, seed: np.random.SeedSequence
+    study: Study, answers: Sequence[Answer], n_draws: int, rng: np.random.Generator
 ) -> dict[str, list[Estimate]]:
-    nothing = Estimate(None, None, None, 0, 0, 0)
     if not answers:
-        return {name: [nothing] * len(study.systems) for name in study.criteria}
-    stimuli = [study.stimuli[a.stimuli[0]] for a in answers]
-    systems = np.array([each.system for each in stimuli])
+        return {name: [NOTHING] * len(study.systems) for name in study.criteria}
+    systems = np.array([study.stimuli[a.stimuli[0]].system for a in answers])
     values = np.array([[a.response["ratings"][name] for name in study.criteria] for a in answers], np.float64)
-    sums = np.zeros((n_draws, len(study.systems), len(study.criteria)))
-    totals = np.zeros((n_draws, len(study.systems), 1))
-    rng = np.random.default_rng(seed)
-    people, clips = [a.participant for a in answers], [each.clip for each in stimuli]
-    for begin in range(0, n_draws, _BATCH):
-        end = min(begin + _BATCH, n_draws)
-        weights = _weights(people, clips, end - begin, rng)
-        for system in range(len(study.systems)):
-            of = systems == system
-            sums[begin:end, system] = weights[:, of] @ values[of]
-            totals[begin:end, system, 0] = weights[:, of].sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        draws = sums / totals
-    found: dict[str, list[Estimate]] = {}
-    for column, name in enumerate(study.criteria):
-        found[name] = []
-        for system in range(len(study.systems)):
-            of = systems == system
-            own = [answer for answer, mine in zip(answers, of, strict=True) if mine]
+    weights = _weights(study, answers, n_draws, rng)
+    found: dict[str, list[Estimate]] = {name: [] for name in study.criteria}
+    for system in range(len(study.systems)):
+        of = systems == system
+        own = [answer for answer, mine in zip(answers, of, strict=True) if mine]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            draws = (weights[:, of] @ values[of]) / weights[:, of].sum(axis=1, keepdims=True)
+        for column, name in enumerate(study.criteria):
             value = float(values[of, column].mean()) if own else None
-            found[name].append(Estimate(value, *percentiles(draws[:, system, column]), *_support(study, own)))
+            found[name].append(_estimate(study, own, value, draws[:, column]))
     return found
 
 
-# ---------------------------------------------------------------------------------------------- comparisons
-
-
 def _preferences(
-    study: Study, answers: Sequence[Answer], n_draws: int, seed: np.random.SeedSequence
+    study: Study, answers: Sequence[Answer], n_draws: int, rng: np.random.Generator
 ) -> tuple[list[Estimate], list[Estimate], list[list[float]]]:
     n_systems = len(study.systems)
     if not answers:
-        nothing = [Estimate(None, None, None, 0, 0, 0)] * n_systems
-        return nothing, nothing, [[0.0] * n_systems for _ in range(n_systems)]
-    left = np.array([study.stimuli[a.stimuli[0]].system for a in answers])
-    right = np.array([study.stimuli[a.stimuli[1]].system for a in answers])
-    for_left = np.array(
-        [{"left": 1.0, "neither": 0.5, "right": 0.0}[a.response["preferred"]] for a in answers]
-    )
-    people = [a.participant for a in answers]
-    clips = [study.stimuli[a.stimuli[0]].clip for a in answers]
-    rng = np.random.default_rng(seed)
-    weights = np.concatenate(
-        [
-            np.ones((1, len(answers))),
-            *(
-                _weights(people, clips, min(_BATCH, n_draws - begin), rng)
-                for begin in range(0, n_draws, _BATCH)
-            ),
-        ]
-    )
+        return [NOTHING] * n_systems, [NOTHING] * n_systems, [[0.0] * n_systems for _ in range(n_systems)]
+    left, right = np.array([[study.stimuli[token].system for token in a.stimuli] for a in answers]).T
+    said = {"left": 1.0, "neither": 0.5, "right": 0.0}
+    for_left = np.array([said[a.response["preferred"]] for a in answers])
+    # row 0 is the estimate itself, every answer once; the others are the draws
+    weights = np.concatenate([np.ones((1, len(answers))), _weights(study, answers, n_draws, rng)])
     wins = np.zeros((len(weights), n_systems, n_systems))
     for first in range(n_systems):
         for second in range(n_systems):
@@ -198,30 +170,25 @@ def _preferences(
             wins[:, first, second] += weights[:, as_right] @ (1.0 - for_left[as_right])
     strengths = fit(wins)
     shares, logs = preferred_share(strengths), np.log(strengths)
-    n_of = [
-        _support(study, [a for a, x, y in zip(answers, left, right, strict=True) if system in (x, y)])
+    of = [
+        [a for a, x, y in zip(answers, left, right, strict=True) if system in (x, y)]
         for system in range(n_systems)
     ]
     return (
-        [Estimate(float(shares[0, s]), *percentiles(shares[1:, s]), *n_of[s]) for s in range(n_systems)],
-        [Estimate(float(logs[0, s]), *percentiles(logs[1:, s]), *n_of[s]) for s in range(n_systems)],
-        [[float(value) for value in row] for row in wins[0]],
+        [_estimate(study, of[s], float(shares[0, s]), shares[1:, s]) for s in range(n_systems)],
+        [_estimate(study, of[s], float(logs[0, s]), logs[1:, s]) for s in range(n_systems)],
+        wins[0].tolist(),
     )
 
 
-# Strengths from paired comparisons: the model of Bradley and Terry (1952), fitted as in Hunter (2004).
-#
-# P(i preferred over j) = p_i / (p_i + p_j). "No preference" counts as half a win for each. Every system also
-# meets an imagined opponent of strength 1 in PRIOR wins and PRIOR losses: that keeps strengths finite where
-# one system has won or lost every time, and pulls them together a little where there are few answers.
+def fit(wins: Floats, prior: float = PRIOR) -> Floats:
+    """Strengths [..., S] with geometric mean 1 from wins [..., S, S], row over column.
 
-PRIOR = 0.5
-N_STEPS = 500
-TOLERANCE = 1e-9
-
-
-def fit(wins: NDArray[np.float64], prior: float = PRIOR) -> NDArray[np.float64]:
-    """Strengths [..., S] with geometric mean 1 from wins [..., S, S] (row over column), by MM iterations."""
+    The model of Bradley and Terry (1952), P(i preferred over j) = p_i / (p_i + p_j), by the MM iterations of
+    Hunter (2004). "No preference" counts as half a win for each. Every system also meets an imagined opponent of
+    strength 1 in `prior` wins and `prior` losses: that keeps strengths finite where one system has won or lost
+    every time, and pulls them together a little where there are few answers.
+    """
     met = wins + np.swapaxes(wins, -1, -2)
     won = wins.sum(axis=-1) + prior
     strengths = np.ones(wins.shape[:-1])
@@ -235,7 +202,7 @@ def fit(wins: NDArray[np.float64], prior: float = PRIOR) -> NDArray[np.float64]:
     return np.asarray(strengths / np.exp(np.log(strengths).mean(axis=-1, keepdims=True)))
 
 
-def preferred_share(strengths: NDArray[np.float64]) -> NDArray[np.float64]:
+def preferred_share(strengths: Floats) -> Floats:
     """Chance of being preferred over another system drawn at random, [..., S] in 0..1."""
     chance = strengths[..., :, None] / (strengths[..., :, None] + strengths[..., None, :])
     n = strengths.shape[-1]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import secrets
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from expotion.contracts import Clip
 from expotion.errors import ExpotionError, OutputError, Problem, listed
 from expotion_study import headphones
 from expotion_study.model import CRITERIA, MEDIA_FOLDER, Screening, Stimulus, Study, StudyClip, sound_file
+from expotion_study.sources import Sources
 from expotion_study.stimuli import System, has_picture, match_levels, write_clip
 
 DEFAULT_RATINGS, DEFAULT_COMPARISONS = 12, 10
@@ -50,26 +56,22 @@ class Asked:
         return found
 
 
-Progress = Callable[[str, int, int], None]
-
-
 def build_study(
-    systems: Sequence[System],
-    clips: Mapping[str, Clip],
-    prompts: Mapping[str, str | None],
+    sources: Sources,
     out: Path,
     asked: Asked,
     *,
     note: Callable[[str], None],
-    progress: Progress,
+    progress: Callable[[str, int, int], None],
 ) -> Study:
-    """Write a study of these systems to a new folder. `clips` and `prompts` are by clip id.
+    """Write a study of the systems to a new folder; `progress` gets what is done, how much of it, and of how much.
 
     Raises ExpotionError for fewer than two systems, clips that a system lacks (named), and a folder that is not
     empty or cannot be written to. Nothing is left behind by a build that fails.
     """
+    systems, prompts = sources.systems, sources.prompts
     problems = asked.problems()
-    chosen, missing = _choose(systems, clips, asked)
+    chosen, missing = _choose(systems, sources.clips, asked)
     problems += missing
     if len(systems) < 2:
         fix = "name several runs, or conditions of one: RUN:motion RUN:text_only"
@@ -77,32 +79,24 @@ def build_study(
     problems += _folder_problems(out)
     if problems:
         raise ExpotionError(problems)
-    used = [clips[name] for name in chosen]
+    used = [sources.clips[name] for name in chosen]
     pictures = _all_or_none("a picture", {clip.id: has_picture(clip) for clip in used}, note, "video")
     texts = _all_or_none("a prompt", {name: bool(prompts.get(name)) for name in chosen}, note, "text")
+    there = {None: True, "video": pictures, "prompt": texts}
     ratings, comparisons = _counts(asked, len(systems), len(used), note)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    try:
+    with _appearing(out) as draft:
         media = draft / MEDIA_FOLDER
         media.mkdir()
-        levels = match_levels(
-            systems, used, asked.loudness_lufs, note=note, progress=lambda d, n: progress("loudness", d, n)
+        target_lufs, gains_db = match_levels(
+            systems, used, asked.loudness_lufs, note=note, progress=functools.partial(progress, "loudness")
         )
         stimuli: dict[str, Stimulus] = {}
-        total, done = len(systems) * len(used), 0
-
-        def written() -> None:
-            nonlocal done
-            done += 1
-            progress("media", done, total)
-
-        for index, clip in enumerate(used):
-            names = {s: secrets.token_hex(12) for s in range(len(systems))}
-            files = write_clip(
-                media, clip, names, systems, levels, index, with_picture=pictures, on_file=written
-            )
-            for token, (system, name, media_type) in files.items():
-                stimuli[token] = Stimulus(system, index, f"{MEDIA_FOLDER}/{name}", media_type)
+        for c, clip in enumerate(used):
+            own_db = [gains_db.get((s, c)) for s in range(len(systems))]
+            written = write_clip(media, clip, systems, own_db, with_picture=pictures)
+            for s, (token, name, media_type) in enumerate(written):
+                stimuli[token] = Stimulus(s, c, f"{MEDIA_FOLDER}/{name}", media_type)
+                progress("media", len(stimuli), len(systems) * len(used))
         study = Study(
             id=uuid.uuid4().hex,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -110,33 +104,17 @@ def build_study(
             intro=asked.intro,
             contact=asked.contact,
             systems=tuple(system.name for system in systems),
-            clips=tuple(
-                StudyClip(clip.id, prompts.get(clip.id) if texts else None, clip.duration_s) for clip in used
-            ),
+            clips=tuple(StudyClip(c.id, prompts.get(c.id) if texts else None, c.duration_s) for c in used),
             stimuli={token: stimuli[token] for token in sorted(stimuli)},  # an order that says nothing
-            screening=_screening(draft, levels.target_lufs),
-            criteria=tuple(
-                c.name
-                for c in CRITERIA
-                if c.needs is None or (c.needs == "prompt" and texts) or (c.needs == "video" and pictures)
-            ),
+            screening=_screening(draft, target_lufs),
+            criteria=tuple(criterion.name for criterion in CRITERIA if there[criterion.needs]),
             ratings=ratings,
             comparisons=comparisons,
             attention_checks=asked.attention_checks,
-            loudness_lufs=levels.target_lufs,
+            loudness_lufs=target_lufs,
             has_video=pictures,
         )
         study.save(draft)
-        _publish(draft, out)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        fix = "check that the folder can be written to and that the disk is not full"
-        raise OutputError(
-            Problem(str(out), "could not be written", error.strerror or str(error), fix)
-        ) from None
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return study
 
 
@@ -202,18 +180,15 @@ def _counts(asked: Asked, n_systems: int, n_clips: int, note: Callable[[str], No
 def _screening(folder: Path, loudness_lufs: float) -> Screening:
     import soundfile
 
-    softest: dict[str, int] = {}
+    def write(sound: NDArray[np.float32]) -> str:
+        token = secrets.token_hex(12)
+        soundfile.write(folder / sound_file(token), sound, headphones.RATE_HZ, subtype="PCM_16")
+        return token
+
     orders = list(headphones.ORDERS)
     secrets.SystemRandom().shuffle(orders)
-    for order in orders:
-        token = secrets.token_hex(12)
-        softest[token] = order.index("soft")
-        path = folder / sound_file(token)
-        soundfile.write(path, headphones.trial_sound(order), headphones.RATE_HZ, subtype="PCM_16")
-    token = secrets.token_hex(12)
-    sound = headphones.calibration_sound(loudness_lufs)
-    soundfile.write(folder / sound_file(token), sound, headphones.RATE_HZ, subtype="PCM_16")
-    return Screening(softest, token)
+    softest = {write(headphones.trial_sound(order)): order.index("soft") for order in orders}
+    return Screening(softest, write(headphones.calibration_sound(loudness_lufs)))
 
 
 def _folder_problems(out: Path) -> list[Problem]:
@@ -232,9 +207,19 @@ def _folder_problems(out: Path) -> list[Problem]:
     return []
 
 
-def _publish(draft: Path, out: Path) -> None:
-    """The finished folder takes the place of `out`, which is empty or not there."""
-    if out.is_dir():
-        out.rmdir()
-    draft.chmod(0o755)
-    os.replace(draft, out)
+@contextlib.contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder to write to; it takes the place of `out` when the block ends, or goes with the block's exception."""
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    try:
+        yield draft
+        if out.is_dir():
+            out.rmdir()
+        draft.chmod(0o755)
+        os.replace(draft, out)
+    except OSError as error:
+        fix = "check that the folder can be written to and that the disk is not full"
+        got = error.strerror or str(error)
+        raise OutputError(Problem(str(out), "could not be written", got, fix)) from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     help="A blind listening test of runs and other music for the same clips.\n\n\b\n"
@@ -13,7 +16,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-DEFAULT_PORT = 8765
 
 StudyArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `study build` has made.")]
 
@@ -77,7 +79,6 @@ def build(
     Example: expotion study build runs/table1 vidmuse=other/vidmuse --out study
     Example: expotion study build ours=a/ theirs=b/ --videos clips/ --prompts prompts.csv --out study
     """
-    from rich.console import Console
     from rich.markup import escape
 
     from expotion.errors import ExpotionError, Problem
@@ -86,7 +87,7 @@ def build(
     from expotion_study.build import Asked, build_study
     from expotion_study.sources import open_sources, read_prompts
 
-    console = Console()
+    console = _console()
     try:
         text = intro.read_text(encoding="utf-8") if intro is not None else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -95,26 +96,20 @@ def build(
     only = tuple(name.strip() for name in (clips or "").split(",") if name.strip())
     asked = Asked(title, text, contact, ratings, comparisons, attention, loudness, only, common)
     notes: list[str] = []
-    found = open_sources(runs, discover(), videos=videos, prompts=words)
+    sources = open_sources(runs, discover(), videos=videos, prompts=words)
     with stage_progress(console, "study") as shown:
-        study = build_study(
-            found.systems,
-            found.clips,
-            found.prompts,
-            out,
-            asked,
-            note=notes.append,
-            progress=lambda what, done, total: StageProgress.update(shown, done, total, what),
-        )
+
+        def update(what: str, done: int, total: int) -> None:
+            StageProgress.update(shown, done, total, what)
+
+        study = build_study(sources, out, asked, note=notes.append, progress=update)
     for line in dict.fromkeys(notes):
-        console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]note[/] {escape(line)}")
     console.print(
         f"{len(study.systems)} systems, {len(study.clips)} clips; each participant: {study.ratings} ratings and "
-        f"{study.comparisons} comparisons, about {study.minutes} min",
-        soft_wrap=True,
-        highlight=False,
+        f"{study.comparisons} comparisons, about {study.minutes} min"
     )
-    console.print(f"Next: expotion study serve {out}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"Next: expotion study serve {out}", markup=False)
 
 
 @app.command()
@@ -122,7 +117,7 @@ def serve(
     folder: StudyArgument,
     port: Annotated[
         int, typer.Option("--port", "-p", metavar="N", help="0 takes any that is free. E.g. 8765.")
-    ] = DEFAULT_PORT,
+    ] = 8765,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
@@ -132,27 +127,20 @@ def serve(
     \b
     Example: expotion study serve study --port 8765
     """
-    from rich.console import Console
-
     from expotion_study.server import StudyServer
 
-    console = Console()
+    console = _console()
     with StudyServer(folder, host, port) as server:
-        console.print(
-            f"{server.study.title}: {server.address}", soft_wrap=True, highlight=False, markup=False
-        )
+        console.print(f"{server.study.title}: {server.address}", markup=False)
         if host not in ("127.0.0.1", "localhost", "::1"):
             console.print("Reachable from other machines, without encryption: put it behind a TLS proxy.")
-        console.print("Ctrl-C ends it; answers are stored as they come.", highlight=False)
+        console.print("Ctrl-C ends it; answers are stored as they come.")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             people = server.answers.everybody()
-            done = sum(person.finished for person in people)
-            console.print(f"\n{len(people)} participants, {done} finished.", highlight=False)
-            console.print(
-                f"Next: expotion study results {folder}", soft_wrap=True, highlight=False, markup=False
-            )
+            console.print(f"\n{len(people)} participants, {sum(each.finished for each in people)} finished.")
+            console.print(f"Next: expotion study results {folder}", markup=False)
 
 
 @app.command()
@@ -167,17 +155,13 @@ def results(
     \b
     Example: expotion study results study
     """
-    from rich.console import Console
+    from expotion_study.results import write_results
 
-    from expotion_study.results import to_markdown, write_results
-
-    console = Console()
-    study, found, paths = write_results(folder, out)
-    console.print(
-        to_markdown(study, found).rpartition("\n!")[0], soft_wrap=True, highlight=False, markup=False
-    )
+    console = _console()
+    markdown, paths = write_results(folder, out)
+    console.print(markdown.rpartition("\n!")[0], markup=False)
     for path in paths:
-        console.print(f"Wrote {path}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"Wrote {path}", markup=False)
 
 
 @app.command()
@@ -198,3 +182,9 @@ def forget(
     if not answers.forget(code):
         raise ExpotionError(Problem(f"code {code}", "a participant of this study", "none with it"))
     typer.echo("Deleted.")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from expotion.evaluate.statistics import LEVEL
 from expotion.files import write_json, write_text
@@ -15,8 +16,6 @@ from expotion_study import headphones, session
 from expotion_study.analysis import N_DRAWS, Analysis, Estimate, analyse
 from expotion_study.model import ANSWERS_FILE, TRAINING, Study
 from expotion_study.store import Answer, Answers, Participant
-
-# The figure of a study: a panel per criterion and one for the preferences, as one SVG that stands alone.
 
 WIDTH, LABEL, GAP, ROW, HEAD, FOOT = 900, 150, 36, 26, 34, 34
 _CHARACTERS = 21
@@ -31,63 +30,62 @@ text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#1f1d1a
 """
 
 
-_Panel = tuple[str, Sequence[Estimate], float, float, Sequence[float], str]
+class Panel(NamedTuple):
+    """Estimates by system between `low` and `high`; `form` is how a tick is written."""
+
+    title: str
+    estimates: Sequence[Estimate]
+    low: float
+    high: float
+    ticks: Sequence[float]
+    form: str
 
 
 def figure(study: Study, found: Analysis) -> str:
-    """SVG text. Dots are means (or shares), lines their 95 % intervals."""
-    panels: list[_Panel] = [
-        (c.title, found.ratings[c.name], 1.0, 5.0, (1, 2, 3, 4, 5), "{:g}") for c in study.questions
+    """A panel per criterion and one for the preferences, as one SVG that stands alone.
+
+    Dots are means (or shares), lines their 95 % intervals.
+    """
+    panels = [
+        Panel(c.title, found.ratings[c.name], 1.0, 5.0, (1, 2, 3, 4, 5), "{:g}") for c in study.questions
     ]
     if study.comparisons:
         quarters = (0.0, 0.25, 0.5, 0.75, 1.0)
-        panels.append(("Preferred over another system", found.shares, 0.0, 1.0, quarters, "{:.0%}"))
+        panels.append(Panel("Preferred over another system", found.shares, 0.0, 1.0, quarters, "{:.0%}"))
     panel_height = HEAD + ROW * len(study.systems) + FOOT
-    n_rows = -(-len(panels) // 2)
-    height = n_rows * panel_height + 34
-    people = found.people
+    height = -(-len(panels) // 2) * panel_height + 34
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" role="img" aria-label="{escape(_alt(study, found))}">',
+        f'height="{height}" role="img" aria-label="{escape(_in_words(study, found))}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
     ]
-    for index, (title, estimates, low, high, ticks, form) in enumerate(panels):
+    for index, panel in enumerate(panels):
         left, top = (index % 2) * (WIDTH // 2), (index // 2) * panel_height
-        parts += _panel(study.systems, title, estimates, low, high, ticks, form, left + 12, top)
+        parts += _drawn(panel, study.systems, left + 12, top)
     note = (
-        f"{people.counted} participants, {len(study.clips)} clips. Dot: mean; line: 95 % bootstrap interval "
+        f"{found.people.counted} participants, {len(study.clips)} clips. Dot: mean; line: 95 % bootstrap interval "
         "over participants and clips. Scale 1 bad to 5 excellent."
     )
     parts.append(f'<text class="soft" x="12" y="{height - 12}">{escape(note)}</text></svg>')
     return "\n".join(parts) + "\n"
 
 
-def _panel(
-    systems: Sequence[str],
-    title: str,
-    estimates: Sequence[Estimate],
-    low: float,
-    high: float,
-    ticks: Sequence[float],
-    form: str,
-    left: int,
-    top: int,
-) -> list[str]:
+def _drawn(panel: Panel, systems: Sequence[str], left: int, top: int) -> list[str]:
     start, width = left + LABEL, WIDTH // 2 - LABEL - GAP
     bottom = top + HEAD + ROW * len(systems)
 
     def at(value: float) -> float:
-        return round(start + width * (value - low) / (high - low), 1)
+        return round(start + width * (value - panel.low) / (panel.high - panel.low), 1)
 
-    parts = [f'<text class="title" x="{left}" y="{top + 22}">{escape(title)}</text>']
-    for tick in ticks:
+    parts = [f'<text class="title" x="{left}" y="{top + 22}">{escape(panel.title)}</text>']
+    for tick in panel.ticks:
         parts.append(f'<line class="grid" x1="{at(tick)}" x2="{at(tick)}" y1="{top + HEAD}" y2="{bottom}"/>')
-        label = escape(form.format(tick))
+        label = escape(panel.form.format(tick))
         parts.append(
             f'<text class="soft" x="{at(tick)}" y="{bottom + 16}" text-anchor="middle">{label}</text>'
         )
-    for row, (name, each) in enumerate(zip(systems, estimates, strict=True)):
+    for row, (name, each) in enumerate(zip(systems, panel.estimates, strict=True)):
         middle = top + HEAD + ROW * row + ROW / 2
         shown = name if len(name) <= _CHARACTERS else name[: _CHARACTERS - 1] + "…"
         parts.append(f'<text x="{start - 10}" y="{middle + 4}" text-anchor="end">')
@@ -102,7 +100,7 @@ def _panel(
     return parts
 
 
-def _alt(study: Study, found: Analysis) -> str:
+def _in_words(study: Study, found: Analysis) -> str:
     """The figure in words."""
     lines = []
     for criterion in study.questions:
@@ -115,11 +113,8 @@ def _alt(study: Study, found: Analysis) -> str:
     return ". ".join(lines)
 
 
-FILES = ("results.json", "results.csv", "results.md", "results.svg", "answers.csv")
-
-
-def write_results(folder: Path, out: Path | None = None) -> tuple[Study, Analysis, list[Path]]:
-    """Analyse a study's answers and write the files to `out` (default: the study's folder).
+def write_results(folder: Path, out: Path | None = None) -> tuple[str, list[Path]]:
+    """Analyse a study's answers and write the files to `out` (default: the study's folder); the page and the paths.
 
     Raises ExpotionError where there are no answers, and for a database of another study.
     """
@@ -127,14 +122,18 @@ def write_results(folder: Path, out: Path | None = None) -> tuple[Study, Analysi
     answers = Answers(folder / ANSWERS_FILE, study.id, create=False)
     people, given = answers.everybody(), answers.all()
     found = analyse(study, people, given)
+    markdown = to_markdown(study, found)
+    texts = {
+        "results.csv": to_csv(study, found),
+        "results.md": markdown,
+        "results.svg": figure(study, found),
+        "answers.csv": answers_csv(study, people, given),
+    }
     target = out or folder
-    paths = [target / name for name in FILES]
-    write_json(paths[0], to_json(study, found))
-    write_text(paths[1], to_csv(study, found))
-    write_text(paths[2], to_markdown(study, found))
-    write_text(paths[3], figure(study, found))
-    write_text(paths[4], answers_csv(study, people, given))
-    return study, found, paths
+    write_json(target / "results.json", to_json(study, found))
+    for name, text in texts.items():
+        write_text(target / name, text)
+    return markdown, [target / name for name in ("results.json", *texts)]
 
 
 def to_json(study: Study, found: Analysis) -> dict[str, object]:

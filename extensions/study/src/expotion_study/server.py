@@ -11,29 +11,42 @@ import socket
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from expotion.errors import ExpotionError, Problem
+from expotion.report.write import environment
 from expotion_study import headphones, session
 from expotion_study.model import ANSWERS_FILE, SCALE, TRAINING, Study, sound_file
-from expotion_study.session import Trial
 from expotion_study.store import Answers, Participant
 
-# From a request to a page: where a participant stands and what an answer leads to. Knows nothing of sockets.
-
-_SESSION = re.compile(r"/s/([0-9A-Za-z-]{1,40})(?:/(headphones|answer))?$")
+log = logging.getLogger("expotion")
+MAX_FORM_BYTES, MAX_FIELDS = 16_384, 100
+IDLE_S = 60.0
+"""A connection that says nothing for this long is closed."""
+_AGAIN = "Please go back and send the page again."
 _REFUSALS = {
-    400: ("That did not arrive whole", "Please go back and send the page again."),
+    400: ("That did not arrive whole", _AGAIN),
     404: ("There is no such page", "Please check the address, or start from the first page."),
-    411: ("That did not arrive whole", "Please go back and send the page again."),
-    413: ("That is too much", "Please go back and send the page again."),
+    411: ("That did not arrive whole", _AGAIN),
+    413: ("That is too much", _AGAIN),
     503: ("Your answer could not be stored", "Please go back and send it again in a moment."),
 }
+_STATIC = {
+    "/static/study.css": "text/css; charset=utf-8",
+    "/static/study.js": "text/javascript; charset=utf-8",
+}
+_SAFE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; media-src 'self'; "
+    "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_SESSION = re.compile(r"/s/([0-9A-Za-z-]{1,40})(?:/(headphones|answer))?$")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,10 @@ class Reply:
 
 
 class Flow:
-    """The pages of a study in their order. A page is found from the answers alone, so any may be reloaded."""
+    """From a request to a page: where a participant stands and what an answer leads to. Knows nothing of sockets.
+
+    A page is found from the answers alone, so any may be reloaded.
+    """
 
     def __init__(self, study: Study, answers: Answers) -> None:
         self.study, self.answers = study, answers
@@ -54,54 +70,80 @@ class Flow:
     def get(self, path: str) -> Reply:
         """The page at a path."""
         if path in ("/", ""):
-            return Reply(page=intro_page(self.study))
-        found = _SESSION.match(path)
-        participant = self.answers.find(found[1]) if found else None
-        if participant is None or found is None:
+            return self._intro()
+        participant, form = self._asked(path)
+        if participant is None:
             return self.refused(404, path)
-        if found[2]:
-            return Reply(location=f"../{participant.code}")
-        return self._current(participant)
+        return _to(participant) if form else self._current(participant)
 
     def post(self, path: str, form: Mapping[str, str]) -> Reply:
         """What a form leads to."""
         if path == "/join":
-            return self._join(form)
+            if form.get("consent") != "1" or form.get("training") not in TRAINING:
+                text = "Please state your musical training and tick the box to take part."
+                return self._intro(400, problem=text)
+            return Reply(location=f"s/{self.answers.join(form['training']).code}")
         if path == "/resume":
             participant = self.answers.find(form.get("code", ""))
             if participant is None:
                 text = "There is no such code. Please check its letters."
-                return Reply(400, intro_page(self.study, resume_problem=text))
+                return self._intro(400, resume_problem=text)
             return Reply(location=f"s/{participant.code}")
-        found = _SESSION.match(path)
-        participant = self.answers.find(found[1]) if found else None
-        if participant is None or found is None or found[2] is None:
+        participant, which = self._asked(path)
+        if participant is None or which is None:
             return self.refused(404, path)
-        return self._screen(participant, form) if found[2] == "headphones" else self._keep(participant, form)
+        return self._screen(participant, form) if which == "headphones" else self._keep(participant, form)
 
     def refused(self, status: int, path: str) -> Reply:
         """An error as a page."""
         heading, text = _REFUSALS[status]
         base = "../" * max(0, path.partition("?")[0].count("/") - 1)
-        return Reply(status, message_page(self.study, heading, text, base))
+        return self._page("message.html", status, base, heading=heading, text=text)
 
-    def _join(self, form: Mapping[str, str]) -> Reply:
-        if form.get("consent") != "1" or form.get("training") not in TRAINING:
-            text = "Please state your musical training and tick the box to take part."
-            return Reply(400, intro_page(self.study, text))
-        participant = self.answers.join(form["training"])
-        return Reply(location=f"s/{participant.code}")
+    def _asked(self, path: str) -> tuple[Participant | None, str | None]:
+        """The participant and the form that a path names."""
+        found = _SESSION.match(path)
+        return (self.answers.find(found[1]), found[2]) if found else (None, None)
+
+    def _page(self, name: str, status: int = 200, base: str = "", **values: Any) -> Reply:
+        template = environment("expotion_study").get_template(name)
+        return Reply(status, template.render(study=self.study, base=base, **values))
+
+    def _intro(self, status: int = 200, problem: str = "", resume_problem: str = "") -> Reply:
+        """Welcome, consent, and going on with a code."""
+        paragraphs = [part.strip() for part in self.study.intro.split("\n\n") if part.strip()]
+        problems = {"problem": problem, "resume_problem": resume_problem}
+        return self._page("intro.html", status, paragraphs=paragraphs, training=TRAINING, **problems)
 
     def _current(self, participant: Participant, problem: str = "") -> Reply:
         """The page where a participant stands; with a problem, in answer to a form, which is a folder deeper."""
         status, base = (400, "../../") if problem else (200, "../")
+        code = participant.code
+        shown = {
+            "participant": participant,
+            "code": "-".join(code[at : at + 4] for at in range(0, len(code), 4)),
+            "problem": problem,
+        }
         if not participant.screened:
-            return Reply(status, headphones_page(self.study, participant, problem, base))
+            left = headphones.MAX_ATTEMPTS - len(participant.attempts)
+            return self._page("headphones.html", status, base, left=left, **shown)
         trials = session.trials_of(self.study, participant.slot)
         trial = session.next_trial(trials, self.answers.answered(participant.id))
         if trial is None:
-            return Reply(page=done_page(self.study, participant))
-        return Reply(status, trial_page(self.study, participant, trial, len(trials), problem, base))
+            return self._page("done.html", base="../", receipt=shown["code"])
+        heard = [self.study.stimuli[token] for token in trial.stimuli]
+        return self._page(
+            "trial.html",
+            status,
+            base,
+            trial=trial,
+            total=len(trials),
+            prompt=self.study.clips[heard[0].clip].prompt if heard else None,
+            media=[(token, each.media_type) for token, each in zip(trial.stimuli, heard, strict=True)],
+            scale=SCALE,
+            wanted=SCALE[trial.wanted - 1] if trial.wanted is not None else "",
+            **shown,
+        )
 
     def _screen(self, participant: Participant, form: Mapping[str, str]) -> Reply:
         """A headphones check. One that was answered before (sent twice, or the back button) changes nothing."""
@@ -111,7 +153,7 @@ class Flow:
                 return self._current(participant, "Please answer for every sound.")
             right = headphones.n_correct(softest, {token: int(form[token]) for token in softest})
             self.answers.add_attempt(participant.id, attempt, right, right >= headphones.N_TO_PASS)
-        return Reply(location=f"../{participant.code}")
+        return _to(participant)
 
     def _keep(self, participant: Participant, form: Mapping[str, str]) -> Reply:
         """An answer to the trial at hand; one to any other trial changes nothing."""
@@ -127,19 +169,11 @@ class Flow:
             self.answers.add_answer(
                 participant.id, trial.number, trial.kind, trial.stimuli, response, last=last
             )
-        return Reply(location=f"../{participant.code}")
+        return _to(participant)
 
 
-log = logging.getLogger("expotion")
-MAX_FORM_BYTES, MAX_FIELDS = 16_384, 100
-IDLE_S = 60.0
-"""A connection that says nothing for this long is closed."""
-
-_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; media-src 'self'; img-src data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
+def _to(participant: Participant) -> Reply:
+    return Reply(location=f"../{participant.code}")
 
 
 class StudyServer(ThreadingHTTPServer):
@@ -149,15 +183,13 @@ class StudyServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, host: str, port: int) -> None:
         """Open study and answers, and listen. Raises ExpotionError for what is wrong with either."""
-        self.folder = folder
         self.study = Study.load(folder)
         self.answers = Answers(folder / ANSWERS_FILE, self.study.id)
         self.flow = Flow(self.study, self.answers)
-        self.media: dict[str, tuple[Path, str]] = {
-            token: (folder / each.file, each.media_type) for token, each in self.study.stimuli.items()
-        }
-        for token in (*self.study.screening.softest, self.study.screening.calibration):
-            self.media[token] = (folder / sound_file(token), "audio/wav")
+        sounds = (*self.study.screening.softest, self.study.screening.calibration)
+        self.media = {token: (folder / sound_file(token), "audio/wav") for token in sounds}
+        for token, each in self.study.stimuli.items():
+            self.media[token] = (folder / each.file, each.media_type)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), Handler)
@@ -191,9 +223,9 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.startswith("/media/"):
             self._media(path.removeprefix("/media/"))
-        elif path.removeprefix("/static/") in STATIC and path.startswith("/static/"):
-            name = path.removeprefix("/static/")
-            self._send(200, static(name), STATIC[name], cache="max-age=300")
+        elif path in _STATIC:
+            body = (files("expotion_study") / "templates" / path.rpartition("/")[2]).read_bytes()
+            self._send(200, body, _STATIC[path], "max-age=300")
         else:
             self._answer(lambda flow: flow.get(path))
 
@@ -230,31 +262,31 @@ class Handler(BaseHTTPRequestHandler):
 
     def _reply(self, reply: Reply) -> None:
         if reply.location is not None:
-            self._send(303, b"", "text/plain", location=reply.location)
+            self._send(303, b"", "text/plain", headers={"Location": reply.location})
         else:
             self._send(reply.status, reply.page.encode("utf-8"), "text/html; charset=utf-8")
 
     def _send(
-        self, status: int, body: bytes, kind: str, *, location: str | None = None, cache: str = "no-store"
+        self,
+        status: int,
+        body: bytes,
+        kind: str,
+        cache: str = "no-store",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.send_response(status)
-        self._headers(kind, len(body), cache)
-        if location is not None:
-            self.send_header("Location", location)
-        self.end_headers()
+        self._begin(status, kind, len(body), cache, headers or {})
         if self.command != "HEAD":
             with contextlib.suppress(ConnectionError):
                 self.wfile.write(body)
 
-    def _headers(self, kind: str, length: int, cache: str) -> None:
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
-        self.send_header("Cache-Control", cache)
-        self.send_header("Content-Security-Policy", _POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
+    def _begin(self, status: int, kind: str, length: int, cache: str, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        own = {"Content-Type": kind, "Content-Length": str(length), "Cache-Control": cache}
+        for name, value in (own | _SAFE | dict(headers)).items():
+            self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
+        self.end_headers()
 
     def _media(self, token: str) -> None:
         """A file by its token, whole or the part that a player asks for."""
@@ -267,19 +299,13 @@ class Handler(BaseHTTPRequestHandler):
             size = path.stat().st_size
             part = _part(self.headers.get("Range"), size)
             if part is None:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{size}")
-                self._headers(kind, 0, "no-store")
-                self.end_headers()
+                self._send(416, b"", kind, headers={"Content-Range": f"bytes */{size}"})
                 return
             first, last = part
-            whole = "Range" not in self.headers
-            self.send_response(200 if whole else 206)
-            if not whole:
-                self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
-            self.send_header("Accept-Ranges", "bytes")
-            self._headers(kind, last - first + 1, "private, max-age=86400")
-            self.end_headers()
+            status, headers = 200, {"Accept-Ranges": "bytes"}
+            if "Range" in self.headers:
+                status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{size}"
+            self._begin(status, kind, last - first + 1, "private, max-age=86400", headers)
             if self.command == "HEAD":
                 return
             file.seek(first)
@@ -304,115 +330,11 @@ def _part(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def _listening_problem(host: str, port: int, error: BaseException) -> Problem:
-    number = getattr(error, "errno", None)
-    if number == errno.EADDRINUSE:
-        return Problem(f"--port {port}", "a port that is free", "in use", "give another, or 0 for any")
     if isinstance(error, OverflowError):
         return Problem("--port", "a number from 0 to 65535", str(port))
+    number, where = getattr(error, "errno", None), f"--port {port}"
+    if number == errno.EADDRINUSE:
+        return Problem(where, "a port that is free", "in use", "give another, or 0 for any")
     if number == errno.EACCES:
-        return Problem(
-            f"--port {port}", "a port that may be used", "permission denied", "give one above 1023"
-        )
+        return Problem(where, "a port that may be used", "permission denied", "give one above 1023")
     return Problem(f"--host {host}", "an address of this machine", str(error), "for example 127.0.0.1")
-
-
-# The web page as text: one template per page, nothing loaded from elsewhere, no system's name in it.
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-STATIC = {"study.css": "text/css; charset=utf-8", "study.js": "text/javascript; charset=utf-8"}
-
-
-def static(name: str) -> bytes:
-    """A file of style or script, one of STATIC."""
-    return (files("expotion_study") / "templates" / name).read_bytes()
-
-
-def intro_page(study: Study, problem: str = "", *, resume_problem: str = "") -> str:
-    """Welcome, consent, and going on with a code."""
-    paragraphs = [part.strip() for part in study.intro.split("\n\n") if part.strip()]
-    return _render(
-        "intro.html",
-        study,
-        base="",
-        paragraphs=paragraphs,
-        training=TRAINING,
-        problem=problem,
-        resume_problem=resume_problem,
-    )
-
-
-def headphones_page(study: Study, participant: Participant, problem: str = "", base: str = "../") -> str:
-    """The check before the study; says so where the first attempt did not pass."""
-    return _render(
-        "headphones.html",
-        study,
-        base=base,
-        participant=participant,
-        code=spelt(participant.code),
-        tokens=list(study.screening.softest),
-        attempt=len(participant.attempts),
-        problem=problem,
-        left=headphones.MAX_ATTEMPTS - len(participant.attempts),
-    )
-
-
-def trial_page(
-    study: Study,
-    participant: Participant,
-    trial: Trial,
-    total: int,
-    problem: str = "",
-    base: str = "../",
-) -> str:
-    """A rating, an attention check or a comparison, with how far the participant is."""
-    heard = [study.stimuli[token] for token in trial.stimuli]
-    clip = study.clips[heard[0].clip] if heard else None
-    return _render(
-        "trial.html",
-        study,
-        base=base,
-        participant=participant,
-        code=spelt(participant.code),
-        trial=trial,
-        total=total,
-        prompt=clip.prompt if clip is not None else None,
-        media=list(zip(trial.stimuli, (each.media_type for each in heard), strict=True)),
-        questions=study.questions,
-        scale=SCALE,
-        problem=problem,
-        wanted=SCALE[trial.wanted - 1] if trial.wanted is not None else "",
-    )
-
-
-def done_page(study: Study, participant: Participant) -> str:
-    """Thanks, and the code as a receipt."""
-    return _render("done.html", study, base="../", receipt=spelt(participant.code))
-
-
-def message_page(study: Study, title: str, text: str, base: str = "") -> str:
-    """An error in words."""
-    return _render("message.html", study, base=base, heading=title, text=text)
-
-
-def spelt(code: str) -> str:
-    """A code in groups of four."""
-    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
-
-
-def _render(name: str, study: Study, **values: Any) -> str:
-    return _environment().get_template(name).render(study=study, **values)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("expotion_study", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

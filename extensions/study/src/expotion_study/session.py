@@ -1,4 +1,21 @@
-"""What a participant is asked, trial by trial, and what an answer must hold."""
+"""What a participant is asked, trial by trial, and what an answer must hold.
+
+Who hears what, in which order, is balanced over systems, clips, positions and neighbours. A participant's number
+(`slot`) decides everything; no chance is involved.
+
+Ratings. Group a (a = 0..C-1) holds every system once: system j with clip (a + j) mod C. The C groups together hold
+every (clip, system) exactly once. Participants take groups one after the other from a cyclic list, so that
+
+- everybody hears each system equally often,
+- after any number of participants the (clip, system) counts differ by at most one,
+- nobody hears the same clip with the same system twice.
+
+Inside a group the order is a row of a Williams square (Williams 1949): over its rows each system stands at each
+position equally often, and each system follows each other one equally often.
+
+Comparisons. Pairs of systems come in the order of a round-robin tournament (pairs of one round share no system),
+with clips and sides rotated: over 2C laps each pair is heard on each clip once in each order.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +27,7 @@ from typing import Any
 
 from expotion_study.model import SCALE, Study
 
-# Who hears what, in which order: balanced over systems, clips, positions and neighbours.
-#
-# Ratings. Group a (a = 0..C-1) holds every system once: system j with clip (a + j) mod C. The C groups
-# together hold every (clip, system) exactly once. Participants take groups one after the other from a cyclic
-# list, so that
-#
-# - everybody hears each system equally often,
-# - after any number of participants the (clip, system) counts differ by at most one,
-# - nobody hears the same clip with the same system twice.
-#
-# Inside a group the order is a row of a Williams square (Williams 1949): over its rows each system stands at
-# each position equally often, and each system follows each other one equally often.
-#
-# Comparisons. Pairs of systems come in the order of a round-robin tournament (pairs of one round share no
-# system), with clips and sides rotated: over 2C laps each pair is heard on each clip once in each order.
-#
-# A participant's number (`slot`) decides everything; no chance is involved.
+RATING, COMPARISON, ATTENTION = "rating", "comparison", "attention"
 
 
 def rating_cells(slot: int, n_systems: int, n_clips: int, n_ratings: int) -> list[tuple[int, int]]:
@@ -37,7 +38,10 @@ def rating_cells(slot: int, n_systems: int, n_clips: int, n_ratings: int) -> lis
     n_groups, rest = divmod(n_ratings, n_systems)
     if rest or not 0 <= n_groups <= n_clips:
         raise ValueError(f"{n_ratings} ratings of {n_systems} systems and {n_clips} clips")
-    groups, rows = _group_order(n_systems, n_clips), williams_rows(n_systems)
+    # first clips of the groups; consecutive groups share no clip where there are enough
+    step = gcd(n_systems, n_clips)
+    groups = [(at + k * n_systems) % n_clips for at in range(step) for k in range(n_clips // step)]
+    rows = williams_rows(n_systems)
     cells = []
     for taken in range(slot * n_groups, (slot + 1) * n_groups):
         first = groups[taken % n_clips]
@@ -84,17 +88,6 @@ def round_robin(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _group_order(n_systems: int, n_clips: int) -> list[int]:
-    """First clips of the groups; consecutive groups share no clip where there are enough."""
-    step = gcd(n_systems, n_clips)
-    return [
-        (offset + number * n_systems) % n_clips for offset in range(step) for number in range(n_clips // step)
-    ]
-
-
-RATING, COMPARISON, ATTENTION = "rating", "comparison", "attention"
-
-
 class Incomplete(Exception):
     """An answer that lacks something; the text is shown to the participant."""
 
@@ -135,7 +128,11 @@ def next_trial(trials: list[Trial], answered: set[int]) -> Trial | None:
 
 def read_answer(study: Study, trial: Trial, form: Mapping[str, str]) -> dict[str, Any]:
     """The response to a trial from a form. Raises Incomplete where something is missing or out of range."""
-    response: dict[str, Any] = {"heard": _fraction(form.get("heard", "")), "seconds": _seconds(form)}
+    heard, open_s = _number(form, "heard"), _number(form, "seconds")  # as the page says, or None
+    response: dict[str, Any] = {
+        "heard": None if heard is None else min(1.0, max(0.0, heard)),
+        "seconds": round(open_s, 1) if open_s is not None and 0.0 <= open_s < 1e6 else None,
+    }
     if form.get("skip") == "1" and trial.kind != ATTENTION:
         return {**response, "skipped": True}
     if trial.kind == COMPARISON:
@@ -154,21 +151,9 @@ def _value(form: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def _fraction(text: str) -> float | None:
-    """How much was heard, 0..1, as the page says; None where it does not."""
-    value = _number(text)
-    return None if value is None else min(1.0, max(0.0, value))
-
-
-def _seconds(form: Mapping[str, str]) -> float | None:
-    """How long the page was open, as it says."""
-    value = _number(form.get("seconds", ""))
-    return round(value, 1) if value is not None and 0.0 <= value < 1e6 else None
-
-
-def _number(text: str) -> float | None:
+def _number(form: Mapping[str, str], name: str) -> float | None:
     try:
-        value = float(text)
+        value = float(form.get(name, ""))
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -114,10 +114,8 @@ def _add_run(found: Sources, name: str, path: Path, condition: str | None, regis
     recipe = load_recipe(path / "recipe.yaml", registry=registry)
     condition = condition or recipe.joint_name or "text_only"
     clips = _test_clips(recipe, registry, path)
-    own: dict[str, Clip] = {}
     if condition == ORIGINAL:
-        own = clips
-        load: Callable[[str], NDArray[np.float32]] = _own_sound(clips)
+        own, load = clips, _from_clips(clips)
     else:
         made = {clip_id: run.sample(condition, clip_id) for clip_id in clips}
         files = {clip_id: file for clip_id, file in made.items() if file.is_file()}
@@ -128,14 +126,15 @@ def _add_run(found: Sources, name: str, path: Path, condition: str | None, regis
             raise ExpotionError(Problem(f"{path}:{condition}", wanted, "no samples of it", fix))
         own = {clip_id: clips[clip_id] for clip_id in files}
         load = _from_files(files)
-    _same_clips(found, own, path)
     found.systems.append(System(name, tuple(own), load))
     for clip_id, clip in own.items():
-        found.clips.setdefault(clip_id, clip)
+        # Clips of one name are the same clip in every run, or the comparison means nothing.
+        if abs(found.clips.setdefault(clip_id, clip).duration_s - clip.duration_s) > 0.1:
+            got, fix = f"another length of {clip_id}", "compare runs on the same data"
+            raise ExpotionError(Problem(str(path), "the clips of the other systems", got, fix))
         # The clip's own words, not a system's: they must not tell systems apart.
-        words = clip.caption or recipe.text.fixed_prompt
         if found.prompts.get(clip_id) is None:
-            found.prompts[clip_id] = words
+            found.prompts[clip_id] = clip.caption or recipe.text.fixed_prompt
 
 
 def _test_clips(recipe: Recipe, registry: Registry, path: Path) -> dict[str, Clip]:
@@ -146,37 +145,18 @@ def _test_clips(recipe: Recipe, registry: Registry, path: Path) -> dict[str, Cli
     return {clip.id: clip for clip in clips}
 
 
-def _same_clips(found: Sources, own: Mapping[str, Clip], path: Path) -> None:
-    """Clips of one name are the same clip in every run, or the comparison means nothing."""
-    other = [
-        clip_id
-        for clip_id, clip in own.items()
-        if clip_id in found.clips and abs(found.clips[clip_id].duration_s - clip.duration_s) > 0.1
-    ]
-    if other:
-        got = f"another length of {other[0]}"
-        fix = "compare runs on the same data"
-        raise ExpotionError(Problem(str(path), "the clips of the other systems", got, fix))
-
-
 def _from_files(files: Mapping[str, Path]) -> Callable[[str], NDArray[np.float32]]:
-    def load(clip_id: str) -> NDArray[np.float32]:
-        samples = load_audio(files[clip_id], RATE_HZ)
-        if samples is None:
-            raise MediaError(Problem(str(files[clip_id]), "sound", "none"))
-        return samples
-
-    return load
+    return lambda clip_id: _there(load_audio(files[clip_id], RATE_HZ), str(files[clip_id]), "sound")
 
 
-def _own_sound(clips: Mapping[str, Clip]) -> Callable[[str], NDArray[np.float32]]:
-    def load(clip_id: str) -> NDArray[np.float32]:
-        samples = clips[clip_id].audio(RATE_HZ)
-        if samples is None:
-            raise MediaError(Problem(clip_id, "sound of its own", "none"))
-        return samples
+def _from_clips(clips: Mapping[str, Clip]) -> Callable[[str], NDArray[np.float32]]:
+    return lambda clip_id: _there(clips[clip_id].audio(RATE_HZ), clip_id, "sound of its own")
 
-    return load
+
+def _there(samples: NDArray[np.float32] | None, where: str, wanted: str) -> NDArray[np.float32]:
+    if samples is None:
+        raise MediaError(Problem(where, wanted, "none"))
+    return samples
 
 
 def _video_clips(folder: Path) -> dict[str, Clip]:
@@ -195,24 +175,24 @@ def read_prompts(path: Path) -> dict[str, str]:
     import io
     import json
 
-    fix = 'a CSV with "clip,prompt" on each line, or a JSON object'
+    def wrong(wanted: str, got: str) -> ExpotionError:
+        fix = 'a CSV with "clip,prompt" on each line, or a JSON object'
+        return ExpotionError(Problem(f"--prompts {path}", wanted, got, fix))
+
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ExpotionError(Problem(f"--prompts {path}", "a text file", str(error), fix)) from None
+        raise wrong("a text file", str(error)) from None
     if path.suffix.lower() == ".json":
         try:
             content = json.loads(text)
         except ValueError as error:
-            raise ExpotionError(Problem(f"--prompts {path}", "JSON", str(error), fix)) from None
+            raise wrong("JSON", str(error)) from None
         if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-            raise ExpotionError(
-                Problem(f"--prompts {path}", "an object of texts by clip", "another JSON", fix)
-            )
-        return {str(name): value for name, value in content.items()}
+            raise wrong("an object of texts by clip", "another JSON")
+        return content
     rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    wrong = [number for number, row in enumerate(rows, start=1) if len(row) != 2]
-    if wrong:
-        got = f"{len(rows[wrong[0] - 1])} columns in row {wrong[0]}"
-        raise ExpotionError(Problem(f"--prompts {path}", "two columns", got, fix))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2:
+            raise wrong("two columns", f"{len(row)} columns in row {number}")
     return {clip.strip(): prompt.strip() for clip, prompt in rows if clip.strip().lower() != "clip"}

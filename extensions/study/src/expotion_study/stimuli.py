@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,6 @@ SHORT_S = 0.5
 _IN_MP4, _IN_WEBM = frozenset({"h264"}), frozenset({"vp8", "vp9", "av1"})
 _PLAYED_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
-Load = Callable[[str], NDArray[np.float32]]
-
 
 @dataclass(frozen=True)
 class System:
@@ -40,15 +39,7 @@ class System:
 
     name: str
     clip_ids: tuple[str, ...]
-    load: Load
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Loudness (LUFS, None for silence) by (system, clip) index, and the target that all are brought to."""
-
-    measured: dict[tuple[int, int], float | None]
-    target_lufs: float
+    load: Callable[[str], NDArray[np.float32]]
 
 
 def match_levels(
@@ -58,26 +49,29 @@ def match_levels(
     *,
     note: Callable[[str], None],
     progress: Callable[[int, int], None],
-) -> Levels:
-    """Loudness of every sound, and the highest common one up to `wanted_lufs` that needs no limiting.
+) -> tuple[float, dict[tuple[int, int], float]]:
+    """Highest common loudness up to `wanted_lufs` that needs no limiting, and gains in dB by (system, clip) index.
 
-    One gain per sound changes nothing but its level; a limiter would treat systems differently.
+    One gain per sound changes nothing but its level; a limiter would treat systems differently. Silence has none.
     """
-    measured: dict[tuple[int, int], float | None] = {}
-    highest = wanted_lufs
+    measured: dict[tuple[int, int], float] = {}
+    highest, done = wanted_lufs, 0
     for s, system in enumerate(systems):
         for c, clip in enumerate(clips):
             samples = _sound(system, clip, note)
             loudness, peak = loudness_lufs(samples, RATE_HZ), true_peak_dbtp(samples, RATE_HZ)
-            measured[s, c] = loudness
             if loudness is None or peak is None:
                 note(f"{system.name}: {clip.id} is silent")
             else:
                 highest = min(highest, loudness + DEFAULT_CEILING_DBTP - peak)
-            progress(len(measured), len(systems) * len(clips))
+            if loudness is not None:
+                measured[s, c] = loudness
+            done += 1
+            progress(done, len(systems) * len(clips))
     if highest < wanted_lufs - 0.05:
         note(f"all at {highest:.1f} LUFS instead of {wanted_lufs:g}: the peaks of one sound allow no more")
-    return Levels(measured, round(highest, 2))
+    target_lufs = round(highest, 2)
+    return target_lufs, {key: target_lufs - loudness for key, loudness in measured.items()}
 
 
 def has_picture(clip: Clip) -> bool:
@@ -88,37 +82,29 @@ def has_picture(clip: Clip) -> bool:
 def write_clip(
     folder: Path,
     clip: Clip,
-    names: Mapping[int, str],
     systems: Sequence[System],
-    levels: Levels,
-    clip_index: int,
+    gains_db: Sequence[float | None],
     *,
     with_picture: bool,
-    on_file: Callable[[], None],
-) -> dict[str, tuple[int, str, str]]:
-    """One clip's file per system in `folder`; (system, file name, type) by token. `names` gives tokens by system.
+) -> Iterator[tuple[str, str, str]]:
+    """Write one clip's file per system to `folder`; (token, file name, type) of each as it is there.
 
     The picture is copied under each sound; it is encoded once before where browsers would not play it as it is.
     """
-    made: dict[str, tuple[int, str, str]] = {}
-    with contextlib.ExitStack() as stack:
+    with contextlib.closing(clip), contextlib.ExitStack() as stack:
         source = stack.enter_context(_browser_picture(clip)) if with_picture else None
-        for s, system in enumerate(systems):
-            samples = _sound(system, clip, lambda _text: None)
-            loudness = levels.measured[s, clip_index]
-            if loudness is not None:
-                samples = samples * np.float32(10 ** ((levels.target_lufs - loudness) / 20))
+        for system, gain_db in zip(systems, gains_db, strict=True):
+            samples, token = _sound(system, clip, lambda _text: None), secrets.token_hex(12)
+            if gain_db is not None:
+                samples = samples * np.float32(10 ** (gain_db / 20))
             if source is None:
-                name, media_type = f"{names[s]}.flac", "audio/flac"
+                name, media_type = f"{token}.flac", "audio/flac"
                 write_sound(folder / name, samples, RATE_HZ)
             else:
                 suffix = source.suffix if source.suffix == ".webm" else ".mp4"
-                name, media_type = f"{names[s]}{suffix}", f"video/{suffix[1:]}"
+                name, media_type = f"{token}{suffix}", f"video/{suffix[1:]}"
                 mux_video(source, samples, RATE_HZ, folder / name, duration_s=clip.duration_s, must_copy=True)
-            made[names[s]] = (s, name, media_type)
-            on_file()
-    clip.close()
-    return made
+            yield token, name, media_type
 
 
 def _sound(system: System, clip: Clip, note: Callable[[str], None]) -> NDArray[np.float32]:
@@ -135,9 +121,8 @@ def _sound(system: System, clip: Clip, note: Callable[[str], None]) -> NDArray[n
 @contextlib.contextmanager
 def _browser_picture(clip: Clip) -> Iterator[Path]:
     """A file whose picture browsers play: the clip's own where it is one, else a copy encoded once."""
-    own = _playable(clip)
-    if own is not None:
-        yield own
+    if isinstance(clip, FileClip) and _playable(clip):
+        yield clip.path
         return
     video = clip.video
     if video is None:
@@ -151,18 +136,12 @@ def _browser_picture(clip: Clip) -> Iterator[Path]:
         yield path
 
 
-def _playable(clip: Clip) -> Path | None:
-    """The clip's file, where it is a whole one that browsers play."""
-    if not isinstance(clip, FileClip):
-        return None
-    source = scan(clip.path)
-    picture = source.picture
+def _playable(clip: FileClip) -> bool:
+    """Whether browsers play the clip's file, and the clip is the whole of it."""
+    picture = scan(clip.path).picture
     if picture is None or picture.damage is not None or not picture.seekable:
-        return None
+        return False
     whole = clip.start_s <= timeline.EPSILON_S and clip.duration_s >= picture.end_s - timeline.EPSILON_S
-    codec = plain_name(picture.codec)
-    if not whole or picture.pixel_format not in _PLAYED_PIXELS:
-        return None
-    if codec in _IN_MP4:
-        return clip.path
-    return clip.path if codec in _IN_WEBM and clip.path.suffix.lower() == ".webm" else None
+    codec, is_webm = plain_name(picture.codec), clip.path.suffix.lower() == ".webm"
+    held = codec in _IN_MP4 or (codec in _IN_WEBM and is_webm)
+    return whole and held and picture.pixel_format in _PLAYED_PIXELS

@@ -83,10 +83,10 @@ class Answers:
         try:
             with self._connected() as connection:
                 connection.executescript(_TABLES)
-                with _transaction(connection):
-                    found = connection.execute("select id from study").fetchone()
-                    if found is None:
-                        connection.execute("insert into study values (?)", (study_id,))
+            with self._writing() as connection:
+                found = connection.execute("select id from study").fetchone()
+                if found is None:
+                    connection.execute("insert into study values (?)", (study_id,))
         except sqlite3.Error as error:
             fix = "check that the folder can be written to, or move this file away"
             raise ExpotionError(Problem(str(path), "a database of answers", str(error), fix)) from None
@@ -104,7 +104,7 @@ class Answers:
         now = datetime.now(UTC)
         since = (now - timedelta(hours=HELD_HOURS)).isoformat(timespec="seconds")
         code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
-        with self._connected() as connection, _transaction(connection):
+        with self._writing() as connection:
             held = connection.execute(
                 "select slot from participants p where (finished is not null or seen >= ?) and not ("
                 " (select count(*) from headphones h where h.participant = p.id) >= ?"
@@ -125,23 +125,27 @@ class Answers:
     def find(self, code: str) -> Participant | None:
         """The participant with a code (dashes, spaces and case do not matter), or None."""
         plain = "".join(letter for letter in code.upper() if letter.isalnum())
-        with self._connected() as connection:
-            row = connection.execute(
-                "select id, code, slot, training, finished from participants where code = ?", (plain,)
-            ).fetchone()
-            return None if row is None else self._participant(connection, row)
+        return next(iter(self._people(" where code = ?", plain)), None)
 
     def everybody(self) -> list[Participant]:
         """All participants in the order in which they joined."""
+        return self._people("")
+
+    def _people(self, which: str, *values: str) -> list[Participant]:
+        query = (
+            "select id, code, slot, training, finished is not null from participants" + which + " order by id"
+        )
+        tried = "select passed from headphones where participant = ? order by attempt"
         with self._connected() as connection:
-            rows = connection.execute(
-                "select id, code, slot, training, finished from participants order by id"
-            ).fetchall()
-            return [self._participant(connection, row) for row in rows]
+            found = []
+            for who, code, slot, training, finished in connection.execute(query, values).fetchall():
+                attempts = tuple(bool(passed) for (passed,) in connection.execute(tried, (who,)))
+                found.append(Participant(who, code, slot, training, bool(finished), attempts))
+            return found
 
     def add_attempt(self, participant: int, attempt: int, n_correct: int, passed: bool) -> None:
         """Keep a headphones check; the first answer to an attempt stays."""
-        with self._connected() as connection, _transaction(connection):
+        with self._writing() as connection:
             connection.execute(
                 "insert or ignore into headphones values (?, ?, ?, ?, ?)",
                 (participant, attempt, n_correct, int(passed), _stamp()),
@@ -160,7 +164,7 @@ class Answers:
     ) -> None:
         """Keep the answer to a trial; the first one stays. `last` marks the participant as finished."""
         values = (participant, trial, kind, json.dumps(list(stimuli)), json.dumps(dict(response)), _stamp())
-        with self._connected() as connection, _transaction(connection):
+        with self._writing() as connection:
             connection.execute("insert or ignore into answers values (?, ?, ?, ?, ?, ?)", values)
             connection.execute("update participants set seen = ? where id = ?", (_stamp(), participant))
             if last:
@@ -188,10 +192,13 @@ class Answers:
         found = self.find(code)
         if found is None:
             return False
-        with self._connected() as connection, _transaction(connection):
-            connection.execute("delete from answers where participant = ?", (found.id,))
-            connection.execute("delete from headphones where participant = ?", (found.id,))
-            connection.execute("delete from participants where id = ?", (found.id,))
+        with self._writing() as connection:
+            for table in (
+                "answers where participant",
+                "headphones where participant",
+                "participants where id",
+            ):
+                connection.execute("delete from " + table + " = ?", (found.id,))
         return True
 
     @contextlib.contextmanager
@@ -202,25 +209,12 @@ class Answers:
             connection.execute("pragma foreign_keys = on")
             yield connection
 
-    def _participant(self, connection: sqlite3.Connection, row: Sequence[Any]) -> Participant:
-        attempts = connection.execute(
-            "select passed from headphones where participant = ? order by attempt", (row[0],)
-        ).fetchall()
-        return Participant(
-            row[0], row[1], row[2], row[3], row[4] is not None, tuple(bool(each[0]) for each in attempts)
-        )
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, and nobody else writes meanwhile."""
-    connection.execute("begin immediate")
-    try:
-        yield
-    except BaseException:
-        connection.execute("rollback")
-        raise
-    connection.execute("commit")
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and nobody else writes meanwhile."""
+        with self._connected() as connection, connection:
+            connection.execute("begin immediate")
+            yield connection
 
 
 def _stamp() -> str:
