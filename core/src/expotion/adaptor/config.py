@@ -169,7 +169,7 @@ def released_code(
         n_lm_layers=n_lm_layers,
         n_adapted=n_adapted,
         max_rows=n_rows,
-        **Adaptor.of("released_code").choices(),
+        **Adaptor(preset="released_code").choices(),
     )
 
 
@@ -205,5 +205,5 @@ def paper(
         n_lm_layers=n_lm_layers,
         n_adapted=n_adapted,
         max_rows=n_rows,
-        **Adaptor.of("paper").choices(),
+        **Adaptor(preset="paper").choices(),
     )

@@ -20,46 +20,28 @@ from pydantic import (
 from expotion.plugins import discover
 from expotion.recipe.nodes import to_text
 
-# Named sets of options of the adaptor and of training: ours, the paper's, and the authors' released code.
+# Named sets of options of the adaptor and of training, each what differs from ours, which are the fields' defaults.
 
-PRESETS: dict[str, dict[str, Any]] = {
+ADAPTOR_PRESETS: dict[str, dict[str, Any]] = {
     # What measures best with the conductor world; no learned table, so no limit on length.
-    "ours": {
-        "layers": "all",
-        "prefix_attention": "full",
-        "prefix_block": "layer",
-        "positions": "sinusoidal",
-        "fusion": "per_layer",
-        "start": "vector",
-        "null": "vector",
-        "null_branch": "none",
-        "row_limit": "all",
-        "silent_when_dropped": True,
-        "standardise": True,
-    },
+    "ours": {},
     # The paper's equations: one joint embedding with positions of width sum(r_i), and a prefix that is only
     # self-attention, without causal mask. It is silent on guidance and on what stands in for a dropped
     # modality, so these are the released code's.
     "paper": {
-        "layers": "all",
-        "prefix_attention": "full",
         "prefix_block": "attention",
         "positions": "fused",
         "fusion": "shared",
         "start": "table",
         "null": "zero",
         "null_branch": "full",
-        "row_limit": "all",
         "silent_when_dropped": False,
         "standardise": False,
     },
     # The authors' files: causal prefix, a d-wide position table per layer, a merge matrix per layer.
     "released_code": {
-        "layers": "all",
         "prefix_attention": "causal",
-        "prefix_block": "layer",
         "positions": "table",
-        "fusion": "per_layer",
         "start": "table",
         "null": "zero",
         "null_branch": "full",
@@ -89,6 +71,13 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _filled(values: Any, presets: dict[str, dict[str, Any]]) -> Any:
+    """What was given, over what its preset says; anything but a mapping as it is."""
+    if not isinstance(values, dict):
+        return values
+    return {**presets.get(str(values.get("preset")), {}), **values}
+
+
 GONE: dict[str, Any] = {"shard_backbone": False, "trunk_cache_gib": 0.0}
 """Keys that `train` had, with their defaults. They changed no result and are read past, but they entered the
 section's hash: it is taken with them, or no run that was made with them could be resumed."""
@@ -98,6 +87,7 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 GenerationPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+Preset = Literal["ours", "paper", "released_code"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 # The adaptor's choices, in recipes and in adaptor.json.
@@ -205,27 +195,24 @@ class Adaptor(Section):
     `null: layer_table`); by default that of the training clips, T + 1.
     """
 
-    preset: Literal["ours", "paper", "released_code"] = "ours"
-    layers: int | str
-    prefix_attention: PrefixAttention
-    prefix_block: PrefixBlock
-    positions: Positions
-    fusion: Fusion
-    start: Start
-    null: Null
-    null_branch: NullBranch
-    row_limit: RowLimit
-    silent_when_dropped: bool
-    standardise: bool
+    preset: Preset = "ours"
+    layers: int | str = "all"
+    prefix_attention: PrefixAttention = "full"
+    prefix_block: PrefixBlock = "layer"
+    positions: Positions = "sinusoidal"
+    fusion: Fusion = "per_layer"
+    start: Start = "vector"
+    null: Null = "vector"
+    null_branch: NullBranch = "none"
+    row_limit: RowLimit = "all"
+    silent_when_dropped: bool = True
+    standardise: bool = True
     position_rows: Annotated[int, Field(ge=2)] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        preset = values.get("preset", "ours")
-        return {**PRESETS.get(preset if isinstance(preset, str) else "", PRESETS["ours"]), **values}
+        return _filled(values, ADAPTOR_PRESETS)
 
     @field_validator("layers", mode="plain")
     @classmethod
@@ -240,11 +227,6 @@ class Adaptor(Section):
     def needs_rows(self) -> bool:
         """Whether something is learned per row, which bounds the length of a clip."""
         return self.positions != "sinusoidal" or self.start == "table" or self.null == "layer_table"
-
-    @classmethod
-    def of(cls, preset: str) -> Adaptor:
-        """The choices of a preset."""
-        return cls.model_validate({"preset": preset})
 
     def choices(self) -> dict[str, Any]:
         """The named choices (all but preset, layers, null and position_rows), as keywords of `AdaptorConfig`."""
@@ -300,7 +282,7 @@ class Train(Section):
     Train.
     """
 
-    preset: Literal["ours", "paper", "released_code"] = "ours"
+    preset: Preset = "ours"
     steps: int = Field(default=160, ge=0)
     batch_size: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
@@ -334,10 +316,9 @@ class Train(Section):
     def _fill_from_preset(cls, values: Any, validate: ModelWrapValidatorHandler[Train]) -> Train:
         if not isinstance(values, dict):
             return validate(values)
-        preset = values.get("preset", "ours")
         # log_every_steps never did anything, and was not hashed
         given = {key: value for key, value in values.items() if key not in (*GONE, "log_every_steps")}
-        made = validate({**TRAIN_PRESETS.get(preset if isinstance(preset, str) else "", {}), **given})
+        made = validate(_filled(given, TRAIN_PRESETS))
         made._gone = {key: values[key] for key in GONE if key in values}
         return made
 
@@ -440,7 +421,7 @@ class Recipe(Section):
     backbone: Backbone = Field(default_factory=Backbone)
     text: Text = Field(default_factory=Text)
     conditions: list[Condition] = []
-    adaptor: Adaptor = Field(default_factory=lambda: Adaptor.model_validate({}))
+    adaptor: Adaptor = Adaptor()
     train: Train = Train()
     cluster: Cluster = Cluster()
     generate: Generate = Generate()
@@ -471,14 +452,16 @@ class Recipe(Section):
 
     @property
     def content_hash(self) -> str:
-        """Hex SHA-256 of everything that can change a result (not name, description, versions, cluster)."""
-        return self.section_hash(*[name for name in type(self).model_fields if name not in _NO_CONTENT])
+        """Hex SHA-256 of everything that can change a result."""
+        no_content = ("name", "description", "versions", "cluster")
+        return self.section_hash(*[name for name in type(self).model_fields if name not in no_content])
 
     def section_hash(self, *sections: str) -> str:
         """Hex SHA-256 of some top-level fields, for the cache keys of stages."""
         values = self.to_dict()
-        for section, fields in _SHOWN_ONLY.items():
-            values[section] = {k: v for k, v in values[section].items() if k not in fields}
+        # What is measured, not what is made: it may change without anything being trained or generated again.
+        for measured in ("outside", "metrics", "bootstrap"):
+            del values["evaluate"][measured]
         values["train"] = GONE | values["train"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -506,22 +489,15 @@ class Recipe(Section):
         """Conditions to measure, in the order of the table."""
         own = [condition.name for condition in self.conditions]
         joint = [self.joint_name] if len(own) > 1 else []
-        # Without conditions of its own a recipe has nothing to shuffle.
-        after = [name for name in CONTROLS_AFTER if own or name != "shuffled"]
-        everything = [*CONTROLS_BEFORE, *own, *joint, *after]
-        chosen = self.evaluate.conditions
-        if chosen is None:
+        everything = [*CONTROLS_BEFORE, *own, *joint, *CONTROLS_AFTER]
+        if not own:  # nothing to shuffle
+            everything.remove("shuffled")
+        if self.evaluate.conditions is None:
             return everything
         together = self.joint_name or CONTROLS_BEFORE[0]
-        chosen = [together if name == "all" else name for name in chosen if own or name != "shuffled"]
-        extra = [name for name in chosen if name not in everything]
+        chosen = [together if name == "all" else name for name in self.evaluate.conditions]
+        extra = [name for name in chosen if name not in (*everything, "shuffled")]
         return [name for name in everything if name in chosen] + extra
-
-
-_SHOWN_ONLY: dict[str, tuple[str, ...]] = {"evaluate": ("outside", "metrics", "bootstrap")}
-"""What is measured, not what is made: it may change without anything being trained or generated again."""
-
-_NO_CONTENT = ("name", "description", "versions", "cluster")
 
 
 def _is_number(value: Any) -> bool:
