@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from expotion.adaptor.adaptor import Adaptor, freeze, parameter_groups, trainable_names
-from expotion.adaptor.config import AdaptorConfig, Modality, paper, released_code
+from expotion.adaptor.config import AdaptorConfig, Modality, released_code
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
 from expotion.errors import ExpotionError
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
+from expotion.recipe.schema import Adaptor as Choices
 from expotion.train.objective import codebook_loss
 
 
@@ -188,10 +189,14 @@ def test_released_preset_reuses_the_last_frame_row_in_generation(lm, make_adapto
     assert adaptor(lm, silent) is not None  # the released code never leaves the prefix out
 
 
+def paper(config):
+    return AdaptorConfig(config.modalities, 32, 3, 2, max_rows=9, **Choices(preset="paper").choices())
+
+
 def test_any_length_without_tables_and_a_clear_limit_with_them(lm, config, make_adaptor):
     long = {"face": TrackInput(torch.randn(1, 40, 6))}
     assert make_adaptor(config)(lm, long).k[0].shape[2] == 40
-    bounded = paper(config.modalities, width=32, n_lm_layers=3, n_adapted=2, n_rows=9)
+    bounded = paper(config)
     with pytest.raises(ExpotionError, match="at most 9 rows"):
         make_adaptor(bounded)(lm, long)
 
@@ -256,6 +261,6 @@ def test_configurations_that_cannot_be():
 
 
 def test_paper_preset_follows_the_papers_choices(config):
-    preset = paper(config.modalities, width=32, n_lm_layers=3, n_adapted=2, n_rows=9)
+    preset = paper(config)
     assert (preset.prefix_attention, preset.prefix_block, preset.positions) == ("full", "attention", "fused")
     assert (preset.fusion, preset.start, preset.null_branch) == ("shared", "table", "full")

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor, save_adaptor
-from expotion.adaptor.config import AdaptorConfig, Modality, released_mask_variant
+from expotion.adaptor.config import AdaptorConfig, Modality, released_code
 from expotion.errors import WeightsError
 
 
@@ -35,7 +35,7 @@ def test_comes_back_the_same(folder, config, make_adaptor, lm, inputs, tokens, s
 def test_every_kind_of_configuration_survives_json(config):
     for one in (
         config,
-        released_mask_variant(width=8, n_lm_layers=3, n_adapted=1, feature_width=5, rank=12, n_rows=7),
+        released_code(width=8, n_lm_layers=3, n_adapted=1, feature_width=5, rank=12, n_rows=7, masked=True),
     ):
         assert AdaptorConfig.from_json(json.loads(json.dumps(one.to_json()))) == one
 

@@ -38,7 +38,7 @@ from expotion.errors import PluginError, Problem, in_short
 
 BUILTIN_MODULES = (
     "expotion.evaluate.registry",
-    "expotion.manifest.rows",
+    "expotion.manifest",
     "expotion.train.callbacks",
     "expotion.features.precomputed",
     "expotion.musicgen.engine",

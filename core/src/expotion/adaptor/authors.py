@@ -17,7 +17,7 @@ from torch import Tensor
 
 from expotion import weights
 from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.config import AdaptorConfig, released_code, released_mask_variant
+from expotion.adaptor.config import AdaptorConfig, released_code
 from expotion.errors import ExpotionError, Problem, WeightsError
 from expotion.files import replacing
 
@@ -45,15 +45,15 @@ def released_config(state: Mapping[str, Tensor], n_lm_layers: int, where: str) -
         raise WeightsError(problems)
     layers_and_start, n_rows, width = state["pos_emb"].shape
     rank, feature_width = state["ld_proj.weight"].shape
-    preset = released_mask_variant if "masked_embedding" in state else released_code
     try:
-        return preset(
+        return released_code(
             width=width,
             n_lm_layers=n_lm_layers,
             n_adapted=layers_and_start - 1,
             feature_width=feature_width,
             rank=rank,
             n_rows=n_rows,
+            masked="masked_embedding" in state,
         )
     except ExpotionError as error:
         raise WeightsError(error.problems) from None
@@ -97,24 +97,19 @@ def to_released(adaptor: Adaptor) -> dict[str, Tensor]:
     config = adaptor.config
     names = [modality.name for modality in config.modalities]
     masked = tuple(names[1:]) == MASKED
-    plain = released_mask_variant if masked else released_code
     first = config.modalities[0]
-    expected = plain(
+    expected = released_code(
         width=config.width,
         n_lm_layers=config.n_lm_layers,
         n_adapted=config.n_adapted,
         feature_width=first.d_in,
         rank=first.rank,
         n_rows=config.max_rows or 1,
+        masked=masked,
     )
     if expected != config:
-        raise ExpotionError(
-            Problem(
-                "adaptor",
-                "the preset released_code, the only one that the authors' format can hold",
-                "another",
-            )
-        )
+        wanted = "the preset released_code, the only one that the authors' format can hold"
+        raise ExpotionError(Problem("adaptor", wanted, "another"))
     state = {name: tensor.detach().cpu() for name, tensor in adaptor.state_dict().items()}
     table = torch.cat([state["embedding.start"][None], state["embedding.position_table"]])
     released = {

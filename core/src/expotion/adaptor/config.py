@@ -21,8 +21,6 @@ from expotion.recipe.schema import (
     Start,
 )
 
-Projection = Literal["linear", "identity"]
-
 
 def _check_choices(item: Any, where: str) -> list[Problem]:
     problems = []
@@ -45,30 +43,25 @@ class Modality:
     name: str
     d_in: int
     rank: int = 12
-    projection: Projection = "linear"
+    projection: Literal["linear", "identity"] = "linear"
     null: Null = "vector"
 
     def __post_init__(self) -> None:
-        problems = _check_choices(self, f"modality {self.name!r}")
+        where = f"modality {self.name!r}"
+        problems = _check_choices(self, where)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name):
-            problems.append(Problem(f"modality {self.name!r}", "a name of letters, digits and _"))
+            problems.append(Problem(where, "a name of letters, digits and _"))
         if self.d_in < 1 or self.rank < 1:
-            problems.append(
-                Problem(
-                    f"modality {self.name!r}", "widths of at least 1", f"d_in {self.d_in}, rank {self.rank}"
-                )
-            )
+            problems.append(Problem(where, "widths of at least 1", f"d_in {self.d_in}, rank {self.rank}"))
         if self.projection == "identity" and self.rank != self.d_in:
-            problems.append(
-                Problem(f"modality {self.name!r}", f"rank {self.d_in} with identity", str(self.rank))
-            )
+            problems.append(Problem(where, f"rank {self.d_in} with identity", str(self.rank)))
         if problems:
             raise ExpotionError(problems)
 
 
 @dataclass(frozen=True)
 class AdaptorConfig:
-    """Shape and options of an adaptor. The defaults are ours; `released_code` and `paper` are the others.
+    """Shape and options of an adaptor. The defaults are ours; other presets stand in the recipe's schema.
 
     The last `n_adapted` of `n_lm_layers` layers are adapted. `max_rows` bounds the length where a table is
     learned (positions table or fused, start table, a layer_table null); without one any length works.
@@ -99,11 +92,8 @@ class AdaptorConfig:
         if not names or len(set(names)) != len(names):
             problems.append(Problem("adaptor.modalities", "at least one, each name once", ", ".join(names)))
         if not 1 <= self.n_adapted <= self.n_lm_layers:
-            problems.append(
-                Problem(
-                    "adaptor.n_adapted", f"1..{self.n_lm_layers} (layers of the model)", str(self.n_adapted)
-                )
-            )
+            wanted = f"1..{self.n_lm_layers} (layers of the model)"
+            problems.append(Problem("adaptor.n_adapted", wanted, str(self.n_adapted)))
         if self.needs_max_rows and (self.max_rows is None or self.max_rows < 1):
             problems.append(Problem("adaptor.max_rows", "a length of at least 1, for the learned tables"))
         if problems:
@@ -127,7 +117,7 @@ class AdaptorConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for adaptor.json."""
-        return dataclasses.asdict(self) | {"modalities": [dataclasses.asdict(m) for m in self.modalities]}
+        return dataclasses.asdict(self) | {"modalities": list(map(dataclasses.asdict, self.modalities))}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str = "adaptor.json") -> AdaptorConfig:
@@ -140,8 +130,7 @@ class AdaptorConfig:
             problems += _check_keys(Modality, item, f"{where} config.modalities[{index}]")
         if problems:
             raise ExpotionError(problems)
-        modalities = tuple(Modality(**item) for item in listed)
-        return cls(**{**data, "modalities": modalities})
+        return cls(**{**data, "modalities": tuple(Modality(**item) for item in listed)})
 
 
 def _check_keys(kind: type, data: Mapping[str, Any], where: str) -> list[Problem]:
@@ -153,57 +142,26 @@ def _check_keys(kind: type, data: Mapping[str, Any], where: str) -> list[Problem
         if field.default is dataclasses.MISSING and name not in data
     ]
     for name, hint in get_type_hints(kind).items():
-        kinds = {int: int, bool: bool, str: str}
-        if name in data and hint in kinds and type(data[name]) is not kinds[hint]:
+        if name in data and hint in (int, bool, str) and type(data[name]) is not hint:
             problems.append(Problem(f"{where}.{name}", f"of type {hint.__name__}", repr(data[name])))
     return problems
 
 
 def released_code(
-    *, width: int, n_lm_layers: int, n_adapted: int, feature_width: int, rank: int, n_rows: int
+    *,
+    width: int,
+    n_lm_layers: int,
+    n_adapted: int,
+    feature_width: int,
+    rank: int,
+    n_rows: int,
+    masked: bool = False,
 ) -> AdaptorConfig:
-    """The released single-stream class, bit-compatible with its files: tables, causal prefix, full null branch."""
-    return AdaptorConfig(
-        modalities=(Modality("features", feature_width, rank, null="zero"),),
-        width=width,
-        n_lm_layers=n_lm_layers,
-        n_adapted=n_adapted,
-        max_rows=n_rows,
-        **Adaptor(preset="released_code").choices(),
-    )
+    """The released single-stream class, bit-compatible with its files: tables, causal prefix, full null branch.
 
-
-def released_mask_variant(
-    *, width: int, n_lm_layers: int, n_adapted: int, feature_width: int, rank: int, n_rows: int
-) -> AdaptorConfig:
-    """The released class with face, body and vid; masked body and vid have a learned value per layer and step."""
-    base = released_code(
-        width=width,
-        n_lm_layers=n_lm_layers,
-        n_adapted=n_adapted,
-        feature_width=feature_width,
-        rank=rank,
-        n_rows=n_rows,
-    )
-    return dataclasses.replace(
-        base,
-        modalities=(
-            Modality("face", feature_width, rank, null="zero"),
-            Modality("body", 1, 1, projection="identity", null="layer_table"),
-            Modality("vid", 1, 1, projection="identity", null="layer_table"),
-        ),
-    )
-
-
-def paper(
-    modalities: tuple[Modality, ...], *, width: int, n_lm_layers: int, n_adapted: int, n_rows: int
-) -> AdaptorConfig:
-    """The paper's equations: full attention without norm, residual or FFN; positions before one shared fusion."""
-    return AdaptorConfig(
-        modalities=tuple(dataclasses.replace(modality, null="zero") for modality in modalities),
-        width=width,
-        n_lm_layers=n_lm_layers,
-        n_adapted=n_adapted,
-        max_rows=n_rows,
-        **Adaptor(preset="paper").choices(),
-    )
+    `masked`: its variant with face, body and vid; masked body and vid have a learned value per layer and step.
+    """
+    first = Modality("face" if masked else "features", feature_width, rank, null="zero")
+    others = [Modality(name, 1, 1, "identity", "layer_table") for name in ("body", "vid") if masked]
+    choices = Adaptor(preset="released_code").choices()
+    return AdaptorConfig((first, *others), width, n_lm_layers, n_adapted, max_rows=n_rows, **choices)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from expotion.contracts import DataSourceSpec, Options, hookimpl
+from expotion.contracts import Options
 from expotion.errors import ExpotionError, Problem
 from expotion.files import write_json, write_text
-
-if TYPE_CHECKING:
-    from expotion.manifest.source import ManifestSource
 
 SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
@@ -79,7 +77,7 @@ def read_manifest(path: Path, *, files: bool = False) -> list[Row]:
     rows: list[Row] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}
-    missing: dict[Path, bool] = {}
+    there = cache(Path.is_file)  # many rows may name one file
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -87,30 +85,24 @@ def read_manifest(path: Path, *, files: bool = False) -> list[Row]:
         try:
             row = Row.model_validate_json(line)
         except ValidationError as error:
-            problems += [_problem(where, dict(fault)) for fault in error.errors()]
+            for fault in error.errors():
+                field = ".".join(map(str, fault["loc"]))
+                got = None if fault["type"] in {"missing", "json_invalid"} else repr(fault["input"])[:80]
+                problems.append(Problem(f"{where}: {field}" if field else where, fault["msg"].lower(), got))
             continue
+        rows.append(row)
         if row.id in seen:
             problems.append(Problem(where, "an id of its own", f"{row.id!r}, as in line {seen[row.id]}"))
         seen.setdefault(row.id, number)
         file = row.file(path.parent)
-        if files and not missing.setdefault(file, not file.is_file()):
-            rows.append(row)
-            continue
-        if files:
+        if files and not there(file):
             fix = "put it back, or run `expotion data prepare` again"
             problems.append(Problem(where, "a file that is there", str(file), fix))
-        rows.append(row)
     if not rows and not problems:
         problems.append(Problem(str(path), "at least one clip", "none"))
     if problems:
         raise ManifestError(problems)
     return rows
-
-
-def _problem(where: str, fault: dict[str, Any]) -> Problem:
-    place = ".".join(str(part) for part in fault["loc"])
-    got = None if fault["type"] in {"missing", "json_invalid"} else repr(fault["input"])[:80]
-    return Problem(f"{where}: {place}" if place else where, str(fault["msg"]).lower(), got)
 
 
 def write_manifest(path: Path, rows: Sequence[Row], header: dict[str, Any]) -> None:
@@ -138,23 +130,3 @@ class ManifestOptions(Options):
     split: Literal["test", "validation"] = Field(default="test", description="which clips to evaluate on")
     train_clips: int | None = Field(default=None, ge=1, description="at most so many; default: all")
     test_clips: int | None = Field(default=None, ge=1, description="at most so many; default: all")
-
-
-def _build(options: ManifestOptions) -> ManifestSource:
-    from expotion.manifest.source import build  # noqa: PLC0415 - keeps this module light
-
-    return build(options)
-
-
-SPEC = DataSourceSpec(
-    name="manifest",
-    description="clips of your own, prepared and split by `expotion data`",
-    build=_build,
-    options=ManifestOptions,
-)
-
-
-@hookimpl
-def expotion_data_sources() -> list[DataSourceSpec]:
-    """Manifests."""
-    return [SPEC]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,21 +19,22 @@ from expotion.video.clip import FileClip
 from expotion.video.frames import FileVideo
 from expotion.video.scan import Scan
 
+FIX = "run `expotion data prepare` again"
+
 
 def differences(row: Row, found: Scan, where: str) -> list[Problem]:
     """What a row states of its file and is not so: its length, its sound, the sound's rate."""
     problems = []
     where = f"{where} ({row.id})"
-    fix = "run `expotion data prepare` again"
     left_s = found.duration_s - row.start_s
     if row.duration_s > left_s + 1e-3:
         wanted = f"{row.duration_s:.3f} s from {row.start_s:.3f} s on"
-        problems.append(Problem(where, wanted, f"a file of {found.duration_s:.3f} s", fix))
+        problems.append(Problem(where, wanted, f"a file of {found.duration_s:.3f} s", FIX))
     if found.sound is None:
-        problems.append(Problem(where, "a file with sound", "none", fix))
+        problems.append(Problem(where, "a file with sound", "none", FIX))
     elif row.sample_rate_hz not in {None, found.sound.sample_rate_hz}:
         got = f"{found.sound.sample_rate_hz} Hz"
-        problems.append(Problem(f"{where}: sample_rate_hz", f"{row.sample_rate_hz} Hz", got, fix))
+        problems.append(Problem(f"{where}: sample_rate_hz", f"{row.sample_rate_hz} Hz", got, FIX))
     return problems
 
 
@@ -72,10 +74,8 @@ class ManifestClip(Clip):
         if self._file is None:
             file = FileClip(self.path, self.row.start_s, self.row.duration_s)
             if file_sha256(self.path) != self.row.file_sha256:
-                fix = "run `expotion data prepare` again"
-                raise MediaError(
-                    Problem(str(self.path), "the file that was prepared", "another content", fix)
-                )
+                wanted, got = "the file that was prepared", "another content"
+                raise MediaError(Problem(str(self.path), wanted, got, FIX))
             if problems := differences(self.row, file.scanned, str(self.path)):
                 raise MediaError(problems)
             self._file = file
@@ -90,35 +90,26 @@ class ManifestSource(DataSource):
 
     def __init__(self, options: ManifestOptions) -> None:
         self.options = options
-        self._rows: list[Row] | None = None
 
     def clips(self, split: Literal["train", "test"]) -> Sequence[ManifestClip]:
         """Clips of a split in the manifest's order. Raises ManifestError: bad lines, lost files, an empty split."""
-        path = self.options.path
-        if self._rows is None:
-            self._rows = read_manifest(path, files=True)
         name = self.options.split if split == "test" else "train"
-        rows = [row for row in self._rows if row.split == name]
-        if not rows:
-            counts = {
-                part: sum(row.split == part for row in self._rows) for part in ("train", "validation", "test")
-            }
-            told = ", ".join(f"{count} {part}" for part, count in counts.items())
-            got = f"{len(self._rows)} clips: {told}"
+        found = self._of(name)
+        if not found:
+            path = self.options.path
+            told = [f"{len(self._of(part))} {part}" for part in ("train", "validation", "test")]
+            got = f"{len(self._rows)} clips: {', '.join(told)}"
             fix = f"run `expotion data split {path}`"
             raise ManifestError(Problem(str(path), f"at least one clip in the split {name!r}", got, fix))
-        limit = self.options.train_clips if split == "train" else self.options.test_clips
-        return [ManifestClip(row, path.parent) for row in rows[:limit]]
+        return found[: self.options.train_clips if split == "train" else self.options.test_clips]
 
     def validation(self) -> Sequence[ManifestClip]:
         """The part `validation`, unless clips are evaluated on it."""
-        if self.options.split == "validation":
-            return []
-        self._rows = self._rows or read_manifest(self.options.path, files=True)
-        folder = self.options.path.parent
-        return [ManifestClip(row, folder) for row in self._rows if row.split == "validation"]
+        return [] if self.options.split == "validation" else self._of("validation")
 
+    @cached_property
+    def _rows(self) -> list[Row]:
+        return read_manifest(self.options.path, files=True)
 
-def build(options: ManifestOptions) -> ManifestSource:
-    """The source of these options."""
-    return ManifestSource(options)
+    def _of(self, part: str) -> list[ManifestClip]:
+        return [ManifestClip(row, self.options.path.parent) for row in self._rows if row.split == part]
