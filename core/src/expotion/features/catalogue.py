@@ -260,7 +260,7 @@ def bring_in(source: Path, store: FeatureStore) -> Imported:
     """Take the entries of an export into a store. Each is checked against the index and its own checksum."""
     out = Imported()
     with _reader(source) as (read, index):
-        for number, line in enumerate(index.split("\n"), start=1):
+        for number, line in enumerate(index.removesuffix("\n").split("\n"), start=1):
             where = f"{source}: {INDEX}:{number}"
             try:
                 about = json.loads(line)
