@@ -169,8 +169,9 @@ def plan(
         for clip in clips:
             inside = _inside(clip, target_folder) if clip.is_dir() else [(clip, target_folder / clip.stem)]
             if not inside:
-                fix = "name sound files one by one: a folder's videos alone are taken"
-                problems.append(Problem(str(clip), "a folder with video files", passed_over(clip), fix))
+                sounds = passed_over(clip)
+                fix = "name sound files one by one: a folder's videos alone are taken" if sounds else None
+                problems.append(Problem(str(clip), "a folder with video files", sounds or "none", fix))
             pairs += inside
     targets = [
         Target(clip, base if samples == 1 else base.with_name(f"{base.name}_{take + 1}"), _seed(seed, take))

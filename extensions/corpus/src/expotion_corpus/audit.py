@@ -14,8 +14,6 @@ from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, matches
 from expotion_corpus.sources import list_folder
 from expotion_corpus.tables import read_table
 
-# The parts of anybody's split: a manifest with splits, a folder, or one list per part.
-
 Part = list[dict[str, Any]]
 """Clips as plain values: `id`, `file` and whatever else is known of them."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from expotion.contracts import Clip
     from expotion.manifest.rows import Row
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 SHOWN = 20
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.jsonl.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -148,12 +151,7 @@ def split(
     typer.echo(f"{len(report['groups'])} groups; {len(report['crossings'])} cross (computed from {target})")
 
 
-# What `expotion data` tells of lists and manifests: check, audit, stats, overview.
-
-Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.jsonl.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
+@app.command()
 def check(manifest: Manifest) -> None:
     """Hold a manifest against its files: all there, unchanged, long enough, at the stated rate.
 
@@ -174,6 +172,7 @@ def check(manifest: Manifest) -> None:
     console.print(f"{manifest}: {len(rows)} clips, all as they were prepared", markup=False)
 
 
+@app.command()
 def audit(
     lists: Annotated[list[Path], typer.Argument(help="A split list or folder, or one list for each part.")],
     by: Annotated[str | None, typer.Option(help="Fields to compare; default: all.")] = None,
@@ -236,6 +235,7 @@ def _print_audit(report: dict[str, Any]) -> None:
     typer.echo(f"{len(leaks)} leaks; clips: {counts}{heard}")
 
 
+@app.command()
 def stats(
     manifest: Manifest,
     tempo: Annotated[bool, typer.Option(help="Estimate tempi; decodes every sound.")] = True,
@@ -263,6 +263,7 @@ def stats(
         overview(manifest, html)
 
 
+@app.command()
 def overview(
     manifest: Manifest,
     out: Annotated[Path | None, typer.Option(help="Default: NAME.html beside the manifest.")] = None,
@@ -282,12 +283,7 @@ def overview(
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
-# `expotion data export`: clips of a data source as video files, for `prepare` or to look at.
-
-if TYPE_CHECKING:
-    from expotion.contracts import Clip
-
-
+@app.command()
 def export(
     source: Annotated[str, typer.Argument(help="A data source, such as conductor.")],
     out: Annotated[Path, typer.Option(help="Folder for train/ and test/.")],
@@ -358,10 +354,3 @@ def _options(kind: Any, source: str, settings: list[str]) -> Any:
                 for fault in error.errors()
             ]
         ) from error
-
-
-app.command()(check)
-app.command()(audit)
-app.command()(stats)
-app.command()(overview)
-app.command()(export)

@@ -20,8 +20,6 @@ from expotion.video.scan import Scan, scan
 from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
 
-# A file's picture decoded once, a frame each second: up to where it decodes, and how much it changes.
-
 SIDE_PX = 32
 _AT_ONCE = 256
 

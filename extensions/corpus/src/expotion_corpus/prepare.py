@@ -23,8 +23,6 @@ from expotion_corpus.items import TEXT_FIELDS, Item
 from expotion_corpus.match import Print, clusters
 from expotion_corpus.sources import read_source
 
-# What was found of files is kept, so that an interrupted `prepare` goes on where it stopped.
-
 ExamineAll = Callable[[Sequence[Item]], Iterator[tuple[int, Any]]]
 """(index, `Examined` or the exception) of every item, in the order in which they finish."""
 Progress = Callable[[int, int], None]

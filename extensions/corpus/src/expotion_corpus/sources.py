@@ -17,8 +17,6 @@ from expotion.video.container import SOUND_NAMES, VIDEO_NAMES
 from expotion_corpus.items import TEXT_FIELDS, Found, Item
 from expotion_corpus.tables import TABLES, read_table, split_named, standard_names, text_of, times_of
 
-# Samples of a WebDataset tar as files: members that share a name up to the first dot belong together.
-
 _TEXT = frozenset({".txt", ".json"})
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 

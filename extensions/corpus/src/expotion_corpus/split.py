@@ -12,8 +12,6 @@ from expotion.errors import ExpotionError, Problem
 from expotion.files import write_json
 from expotion.manifest.rows import ManifestError, Row, Split, read_header, read_manifest, write_manifest
 
-# Groups of clips that must stay together: connected components over shared recording, song, performer, sound.
-
 KEYS = ("recording", "song", "performer")
 ALWAYS = ("file_sha256", "sound")
 """Two clips of one file, or of two files with the same sound, belong together whatever was asked."""

@@ -58,8 +58,6 @@ def stats(rows: Sequence[Row], tempo_bpm: Callable[[Row], float | None] | None =
     return out
 
 
-# What a user should look at in a clip, in words, from the numbers of its row.
-
 QUIET_LUFS = -40.0
 LOUD_LUFS = -8.0
 SILENT = 0.2
@@ -119,9 +117,6 @@ def _of(row: Row, clip_s: float | None, n_same: int) -> list[Finding]:
     if row.caption is None:
         out.append(Finding("no caption", "no caption"))
     return out
-
-
-# A manifest held against its files: there, those that were prepared, as long and at the rate that it states?
 
 
 def verify(
