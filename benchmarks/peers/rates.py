@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.musicgen.engine.weights import Mode, pack
+from expotion.contracts import Mode
+from expotion.musicgen.engine.weights import pack
 
 SHAPES = ((4096, 1024), (1024, 4096))
 

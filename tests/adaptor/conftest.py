@@ -10,7 +10,7 @@ import torch
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.project import TrackInput
-from expotion.musicgen import audiocraft_files, layouts
+from expotion.musicgen import audiocraft_files
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
 
@@ -72,10 +72,8 @@ class GoldenSet:
         self.config = json.loads((GOLDEN / f"{kind}_dev.json").read_text())["config"]
         self.arrays = np.load(GOLDEN / f"{kind}_dev.npz")
         state = self.under("lm/")
-        sizes = audiocraft_files.geometry(
-            state, {"transformer_lm": {"num_heads": self.config["heads"]}}, "golden"
-        )
-        self.lm = layouts.build_lm(state, sizes, layouts.audiocraft_layout(sizes), "golden", torch.float32)
+        settings = {"transformer_lm": {"num_heads": self.config["heads"]}}
+        self.lm = audiocraft_files.language_model(state, settings, "golden")
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.arrays[name])

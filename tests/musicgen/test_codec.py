@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from expotion.errors import ExpotionError, WeightsError
-from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.codec import Codec, codec_from_audiocraft, codec_from_hf
 
 
 def settings(config):
@@ -75,6 +75,17 @@ def test_length_is_rounded_up(codec):
 def test_says_what_it_is(codec):
     assert (codec.sample_rate_hz, codec.hop, codec.frame_rate_hz) == (2400, 24, 100.0)
     assert (codec.n_codebooks, codec.card) == (4, 16)
+
+
+@pytest.mark.parametrize(("bandwidth_kbps", "card"), [(2.2, 2048), (1.6, 256)])
+def test_codebooks_follow_from_the_bandwidth(bandwidth_kbps, card):
+    from transformers import EncodecConfig, EncodecModel
+
+    sizes = {"num_filters": 2, "hidden_size": 8, "codebook_dim": 8, "num_lstm_layers": 1}
+    rates = {"sampling_rate": 32000, "upsampling_ratios": [8, 5, 4, 4], "target_bandwidths": [bandwidth_kbps]}
+    codec = Codec(EncodecModel(EncodecConfig(codebook_size=card, **rates, **sizes)))
+    assert codec.n_codebooks == 4
+    assert codec.encode(torch.zeros(640)).shape == (4, 1)
 
 
 def test_refuses_codes_and_sounds_that_cannot_be(codec):

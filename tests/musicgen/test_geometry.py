@@ -5,14 +5,7 @@ import torch
 
 from expotion.errors import WeightsError
 from expotion.musicgen.decoder import MusicGenLM
-from expotion.musicgen.geometry import (
-    LARGE,
-    MEDIUM,
-    SMALL,
-    LMGeometry,
-    codebooks_from_bandwidth,
-    parameter_count,
-)
+from expotion.musicgen.geometry import LARGE, MEDIUM, SMALL, LMGeometry, parameter_count
 
 
 @pytest.mark.parametrize(
@@ -53,8 +46,3 @@ def test_refuses_sizes_that_cannot_be():
         LMGeometry(30, 2, 4, 64, 4, 16, None)
     with pytest.raises(WeightsError, match="n_layers"):
         LMGeometry(32, 0, 4, 64, 4, 16, None)
-
-
-def test_codebooks_follow_from_the_bandwidth():
-    assert codebooks_from_bandwidth(2.2, 50, 2048) == 4
-    assert codebooks_from_bandwidth(1.6, 50, 256) == 4

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from expotion.musicgen import audiocraft_files, layouts
+from expotion.musicgen import audiocraft_files
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
 
@@ -45,8 +45,7 @@ def golden_lm():
     def build(data: Golden) -> MusicGenLM:
         state = data.under("lm/")
         settings = {"transformer_lm": {"num_heads": data.about["config"]["heads"]}}
-        sizes = audiocraft_files.geometry(state, settings, "golden")
-        return layouts.build_lm(state, sizes, layouts.audiocraft_layout(sizes), "golden", torch.float32)
+        return audiocraft_files.language_model(state, settings, "golden")
 
     return build
 

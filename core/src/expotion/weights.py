@@ -127,6 +127,11 @@ def read_state(path: Path, containers: Iterable[str] = ()) -> dict[str, Tensor]:
     return {str(name): value for name, value in content.items()}
 
 
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names and float32 values of tensors, in the order of their names, hex."""
     digest = hashlib.sha256()

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from expotion.adaptor.config import AdaptorConfig
 from expotion.adaptor.embedding import LayerEmbedding
-from expotion.adaptor.prefix import FrozenLM, Prefix, run_prefix
+from expotion.adaptor.prefix import FrozenLM, run_prefix
 from expotion.adaptor.project import Projector, TrackInput, check_inputs, strength
 from expotion.errors import ExpotionError, Problem
+from expotion.musicgen.gate import Prefix
 
 
 class Adaptor(nn.Module):

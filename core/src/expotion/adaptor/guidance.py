@@ -15,8 +15,9 @@ from dataclasses import replace
 import torch
 
 from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.prefix import FrozenLM, Prefix
+from expotion.adaptor.prefix import FrozenLM
 from expotion.adaptor.project import TrackInput
+from expotion.musicgen.gate import Prefix
 from expotion.recipe.schema import NullBranch
 
 Seen = frozenset[str] | None

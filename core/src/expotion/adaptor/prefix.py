@@ -14,152 +14,19 @@ the recursion is the paper's: A = O_i + Z_i and O_{i+1} = W_out,l SDPA(q, k, v),
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from expotion.adaptor.config import AdaptorConfig
+from expotion.musicgen.attention import attend
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.gate import Prefix
 
-# What the adaptor asks of the frozen language model. MusicGen's decoder in `expotion.musicgen` offers it.
-
-
-class FrozenLayer(Protocol):
-    """One layer's weights as the prefix stream uses them."""
-
-    @property
-    def norm1(self) -> Callable[[Tensor], Tensor]:
-        """Norm before self-attention, [B, R, d] to the same."""
-        ...
-
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v [B, h, R, d/h] of a normed input."""
-        ...
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-        """Attention of heads [B, h, R, d/h] among themselves."""
-        ...
-
-    def merge_heads(self, attended: Tensor) -> Tensor:
-        """Output projection of attended heads: [B, R, d]."""
-        ...
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """The feed-forward branch with its norm, without the residual: [B, R, d]."""
-        ...
-
-
-class FrozenLM(Protocol):
-    """The model: its layers, its table of positions, its number type."""
-
-    @property
-    def n_layers(self) -> int:
-        """Number of layers."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of its weights."""
-        ...
-
-    def block(self, index: int) -> FrozenLayer:
-        """Layer `index`, 0-based."""
-        ...
-
-    def position_table(self, start: int, n: int) -> Tensor:
-        """Sinusoidal positions start..start+n-1, [n, d]."""
-        ...
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """What the model's layers first_layer, first_layer + 1, .. receive.
-
-    q, k, v: per layer [Bp, h, R, d/h]; gates: per layer a scalar; active bool [Bp, R] or None (everywhere);
-    rows int64 [Bp]: the batch rows that have a prefix, or None (all, in order); position p uses prefix row
-    min(p, row_limit - 1). lengths int64 [Bp]: how many of the R rows are a clip's own, or None (all); keys and
-    values behind them are padding that nothing attends to.
-    """
-
-    first_layer: int
-    q: tuple[Tensor, ...]
-    k: tuple[Tensor, ...]
-    v: tuple[Tensor, ...]
-    gates: tuple[Tensor, ...]
-    active: Tensor | None
-    rows: Tensor | None
-    row_limit: int
-    lengths: Tensor | None = None
-
-    @property
-    def n_clips(self) -> int:
-        """Number of batch rows with a prefix, Bp."""
-        return self.k[0].shape[0]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows R, padding included."""
-        return self.k[0].shape[2]
-
-    def padded(self, n_rows: int) -> Prefix:
-        """The same prefix in `n_rows` rows. Positions behind its own end use the row that they used before."""
-        device = self.k[0].device
-        used = torch.arange(n_rows, device=device).clamp_(max=self.row_limit - 1)
-        missing = n_rows - self.n_rows
-
-        def longer(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(torch.nn.functional.pad(tensor, (0, 0, 0, missing)) for tensor in tensors)
-
-        return replace(
-            self,
-            q=tuple(q[:, :, used] for q in self.q),
-            k=longer(self.k),
-            v=longer(self.v),
-            active=None if self.active is None else self.active[:, used],
-            row_limit=n_rows,
-            lengths=self._lengths(),
-        )
-
-    def joined(self, other: Prefix) -> Prefix:
-        """Both prefixes' clips in one; each names its batch rows, and the shorter one is padded."""
-        if (self.n_rows, self.row_limit) == (other.n_rows, other.row_limit):
-            return self._and(other)
-        n_rows = max(self.n_rows, other.n_rows)
-        return self.padded(n_rows)._and(other.padded(n_rows))
-
-    def _lengths(self) -> Tensor:
-        if self.lengths is not None:
-            return self.lengths
-        return torch.full((self.n_clips,), self.n_rows, device=self.k[0].device)
-
-    def _and(self, other: Prefix) -> Prefix:
-        assert self.rows is not None and other.rows is not None
-
-        def both(mine: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(torch.cat(pair) for pair in zip(mine, theirs, strict=True))
-
-        active = lengths = None
-        if self.active is not None or other.active is not None:
-            parts = [
-                torch.ones(p.n_clips, self.n_rows, dtype=torch.bool, device=self.rows.device)
-                if p.active is None
-                else p.active
-                for p in (self, other)
-            ]
-            active = torch.cat(parts)
-        if self.lengths is not None or other.lengths is not None:
-            lengths = torch.cat([self._lengths(), other._lengths()])
-        return replace(
-            self,
-            q=both(self.q, other.q),
-            k=both(self.k, other.k),
-            v=both(self.v, other.v),
-            active=active,
-            rows=torch.cat([self.rows, other.rows]),
-            lengths=lengths,
-        )
+FrozenLM = MusicGenLM | Engine
+"""The frozen model, or an engine made from it, whose layers the stream runs through."""
 
 
 def run_prefix(
@@ -190,7 +57,7 @@ def run_prefix(
         q, k, v = (part.contiguous() for part in layer.heads(normed + embedding(index)))
         if index == config.n_adapted - 1:
             return q, k, v, None
-        attended = layer.merge_heads(layer.attend(q, k, v, causal=causal))
+        attended = layer.merge_heads(attend(q, k, v, causal=causal))
         if not whole:
             return q, k, v, attended
         hidden = hidden + attended

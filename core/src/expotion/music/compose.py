@@ -12,13 +12,13 @@ from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.guidance import branches_prefix, guided_prefix
-from expotion.adaptor.prefix import Prefix
 from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, Problem
 from expotion.music.guidance import Branch, plan
 from expotion.music.steering import Steering
 from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import Decoding, Sampler, decode
 from expotion.musicgen.text import pad_text
 from expotion.recipe.schema import Sampling

@@ -13,15 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor
 
 from expotion import weights as files
 from expotion.errors import Problem, WeightsError, first_line
-from expotion.musicgen.codec import Codec
-from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.codec import Codec, codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.delay import default_delays
 from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.layouts import audiocraft_layout, build_lm
 
 _FIXED_SETTINGS = {
     "norm_first": True,
@@ -34,8 +36,6 @@ _FIXED_SETTINGS = {
     "qk_layer_norm": False,
     "two_step_cfg": False,
 }
-
-
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
@@ -54,17 +54,8 @@ def _looked_up(value: Any, settings: Mapping[str, Any]) -> Any:
     return value
 
 
-def _without_references(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose references are looked up, at the top and in the sections below it."""
-    return {
-        name: {key: _looked_up(value, settings) for key, value in section.items()}
-        if isinstance(section, Mapping)
-        else _looked_up(section, settings)
-        for name, section in settings.items()
-    }
-
-
 def _settings(value: Any, where: str) -> dict[str, Any]:
+    """`xp.cfg` with its references looked up, at the top and in the sections below it."""
     if isinstance(value, str):
         try:
             value = yaml.safe_load(value)
@@ -74,7 +65,12 @@ def _settings(value: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise WeightsError(Problem(f"{where} xp.cfg", "YAML text or a mapping", type(value).__name__))
-    return _without_references(value)
+    return {
+        name: {key: _looked_up(one, value) for key, one in section.items()}
+        if isinstance(section, Mapping)
+        else _looked_up(section, value)
+        for name, section in value.items()
+    }
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -88,13 +84,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return dict(state), _settings(package.get("xp.cfg"), str(path))
 
 
-def _count(state: Mapping[str, Tensor], stem: str) -> int:
-    """How many numbered parts `stem.0`, `stem.1`, .. the names speak of."""
-    numbers = [name.removeprefix(f"{stem}.").split(".")[0] for name in state if name.startswith(f"{stem}.")]
-    return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
+def language_model(
+    state: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    where: str,
+    dtype: torch.dtype = torch.float32,
+) -> MusicGenLM:
+    """The model of `state_dict.bin`'s tensors and settings. Strict: every mismatch is listed in one WeightsError."""
+    sizes = _geometry(state, settings, where)
+    return build_lm(state, sizes, audiocraft_layout(sizes), where, dtype)
 
 
-def geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> LMGeometry:
+def _geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> LMGeometry:
     """Sizes from the tensors' shapes; the number of heads, which no shape shows, from the settings."""
     lm = settings.get("transformer_lm", {})
     problems = [
@@ -110,26 +111,30 @@ def geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: st
         raise WeightsError(problems)
     rows, width = state["emb.0.weight"].shape
     projection = state.get("condition_provider.conditioners.description.output_proj.weight")
-    n_layers = _count(state, "transformer.layers")
-    n_codebooks = _count(state, "emb")
     return LMGeometry(
         width=width,
-        n_layers=n_layers,
+        n_layers=_count(state, "transformer.layers"),
         n_heads=int(lm["num_heads"]),
         ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
-        n_codebooks=n_codebooks,
+        n_codebooks=_count(state, "emb"),
         card=rows - 1,
         text_width=None if projection is None else projection.shape[1],
     )
 
 
-def delays(settings: Mapping[str, Any], sizes: LMGeometry) -> tuple[int, ...]:
+def _count(state: Mapping[str, Tensor], stem: str) -> int:
+    """How many numbered parts `stem.0`, `stem.1`, .. the names speak of."""
+    numbers = [name.removeprefix(f"{stem}.").split(".")[0] for name in state if name.startswith(f"{stem}.")]
+    return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
+
+
+def delays(settings: Mapping[str, Any], n_codebooks: int) -> tuple[int, ...]:
     """Delays of the codebooks; patterns other than `delay` are refused."""
     pattern = settings.get("codebooks_pattern", {})
     if pattern.get("modeling", "delay") != "delay":
         raise WeightsError(Problem("xp.cfg codebooks_pattern.modeling", "delay", repr(pattern["modeling"])))
     listed = pattern.get("delay", {}).get("delays")
-    return default_delays(sizes.n_codebooks) if not listed else tuple(int(item) for item in listed)
+    return default_delays(n_codebooks) if not listed else tuple(int(item) for item in listed)
 
 
 def text_model_name(settings: Mapping[str, Any]) -> str:

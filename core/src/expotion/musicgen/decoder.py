@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from expotion.musicgen.gate import GatedPrefix, gate_input, row_selection
+from expotion.musicgen.gate import Prefix, gate_input, row_selection
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layer import EPS, DecoderLayer
 
@@ -115,7 +115,7 @@ class MusicGenLM(nn.Module):
         self,
         sequence: Tensor,
         source: Tensor,
-        prefix: GatedPrefix | None = None,
+        prefix: Prefix | None = None,
         *,
         source_mask: Tensor | None = None,
         recompute: bool = False,
@@ -135,7 +135,7 @@ class MusicGenLM(nn.Module):
         self,
         x: Tensor,
         source: Tensor,
-        prefix: GatedPrefix | None,
+        prefix: Prefix | None,
         source_mask: Tensor | None,
         recompute: bool,
     ) -> Tensor:
@@ -163,7 +163,7 @@ class MusicGenLM(nn.Module):
         self,
         sequence: Tensor,
         source: Tensor,
-        prefix: GatedPrefix | None = None,
+        prefix: Prefix | None = None,
         *,
         source_mask: Tensor | None = None,
     ) -> Tensor:

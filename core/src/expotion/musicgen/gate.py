@@ -9,12 +9,11 @@ comes out: SDPA(q + q^p, k^p, g v^p) = g S'. `gated` is the product in both, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from expotion.musicgen.attention import attend
 
@@ -22,67 +21,89 @@ Rows = slice | Tensor | None
 """Rows of a batch: a run of them, an index tensor, or None for all."""
 
 
-class GatedPrefix(Protocol):
-    """The prefix as the decoder reads it; the adaptor makes one.
+@dataclass(frozen=True)
+class Prefix:
+    """What the model's layers first_layer, first_layer + 1, .. receive; the adaptor makes one.
 
-    For layer first_layer + i: q, k, v [Bp, h, R, d/h] and a scalar gate. `active` [Bp, R] is false where the
-    gated term must be zero (None: nowhere). `rows` [Bp] names the batch rows that have a prefix (None: all).
-    Position p uses prefix row min(p, row_limit - 1). `lengths` [Bp]: how many of the R rows are attended to (None:
-    all).
+    q, k, v: per layer [Bp, h, R, d/h]; gates: per layer a scalar; active bool [Bp, R]: false where the gated term
+    is zero (None: nowhere); rows int64 [Bp]: the batch rows that have a prefix, or None (all, in order); position
+    p uses prefix row min(p, row_limit - 1). lengths int64 [Bp]: how many of the R rows are a clip's own, or None
+    (all); keys and values behind them are padding that nothing attends to.
     """
 
-    @property
-    def first_layer(self) -> int:
-        """Index of the first adapted layer."""
-        ...
+    first_layer: int
+    q: tuple[Tensor, ...]
+    k: tuple[Tensor, ...]
+    v: tuple[Tensor, ...]
+    gates: tuple[Tensor, ...]
+    active: Tensor | None
+    rows: Tensor | None
+    row_limit: int
+    lengths: Tensor | None = None
 
     @property
-    def q(self) -> Sequence[Tensor]:
-        """Per adapted layer [Bp, h, R, d/h]."""
-        ...
+    def n_clips(self) -> int:
+        """Number of batch rows with a prefix, Bp."""
+        return self.k[0].shape[0]
 
     @property
-    def k(self) -> Sequence[Tensor]:
-        """Per adapted layer [Bp, h, R, d/h]."""
-        ...
+    def n_rows(self) -> int:
+        """Rows R, padding included."""
+        return self.k[0].shape[2]
 
     @property
-    def v(self) -> Sequence[Tensor]:
-        """Per adapted layer [Bp, h, R, d/h]."""
-        ...
+    def mask(self) -> Tensor | None:
+        """Which keys are attended to: bool [Bp, 1, 1, R], or None: all."""
+        if self.lengths is None:
+            return None
+        device = self.k[0].device
+        return torch.arange(self.n_rows, device=device) < self.lengths.to(device)[:, None, None, None]
 
-    @property
-    def gates(self) -> Sequence[Tensor]:
-        """Per adapted layer a scalar."""
-        ...
+    def padded(self, n_rows: int) -> Prefix:
+        """The same prefix in `n_rows` rows. Positions behind its own end use the row that they used before."""
+        used = torch.arange(n_rows, device=self.k[0].device).clamp_(max=self.row_limit - 1)
+        added = (0, 0, 0, n_rows - self.n_rows)
+        return replace(
+            self,
+            q=tuple(q[:, :, used] for q in self.q),
+            k=tuple(functional.pad(k, added) for k in self.k),
+            v=tuple(functional.pad(v, added) for v in self.v),
+            active=None if self.active is None else self.active[:, used],
+            row_limit=n_rows,
+            lengths=self._lengths(),
+        )
 
-    @property
-    def active(self) -> Tensor | None:
-        """bool [Bp, R], or None: everywhere."""
-        ...
+    def joined(self, other: Prefix) -> Prefix:
+        """Both prefixes' clips in one; each names its batch rows, and the shorter one is padded."""
+        if (self.n_rows, self.row_limit) != (other.n_rows, other.row_limit):
+            n_rows = max(self.n_rows, other.n_rows)
+            return self.padded(n_rows).joined(other.padded(n_rows))
+        assert self.rows is not None and other.rows is not None
 
-    @property
-    def rows(self) -> Tensor | None:
-        """int64 [Bp] batch rows, or None: all."""
-        ...
+        def both(mine: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(pair) for pair in zip(mine, theirs, strict=True))
 
-    @property
-    def row_limit(self) -> int:
-        """Rows that positions may use."""
-        ...
+        everywhere = self.active is None and other.active is None
+        whole = self.lengths is None and other.lengths is None
+        return replace(
+            self,
+            q=both(self.q, other.q),
+            k=both(self.k, other.k),
+            v=both(self.v, other.v),
+            active=None if everywhere else torch.cat([self._active(), other._active()]),
+            rows=torch.cat([self.rows, other.rows]),
+            lengths=None if whole else torch.cat([self._lengths(), other._lengths()]),
+        )
 
-    @property
-    def lengths(self) -> Tensor | None:
-        """int64 [Bp]: rows that are attended to, or None: all."""
-        ...
+    def _active(self) -> Tensor:
+        if self.active is not None:
+            return self.active
+        return torch.ones(self.n_clips, self.n_rows, dtype=torch.bool, device=self.k[0].device)
 
-
-def prefix_mask(prefix: GatedPrefix) -> Tensor | None:
-    """Which keys of a prefix are attended to: bool [Bp, 1, 1, R], or None: all."""
-    if prefix.lengths is None:
-        return None
-    k = prefix.k[0]
-    return torch.arange(k.shape[2], device=k.device) < prefix.lengths.to(k.device)[:, None, None, None]
+    def _lengths(self) -> Tensor:
+        if self.lengths is not None:
+            return self.lengths
+        return torch.full((self.n_clips,), self.n_rows, device=self.k[0].device)
 
 
 def row_selection(rows: Tensor | None) -> Rows:
@@ -138,7 +159,7 @@ def add_gated(attended: Tensor, query: Tensor, prefix: GateInput, *, in_place: b
     return attended.index_add(0, rows, term.to(attended.dtype))
 
 
-def gate_input(prefix: GatedPrefix, index: int, length: int, rows: Rows) -> GateInput:
+def gate_input(prefix: Prefix, index: int, length: int, rows: Rows) -> GateInput:
     """The prefix of one layer for the positions 0..length-1."""
     q = prefix.q[index]
     window: slice | Tensor = slice(0, length)
@@ -147,10 +168,10 @@ def gate_input(prefix: GatedPrefix, index: int, length: int, rows: Rows) -> Gate
     gate = prefix.gates[index].to(q.dtype)
     if prefix.active is not None:
         gate = gated(prefix.active[:, window].to(q.dtype)[:, None, :, None], gate)  # (Bp, 1, S, 1)
-    return GateInput(q[:, :, window], prefix.k[index], prefix.v[index], gate, rows, prefix_mask(prefix))
+    return GateInput(q[:, :, window], prefix.k[index], prefix.v[index], gate, rows, prefix.mask)
 
 
-def kept_values(prefix: GatedPrefix) -> list[Tensor]:
+def kept_values(prefix: Prefix) -> list[Tensor]:
     """g v^p of each adapted layer, float32: what an engine keeps."""
     return [
         gated(v.detach().float(), g.detach().float()) for v, g in zip(prefix.v, prefix.gates, strict=True)

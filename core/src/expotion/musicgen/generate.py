@@ -16,7 +16,7 @@ from torch import Tensor
 from expotion.errors import ExpotionError
 from expotion.musicgen import delay
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.gate import GatedPrefix
+from expotion.musicgen.gate import Prefix
 
 # From logits to tokens: guidance, greedy choice, temperature, top-k, top-p; one random generator per sample.
 #
@@ -129,7 +129,7 @@ def generate_codes(
     n_frames: int,
     *,
     null_source: Tensor | None = None,
-    prefix: GatedPrefix | None = None,
+    prefix: Prefix | None = None,
     cfg_scale: float = 3.0,
     weights: Sequence[float] | None = None,
     sampler: Sampler | None = None,
@@ -181,7 +181,7 @@ def decode(
     n_frames: int,
     weights: Sequence[float],
     *,
-    prefix: GatedPrefix | None = None,
+    prefix: Prefix | None = None,
     sampler: Sampler | None = None,
     generators: Sequence[torch.Generator] = (),
     prompt: Tensor | None = None,

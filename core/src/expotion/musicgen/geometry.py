@@ -10,7 +10,6 @@ where the bracket is the projection of the text encoder's width, absent when the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,8 +107,3 @@ def parameter_count(geometry: LMGeometry) -> int:
     layers = geometry.n_layers * (8 * d * d + 2 * d * f + 6 * d)
     text = 0 if geometry.text_width is None else geometry.text_width * d + d
     return layers + k * (v + 1) * d + k * v * d + 2 * d + text
-
-
-def codebooks_from_bandwidth(bandwidth_kbps: float, frame_rate_hz: float, card: int) -> int:
-    """Codebooks that a bandwidth pays for: floor(1000 bandwidth / (rate log2 V)), at least one."""
-    return max(1, math.floor(1000.0 * bandwidth_kbps / (frame_rate_hz * math.log2(card))))

@@ -52,10 +52,6 @@ class DecoderLayer(nn.Module):
         q, k, v = fused.permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-        """Self-attention of heads [B, h, S, d/h]."""
-        return attend(q, k, v, causal=causal)
-
     def merge_heads(self, attended: Tensor) -> Tensor:
         """Output projection of attended heads [B, h, S, d/h]: [B, S, d]."""
         batch, _, length, _ = attended.shape
@@ -93,7 +89,7 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """The whole sequence at once: x [B, S, d] to [B, S, d]."""
         q, k, v = self.heads(self.norm1(x))
-        attended = self.attend(q, k, v, causal=x.shape[1] > 1)
+        attended = attend(q, k, v, causal=x.shape[1] > 1)
         if prefix is not None:
             attended = add_gated(attended, q, prefix)
         x = x + self.merge_heads(attended)

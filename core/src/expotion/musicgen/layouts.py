@@ -15,7 +15,7 @@ from torch import Tensor
 
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
-from expotion.weights import check_tensors
+from expotion.weights import check_tensors, shapes_of
 
 
 @dataclass(frozen=True)
@@ -29,78 +29,69 @@ class Source:
 
 Layout = dict[str, list[Source]]
 
+# The modules of a layer: ours, transformers' in the order in which they are stacked, and audiocraft's.
+_LAYER = {
+    "qkv": ("self_attn.q_proj self_attn.k_proj self_attn.v_proj", "self_attn.in_proj"),
+    "out": ("self_attn.out_proj", "self_attn.out_proj"),
+    "cross_q": ("encoder_attn.q_proj", "cross_attention.in_proj"),
+    "cross_kv": ("encoder_attn.k_proj encoder_attn.v_proj", "cross_attention.in_proj"),
+    "cross_out": ("encoder_attn.out_proj", "cross_attention.out_proj"),
+    "ffn_in": ("fc1", "linear1"),
+    "ffn_out": ("fc2", "linear2"),
+    "norm1": ("self_attn_layer_norm", "norm1"),
+    "norm_cross": ("encoder_attn_layer_norm", "norm_cross"),
+    "norm2": ("final_layer_norm", "norm2"),
+}
 
-def _norm(ours: str, theirs: str, width: int) -> Layout:
-    return {f"{ours}.{part}": [Source(f"{theirs}.{part}", (width,))] for part in ("weight", "bias")}
 
-
-def hf_layout(geometry: LMGeometry, prefix: str = "decoder.", projection: str = "enc_to_dec_proj") -> Layout:
+def hf_layout(geometry: LMGeometry, prefix: str = "decoder.") -> Layout:
     """transformers' names; `prefix` is "decoder." in the full model and "" in a decoder-only one."""
-    d, f = geometry.width, geometry.ffn_width
-    codebooks = range(geometry.n_codebooks)
     base = f"{prefix}model.decoder"
-    layout: Layout = {
-        "embedding.weight": [
-            Source(f"{base}.embed_tokens.{k}.weight", (geometry.card + 1, d)) for k in codebooks
-        ],
-        "output_heads.weight": [
-            Source(f"{prefix}lm_heads.{k}.weight", (geometry.card, d)) for k in codebooks
-        ],
-        **_norm("norm_out", f"{base}.layer_norm", d),
-    }
-    for n in range(geometry.n_layers):
-        ours, theirs = f"layers.{n}", f"{base}.layers.{n}"
-        layout |= {
-            f"{ours}.qkv.weight": [Source(f"{theirs}.self_attn.{p}_proj.weight", (d, d)) for p in "qkv"],
-            f"{ours}.out.weight": [Source(f"{theirs}.self_attn.out_proj.weight", (d, d))],
-            f"{ours}.cross_q.weight": [Source(f"{theirs}.encoder_attn.q_proj.weight", (d, d))],
-            f"{ours}.cross_kv.weight": [
-                Source(f"{theirs}.encoder_attn.{p}_proj.weight", (d, d)) for p in "kv"
-            ],
-            f"{ours}.cross_out.weight": [Source(f"{theirs}.encoder_attn.out_proj.weight", (d, d))],
-            f"{ours}.ffn_in.weight": [Source(f"{theirs}.fc1.weight", (f, d))],
-            f"{ours}.ffn_out.weight": [Source(f"{theirs}.fc2.weight", (d, f))],
-            **_norm(f"{ours}.norm1", f"{theirs}.self_attn_layer_norm", d),
-            **_norm(f"{ours}.norm_cross", f"{theirs}.encoder_attn_layer_norm", d),
-            **_norm(f"{ours}.norm2", f"{theirs}.final_layer_norm", d),
-        }
-    return layout | _text(geometry, projection)
+    ends = (f"{base}.embed_tokens", f"{prefix}lm_heads", f"{base}.layer_norm", "enc_to_dec_proj")
+    return _layout(geometry, *ends, f"{base}.layers", {ours: hf for ours, (hf, _) in _LAYER.items()})
 
 
 def audiocraft_layout(geometry: LMGeometry) -> Layout:
     """audiocraft's names, as in `best_state` of its `state_dict.bin`."""
-    d, f = geometry.width, geometry.ffn_width
-    codebooks = range(geometry.n_codebooks)
-    layout: Layout = {
-        "embedding.weight": [Source(f"emb.{k}.weight", (geometry.card + 1, d)) for k in codebooks],
-        "output_heads.weight": [Source(f"linears.{k}.weight", (geometry.card, d)) for k in codebooks],
-        **_norm("norm_out", "out_norm", d),
+    d, layers = geometry.width, "transformer.layers"
+    ends = ("emb", "linears", "out_norm", "condition_provider.conditioners.description.output_proj")
+    layout = _layout(geometry, *ends, layers, {ours: theirs for ours, (_, theirs) in _LAYER.items()})
+    for n in range(geometry.n_layers):
+        for ours, rows in (("cross_q", (0, d)), ("cross_kv", (d, 3 * d))):
+            fused = Source(f"{layers}.{n}.cross_attention.in_proj_weight", (3 * d, d), rows)
+            layout[f"layers.{n}.{ours}.weight"] = [fused]
+    return layout
+
+
+def _layout(
+    geometry: LMGeometry, tables: str, heads: str, norm: str, text: str, layers: str, names: Mapping[str, str]
+) -> Layout:
+    """From the names of modules to those of tensors, in their shapes: what is stacked shares our rows."""
+    modules = {
+        "embedding": [f"{tables}.{k}" for k in range(geometry.n_codebooks)],
+        "output_heads": [f"{heads}.{k}" for k in range(geometry.n_codebooks)],
+        "norm_out": [norm],
     }
     for n in range(geometry.n_layers):
-        ours, theirs = f"layers.{n}", f"transformer.layers.{n}"
-        cross = f"{theirs}.cross_attention.in_proj_weight"
-        layout |= {
-            f"{ours}.qkv.weight": [Source(f"{theirs}.self_attn.in_proj_weight", (3 * d, d))],
-            f"{ours}.out.weight": [Source(f"{theirs}.self_attn.out_proj.weight", (d, d))],
-            f"{ours}.cross_q.weight": [Source(cross, (3 * d, d), (0, d))],
-            f"{ours}.cross_kv.weight": [Source(cross, (3 * d, d), (d, 3 * d))],
-            f"{ours}.cross_out.weight": [Source(f"{theirs}.cross_attention.out_proj.weight", (d, d))],
-            f"{ours}.ffn_in.weight": [Source(f"{theirs}.linear1.weight", (f, d))],
-            f"{ours}.ffn_out.weight": [Source(f"{theirs}.linear2.weight", (d, f))],
-            **_norm(f"{ours}.norm1", f"{theirs}.norm1", d),
-            **_norm(f"{ours}.norm_cross", f"{theirs}.norm_cross", d),
-            **_norm(f"{ours}.norm2", f"{theirs}.norm2", d),
-        }
-    return layout | _text(geometry, "condition_provider.conditioners.description.output_proj")
+        for ours, theirs in names.items():
+            modules[f"layers.{n}.{ours}"] = [f"{layers}.{n}.{each}" for each in theirs.split()]
+    modules["text_projection"] = [text]
+    layout: Layout = {}
+    shapes = shapes_of(_empty(geometry))
+    for ours, theirs in modules.items():
+        for part in ("weight", "bias"):
+            if shape := shapes.get(f"{ours}.{part}"):
+                own = (shape[0] // len(theirs), *shape[1:])
+                # torch's own attention calls its fused matrix in_proj_weight, without a module of that name
+                parts = [f"{each}.{part}".replace("in_proj.", "in_proj_") for each in theirs]
+                layout[f"{ours}.{part}"] = [Source(name, own) for name in parts]
+    return layout
 
 
-def _text(geometry: LMGeometry, theirs: str) -> Layout:
-    if geometry.text_width is None:
-        return {}
-    return {
-        "text_projection.weight": [Source(f"{theirs}.weight", (geometry.width, geometry.text_width))],
-        "text_projection.bias": [Source(f"{theirs}.bias", (geometry.width,))],
-    }
+def _empty(geometry: LMGeometry) -> MusicGenLM:
+    """A model without memory for its weights."""
+    with torch.device("meta"):
+        return MusicGenLM(geometry)
 
 
 def build_lm(
@@ -118,7 +109,6 @@ def build_lm(
         ours: torch.cat([part(s) for s in sources]) if len(sources) > 1 else part(sources[0]).clone()
         for ours, sources in layout.items()
     }
-    with torch.device("meta"):
-        lm = MusicGenLM(geometry)
+    lm = _empty(geometry)
     lm.load_state_dict(state, strict=True, assign=True)
     return lm.requires_grad_(False).eval()

@@ -8,25 +8,27 @@ audiocraft:PATH or audiocraft:ID  state_dict.bin and compression_state_dict.bin,
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expotion import weights as files
 from expotion.errors import Problem, WeightsError
 from expotion.machine import auto_precision
-from expotion.musicgen import layouts
-from expotion.musicgen.codec import Codec
+from expotion.musicgen import audiocraft_files
+from expotion.musicgen.codec import Codec, codec_from_hf
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.delay import default_delays
 from expotion.musicgen.engine.weights import DTYPES
 from expotion.musicgen.geometry import LMGeometry
-from expotion.musicgen.text import TextConditioner
+from expotion.musicgen.layouts import build_lm, hf_layout
+from expotion.musicgen.text import TextConditioner, load_text, text_from_hf
 from expotion.plugins import Registry
 
 Part = Literal["lm", "codec", "text"]
@@ -40,12 +42,16 @@ class Backbone:
     lm: MusicGenLM
     codec: Codec | None
     text: TextConditioner | None
-    geometry: LMGeometry
     frame_rate_hz: float
     sample_rate_hz: int
     source: str
     weight_files: tuple[Path, ...] = ()
-    delays: tuple[int, ...] = field(default=(0, 1, 2, 3))
+    delays: tuple[int, ...] = (0, 1, 2, 3)
+
+    @property
+    def geometry(self) -> LMGeometry:
+        """Sizes of the language model."""
+        return self.lm.geometry
 
     @cached_property
     def weights_hash(self) -> str:
@@ -109,10 +115,6 @@ def load_backbone(
     return backbone
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
 def _from_hf(
     folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
 ) -> Backbone:
@@ -125,7 +127,6 @@ def _from_hf(
     geometry = LMGeometry.from_hf(config, where)
     paths = files.safetensors_files(folder)
     tensors = files.read_safetensors(paths)
-    prefix = "decoder." if full else ""
     own = {
         key: tensor
         for key, tensor in tensors.items()
@@ -133,41 +134,21 @@ def _from_hf(
         # older conversions stored the sinusoidal table, which we compute
         and not key.endswith("embed_positions.weights")
     }
-    lm = layouts.build_lm(own, geometry, layouts.hf_layout(geometry, prefix), str(folder), dtype)
+    lm = build_lm(own, geometry, hf_layout(geometry, "decoder." if full else ""), str(folder), dtype)
+    sound = config.get("audio_encoder", {})
     codec = text = None
     if full and "codec" in parts:
-        from expotion.musicgen.codec_files import codec_from_hf  # noqa: PLC0415 - brings transformers in
-
-        codec = codec_from_hf(_under(tensors, "audio_encoder."), config.get("audio_encoder", {}), str(folder))
+        codec = codec_from_hf(files.under(tensors, "audio_encoder."), sound, str(folder))
         _check_codec(codec, geometry, str(folder))
     if full and "text" in parts:
-        from expotion.musicgen.text import text_from_hf  # noqa: PLC0415
-
-        text = text_from_hf(_under(tensors, "text_encoder."), config.get("text_encoder", {}), folder)
-    rate_hz, sample_rate_hz = _rates(config.get("audio_encoder"), codec)
-    return Backbone(
-        lm,
-        codec,
-        text,
-        geometry,
-        rate_hz,
-        sample_rate_hz,
-        name,
-        tuple(paths),
-        default_delays(geometry.n_codebooks),
-    )
-
-
-def _rates(config: Mapping[str, Any] | None, codec: Codec | None) -> tuple[float, int]:
-    """Frame rate and sample rate: the codec's; without one, its configuration's; else MusicGen's 50 Hz, 32 kHz."""
+        text = text_from_hf(files.under(tensors, "text_encoder."), config.get("text_encoder", {}), folder)
+    rates = 50.0, 32000
     if codec is not None:
-        return codec.frame_rate_hz, codec.sample_rate_hz
-    if config and "upsampling_ratios" in config and "sampling_rate" in config:
-        hop = 1
-        for ratio in config["upsampling_ratios"]:
-            hop *= int(ratio)
-        return config["sampling_rate"] / hop, int(config["sampling_rate"])
-    return 50.0, 32000
+        rates = codec.frame_rate_hz, codec.sample_rate_hz
+    elif "upsampling_ratios" in sound and "sampling_rate" in sound:
+        rate_hz = int(sound["sampling_rate"])
+        rates = rate_hz / math.prod(map(int, sound["upsampling_ratios"])), rate_hz
+    return Backbone(lm, codec, text, *rates, name, tuple(paths), default_delays(geometry.n_codebooks))
 
 
 def _check_codec(codec: Codec, geometry: LMGeometry, where: str) -> None:
@@ -185,32 +166,17 @@ def _check_codec(codec: Codec, geometry: LMGeometry, where: str) -> None:
 def _from_audiocraft(
     folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
 ) -> Backbone:
-    from expotion.musicgen import audiocraft_files as audiocraft  # noqa: PLC0415
-
-    path = folder / "state_dict.bin"
-    state, settings = audiocraft.read_checkpoint(path)
-    geometry = audiocraft.geometry(state, settings, str(path))
-    lm = layouts.build_lm(state, geometry, layouts.audiocraft_layout(geometry), str(path), dtype)
+    path, compression = (folder / file for file in files.AUDIOCRAFT_FILES)
+    state, settings = audiocraft_files.read_checkpoint(path)
+    lm = audiocraft_files.language_model(state, settings, str(path), dtype)
     codec = text = None
-    paths = [path]
+    rates, paths = (50.0, 32000), [path]
     if "codec" in parts:
-        compression = folder / "compression_state_dict.bin"
-        codec = audiocraft.load_codec(compression, cache)
-        _check_codec(codec, geometry, str(compression))
+        codec = audiocraft_files.load_codec(compression, cache)
+        _check_codec(codec, lm.geometry, str(compression))
+        rates = codec.frame_rate_hz, codec.sample_rate_hz
         paths.append(compression)
     if "text" in parts:
-        from expotion.musicgen.text import load_text  # noqa: PLC0415
-
-        text = load_text(audiocraft.text_model_name(settings), cache)
-    rate_hz, sample_rate_hz = _rates(None, codec)
-    return Backbone(
-        lm,
-        codec,
-        text,
-        geometry,
-        rate_hz,
-        sample_rate_hz,
-        name,
-        tuple(paths),
-        audiocraft.delays(settings, geometry),
-    )
+        text = load_text(audiocraft_files.text_model_name(settings), cache)
+    delays = audiocraft_files.delays(settings, lm.geometry.n_codebooks)
+    return Backbone(lm, codec, text, *rates, name, tuple(paths), delays)

@@ -107,7 +107,5 @@ def load_text(source: str | Path, cache: Path | None = None) -> TextConditioner:
     config = files.read_json(folder / "config.json")
     tensors = files.read_safetensors(files.safetensors_files(folder))
     if config.get("model_type") == "musicgen":
-        prefix = "text_encoder."
-        inner = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        return text_from_hf(inner, config.get("text_encoder", {}), folder)
+        tensors, config = files.under(tensors, "text_encoder."), config.get("text_encoder", {})
     return text_from_hf(tensors, config, folder)

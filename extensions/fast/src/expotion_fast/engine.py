@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from expotion.contracts import Mode
 from expotion.errors import ExpotionError
 from expotion.musicgen.decoder import MusicGenLM, sinusoid
-from expotion.musicgen.engine import step as pages
-from expotion.musicgen.engine.step import Engine, check_room
-from expotion.musicgen.engine.weights import Mode, Norm
-from expotion.musicgen.gate import GatedPrefix
+from expotion.musicgen.engine import memory
+from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.engine.weights import Norm
+from expotion.musicgen.gate import Prefix
 from expotion_fast import fields as f
 from expotion_fast.kernel import run
 from expotion_fast.layout import KINDS, LANES, TILE, pad, padded
@@ -85,7 +86,7 @@ class FusedEngine(Engine):
         self,
         source: Tensor,
         n_positions: int,
-        prefix: GatedPrefix | None = None,
+        prefix: Prefix | None = None,
         *,
         source_mask: Tensor | None = None,
     ) -> FusedState:
@@ -98,7 +99,7 @@ class FusedEngine(Engine):
         add_text(state, self.layers, source.float(), source_mask, self._kept, self.mode)
         add_prefix(state, prefix, torch.int8 if self.mode == "int8" else self._kept)
         self._add_buffers(state)
-        pages.use_huge_pages(self.device)
+        memory.use_huge_pages(self.device)
         return state
 
     def _add_buffers(self, state: FusedState) -> None:
@@ -137,7 +138,7 @@ class FusedEngine(Engine):
         if tokens.dim() == 2:
             tokens = tokens[:, :, None]
         length = tokens.shape[2]
-        check_room(state, length)
+        state.check_room(length)
         if len(tokens) != state.batch:
             raise ExpotionError(f"{len(tokens)} rows of tokens for a state of {state.batch}")
         at_once = max(1, ITEMS_AT_ONCE // state.batch)

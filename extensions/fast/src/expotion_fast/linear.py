@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from expotion.musicgen.engine.weights import Mode
+from expotion.contracts import Mode
 from expotion_fast.kernel import multiply
 from expotion_fast.layout import (
     KINDS,

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from expotion.contracts import Mode
 from expotion.musicgen.engine.layer import EngineLayer
+from expotion.musicgen.engine.step import Fed
 from expotion.musicgen.engine.text import fold_text, spoken_text
-from expotion.musicgen.engine.weights import Mode
-from expotion.musicgen.gate import GatedPrefix, kept_values
+from expotion.musicgen.gate import Prefix, kept_values
 from expotion_fast import fields as f
 from expotion_fast.layout import LANES, TILE, by_channel, key_blocks, padded, value_blocks
 from expotion_fast.linear import FusedLinear
@@ -22,11 +23,9 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass
-class FusedState:
+class FusedState(Fed):
     """One clip's, or one batch's. `kept` holds every tensor that the tables point into."""
 
-    position: int
-    n_positions: int
     batch: int
     positions: Tensor
     frame: Numbers
@@ -99,7 +98,7 @@ def add_text(
         row[f.ANSWER_W], row[f.ANSWER_SCALE] = answer.addresses
 
 
-def add_prefix(state: FusedState, prefix: GatedPrefix | None, dtype: torch.dtype) -> None:
+def add_prefix(state: FusedState, prefix: Prefix | None, dtype: torch.dtype) -> None:
     """The gated prefix: the gate inside the values, queries in float32; `dtype` of keys and values."""
     state.prefix_of = np.full(state.batch, -1, np.int64)
     if prefix is None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from expotion.contracts import GoldenFile
-from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.codec import codec_from_audiocraft, codec_from_hf
 from expotion_verify.tensors import tensor, tensors
 
 TOLERANCE = 1e-5

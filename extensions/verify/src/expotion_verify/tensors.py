@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from expotion.contracts import GoldenFile
-from expotion.musicgen import audiocraft_files, layouts
+from expotion.musicgen import audiocraft_files
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine import prepare
-from expotion.musicgen.gate import GatedPrefix
+from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import Sampler, generate_codes
 
 LOGITS = 1e-4
@@ -32,9 +32,7 @@ def language_model(golden: GoldenFile) -> MusicGenLM:
     """The model in audiocraft's names under `lm/`; its number of heads, which no shape shows, from the JSON."""
     state = tensors(golden, "lm/")
     settings = {"transformer_lm": {"num_heads": int(golden.setting("config", "heads"))}}
-    sizes = audiocraft_files.geometry(state, settings, "lm/")
-    layout = layouts.audiocraft_layout(sizes)
-    return layouts.build_lm(state, sizes, layout, "lm/", torch.float32)
+    return audiocraft_files.language_model(state, settings, "lm/")
 
 
 def compare_generation(
@@ -44,7 +42,7 @@ def compare_generation(
     run: str,
     *,
     quantity: str,
-    prefix: GatedPrefix | None = None,
+    prefix: Prefix | None = None,
     prompt: Tensor | None,
     cfg_scale: float,
 ) -> None:

@@ -20,12 +20,9 @@ from expotion.plugins import discover
 if TYPE_CHECKING:
     from expotion.musicgen.decoder import MusicGenLM
     from expotion.musicgen.engine.step import Engine
-    from expotion.musicgen.engine.weights import Mode
-
-Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
-def prepare(lm: MusicGenLM, mode: Precision | str = "auto") -> Engine:
+def prepare(lm: MusicGenLM, mode: Mode | Literal["auto"] | str = "auto") -> Engine:
     """An engine on the model's device, of those installed that can run: the one with the highest priority.
 
     The model itself is no longer needed. One thread at a time may use the engine. Raises ExpotionError where the

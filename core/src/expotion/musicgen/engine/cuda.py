@@ -1,6 +1,6 @@
 """Steps on a GPU as one CUDA graph: recorded at the first step of a shape, replayed from then on.
 
-A graph repeats the same kernels on the same memory, so the position is a tensor on the device (`cache.Pointer`),
+A graph repeats the same kernels on the same memory, so the position is a tensor on the device (`step.Pointer`),
 attention runs over all rooms under a mask, and tokens go in and logits come out through fixed buffers. A clip of
 the same shape (rows, positions, text length, prefix) as the one before reuses its graph: its own text, prefix and
 caches are copied into the recorded buffers.
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from expotion.musicgen.engine.step import Engine, EngineState, Pointer, check_room
-from expotion.musicgen.gate import GatedPrefix
+from expotion.musicgen.engine.step import Engine, EngineState, Pointer
+from expotion.musicgen.gate import Prefix
 
 WARM_UP = 2
 """Steps run outside the graph first, so that libraries choose their kernels."""
@@ -63,7 +63,7 @@ class GraphEngine(Engine):
         self,
         source: Tensor,
         n_positions: int,
-        prefix: GatedPrefix | None = None,
+        prefix: Prefix | None = None,
         *,
         source_mask: Tensor | None = None,
     ) -> GraphState:
@@ -85,7 +85,7 @@ class GraphEngine(Engine):
         single = tokens.dim() == 2 or tokens.shape[2] == 1
         if not isinstance(state, GraphState) or state.static is None or not single:
             return super().step(tokens, state)
-        check_room(state, 1)
+        state.check_room(1)
         state.static.place(tokens.reshape(*tokens.shape[:2], 1), state.position)
         if state.graph is None:
             state.graph, state.logits = _record(state.static)

@@ -11,8 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from expotion.musicgen.attention import attend
-from expotion.musicgen.engine.weights import DTYPES, Linear, Mode, Norm, Pack, PlainLinear, pack, pack_normed
+from expotion.contracts import Mode
+from expotion.musicgen.engine.weights import DTYPES, Linear, Norm, Pack, PlainLinear, pack, pack_normed
 from expotion.musicgen.layer import DecoderLayer
 
 
@@ -79,10 +79,6 @@ class EngineLayer:
         fused = self.qkv(x).to(x.dtype).view(batch, length, 3, self.n_heads, self.head_width)
         q, k, v = fused.permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-        """Attention of heads among themselves."""
-        return attend(q, k, v, causal=causal)
 
     def merge_heads(self, attended: Tensor) -> Tensor:
         """W_out of attended heads [B, h, R, c]: [B, R, d]."""

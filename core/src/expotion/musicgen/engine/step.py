@@ -7,57 +7,35 @@ text, the prefix's term for rows that have a prefix. The residual stream is floa
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from expotion import machine
+from expotion.contracts import Mode
 from expotion.errors import ExpotionError
 from expotion.musicgen.decoder import MusicGenLM, sinusoid
 from expotion.musicgen.engine import memory
 from expotion.musicgen.engine.layer import EngineLayer
 from expotion.musicgen.engine.text import TextState
-from expotion.musicgen.engine.weights import DTYPES, Linear, Mode, Norm, Pack, check_mode, pack_normed
+from expotion.musicgen.engine.weights import DTYPES, Linear, Norm, Pack, check_mode, pack_normed
 from expotion.musicgen.engine.weights import pack as plain_pack
-from expotion.musicgen.gate import (
-    GatedPrefix,
-    GateInput,
-    Rows,
-    add_gated,
-    kept_values,
-    prefix_mask,
-    row_selection,
-)
+from expotion.musicgen.gate import GateInput, Prefix, Rows, add_gated, kept_values, row_selection
 from expotion.musicgen.geometry import LMGeometry
 
 # The self-attention cache, and the two ways to say where in it a step stands.
 #
 # A `Slice` knows its position as a number: it writes to a slice and attends to what is filled. A `Pointer` knows it
 # as a tensor on the device: it writes by index and attends to all rooms under a mask, so every step is the same
-# sequence of operations on the same memory. That is what a CUDA graph can replay.
-
-
-class Cursor(Protocol):
-    """Where the S positions at hand stand."""
-
-    def attend(self, q: Tensor, fused: Tensor, cache: Tensor) -> Tensor:
-        """Store the keys and values of `fused` [B, S, 3, h, c] in `cache` [2, B, h, P, c]; attention of q."""
-        ...
-
-    def positions(self, table: Tensor) -> Tensor:
-        """Rows of a table [P, ...] for the positions at hand: [S, ...]."""
-        ...
-
-    def prefix_rows(self, table: Tensor, limit: int) -> Tensor:
-        """Rows min(position, limit - 1) of dimension 2 of a table [Bp, h, R, c]: [Bp, h, S, c]."""
-        ...
+# sequence of operations on the same memory. That is what a CUDA graph can replay. Both offer, for S positions:
+#
+#     attend(q, fused, cache)      store keys and values of `fused` [B, S, 3, h, c] in `cache` [2, B, h, P, c];
+#                                  attention of q [B, h, S, c]
+#     positions(table)             rows of a table [P, ...]: [S, ...]
+#     prefix_rows(table, limit)    rows min(position, limit - 1) of dimension 2 of a table [Bp, h, R, c]
 
 
 def _rooms(fused: Tensor) -> Tensor:
@@ -118,6 +96,10 @@ class Pointer:
         return table.index_select(2, self.position.clamp(max=limit - 1))
 
 
+Cursor = Slice | Pointer
+"""Where the S positions at hand stand."""
+
+
 # The gated prefix as a step reads it: g S' = SDPA(q + q^p, k^p, g v^p), the gate inside the values.
 #
 # Keys, values and queries are laid out once per clip in the type of attention. Where nothing is active at a step
@@ -127,7 +109,7 @@ class Pointer:
 class PrefixState:
     """q, k, v per adapted layer [Bp, h, R, c]; v already times its gate."""
 
-    def __init__(self, prefix: GatedPrefix, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, prefix: Prefix, dtype: torch.dtype, device: torch.device) -> None:
         def held(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, dtype).contiguous()
 
@@ -137,8 +119,7 @@ class PrefixState:
         self.q = [held(q) for q in prefix.q]
         self.k = [held(k) for k in prefix.k]
         self.v = [held(v) for v in kept_values(prefix)]
-        mask = prefix_mask(prefix)
-        self.mask = None if mask is None else mask.to(device)
+        self.mask = None if prefix.mask is None else prefix.mask.to(device)
         self.open: Tensor | None = None
         self._silent: list[bool] = []
         if prefix.active is not None:
@@ -165,19 +146,26 @@ class PrefixState:
         return add_gated(attended, q, given, in_place=True)
 
 
-class Position(Protocol):
-    """How far a state has come."""
+@dataclass
+class Fed:
+    """How many positions have been fed, of how many."""
 
     position: int
     n_positions: int
+
+    def check_room(self, length: int) -> None:
+        """ExpotionError unless `length` more positions can be fed."""
+        if self.position + length > self.n_positions or (length > 1 and self.position > 0):
+            raise ExpotionError(
+                f"cannot feed {length} steps at position {self.position} of {self.n_positions}: "
+                "a prompt goes in first, then one step at a time"
+            )
 
 
 @dataclass
-class EngineState:
+class EngineState(Fed):
     """What generation keeps between steps. caches: per layer [2, B, h, P, c], keys then values."""
 
-    position: int
-    n_positions: int
     caches: list[Tensor]
     positions: Tensor
     text: TextState
@@ -212,7 +200,7 @@ class Engine:
         self.norm_out = Norm(lm.norm_out)
         self._logits = pack_normed(self.norm_out, self.output_heads)
         self._text_projection = None if lm.text_projection is None else deepcopy(lm.text_projection).float()
-        use_huge_pages(self.device)
+        memory.use_huge_pages(self.device)
 
     @property
     def n_layers(self) -> int:
@@ -243,12 +231,12 @@ class Engine:
         """The source of an absent text: zeros [batch, length, d]."""
         return torch.zeros(batch, length, self.geometry.width, dtype=self.dtype, device=self.device)
 
-    def check_state(self, source: Tensor, n_positions: int, prefix: GatedPrefix | None) -> None:
+    def check_state(self, source: Tensor, n_positions: int, prefix: Prefix | None) -> None:
         """ExpotionError where a state makes no sense or does not fit into memory."""
         if n_positions < 1:
             raise ExpotionError(f"n_positions must be at least 1, got {n_positions}")
         batch, length = source.shape[:2]
-        prefix_rows = 0 if prefix is None else prefix.k[0].shape[0] * prefix.k[0].shape[2]
+        prefix_rows = 0 if prefix is None else prefix.n_clips * prefix.n_rows
         memory.check(
             memory.state_bytes(self.geometry, self.dtype, batch, n_positions, length, prefix_rows),
             self.device,
@@ -261,7 +249,7 @@ class Engine:
         self,
         source: Tensor,
         n_positions: int,
-        prefix: GatedPrefix | None = None,
+        prefix: Prefix | None = None,
         *,
         source_mask: Tensor | None = None,
     ) -> EngineState:
@@ -278,7 +266,7 @@ class Engine:
             text=TextState(self.layers, source.to(self.device), source_mask, self.dtype),
             prefix=None if prefix is None else PrefixState(prefix, self.dtype, self.device),
         )
-        use_huge_pages(self.device)
+        memory.use_huge_pages(self.device)
         return state
 
     @torch.inference_mode()
@@ -290,7 +278,7 @@ class Engine:
         if tokens.dim() == 2:
             tokens = tokens[:, :, None]
         start, length = state.position, tokens.shape[2]
-        check_room(state, length)
+        state.check_room(length)
         cursor = Slice(start, start + length)
         prefix = state.prefix
         if prefix is not None and prefix.is_silent(cursor):
@@ -321,57 +309,3 @@ class Engine:
             layer.add_ffn(x)
         flat = self._logits(x[:, -1])
         return flat.float().view(batch, self.geometry.n_codebooks, self.geometry.card)
-
-
-def check_room(state: Position, length: int) -> None:
-    """ExpotionError unless `length` more positions can be fed."""
-    if state.position + length > state.n_positions or (length > 1 and state.position > 0):
-        raise ExpotionError(
-            f"cannot feed {length} steps at position {state.position} of {state.n_positions}: "
-            "a prompt goes in first, then one step at a time"
-        )
-
-
-# Huge pages under the packed weights, where Linux gives them on request.
-#
-# Weights are read from end to end at every step; with pages of 4 KiB each MiB costs 256 address translations. On
-# the machine of docs/performance.md huge pages make a step about 6% faster. Best effort: where the system refuses,
-# nothing changes.
-
-_COLLAPSE = 25  # MADV_COLLAPSE, Linux 6.1
-_HUGE = 2 * 2**20
-_LEAST = 8 * 2**20
-"""Smaller mappings are left alone."""
-_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-def _mappings() -> list[tuple[int, int]]:
-    """Private, writable, anonymous mappings of this process: (start, end)."""
-    found = []
-    for line in Path("/proc/self/maps").read_text(encoding="ascii", errors="replace").splitlines():
-        fields = line.split()
-        if fields[1] == "rw-p" and (len(fields) < 6 or fields[5] == "[heap]"):
-            start, end = (int(part, 16) for part in fields[0].split("-"))
-            if end - start >= _LEAST:
-                found.append((start, end))
-    return found
-
-
-def use_huge_pages(device: torch.device) -> bool:
-    """Ask for huge pages under everything large that this process holds on the CPU; whether it was granted."""
-    if device.type != "cpu" or sys.platform != "linux":
-        return False
-    try:
-        if "[never]" in _SETTING.read_text():
-            return False
-        advise = ctypes.CDLL(None, use_errno=True).madvise
-        mappings = _mappings()
-    except (OSError, AttributeError):
-        return False
-    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    granted = False
-    for start, end in mappings:
-        first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
-        if last > first:
-            granted |= advise(first, last - first, _COLLAPSE) == 0
-    return granted

@@ -3,22 +3,22 @@
 fp32    torch's own linear: the matrix product reads float32 at the full rate of the memory bus
 bf16    on a CPU, the matrix laid out once in the blocks that oneDNN reads; elsewhere plain
 fp16    likewise
-int8    weights only: expotion.backbone.engine.int8
+int8    weights only (`Int8Linear`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from expotion import machine
+from expotion.contracts import Mode
 from expotion.errors import ExpotionError, Problem
 
-Mode = Literal["fp32", "bf16", "fp16", "int8"]
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
