@@ -144,7 +144,7 @@ def test_null_branches(lm, adaptor, inputs, source, branch):
     prefix = guided_prefix(adaptor, lm, inputs, null_branch=branch)
     assert prefix.rows.tolist() == ([0, 1, 2] if branch == "none" else [0, 1, 2, 3, 4, 5])
     tokens = torch.randint(0, 21, (6, 4, 9))
-    both = torch.cat([source, lm.null_text(3, 4)])
+    both = torch.cat([source, torch.zeros_like(source)])
     logits = lm(tokens, both, prefix)
     frozen = lm(tokens, both)
     steered = lm(tokens[3:], both[3:], adaptor(lm, inputs))

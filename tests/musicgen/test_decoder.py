@@ -71,7 +71,7 @@ def test_padded_and_null_text_are_exactly_zero(small_lm):
     mask = torch.tensor([[True, True, False], [False, False, False]])
     source = small_lm.project_text(hidden, mask)
     assert bool((source[0, 2] == 0).all()) and bool((source[1] == 0).all())
-    assert torch.equal(source[1:], small_lm.null_text(1, 3))
+    assert not source[1:].any() and source[0].any()
     assert bool((source[0, :2] != 0).any())
 
 

@@ -17,13 +17,16 @@ def test_matches_audiocraft_exactly(golden):
             at = f"{name}/{layout}"
             sequence = delay.build(codes, special, delays=delays, valid_only=valid_only)
             assert torch.equal(sequence, data[f"{at}_sequence"])
-            assert torch.equal(delay.indexes(n_frames, delays, valid_only=valid_only), data[f"{at}_indexes"])
-            assert torch.equal(delay.filled(n_frames, delays, valid_only=valid_only), data[f"{at}_mask"])
+            cells = torch.arange(len(delays) * n_frames).view(1, len(delays), n_frames)
+            indexes = delay.build(cells, cells.numel(), delays=delays, valid_only=valid_only)[0]
+            assert torch.equal(indexes, data[f"{at}_indexes"])
+            assert torch.equal(indexes < cells.numel(), data[f"{at}_mask"])
             reverted, mask = delay.revert(sequence, n_frames, -1, delays=delays)
             assert torch.equal(reverted, data[f"{at}_revert"])
             assert torch.equal(mask, data[f"{at}_revert_mask"])
-            indexes = delay.revert_indexes(n_frames, delays, valid_only=valid_only)
-            assert torch.equal(indexes, data[f"{at}_revert_indexes"])
+            steps = torch.arange(indexes.numel()).view(1, *indexes.shape)
+            back = delay.revert(steps, n_frames, steps.numel(), delays=delays)[0][0]
+            assert torch.equal(back, data[f"{at}_revert_indexes"])
             logits = data[f"{at}_logits_in"].permute(0, 2, 3, 1)  # [B, V, K, S] in the file
             back, logits_mask = delay.revert_logits(logits, n_frames, delays=delays)
             wanted = data[f"{at}_logits_revert"].permute(0, 2, 3, 1)

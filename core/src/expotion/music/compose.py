@@ -12,6 +12,7 @@ from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.guidance import branches_prefix, guided_prefix
+from expotion.adaptor.prefix import FrozenLM
 from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, Problem
@@ -91,7 +92,7 @@ class Request:
     seed: int = 0
 
 
-def text_sources(lm: Engine, texts: Sequence[TokenFeatures | None]) -> tuple[Tensor, Tensor]:
+def text_sources(lm: FrozenLM, texts: Sequence[TokenFeatures | None]) -> tuple[Tensor, Tensor]:
     """Projected prompts [B, L, d], padded to the longest, and which rows are a prompt's own, bool [B, L].
 
     audiocraft attends to the padding, which makes what a prompt says depend on the longest of its batch; here
@@ -345,8 +346,8 @@ def _placed(prefix: Prefix, members: Sequence[int], batch: int) -> Prefix:
 
 def branch_sources(lm: Engine, source: Tensor, branches: Sequence[Branch]) -> Tensor:
     """Text sources [n B, L, d]: a block for each branch, zeros where it does not see the text."""
-    null = lm.null_text(*source.shape[:2])
-    return torch.cat([source.to(lm.dtype) if branch.text else null for branch in branches])
+    source = source.to(lm.dtype)
+    return torch.cat([source if branch.text else torch.zeros_like(source) for branch in branches])
 
 
 @torch.inference_mode()

@@ -90,7 +90,7 @@ def language_model(
     where: str,
     dtype: torch.dtype = torch.float32,
 ) -> MusicGenLM:
-    """The model of `state_dict.bin`'s tensors and settings. Strict: every mismatch is listed in one WeightsError."""
+    """The model of `state_dict.bin`; strict: every mismatch is listed in one WeightsError."""
     sizes = _geometry(state, settings, where)
     return build_lm(state, sizes, audiocraft_layout(sizes), where, dtype)
 

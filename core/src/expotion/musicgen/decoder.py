@@ -100,10 +100,6 @@ class MusicGenLM(nn.Module):
             source = self.text_projection(source)
         return source * mask.to(source.dtype)[:, :, None]
 
-    def null_text(self, batch: int, length: int) -> Tensor:
-        """The source of an absent text: zeros [batch, length, d]."""
-        return torch.zeros(batch, length, self.geometry.width, dtype=self.dtype, device=self.device)
-
     def logits(self, hidden: Tensor) -> Tensor:
         """Heads on normed hidden states [B, S, d]: [B, K, S, V]."""
         batch, length, _ = hidden.shape

@@ -29,37 +29,20 @@ def _checked(delays: Sequence[int] | None, n_codebooks: int) -> tuple[int, ...]:
     return tuple(delays)
 
 
-def n_steps(n_frames: int, delays: Sequence[int], *, valid_only: bool) -> int:
-    """Length S of the sequence: T + 1 for training (`valid_only`), T + max(D) + 1 for generation."""
-    return n_frames + 1 if valid_only else n_frames + max(delays) + 1
-
-
 def build(codes: Tensor, special: int, *, delays: Sequence[int] | None = None, valid_only: bool) -> Tensor:
-    """Codes int64 [B, K, T] to the delayed sequence int64 [B, K, S]."""
+    """Codes int64 [B, K, T] to the delayed sequence int64 [B, K, S].
+
+    S = T + 1 for training (`valid_only`), T + max(D) + 1 for generation.
+    """
     batch, n_codebooks, n_frames = codes.shape
     used = _checked(delays, n_codebooks)
-    length = n_steps(n_frames, used, valid_only=valid_only)
+    length = n_frames + 1 if valid_only else n_frames + max(used) + 1
     sequence = torch.full((batch, n_codebooks, length), special, dtype=codes.dtype, device=codes.device)
     for k, delay in enumerate(used):
         kept = min(n_frames, length - delay - 1)
         if kept > 0:
             sequence[:, k, delay + 1 : delay + 1 + kept] = codes[:, k, :kept]
     return sequence
-
-
-def filled(n_frames: int, delays: Sequence[int], *, valid_only: bool) -> Tensor:
-    """Where the sequence holds a frame: bool [K, S]."""
-    length = n_steps(n_frames, delays, valid_only=valid_only)
-    frame = torch.arange(length)[None, :] - 1 - torch.tensor(list(delays))[:, None]  # (K, S)
-    return (frame >= 0) & (frame < n_frames)
-
-
-def indexes(n_frames: int, delays: Sequence[int], *, valid_only: bool) -> Tensor:
-    """Index of each cell in the flattened codes (k T + f), or K T where there is none: int64 [K, S]."""
-    mask = filled(n_frames, delays, valid_only=valid_only)
-    frame = torch.arange(mask.shape[1])[None, :] - 1 - torch.tensor(list(delays))[:, None]
-    flat = torch.arange(len(delays))[:, None] * n_frames + frame
-    return torch.where(mask, flat, len(delays) * n_frames)
 
 
 def revert(
@@ -103,11 +86,3 @@ def target_mask(n_frames: int, n_codebooks: int, delays: Sequence[int] | None = 
     """Which frames training scores: f + D_k < T, bool [K, T]."""
     used = _checked(delays, n_codebooks)
     return torch.arange(n_frames)[None, :] + torch.tensor(used)[:, None] < n_frames
-
-
-def revert_indexes(n_frames: int, delays: Sequence[int], *, valid_only: bool) -> Tensor:
-    """Index of each frame's cell in the flattened sequence (k S + step), or K S where it was cut: [K, T]."""
-    length = n_steps(n_frames, delays, valid_only=valid_only)
-    step = torch.arange(n_frames)[None, :] + 1 + torch.tensor(list(delays))[:, None]  # (K, T)
-    flat = torch.arange(len(delays))[:, None] * length + step
-    return torch.where(step < length, flat, len(delays) * length)

@@ -1,4 +1,4 @@
-"""The plain generation loop over the delayed sequence.
+"""Generation: the loop over the delayed sequence, and how a step's logits become tokens.
 
 The full layout has T + max(D) + 1 steps, hence T + max(D) calls of the model. Steps where a codebook has no
 frame are forced to the special token and the prompt's cells are never overwritten. A prompt of P frames is fed
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from expotion.musicgen import delay
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.gate import Prefix
 
-# From logits to tokens: guidance, greedy choice, temperature, top-k, top-p; one random generator per sample.
+# From logits to tokens: guidance, greedy choice, temperature, top-k, top-p.
 #
 #     p = softmax(logits / temperature)
 #     top-k: the k-th largest p is the threshold; what lies strictly below it becomes 0 (ties are kept)
@@ -100,7 +101,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Decoding:
-    """One decoding in progress. `sequence` [B, K, T + max D + 1] is filled up to step `at` of `total`."""
+    """One decoding in progress, of `total` steps; `sequence` [B, K, T + max D + 1] fills up."""
 
     sequence: Tensor
     delays: tuple[int, ...]
@@ -128,49 +129,25 @@ def generate_codes(
     source: Tensor,
     n_frames: int,
     *,
-    null_source: Tensor | None = None,
-    prefix: Prefix | None = None,
     cfg_scale: float = 3.0,
-    weights: Sequence[float] | None = None,
-    sampler: Sampler | None = None,
-    generators: Sequence[torch.Generator] = (),
-    prompt: Tensor | None = None,
-    delays: Sequence[int] | None = None,
     source_mask: Tensor | None = None,
     on_step: Callable[[int, int], None] | None = None,
-    on_logits: Callable[[Tensor], None] | None = None,
+    **options: Any,
 ) -> Tensor:
-    """Codes int64 [B, K, n_frames], the prompt [B, K, P] included, for a text source [B, L, d].
+    """Codes int64 [B, K, n_frames], prompt included, for a text source [B, L, d] under classifier-free guidance.
 
-    With cfg_scale 1 only the B conditional rows run. Otherwise the batch is [B conditional; B null], the null
-    text being zeros of the same length unless `null_source` [B, L, d] says otherwise; `prefix` speaks about that
-    doubled batch. With `weights`, `source` holds a block of B rows for each of the n branches of guidance (see
-    `sampling.guide`), `prefix` speaks about all n B rows, and `cfg_scale` is not used. `on_step(done, total)`
-    reports progress; `on_logits` sees each call's guided logits [B, K, V].
+    With cfg_scale 1 only the B conditional rows run. Otherwise the batch is [B conditional; B null], the null text
+    being zeros of the same length, and a prefix speaks about that doubled batch. `on_step(done, total)` reports
+    progress; `options` are `decode`'s.
     """
-    if weights is None:
-        weights = (1.0,) if cfg_scale == 1.0 else (cfg_scale, 1.0 - cfg_scale)
-        if len(weights) > 1:
-            null = lm.null_text(*source.shape[:2]) if null_source is None else null_source
-            source = torch.cat([source.to(lm.dtype), null.to(lm.dtype)])
-            source_mask = None if source_mask is None else source_mask.repeat(2, 1)
-    decoding: Decoding | None = None
-    for decoding, step in decode(
-        lm,
-        source,
-        n_frames,
-        weights,
-        prefix=prefix,
-        sampler=sampler,
-        generators=generators,
-        prompt=prompt,
-        delays=delays,
-        source_mask=source_mask,
-        on_logits=on_logits,
-    ):
+    weights = (1.0,) if cfg_scale == 1.0 else (cfg_scale, 1.0 - cfg_scale)
+    if len(weights) > 1:
+        source = source.to(lm.dtype)
+        source = torch.cat([source, torch.zeros_like(source)])
+        source_mask = None if source_mask is None else source_mask.repeat(2, 1)
+    for decoding, step in decode(lm, source, n_frames, weights, source_mask=source_mask, **options):
         if on_step is not None:
             on_step(step, decoding.total)
-    assert decoding is not None  # there is at least one step
     return decoding.codes()
 
 
@@ -190,8 +167,10 @@ def decode(
     lengths: Sequence[int] | None = None,
     on_logits: Callable[[Tensor], None] | None = None,
 ) -> Iterator[tuple[Decoding, int]]:
-    """Draw step after step, yielding (the decoding, the step just drawn) each time. Arguments as above.
+    """Draw step after step, yielding (the decoding, the step just drawn) each time.
 
+    `source` [n B, L, d] holds a block of B rows for each of the n branches of guidance (see `guide`) and `prefix`
+    speaks about all n B rows; `prompt` int64 [B, K, P]; `on_logits` sees each call's guided logits [B, K, V].
     `lengths`: where clips of one batch end, each at most n_frames; codes behind a clip's end are the special token.
     """
     sampler = sampler or Sampler()
@@ -201,9 +180,8 @@ def decode(
     if not 0 <= prompt_frames < n_frames:
         raise ExpotionError(f"a prompt of {prompt_frames} frames leaves none of {n_frames} to generate")
 
-    special = lm.geometry.special_token
-    n_codebooks = lm.geometry.n_codebooks
-    used = tuple(delays) if delays is not None else delay.default_delays(n_codebooks)
+    special, n_codebooks = lm.geometry.special_token, lm.geometry.n_codebooks
+    used = tuple(delays or delay.default_delays(n_codebooks))
     codes = torch.full((batch, n_codebooks, n_frames), UNKNOWN, dtype=torch.int64, device=lm.device)
     if prompt is not None:
         codes[:, :, :prompt_frames] = prompt

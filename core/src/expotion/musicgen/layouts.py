@@ -73,8 +73,8 @@ def _layout(
         "norm_out": [norm],
     }
     for n in range(geometry.n_layers):
-        for ours, theirs in names.items():
-            modules[f"layers.{n}.{ours}"] = [f"{layers}.{n}.{each}" for each in theirs.split()]
+        for ours, stacked in names.items():
+            modules[f"layers.{n}.{ours}"] = [f"{layers}.{n}.{each}" for each in stacked.split()]
     modules["text_projection"] = [text]
     layout: Layout = {}
     shapes = shapes_of(_empty(geometry))

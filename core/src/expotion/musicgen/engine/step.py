@@ -227,10 +227,6 @@ class Engine:
             source = self._text_projection(source)
         return source * mask.to(source)[:, :, None]
 
-    def null_text(self, batch: int, length: int) -> Tensor:
-        """The source of an absent text: zeros [batch, length, d]."""
-        return torch.zeros(batch, length, self.geometry.width, dtype=self.dtype, device=self.device)
-
     def check_state(self, source: Tensor, n_positions: int, prefix: Prefix | None) -> None:
         """ExpotionError where a state makes no sense or does not fit into memory."""
         if n_positions < 1:
