@@ -13,15 +13,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from expotion.cli import adaptor, features, generate, models, plugin, recipe
+from expotion.cli import features, generate, plugin, recipe
 from expotion.errors import ExpotionError, PluginError, Problem, in_short
 
 GROUP = "expotion.commands"
 """Entry points of other distributions' commands: the name is the command's, the value a `typer.Typer`."""
 
 EXTENSIONS = {
+    "adaptor": ("expotion-hub", "Publish, fetch and describe trained adaptors."),
     "data": ("expotion-corpus", "Prepare, split and check clips of your own."),
     "live": ("expotion-live", "Make music for a camera while it looks."),
+    "models": ("expotion-hub", "List, show and download official weights."),
     "play": ("expotion-live", "Make music for a clip and hear it while it is made."),
     "study": ("expotion-study", "Build, serve and analyse a blind listening test."),
     "verify": ("expotion-verify", "Compare this installation with golden files."),
@@ -110,8 +112,6 @@ app = typer.Typer(
 )
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(plugin.app, name="plugin")
-app.add_typer(models.app, name="models")
-app.add_typer(adaptor.app, name="adaptor")
 app.add_typer(features.app, name="features")
 app.command("generate", help=generate.HELP, cls=generate.Generate)(generate.generate)
 app.command("again", help=generate.AGAIN_HELP)(generate.again)

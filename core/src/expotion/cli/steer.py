@@ -12,7 +12,6 @@ import typer
 from typer.core import TyperCommand
 
 from expotion.errors import Problem, RecipeError
-from expotion.recipe.pairs import split_pairs
 
 if TYPE_CHECKING:
     from expotion.recipe.nodes import Node
@@ -124,6 +123,7 @@ def steered(command: Callable[..., None]) -> Callable[..., None]:
 def _tree(options: Mapping[str, Any], problems: list[Problem]) -> Node:
     """The steering file, and over it the options that were given, each value with its place."""
     from expotion.recipe.nodes import Node, parse_scalar
+    from expotion.recipe.pairs import split_pairs
 
     root = Node({}, "") if options["steering"] is None else _file(options["steering"], problems)
     tree: dict[str, Node] = dict(root.value)

@@ -22,9 +22,9 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from expotion import plugins
 from expotion.adaptor.checkpoint import DESCRIPTION, read_description
+from expotion.adaptor.published import adaptor_folder, is_published, pinned
 from expotion.contracts import Clip, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
-from expotion.models.published import adaptor_folder, is_published, pinned
 from expotion.music.schedule import Schedule
 from expotion.recipe import Recipe
 from expotion.recipe.nodes import Node, from_plain

@@ -11,9 +11,9 @@ import expotion.plugins
 from expotion.cli.main import run
 from expotion.contracts import EncoderSpec, Options, Weights, hookimpl, pulled_weights
 from expotion.errors import ExpotionError, WeightsError
-from expotion.models.catalogue import Entry, catalogue, find
-from expotion.models.pull import pull, pulled
 from expotion.plugins import Registry, discover
+from expotion_hub.catalogue import Entry, catalogue, find
+from expotion_hub.pull import pull, pulled
 
 
 class HandsOptions(Options):
@@ -65,7 +65,7 @@ def test_the_installed_encoders_announce_their_official_weights():
     assert not names["raft_large_things"].non_commercial
 
 
-def test_pulled_once_then_from_the_cache(server, cache, entry):
+def test_pulled_once_then_from_the_cache(server, empty_cache, entry):
     note = pull(entry)
     assert note.sha256 == server.sha256 and note.size_bytes == len(server.data)
     assert str(pulled_weights("w")) == note.file and pulled("w") == note
@@ -73,9 +73,9 @@ def test_pulled_once_then_from_the_cache(server, cache, entry):
     assert len(server.ranges) == 1
 
 
-def test_the_first_hash_is_remembered(server, cache, entry):
+def test_the_first_hash_is_remembered(server, empty_cache, entry):
     note = pull(entry)
-    (cache / "models" / "w" / "weights.pt").unlink()
+    (empty_cache / "models" / "w" / "weights.pt").unlink()
     assert pulled_weights("w") is None and pulled("w") is None
     server.data = server.data[::-1]
     with pytest.raises(WeightsError, match="refused"):
@@ -84,7 +84,7 @@ def test_the_first_hash_is_remembered(server, cache, entry):
     assert pull(entry) == note
 
 
-def test_interrupted_says_how_far_and_goes_on(server, cache, entry):
+def test_interrupted_says_how_far_and_goes_on(server, empty_cache, entry):
     server.breaks = 4
     server.break_after = 1000
     with pytest.raises(WeightsError, match="go on after 4000 bytes") as error:
@@ -94,9 +94,9 @@ def test_interrupted_says_how_far_and_goes_on(server, cache, entry):
     assert server.ranges[-1] == "bytes=4000-"
 
 
-def test_a_file_copied_by_hand_is_taken_and_checked(server, cache, entry):
+def test_a_file_copied_by_hand_is_taken_and_checked(server, empty_cache, entry):
     server.status = 503
-    target = cache / "models" / "w" / "weights.pt"
+    target = empty_cache / "models" / "w" / "weights.pt"
     with pytest.raises(WeightsError, match=str(target)):
         pull(entry, pause_s=0.0)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def hub(monkeypatch, answer):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
 
 
-def test_offline_hub_says_how_to_fetch_elsewhere(cache, monkeypatch):
+def test_offline_hub_says_how_to_fetch_elsewhere(empty_cache, monkeypatch):
     def offline(*_arguments, **_options):
         raise ConnectionError("no route to the hub")
 
@@ -123,7 +123,7 @@ def test_offline_hub_says_how_to_fetch_elsewhere(cache, monkeypatch):
     assert "no route" in str(error.value) and "HF_HOME" in str(error.value)
 
 
-def test_hub_files_must_have_the_hash_that_the_hub_names(cache, monkeypatch, tmp_path):
+def test_hub_files_must_have_the_hash_that_the_hub_names(empty_cache, monkeypatch, tmp_path):
     digest = hashlib.sha256(b"tensors").hexdigest()
     blobs, folder = tmp_path / "blobs", tmp_path / "snapshot"
     blobs.mkdir()
@@ -133,13 +133,13 @@ def test_hub_files_must_have_the_hash_that_the_hub_names(cache, monkeypatch, tmp
     hub(monkeypatch, lambda *_a, **_k: str(folder))
     note = pull(Entry("x", "x", "hf:facebook/x", "MIT"))
     assert note.sha256 == digest and pulled_weights("x") == folder / "model.safetensors"
-    (cache / "models" / "x" / "model.json").unlink()
+    (empty_cache / "models" / "x" / "model.json").unlink()
     (blobs / digest).write_bytes(b"others")
     with pytest.raises(WeightsError, match="SHA-256"):
         pull(Entry("x", "x", "hf:facebook/x", "MIT"))
 
 
-def test_list_and_show(registry, cache, capsys):
+def test_list_and_show(registry, empty_cache, capsys):
     assert run(["models", "list"]) == 0
     shown = capsys.readouterr().out
     assert "hands_big" in shown and "CC-BY-NC-4.0 (non-commercial)" in shown
@@ -150,9 +150,9 @@ def test_list_and_show(registry, cache, capsys):
     assert "did you mean 'hands_big'" in capsys.readouterr().err
 
 
-def test_non_commercial_is_said_first_and_needs_a_yes(registry, server, cache, monkeypatch, capsys):
+def test_non_commercial_is_said_first_and_needs_a_yes(registry, server, empty_cache, monkeypatch, capsys):
     monkeypatch.setattr(
-        "expotion.models.catalogue._entry",
+        "expotion_hub.catalogue._entry",
         lambda weights, spec: Entry(weights.name, "hands", server.address, weights.licence, True),
     )
     assert run(["models", "pull", "hands_big"]) == 1

@@ -76,6 +76,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -32,7 +32,7 @@ def push(
     Example: expotion adaptor push runs/best published/best
     """
     from expotion.plugins import discover
-    from expotion.run.publish import push_adaptor
+    from expotion_hub.publish import push_adaptor
 
     typer.echo(push_adaptor(source, target, discover(), licence=licence, private=private, say=typer.echo))
 
@@ -49,7 +49,7 @@ def pull(
     \b
     Example: expotion adaptor pull hf:me/conducted-marimba --out adaptors/marimba
     """
-    from expotion.run.publish import pull_adaptor
+    from expotion_hub.publish import pull_adaptor
 
     typer.echo(pull_adaptor(source, out))
 
@@ -61,9 +61,9 @@ def card(source: Source, licence: Licence = None) -> None:
     \b
     Example: expotion adaptor card runs/best > CARD.md
     """
-    from expotion.models.published import adaptor_folder
+    from expotion.adaptor.published import adaptor_folder
     from expotion.plugins import discover
-    from expotion.run.publish import card_of
+    from expotion_hub.publish import card_of
 
     name = source if source.startswith("hf:") else None
     typer.echo(card_of(adaptor_folder(source), discover(), name=name, licence=licence), nl=False)

@@ -7,25 +7,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
+from expotion.adaptor.published import FILES, adaptor_folder, check_adaptor, is_published, repository_of
 from expotion.contracts import Encoder
-from expotion.errors import ExpotionError, OutputError, Problem, WeightsError
+from expotion.errors import ExpotionError, OutputError, Problem, WeightsError, first_line
 from expotion.features.encoders import build_encoders
 from expotion.files import WRITE_FIX
-from expotion.models.catalogue import MUSICGEN_LICENCE
-from expotion.models.published import (
-    adaptor_folder,
-    check_adaptor,
-    is_published,
-    metrics_of,
-    upload_adaptor,
-)
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
+from expotion_hub.catalogue import MUSICGEN_LICENCE
 
 Licence = tuple[str, str, bool]
 """What, its licence, whether that is non-commercial."""
@@ -61,7 +55,7 @@ def card_of(folder: Path, registry: Registry, *, name: str | None = None, licenc
 def _front_matter(
     recipe: Recipe, licences: list[Licence], metrics: Mapping[str, Any], licence: str | None
 ) -> str:
-    from huggingface_hub import ModelCardData  # noqa: PLC0415 - only a card needs it
+    from huggingface_hub import ModelCardData
 
     data = ModelCardData(
         library_name="expotion",
@@ -241,3 +235,41 @@ def _staged(folder: Path, target: str, registry: Registry, licence: str | None) 
         card = card_of(folder, registry, name=shown, licence=licence)
         (staged / "README.md").write_text(card, encoding="utf-8")
         yield staged
+
+
+def upload_adaptor(
+    folder: Path, reference: str, *, private: bool, message: str, say: Callable[[str], None] = print
+) -> str:
+    """Put a folder's files into the repository `hf:ORG/NAME`, made if need be; returns its address.
+
+    The token is the hub's own (HF_TOKEN or `hf auth login`). Raises ExpotionError.
+    """
+    repository, revision = repository_of(reference)
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        say(f"uploading to {repository}")
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=str(folder),
+            allow_patterns=list(FILES),
+            commit_message=message,
+            revision=revision,
+        )
+    except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
+        fix = "log in with `hf auth login`, or push to a folder"
+        raise ExpotionError(
+            Problem(reference, "a repository that can be written to", first_line(error), fix)
+        ) from error
+    return f"https://huggingface.co/{repository}"
+
+
+def metrics_of(folder: Path) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What `metrics.json` beside an adaptor or in its run folder says; {} where there is none."""
+    for place in (folder, folder.parent):
+        with suppress(OSError, ValueError):
+            found = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+            return cast(dict[str, dict[str, dict[str, float | None]]], found)
+    return {}

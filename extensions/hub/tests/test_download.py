@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from expotion.errors import WeightsError
-from expotion.models.pull import Interrupted, fetch
+from expotion_hub.pull import Interrupted, fetch
 
 
 def test_whole_file_with_progress(server, tmp_path):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
-from expotion.errors import ExpotionError, Problem, WeightsError, first_line
+from expotion.errors import ExpotionError, Problem, WeightsError
 from expotion.files import sha256_of
 from expotion.weights import hub_snapshot
 
@@ -74,41 +70,3 @@ def check_adaptor(folder: Path, where: str) -> None:
         wanted = str(description.get("sha256"))[:16]
         fix = "the file was damaged or exchanged: fetch it again"
         raise WeightsError(Problem(f"{where} {TENSORS}", f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))
-
-
-def upload_adaptor(
-    folder: Path, reference: str, *, private: bool, message: str, say: Callable[[str], None] = print
-) -> str:
-    """Put a folder's files into the repository `hf:ORG/NAME`, made if need be; returns its address.
-
-    The token is the hub's own (HF_TOKEN or `hf auth login`). Raises ExpotionError.
-    """
-    repository, revision = repository_of(reference)
-    from huggingface_hub import HfApi  # noqa: PLC0415
-
-    api = HfApi()
-    try:
-        api.create_repo(repository, private=private, exist_ok=True)
-        say(f"uploading to {repository}")
-        api.upload_folder(
-            repo_id=repository,
-            folder_path=str(folder),
-            allow_patterns=list(FILES),
-            commit_message=message,
-            revision=revision,
-        )
-    except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
-        fix = "log in with `hf auth login`, or push to a folder"
-        raise ExpotionError(
-            Problem(reference, "a repository that can be written to", first_line(error), fix)
-        ) from error
-    return f"https://huggingface.co/{repository}"
-
-
-def metrics_of(folder: Path) -> dict[str, dict[str, dict[str, float | None]]]:
-    """What `metrics.json` beside an adaptor or in its run folder says; {} where there is none."""
-    for place in (folder, folder.parent):
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
-            return cast(dict[str, dict[str, dict[str, float | None]]], found)
-    return {}

@@ -11,12 +11,13 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from expotion.adaptor.published import adaptor_folder
 from expotion.cli.main import run
 from expotion.errors import ExpotionError, OutputError, WeightsError
-from expotion.models.published import adaptor_folder
 from expotion.plugins import Registry
-from expotion.run.publish import card_of, pull_adaptor, push_adaptor
+from expotion_hub.publish import card_of, pull_adaptor, push_adaptor
 
+pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from expotion.models.catalogue import Entry
-    from expotion.models.pull import Pulled
+    from expotion_hub.catalogue import Entry
+    from expotion_hub.pull import Pulled
 
 app = typer.Typer(
     help="List, show and download official weights.\n\n\b\nExample: expotion models list",
@@ -31,9 +31,9 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from expotion.models.catalogue import catalogue
-    from expotion.models.pull import pulled
     from expotion.plugins import discover
+    from expotion_hub.catalogue import catalogue
+    from expotion_hub.pull import pulled
 
     table = Table("name", "in the cache", "size", "licence", "source", "used by", box=None, pad_edge=False)
     for entry in catalogue(discover()).values():
@@ -57,9 +57,9 @@ def show(name: Name) -> None:
     \b
     Example: expotion models show musicgen_small
     """
-    from expotion.models.catalogue import find
-    from expotion.models.pull import address_of, pulled
     from expotion.plugins import discover
+    from expotion_hub.catalogue import find
+    from expotion_hub.pull import address_of, pulled
 
     entry, there = find(discover(), name), pulled(name)
     address, digest = (entry.source, entry.sha256) if entry.source.startswith("hf:") else address_of(entry)
@@ -88,9 +88,9 @@ def pull_(
     """
     from rich.console import Console
 
-    from expotion.models.catalogue import find
-    from expotion.models.pull import pulled
     from expotion.plugins import discover
+    from expotion_hub.catalogue import find
+    from expotion_hub.pull import pulled
 
     entry = find(discover(), name)
     console = Console(highlight=False, soft_wrap=True)
@@ -121,7 +121,7 @@ def _agree(entry: Entry, yes: bool, console: Console) -> None:
 def _download(entry: Entry, console: Console) -> Pulled:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from expotion.models.pull import pull
+    from expotion_hub.pull import pull
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from expotion.errors import Problem, WeightsError, first_line
 from expotion.files import cache_folder, sha256_of, write_json
-from expotion.models.catalogue import HUB, Entry
+from expotion_hub.catalogue import HUB, Entry
 
 NOTE = "model.json"
 """What has been pulled: `CACHE/models/NAME/model.json` beside the files, or pointing into the hub's own cache."""
@@ -208,7 +208,7 @@ def address_of(entry: Entry) -> tuple[str, str | None]:
     """Address and hash of an entry that is one file."""
     if not entry.source.startswith(TORCHVISION):
         return entry.source, entry.sha256
-    from torchvision.models import get_model_weights  # noqa: PLC0415 - torchvision knows its own addresses
+    from torchvision.models import get_model_weights
 
     model, _, weights = entry.source.removeprefix(TORCHVISION).partition("/")
     url = str(get_model_weights(model)[weights].url)
@@ -243,7 +243,7 @@ def _by_hand(url: str, target: Path) -> str:
 
 def _pull_hub(entry: Entry) -> Pulled:
     """A repository through huggingface_hub, whose cache (HF_HOME) resumes and is used by all loaders."""
-    from expotion.weights import WEIGHT_SUFFIXES, hub_snapshot  # noqa: PLC0415 - torch
+    from expotion.weights import WEIGHT_SUFFIXES, hub_snapshot
 
     repository = entry.source.removeprefix(HUB)
     for patterns in (HUB_PATTERNS, (*HUB_PATTERNS, OLD_FORM)):
