@@ -12,7 +12,7 @@ from expotion.plugins import Registry
 StandIn = Callable[..., list[dict[str, Any]]]
 Capture = pytest.CaptureFixture[str]
 
-RUN = ("expotion.run.run", "run_recipe")
+RUN = ("expotion.run.stages", "run_recipe")
 GENERATE = ("expotion.music.make", "generate_files")
 
 

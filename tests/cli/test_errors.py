@@ -22,7 +22,7 @@ def ends_with(recipes: Path, stand_in: StandIn) -> Callable[[BaseException], Non
         def fail(**arguments: Any) -> None:
             raise error
 
-        stand_in("expotion.run.run", "run_recipe", fail)
+        stand_in("expotion.run.stages", "run_recipe", fail)
 
     return arrange
 

@@ -40,8 +40,9 @@ class Failing(Watcher):
         raise RuntimeError("no disk for curves")
 
 
-def registry(**changes: Any) -> Registry:
-    return replace(discover(), **changes)
+def registry(kind: str, offers: dict[str, Offer[Any]]) -> Registry:
+    installed = discover()
+    return replace(installed, tables={**installed.tables, kind: offers})
 
 
 def test_a_callback_that_fails_is_left_out(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -59,9 +60,9 @@ def test_a_callback_that_fails_is_left_out(caplog: pytest.LogCaptureFixture, tmp
 
 def test_callbacks_are_built_by_name() -> None:
     offer = Offer(CallbackSpec("watch", "watches", Watcher), "some", "1")
-    assert isinstance(Callbacks.of(["watch"], registry(callbacks={"watch": offer})), Callbacks)
+    assert isinstance(Callbacks.of(["watch"], registry("training callback", {"watch": offer})), Callbacks)
     with pytest.raises(PluginError, match="training callback 'wach'"):
-        Callbacks.of(["wach"], registry(callbacks={"watch": offer}))
+        Callbacks.of(["wach"], registry("training callback", {"watch": offer}))
 
 
 def test_tensorboard_gets_every_step(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def section(html: str | Exception) -> ReportSectionSpec:
 def test_sections_of_the_recipes_plugins(
     html: str | Exception, plugins: list[str], wanted: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    given = registry(report_sections={"dance": Offer(section(html), "expotion-dance", "1.2")})
+    given = registry("report section", {"dance": Offer(section(html), "expotion-dance", "1.2")})
     assert plugin_sections(given, plugins, tmp_path / "run") == wanted
 
 
@@ -126,7 +127,7 @@ def test_captions_are_written_once_and_kept(tmp_path: Path) -> None:
         return built[-1]
 
     spec = CaptionerSpec("plain", "length", build, Style)
-    given = registry(captioners={"plain": Offer(spec, "some", "1")})
+    given = registry("captioner", {"plain": Offer(spec, "some", "1")})
     recipe = Recipe.from_dict({"name": "x", "data": {"source": "conductor"}, "text": {"captioner": "plain"}})
     path = tmp_path / "captions.json"
     for _ in range(2):

@@ -133,7 +133,7 @@ def raise_at(patch: Patch, owner: Any, name: str, error: BaseException, call: in
     [
         pytest.param(TrainingRun, "step", 4, id="between two steps"),
         pytest.param(TrainingRun, "_update_average", 4, id="inside a step"),
-        pytest.param(stages, "publish_adaptor", 1, id="after training"),
+        pytest.param(stages, "save_adaptor", 1, id="after training"),
         pytest.param(generation_stage, "run_job", 3, id="in generation"),
         pytest.param(stages, "evaluate", 1, id="in evaluation"),
         pytest.param(stages, "write_run_report", 1, id="in the report"),

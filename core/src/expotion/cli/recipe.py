@@ -116,7 +116,7 @@ def run(
 
     from rich.console import Console
 
-    from expotion.run.run import run_recipe
+    from expotion.run.stages import run_recipe
 
     console = Console()
     finished = run_recipe(

@@ -29,7 +29,7 @@ from expotion.recipe import Recipe
 from expotion.recipe.schema import Condition
 from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
-from expotion.run.run import run_recipe
+from expotion.run.stages import run_recipe
 from expotion.workers import WorkerDiedError, spread
 
 log = logging.getLogger("expotion")

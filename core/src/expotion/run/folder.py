@@ -77,14 +77,9 @@ class RunFolder:
             run._describe(recipe)
             return run
         if path.exists() and any(path.iterdir()):
-            raise RunFolderError(
-                Problem(
-                    where=str(path),
-                    wanted="a new or empty folder, or a run folder",
-                    got="a folder with other files",
-                    fix="give another --out",
-                )
-            )
+            wanted = "a new or empty folder, or a run folder"
+            got = "a folder with other files"
+            raise RunFolderError(Problem(str(path), wanted, got, "give another --out"))
         path.mkdir(parents=True, exist_ok=True)
         state = {
             "format": FORMAT,
@@ -104,19 +99,14 @@ class RunFolder:
 
     def _describe(self, recipe: Recipe) -> None:
         """Write the recipe, and the README where it is not there yet."""
-        file = self.path / "recipe.yaml"
+        file, readme = self.path / "recipe.yaml", self.path / "README.md"
         # What is measured may have changed since.
         if not file.exists() or file.read_text(encoding="utf-8") != recipe.to_yaml():
             write_text(file, recipe.to_yaml())
-        if not (self.path / "README.md").exists():
-            text = README.format(
-                name=recipe.name,
-                description=recipe.description,
-                command=self.state["command"],
-                created=self.state["created"],
-                folder=self.path,
-            )
-            write_text(self.path / "README.md", text)
+        if not readme.exists():
+            told = {key: self.state[key] for key in ("command", "created")}
+            about = {"name": recipe.name, "description": recipe.description, "folder": self.path}
+            write_text(readme, README.format(**told, **about))
 
     def _sweep(self) -> None:
         """Remove the unfinished files of a process that was killed."""
@@ -133,47 +123,28 @@ class RunFolder:
             state = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunFolderError(
-                Problem(where=str(path), wanted="a run folder", got=f"no {STATE}", fix="check the path")
+                Problem(str(path), "a run folder", f"no {STATE}", "check the path")
             ) from None
         except (ValueError, OSError) as error:
             raise RunFolderError(
-                Problem(where=str(file), wanted="a readable state file", got=str(error), fix=_NEW_FOLDER)
+                Problem(str(file), "a readable state file", str(error), _NEW_FOLDER)
             ) from None
-        if isinstance(state, dict) and state.get("format") == FORMAT and not state.keys() >= _REQUIRED:
-            raise RunFolderError(
-                Problem(
-                    where=str(file),
-                    wanted=f"the fields {', '.join(sorted(_REQUIRED))}",
-                    got=", ".join(sorted(state)),
-                    fix=_NEW_FOLDER,
-                )
-            )
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            got = state.get("format") if isinstance(state, dict) else type(state).__name__
-            raise RunFolderError(
-                Problem(
-                    where=str(file),
-                    wanted=f"a run folder of format {FORMAT}",
-                    got=f"format {got}",
-                    fix=_NEW_FOLDER,
-                )
-            )
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        if found != FORMAT:
+            wanted = f"a run folder of format {FORMAT}"
+            raise RunFolderError(Problem(str(file), wanted, f"format {found}", _NEW_FOLDER))
+        if not state.keys() >= _REQUIRED:
+            wanted = f"the fields {', '.join(sorted(_REQUIRED))}"
+            raise RunFolderError(Problem(str(file), wanted, ", ".join(sorted(state)), _NEW_FOLDER))
         if recipe is not None and state["recipe_hash"] != recipe.content_hash:
-            raise RunFolderError(
-                Problem(
-                    where=str(path),
-                    wanted="the same recipe that this run was started with",
-                    got="a recipe with other settings",
-                    fix="give another --out, or --resume without changes",
-                )
-            )
+            wanted = "the same recipe that this run was started with"
+            fix = "give another --out, or --resume without changes"
+            raise RunFolderError(Problem(str(path), wanted, "a recipe with other settings", fix))
         return cls(path, state)
 
     def save(self) -> None:
         """Write the state."""
         write_json(self.path / STATE, self.state)
-
-    # -------------------------------------------------------------------------------------------- stages
 
     def is_done(self, stage: str, key: str) -> bool:
         """True if this stage was finished with the same key (a hash of what it depends on)."""
@@ -191,20 +162,17 @@ class RunFolder:
         self.save()
         try:
             yield record
-        except BaseException:
+            record["done"] = True
+        finally:
             record["seconds"] = round(spent + time.monotonic() - started, 2)
-            with contextlib.suppress(OutputError):  # a full disk must not hide what brought us here
+            # A full disk must not hide what brought us here.
+            with contextlib.nullcontext() if record["done"] else contextlib.suppress(OutputError):
                 self.save()
-            raise
-        record |= {"done": True, "seconds": round(spent + time.monotonic() - started, 2)}
-        self.save()
 
     @property
     def stage_seconds(self) -> dict[str, float]:
         """Wall time by stage."""
         return {name: float(record["seconds"]) for name, record in self.state["stages"].items()}
-
-    # --------------------------------------------------------------------------------------------- paths
 
     @property
     def adaptor(self) -> Path:
@@ -224,11 +192,16 @@ class RunFolder:
         """The generated codes [K, T] of a condition and clip."""
         return self.path / "samples" / condition / f"{clip_id}.codes.npy"
 
-    def log_to_file(self) -> logging.Handler:
-        """Send expotion's log to `log.txt`; returns the handler to remove at the end."""
+    @contextlib.contextmanager
+    def logged(self) -> Iterator[None]:
+        """Send expotion's log to `log.txt`."""
         handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("expotion")
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
-        return handler
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +52,19 @@ def requests_of(recipe: Recipe, condition: str, clips: Sequence[TestClip], seed:
     A modality alone: the others dropped. `text_only`: all dropped, which is the frozen model. `shuffled`: all
     controls of the next test clip. The seed of a clip is the same in every condition.
     """
-    own = [c.name for c in recipe.conditions]
-    kept = (
-        own if condition in ("shuffled", recipe.joint_name) else [name for name in own if name == condition]
-    )
-    requests = []
-    for i, clip in enumerate(clips):
-        lender = clips[(i + 1) % len(clips)] if condition == "shuffled" else clip
-        requests.append(
-            Request(
-                n_frames=clip.n_frames,
-                text=clip.text,
-                tracks={name: _fit(lender.tracks[name], clip.n_frames + 1) for name in kept},
-                strengths={name: recipe.condition(name).strength for name in kept},
-                seed=(seed * 1_000_003 + i) % 2**63,
-            )
+    together = condition in ("shuffled", recipe.joint_name)
+    kept = [own for own in recipe.conditions if together or own.name == condition]
+    lenders = [*clips[1:], *clips[:1]] if condition == "shuffled" else clips
+    return [
+        Request(
+            n_frames=clip.n_frames,
+            text=clip.text,
+            tracks={own.name: _fit(lender.tracks[own.name], clip.n_frames + 1) for own in kept},
+            strengths={own.name: own.strength for own in kept},
+            seed=(seed * 1_000_003 + i) % 2**63,
         )
-    return requests
+        for i, (clip, lender) in enumerate(zip(clips, lenders, strict=True))
+    ]
 
 
 def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:
@@ -90,73 +87,47 @@ def make_jobs(
         requests = requests_of(recipe, condition, clips, recipe.generate_seed)
         order = sorted(range(len(clips)), key=lambda i: clips[i].n_frames)
         for at in range(0, len(order), size):
-            chosen = order[at : at + size]
-            jobs.append(
-                Job(
-                    condition=condition,
-                    clip_ids=tuple(clips[i].id for i in chosen),
-                    n_samples=tuple(clips[i].n_samples for i in chosen),
-                    requests=tuple(requests[i] for i in chosen),
-                )
-            )
+            rows = [(clips[i].id, clips[i].n_samples, requests[i]) for i in order[at : at + size]]
+            jobs.append(Job(condition, *zip(*rows, strict=True)))
     return jobs
 
 
-@dataclass(frozen=True)
-class ComposerState:
-    """What a worker holds."""
+Models = tuple[Engine, Codec, Adaptor | None]
+"""What a worker holds."""
 
-    lm: Engine
-    codec: Codec
-    adaptor: Adaptor | None
-    steering: Steering
-    windows: Windows
+Made = tuple[NDArray[np.int16], NDArray[np.float32]]
+"""What was generated for one clip: codes [K, T] and mono samples [n]."""
 
 
-@dataclass(frozen=True)
-class OpenComposer:
-    """Loads backbone and adaptor in a worker."""
-
-    source: str
-    adaptor: Path | None
-    projections: Mapping[str, nn.Module]
-    steering: Steering
-    windows: Windows
-
-    def __call__(self) -> ComposerState:
-        """Load both."""
-        backbone = load_backbone(self.source, parts=frozenset({"lm", "codec"}))
-        assert backbone.codec is not None
-        adaptor = None
-        if self.adaptor is not None:
-            adaptor = load_adaptor(self.adaptor, projections=self.projections)[0]
-        lm = prepare(backbone.lm, self.steering.precision)
-        return ComposerState(lm, backbone.codec, adaptor, self.steering, self.windows)
+def open_models(
+    source: str, adaptor: Path | None, projections: Mapping[str, nn.Module], precision: str
+) -> Models:
+    """Load backbone and adaptor in a worker."""
+    backbone = load_backbone(source, parts=frozenset({"lm", "codec"}))
+    assert backbone.codec is not None
+    steering = None if adaptor is None else load_adaptor(adaptor, projections=projections)[0]
+    return prepare(backbone.lm, precision), backbone.codec, steering
 
 
-@dataclass(frozen=True)
-class Made:
-    """What was generated for one clip: codes int16 [K, T] and mono samples float32 [n]."""
-
-    codes: NDArray[np.int16]
-    samples: NDArray[np.float32]
-
-
-def run_job(state: ComposerState, job: Job) -> list[Made]:
+def run_job(steering: Steering, windows: Windows, models: Models, job: Job) -> list[Made]:
     """Music of one batch."""
-    codes = compose(state.lm, state.adaptor, job.requests, state.steering, state.windows)
+    lm, codec, adaptor = models
+    codes = compose(lm, adaptor, job.requests, steering, windows)
     return [
-        Made(c.numpy().astype(np.int16), to_sound(state.codec, c, n))
-        for c, n in zip(codes, job.n_samples, strict=True)
+        (c.numpy().astype(np.int16), to_sound(codec, c, n)) for c, n in zip(codes, job.n_samples, strict=True)
     ]
 
 
 def generate_all(
-    opener: OpenComposer,
+    source: str,
+    adaptor: Path | None,
+    projections: Mapping[str, nn.Module],
+    steering: Steering,
+    windows: Windows,
     jobs: Sequence[Job],
-    *,
-    on_batch: Callable[[Job, list[Made] | Exception], None],
-) -> None:
-    """Run the batches over all cores; `on_batch` gets each as it is done, or the error that ended it."""
-    for index, result in spread(run_job, jobs, build=opener, workers=n_workers(len(jobs))):
-        on_batch(jobs[index], result)
+) -> Iterator[tuple[Job, list[Made] | Exception]]:
+    """Run the batches over all cores; yields each as it is done, with its music or the error that ended it."""
+    opened = partial(open_models, source, adaptor, projections, steering.precision)
+    work = partial(run_job, steering, windows)
+    for index, result in spread(work, jobs, build=opened, workers=n_workers(len(jobs))):
+        yield jobs[index], result

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,23 +13,19 @@ from expotion.music.compose import Request, request_inputs, text_sources
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.gate import add_gated, gate_input
+from expotion.report import Gates
 
-
-@dataclass(frozen=True)
-class GateInfluence:
-    """Per step and adapted layer: RMS of g S' over RMS of S. `times_s` [S], `values` float32 [S, L]."""
-
-    times_s: NDArray[np.float64]
-    values: NDArray[np.float32]
-    layers: Sequence[int]
-    what: str = "gated term relative to the layer's own attention (RMS)"
+WHAT = "gated term relative to the layer's own attention (RMS)"
 
 
 @torch.inference_mode()
 def gate_influence(
     lm: MusicGenLM, adaptor: Adaptor, request: Request, codes: Tensor, rate_hz: float
-) -> GateInfluence:
-    """Measured in one pass over finished codes [K, T] (teacher forcing); zeros where nothing steers."""
+) -> Gates:
+    """Per step and adapted layer: RMS of g S' over RMS of S.
+
+    Measured in one pass over finished codes [K, T] (teacher forcing); zeros where nothing steers.
+    """
     n_frames = codes.shape[-1]
     sequence = delay.build(codes[None], special=lm.geometry.special_token, valid_only=True)
     first, n_steps = adaptor.config.first_adapted_layer, sequence.shape[-1]
@@ -41,7 +33,7 @@ def gate_influence(
     times_s = timeline.step_times_s(n_steps - 1, rate_hz)
     prefix = adaptor(lm, request_inputs(adaptor, [request], 0, n_frames))
     if prefix is None:
-        return GateInfluence(times_s, np.zeros((n_steps, len(layers)), np.float32), layers)
+        return Gates(times_s, np.zeros((n_steps, len(layers)), np.float32), layers, WHAT)
 
     source, _ = text_sources(lm, [request.text])  # one prompt: nothing is padded
     x = lm.embed(sequence) + lm.position_table(0, n_steps)
@@ -58,7 +50,7 @@ def gate_influence(
         x = x + layer.merge_heads(attended)
         x = x + layer.cross(x, *layer.text_keys(source), None)
         x = x + layer.feed_forward(x)
-    return GateInfluence(times_s, torch.stack(ratios, dim=-1).numpy(), layers)
+    return Gates(times_s, torch.stack(ratios, dim=-1).numpy(), layers, WHAT)
 
 
 def _rms(heads: Tensor) -> Tensor:

@@ -30,7 +30,6 @@ from expotion.report import (
     write_report,
 )
 from expotion.run.folder import RunFolder
-from expotion.run.influence import GateInfluence
 from expotion.train.loop import Record
 from expotion.video.audio import load_audio
 from expotion.video.mux import mux_video
@@ -61,50 +60,42 @@ def sample_of(
     conditions: Sequence[str],
     main: str,
     tracks: Mapping[str, SmoothedTrack],
-    influence: GateInfluence | None,
+    gates: Gates | None,
     sample_rate_hz: int,
     rate_hz: float,
 ) -> Sample:
     """One clip for the report: picture, sounds of every condition, controls, beats."""
-    sounds: dict[str, Sound] = {}
-    original = clip.audio(sample_rate_hz)
-    if original is not None:
-        sounds["original"] = Sound(original, sample_rate_hz, beats_of(original, sample_rate_hz).beats_s)
+    heard = {"original": clip.audio(sample_rate_hz)}
     for condition in conditions:
         path = run.sample(condition, clip.id)
-        if path.exists():
-            samples = load_audio(path, sample_rate_hz)
-            assert samples is not None
-            sounds[condition] = Sound(samples, sample_rate_hz, beats_of(samples, sample_rate_hz).beats_s)
+        heard[condition] = load_audio(path, sample_rate_hz) if path.exists() else None
+    sounds = {
+        name: Sound(samples, sample_rate_hz, beats_of(samples, sample_rate_hz).beats_s)
+        for name, samples in heard.items()
+        if samples is not None
+    }
     video = None
     if main in sounds:
-        video = write_clip_video(
-            clip, sounds[main].samples, sample_rate_hz, run.path / "samples" / f"{clip.id}.mp4"
-        )
+        path = run.path / "samples" / f"{clip.id}.mp4"
+        video = write_clip_video(clip, sounds[main].samples, sample_rate_hz, path)
     times_s = timeline.step_times_s(timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
     truth = clip.truth
-    beats, label = None, "beats of the clip's own sound"
-    if truth is not None:
-        beats, label = truth.beats_s, "true beats"
-    elif "original" in sounds:
-        beats = sounds["original"].beats_s
+    beats_s = sounds["original"].beats_s if "original" in sounds else None
     sample = Sample(
         id=clip.id,
         caption=clip.caption,
         duration_s=clip.duration_s,
         video=video,
         sounds=sounds,
-        beats_true_s=beats,
-        beats_true_label=label,
+        beats_true_s=beats_s if truth is None else truth.beats_s,
+        beats_true_label="beats of the clip's own sound" if truth is None else "true beats",
         intensity_times_s=None if truth is None else truth.intensity_times_s,
         intensity=None if truth is None else truth.intensity,
         controls=[
             Control(name=name, times_s=times_s[: len(track.values)], values=track.values, valid=track.valid)
             for name, track in tracks.items()
         ],
-        gates=None
-        if influence is None
-        else Gates(influence.times_s, influence.values, influence.layers, influence.what),
+        gates=gates,
     )
     clip.close()
     return sample
@@ -127,53 +118,47 @@ def training_history(records: Sequence[Record], adaptor: Adaptor | None) -> Trai
     )
 
 
-def run_info(
-    run: RunFolder, recipe: Recipe, facts: Mapping[str, str], warnings: Sequence[str], failures: Sequence[str]
-) -> RunInfo:
-    """Provenance of the run."""
-    return RunInfo(
-        name=recipe.name,
-        description=recipe.description,
-        created=run.state["created"],
-        command=run.state["command"],
-        recipe_yaml=recipe.to_yaml(),
-        versions=run.state["versions"],
-        hashes=run.state["hashes"],
-        stage_seconds=run.stage_seconds,
-        facts={**facts, "machine": f"{run.state['machine']}, {machine.cores()} cores"},
-        warnings=list(warnings),
-        failures=list(failures),
-    )
-
-
 def write_run_report(
     run: RunFolder,
-    info: RunInfo,
+    recipe: Recipe,
     evaluation: Evaluation,
     specs: Sequence[MetricSpec],
     history: TrainingHistory | None,
     samples: Sequence[Sample],
     main: str,
-    extra: Sequence[tuple[str, str]] = (),
-) -> Path:
-    """Write report.html; returns its path."""
-    path = run.path / "report.html"
-    write_report(
-        path,
-        ReportData(
-            run=info,
-            metrics=evaluation.metrics,
-            comparisons=evaluation.comparisons,
-            per_clip=evaluation.per_clip,
-            metric_info=[MetricInfo.of(spec, evaluation.notes.get(spec.name, [])) for spec in specs],
-            training=history,
-            samples=samples,
-            main_condition=main,
-            extra=extra,
-        ),
-        max_samples=len(samples),
+    extra: Sequence[tuple[str, str]],
+    *,
+    facts: Mapping[str, str],
+    warnings: Sequence[str],
+    failures: Sequence[str],
+) -> None:
+    """Write report.html."""
+    state = run.state
+    info = RunInfo(
+        name=recipe.name,
+        description=recipe.description,
+        created=state["created"],
+        command=state["command"],
+        recipe_yaml=recipe.to_yaml(),
+        versions=state["versions"],
+        hashes=state["hashes"],
+        stage_seconds=run.stage_seconds,
+        facts={**facts, "machine": f"{state['machine']}, {machine.cores()} cores"},
+        warnings=warnings,
+        failures=failures,
     )
-    return path
+    data = ReportData(
+        run=info,
+        metrics=evaluation.metrics,
+        comparisons=evaluation.comparisons,
+        per_clip=evaluation.per_clip,
+        metric_info=[MetricInfo.of(spec, evaluation.notes.get(spec.name, [])) for spec in specs],
+        training=history,
+        samples=samples,
+        main_condition=main,
+        extra=extra,
+    )
+    write_report(run.path / "report.html", data, max_samples=len(samples))
 
 
 def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) -> list[tuple[str, str]]:

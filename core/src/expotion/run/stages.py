@@ -1,11 +1,16 @@
-"""The stages of a recipe, one after the other. Read `Stages.all` from top to bottom: it is the main job."""
+"""`expotion recipe run`: the stages of a recipe. Read `Stages.all` from top to bottom: it is the main job."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,9 +20,9 @@ from rich.markup import escape
 from expotion import timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor, build_projections
-from expotion.adaptor.checkpoint import load_adaptor
+from expotion.adaptor.checkpoint import load_adaptor, save_adaptor
 from expotion.contracts import Clip, MetricSpec, Scored
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, RunFolderError
 from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
 from expotion.evaluate.outside import OutsideRow
 from expotion.evaluate.registry import choose_metrics
@@ -25,36 +30,20 @@ from expotion.evaluate.tables import table_text
 from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
-from expotion.files import write_array
+from expotion.files import write_array, write_text
 from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
-from expotion.plugins import Registry
+from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
-from expotion.report import Sample
 from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
-from expotion.run.generation import (
-    Job,
-    Made,
-    OpenComposer,
-    TestClip,
-    generate_all,
-    make_jobs,
-    requests_of,
-)
+from expotion.run.generation import TestClip, generate_all, make_jobs, requests_of
 from expotion.run.influence import gate_influence
-from expotion.run.reporting import plugin_sections, run_info, sample_of, training_history, write_run_report
-from expotion.run.training import (
-    Callbacks,
-    TrainingSamples,
-    publish_adaptor,
-    read_history,
-    train_adaptor,
-    write_history,
-)
+from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
+from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
 from expotion.train.examples import stack_examples
 from expotion.video.audio import load_audio
 from expotion.video.sound_files import write_wav
@@ -62,6 +51,53 @@ from expotion.workers import n_workers
 
 log = logging.getLogger("expotion")
 MADE_BY_MODEL = ("text_only", "shuffled")
+
+
+def run_recipe(
+    *,
+    recipe: Recipe,
+    registry: Registry,
+    out_dir: Path | None,
+    resume: Path | Literal["auto"] | None,
+    console: Console,
+) -> Path:
+    """Run every stage that is not done yet; returns the run folder.
+
+    Raises ExpotionError for anything a user can act on, and KeyboardInterrupt(folder) when interrupted: what
+    was finished stays, and the same command with `--resume` goes on from there.
+    """
+    folder = _folder(recipe, out_dir, resume)
+    run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
+    with run.logged():
+        console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
+        try:
+            Stages(recipe, registry, run, console).all()
+        except KeyboardInterrupt:
+            log.warning("interrupted")
+            raise KeyboardInterrupt(folder) from None
+        except Exception:
+            log.exception("the run stopped")
+            raise
+    return folder
+
+
+def _folder(recipe: Recipe, out_dir: Path | None, resume: Path | Literal["auto"] | None) -> Path:
+    """Where the run goes: as told, or the newest unfinished run of this recipe, or a new folder in runs/."""
+    if isinstance(resume, Path):
+        RunFolder.open(resume)
+        return resume
+    if out_dir is not None:
+        return out_dir
+    runs = Path("runs")
+    if resume is None:
+        return runs / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for path in sorted(runs.glob(f"{recipe.name}-*"), reverse=True):
+        with contextlib.suppress(RunFolderError):
+            RunFolder.open(path, recipe)
+            return path
+    raise RunFolderError(
+        Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none")
+    )
 
 
 class Stages:
@@ -74,11 +110,8 @@ class Stages:
         self.recipe, self.registry, self.run, self.console = recipe, registry, run, console
         self.failures = material.Failures()
         self.store = FeatureStore()
-        self.specs: Sequence[MetricSpec] = choose_metrics(
-            recipe.evaluate.metrics,
-            {name: offer.spec for name, offer in registry.metrics.items()},
-            ready=True,
-        )
+        metrics = {name: offer.spec for name, offer in registry.metrics.items()}
+        self.specs: Sequence[MetricSpec] = choose_metrics(recipe.evaluate.metrics, metrics, ready=True)
         data = registry.data_source(recipe.data.source)
         self.data = data.build(data.options(**recipe.data.options))
         self.source = backbone_folder(recipe.backbone.source, registry)
@@ -86,10 +119,8 @@ class Stages:
             self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
-        hashes = {
-            "backbone": self.backbone.weights_hash,
-            **{name: encoder.weights_hash for name, encoder in self.encoders.items()},
-        }
+        self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
+        hashes = {"backbone": self.backbone.weights_hash, **self.encoder_hashes}
         run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}
         sections = ("seed", "data", "backbone", "text", "conditions", "adaptor", "train")
         self.trace = _digest(recipe.section_hash(*sections), hashes)
@@ -110,11 +141,9 @@ class Stages:
         train_clips += watched
         test_clips = list(self.data.clips("test"))
         if self.recipe.text.captioner is not None:
+            every, file = [*train_clips, *test_clips], self.run.path / "captions.json"
             with stage_progress(self.console, "captions") as progress:
-                every = [*train_clips, *test_clips]
-                write_captions(
-                    self.recipe, self.registry, every, self.run.path / "captions.json", progress=progress
-                )
+                write_captions(self.recipe, self.registry, every, file, progress=progress)
         tracks = self._clips(train_clips, test_clips)
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:
@@ -125,11 +154,8 @@ class Stages:
         self._codec_ceiling(test_clips, tracks)
         evaluation = self._evaluation(test_clips)
         self._report(adaptor, test_clips, ready, tracks, evaluation)
-        self.console.print(
-            table_text(evaluation.metrics, self.specs), highlight=False, markup=False, soft_wrap=True
-        )
-
-    # ------------------------------------------------------------------------------------------- clips
+        table = table_text(evaluation.metrics, self.specs)
+        self.console.print(table, highlight=False, markup=False, soft_wrap=True)
 
     def _clips(self, train_clips: Sequence[Clip], test_clips: Sequence[Clip]) -> material.Tracks:
         key = self.recipe.section_hash("data", "backbone", "conditions")
@@ -146,19 +172,15 @@ class Stages:
             )
 
     def _ready(self, clip: Clip, tracks: material.Tracks) -> TestClip:
-        backbone = self.backbone
-        n_frames = timeline.n_steps(clip.duration_s, backbone.frame_rate_hz)
+        rate_hz = self.backbone.frame_rate_hz
+        n_frames = timeline.n_steps(clip.duration_s, rate_hz)
         return TestClip(
             id=clip.id,
             n_frames=n_frames,
-            n_samples=timeline.n_samples(clip.duration_s, backbone.sample_rate_hz),
+            n_samples=timeline.n_samples(clip.duration_s, self.backbone.sample_rate_hz),
             text=self.prompts[material.prompt_of(self.recipe, clip)],
-            tracks=material.smooth_all(
-                self.encoders, tracks.tracks[clip.id], n_frames, backbone.frame_rate_hz
-            ),
+            tracks=material.smooth_all(self.encoders, tracks.tracks[clip.id], n_frames, rate_hz),
         )
-
-    # ---------------------------------------------------------------------------------------- training
 
     def _training(
         self, clips: Sequence[Clip], tracks: material.Tracks, heard: Clip, n_watched: int
@@ -173,9 +195,8 @@ class Stages:
         if not recipe.conditions:
             return None, timeline.n_steps(10.0, rate_hz)
         if run.is_done("training", self.trace):
-            adaptor, metadata = load_adaptor(
-                run.adaptor, projections=build_projections(recipe, self.encoders)
-            )
+            projections = build_projections(recipe, self.encoders)
+            adaptor, metadata = load_adaptor(run.adaptor, projections=projections)
             return adaptor, int(metadata["window_frames"])
         examples = stack_examples(recipe, self.encoders, clips, tracks, self.prompts, rate_hz)
         last = clips[len(clips) - n_watched :]
@@ -184,10 +205,8 @@ class Stages:
         adaptor = build_adaptor(recipe, self.encoders, backbone.geometry, n_frames + 1)
         lm = backbone.cast(compute_dtype(recipe.train.precision)).lm
         callbacks = Callbacks.of(recipe.train.callbacks, self.registry)
-        with (
-            run.stage("training", self.trace) as record,
-            stage_progress(self.console, "training") as progress,
-        ):
+        stage = run.stage("training", self.trace)
+        with stage as record, stage_progress(self.console, "training") as progress:
             training = train_adaptor(
                 lm,
                 adaptor,
@@ -201,10 +220,16 @@ class Stages:
                 samples=self._training_samples(heard, tracks, n_frames),
                 n_validation=n_validation,
             )
-            write_history(run.path / "training.jsonl", training.records)
-            publish_adaptor(
-                run.adaptor, adaptor, recipe, backbone, self.encoders, run.state["versions"], n_frames
-            )
+            lines = [json.dumps(step) + "\n" for step in training.records]
+            write_text(run.path / "training.jsonl", "".join(lines))
+            metadata = {
+                "recipe": recipe.to_dict(),
+                "backbone_hash": backbone.weights_hash,
+                "encoder_hashes": self.encoder_hashes,
+                "versions": run.state["versions"],
+                "window_frames": n_frames,
+            }
+            save_adaptor(run.adaptor, adaptor, metadata)
             record["clips"] = len(examples)
         return adaptor, n_frames
 
@@ -215,17 +240,14 @@ class Stages:
         if not recipe.train.sample_every_steps:
             return None
         ready = self._ready(clip, tracks)
-        condition = recipe.joint_name
         return TrainingSamples(
             self.run.path / "training_samples",
             self.backbone,
             Steering().over(recipe),
             Windows(window_frames),
-            requests_of(recipe, condition, [ready], recipe.generate_seed)[0],
+            requests_of(recipe, recipe.joint_name, [ready], recipe.generate_seed)[0],
             ready.n_samples,
         )
-
-    # -------------------------------------------------------------------------------------- generation
 
     def _made_conditions(self) -> list[str]:
         own = {condition.name for condition in self.recipe.conditions} | {self.recipe.joint_name}
@@ -240,33 +262,30 @@ class Stages:
         left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
         if run.is_done("generation", key) and not left:
             return
-        opener = OpenComposer(
+        made = generate_all(
             self.source,
             run.adaptor if recipe.conditions else None,
             build_projections(recipe, self.encoders),
             Steering().over(recipe),
             Windows(window_frames),
+            left,
         )
         total = sum(len(job.clip_ids) for job in jobs)
         done = total - sum(len(job.clip_ids) for job in left)
+        errors: list[Exception] = []
         with run.stage("generation", key), stage_progress(self.console, "generation") as progress:
             progress(done, total)
-            errors: list[Exception] = []
-
-            def keep(job: Job, result: list[Made] | Exception) -> None:
-                nonlocal done
+            for job, result in made:
                 done += len(job.clip_ids)
                 progress(done, total, job.condition)
                 if isinstance(result, Exception):
                     errors.append(result)
                     for clip_id in job.clip_ids:
                         self.failures.add(clip_id, f"{job.condition}: {result}")
-                    return
-                for clip_id, made in zip(job.clip_ids, result, strict=True):
-                    write_array(run.codes(job.condition, clip_id), made.codes)
-                    write_wav(run.sample(job.condition, clip_id), made.samples, self.backbone.sample_rate_hz)
-
-            generate_all(opener, left, on_batch=keep)
+                    continue
+                for clip_id, (codes, samples) in zip(job.clip_ids, result, strict=True):
+                    write_array(run.codes(job.condition, clip_id), codes)
+                    write_wav(run.sample(job.condition, clip_id), samples, self.backbone.sample_rate_hz)
             if errors and len(errors) == len(jobs):
                 raise errors[0]
 
@@ -282,8 +301,6 @@ class Stages:
                 n_samples = timeline.n_samples(clip.duration_s, backbone.sample_rate_hz)
                 samples = to_sound(backbone.codec, torch.from_numpy(tracks.codes[clip.id]), n_samples)
                 write_wav(path, samples, backbone.sample_rate_hz)
-
-    # -------------------------------------------------------------------------------------- evaluation
 
     def _evaluation(self, clips: Sequence[Clip]) -> Evaluation:
         recipe, run, rate_hz = self.recipe, self.run, self.backbone.sample_rate_hz
@@ -323,8 +340,6 @@ class Stages:
             write_evaluation(run.path, evaluation)
         return evaluation
 
-    # ------------------------------------------------------------------------------------------ report
-
     def _report(
         self,
         adaptor: Adaptor | None,
@@ -339,57 +354,47 @@ class Stages:
         if run.is_done("report", key) and (run.path / "report.html").exists():
             return
         history = run.path / "training.jsonl"
-        records = read_history(history) if history.exists() else []
+        lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+        records = [json.loads(line) for line in lines if line]
+        rate_hz, sample_rate_hz = backbone.frame_rate_hz, backbone.sample_rate_hz
         with run.stage("report", key), stage_progress(self.console, "report") as progress:
-            samples: list[Sample] = []
+            samples = []
             requests = requests_of(recipe, main, ready, recipe.generate_seed)
             chosen = min(recipe.generate.samples, len(clips))
             for i in range(chosen):
                 progress(i, chosen, clips[i].id)
-                influence = None
+                gates = None
                 path = run.codes(main, clips[i].id)
                 if adaptor is not None and path.exists():
                     codes = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-                    influence = gate_influence(
-                        backbone.lm, adaptor, requests[i], codes, backbone.frame_rate_hz
-                    )
+                    gates = gate_influence(backbone.lm, adaptor, requests[i], codes, rate_hz)
+                shown, controls = self._made_conditions(), ready[i].tracks
                 samples.append(
-                    sample_of(
-                        run,
-                        clips[i],
-                        self._made_conditions(),
-                        main,
-                        ready[i].tracks,
-                        influence,
-                        backbone.sample_rate_hz,
-                        backbone.frame_rate_hz,
-                    )
+                    sample_of(run, clips[i], shown, main, controls, gates, sample_rate_hz, rate_hz)
                 )
-            facts: Mapping[str, str] = {
-                "test clips": str(len(clips)),
-                "training clips": str(run.state["stages"].get("training", {}).get("clips", 0)),
-                "trainable parameters": f"{sum(p.numel() for p in adaptor.parameters()):,}"
-                if adaptor
-                else "0",
-            }
+            trainable = sum(p.numel() for p in adaptor.parameters()) if adaptor else 0
+            n_trained_on = run.state["stages"].get("training", {}).get("clips", 0)
             warnings = [
                 line
                 for clip in clips
-                for line in material.coverage_warnings(
-                    self.encoders, clip, tracks.tracks[clip.id], backbone.frame_rate_hz
-                )
+                for line in material.coverage_warnings(self.encoders, clip, tracks.tracks[clip.id], rate_hz)
             ]
-            failures = [f"{clip_id}: {reason}" for clip_id, reason in self.failures.by_clip.items()]
-            info = run_info(run, recipe, facts, warnings, failures)
             write_run_report(
                 run,
-                info,
+                recipe,
                 evaluation,
                 self.specs,
                 training_history(records, adaptor),
                 samples,
                 main,
                 plugin_sections(self.registry, recipe.plugins, run.path),
+                facts={
+                    "test clips": str(len(clips)),
+                    "training clips": str(n_trained_on),
+                    "trainable parameters": f"{trainable:,}",
+                },
+                warnings=warnings,
+                failures=[f"{clip_id}: {reason}" for clip_id, reason in self.failures.by_clip.items()],
             )
 
 

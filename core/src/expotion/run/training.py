@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +12,8 @@ import numpy as np
 from rich.markup import escape
 
 from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.checkpoint import save_adaptor
-from expotion.contracts import Encoder, TrainingCallback
+from expotion.contracts import TrainingCallback
 from expotion.errors import ExpotionError, Problem, in_short
-from expotion.files import replacing
 from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
@@ -51,16 +48,12 @@ def split_validation(
     Without such the last clips, at most an eighth of them, are kept back; none where there are too few. One clip
     alone is none: the loss is compared with that of another clip's controls.
     """
-    n_train = len(examples) - n_given
-    if n_given:
-        n_used = min(at_most, n_given)
-        train = examples.take(np.arange(n_train))
-        return train, examples.take(np.arange(n_train, n_train + n_used)) if n_used >= 2 else None
-    n_validation = min(at_most, len(examples) // 8)
-    if n_validation < 2:
+    n_used = min(at_most, n_given or len(examples) // 8)
+    if n_used < 2 and not n_given:
         return examples, None
-    n_train = len(examples) - n_validation
-    return examples.take(np.arange(n_train)), examples.take(np.arange(n_train, len(examples)))
+    n_train = len(examples) - (n_given or n_used)
+    train = examples.take(np.arange(n_train))
+    return train, examples.take(np.arange(n_train, n_train + n_used)) if n_used >= 2 else None
 
 
 def train_adaptor(
@@ -87,14 +80,11 @@ def train_adaptor(
         fix = "see the failures above"
         raise ExpotionError(Problem("train", "at least one usable training clip", "none", fix))
     if recipe.train.workers > len(train):
-        raise ExpotionError(
-            Problem(
-                "train.workers",
-                f"at most one worker per training clip ({len(train)})",
-                str(recipe.train.workers),
-                "lower train.workers, or give more clips",
-            )
+        wanted, fix = (
+            f"at most one worker per training clip ({len(train)})",
+            "lower train.workers, or give more clips",
         )
+        raise ExpotionError(Problem("train.workers", wanted, str(recipe.train.workers), fix))
     standardise_inputs(adaptor, train)
 
     def warn(what: str) -> None:
@@ -115,8 +105,11 @@ def train_adaptor(
     callbacks = callbacks or Callbacks()
 
     def on_record(record: Record) -> None:
-        progress.update(record["step"] + 1, recipe.train.steps, _note(record))
-        _log(record)
+        note = f"loss {record['loss']:.3f}  {record['step_s']:.2f} s/step"
+        progress.update(record["step"] + 1, recipe.train.steps, note)
+        if "validation_loss" in record:
+            told = [record[name] for name in ("step", "loss", "validation_loss", "control_gain")]
+            log.info("step %d loss %.4f validation %.4f control gain %.4f", *told)
         callbacks.on_step(record)
 
     def on_weights(n_steps: int) -> None:
@@ -137,7 +130,10 @@ def train_adaptor(
                 on_weights=on_weights if every else None,
             )
         else:
-            _resume(run)
+            if run.resume():
+                log.info("training resumes at step %d", run.step_number)
+            for note in run.notes:
+                warn(note)
             callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
             for record in run.run():
                 on_record(record)
@@ -155,62 +151,6 @@ def train_adaptor(
     for line in curve_lines(run.records):
         progress.console.print(line, highlight=False, markup=False)
     return run
-
-
-def _resume(run: TrainingRun) -> None:
-    if run.resume():
-        log.info("training resumes at step %d", run.step_number)
-    for note in run.notes:
-        run.warn(note)
-
-
-def _log(record: Record) -> None:
-    if "validation_loss" in record:
-        log.info(
-            "step %d loss %.4f validation %.4f control gain %.4f",
-            record["step"],
-            record["loss"],
-            record["validation_loss"],
-            record["control_gain"],
-        )
-
-
-def _note(record: Record) -> str:
-    return f"loss {record['loss']:.3f}  {record['step_s']:.2f} s/step"
-
-
-def write_history(path: Path, records: list[Record]) -> None:
-    """One JSON line per step."""
-    with replacing(path) as draft:
-        draft.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-
-
-def read_history(path: Path) -> list[Record]:
-    """What `write_history` wrote."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def publish_adaptor(
-    folder: Path,
-    adaptor: Adaptor,
-    recipe: Recipe,
-    backbone: Backbone,
-    encoders: Mapping[str, Encoder],
-    versions: dict[str, str],
-    window_frames: int,
-) -> None:
-    """Write the adaptor folder with everything that generation needs to build the same inputs."""
-    save_adaptor(
-        folder,
-        adaptor,
-        {
-            "recipe": recipe.to_dict(),
-            "backbone_hash": backbone.weights_hash,
-            "encoder_hashes": {name: encoder.weights_hash for name, encoder in encoders.items()},
-            "versions": versions,
-            "window_frames": window_frames,
-        },
-    )
 
 
 @dataclass
