@@ -100,7 +100,7 @@ def test_captions_by_a_captioner_with_options(
     assert read_manifest(Path("corpus/manifest.jsonl"))[0].caption == "scene 3 v0@0.000+2.000"
     for wrong, told in (
         (["--captioner", "words", "--caption-set", "loud=-1"], "captioner 'words': loud"),
-        (["--captioner", "words", "--caption-set", "quiet=1"], "a value that it takes (style, loud)"),
+        (["--captioner", "words", "--caption-set", "quiet=1"], "quiet: one of style, loud"),
         (["--captioner", "nobody"], "captioner 'nobody'"),
         (["--caption-style", "scene"], "add --captioner"),
         (["--captioner", "words", "--caption-set", "loud"], "NAME=VALUE"),

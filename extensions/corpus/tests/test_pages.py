@@ -10,8 +10,7 @@ import pytest
 
 from expotion.manifest.rows import Row, write_manifest
 from expotion_corpus.examine import Settings
-from expotion_corpus.overview import write_overview
-from expotion_corpus.page import CorpusClip, CorpusPage, Histogram, histogram_view, render_corpus
+from expotion_corpus.overview import CorpusClip, CorpusPage, histogram_of, render_corpus, write_overview
 from expotion_corpus.prepare import prepare
 from expotion_corpus.stats import findings, stats, summary
 
@@ -68,7 +67,7 @@ def test_findings_name_what_to_look_at(tmp_path: Path, row: MakeRow) -> None:
 
 def test_a_histogram_counts_every_value_once() -> None:
     values = {"train": [1.0, 2.0, 2.0, 9.0], "test": [2.0]}
-    view = histogram_view(Histogram("Length", "s", values))
+    view = histogram_of("Length", "s", values)
     assert view is not None
     counts = {
         name: sum(int(bar.told.split()[0]) for bar in view.bars if bar.split == name) for name in values
@@ -78,8 +77,8 @@ def test_a_histogram_counts_every_value_once() -> None:
     at_two = [bar for bar in view.bars if bar.told.split(", ")[1].startswith("1.8")]
     assert sum(bar.height for bar in at_two) == pytest.approx(100)
     assert min(bar.y for bar in view.bars) >= -1e-9
-    assert histogram_view(Histogram("Length", "s", {"train": []})) is None
-    assert histogram_view(Histogram("Length", "s", {"train": [3.0, 3.0]})) is not None
+    assert histogram_of("Length", "s", {"train": []}) is None
+    assert histogram_of("Length", "s", {"train": [3.0, 3.0]}) is not None
 
 
 def test_words_on_the_page_are_escaped_and_nothing_is_fetched() -> None:

@@ -11,6 +11,7 @@ import pytest
 from expotion.contracts import Clip
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.manifest.rows import ManifestError, Row, read_header, read_manifest, write_manifest
+from expotion.plugins import core_version
 from expotion_corpus.captions import with_captions
 from expotion_corpus.examine import Settings
 from expotion_corpus.prepare import Prepared, prepare
@@ -37,7 +38,7 @@ def made_of(source: Path, out: Path, examine_all: Any, **options: Any) -> Prepar
 
 def test_rows_report_and_header(tmp_path: Path, folder: Path, examine_all: Any) -> None:
     run = examine_all(SETTINGS)
-    made = made_of(folder, tmp_path / "corpus", run, prompt="music", versions={"expotion": "1"})
+    made = made_of(folder, tmp_path / "corpus", run, prompt="music")
     assert [(r.id, r.caption, r.song) for r in made.rows] == [
         ("v0", "tune 0", "s0"),
         ("v1", "music", "s1"),
@@ -49,7 +50,11 @@ def test_rows_report_and_header(tmp_path: Path, folder: Path, examine_all: Any) 
     assert reasons["quiet.mp4"] == "100% silent"
     header = read_header(tmp_path / "corpus" / "manifest.jsonl")
     assert header["settings"]["clip_s"] == 4.0
-    assert (header["clips"], header["prompt"], header["versions"]) == (3, "music", {"expotion": "1"})
+    assert (header["clips"], header["prompt"], header["versions"]) == (
+        3,
+        "music",
+        {"expotion": core_version()},
+    )
     report = json.loads((tmp_path / "corpus" / "report.json").read_text())
     assert (report["files"], report["clips"], report["duration_s"]) == (5, 3, 12.0)
 

@@ -12,10 +12,13 @@ from expotion.video.audio import load_audio
 from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, matches
 from expotion_corpus.sources import list_folder
+from expotion_corpus.split import shared
 from expotion_corpus.tables import read_table
 
 Part = list[dict[str, Any]]
 """Clips as plain values: `id`, `file` and whatever else is known of them."""
+FIELDS = ("path", "file_sha256", "recording", "song", "performer", "sound")
+Progress = Callable[[int, int], None]
 
 
 def read_parts(paths: Sequence[Path], root: Path | None = None) -> dict[str, Part]:
@@ -25,7 +28,11 @@ def read_parts(paths: Sequence[Path], root: Path | None = None) -> dict[str, Par
     for bad lines, an empty list, and one list without two splits.
     """
     if len(paths) > 1:
-        names = _names(paths)
+        names = [path.name for path in paths]
+        if len(set(names)) < len(names):
+            names = [str(path) for path in paths]
+        if len(set(names)) < len(names):
+            raise ManifestError(Problem("audit", "each list once", ", ".join(names)))
         return {name: _clips(path, root) for name, path in zip(names, paths, strict=True)}
     parts: dict[str, Part] = {}
     for clip in _clips(paths[0], root):
@@ -34,14 +41,6 @@ def read_parts(paths: Sequence[Path], root: Path | None = None) -> dict[str, Par
         fix = "run `expotion data split`, or give one list for each part"
         raise ManifestError(Problem(str(paths[0]), "clips in two splits or more", ", ".join(parts), fix))
     return parts
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    short = [path.name for path in paths]
-    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise ManifestError(Problem("audit", "each list once", ", ".join(names)))
-    return names
 
 
 def _clips(path: Path, root: Path | None) -> Part:
@@ -73,26 +72,21 @@ def _is_manifest(path: Path) -> bool:
         return False
 
 
-FIELDS = ("path", "file_sha256", "recording", "song", "performer", "sound")
-Progress = Callable[[int, int], None]
-
-
 def metadata_leaks(parts: Mapping[str, Part], fields: Sequence[str] = FIELDS) -> list[dict[str, Any]]:
     """Every value of `fields` that stands in more than one part, with the clips by part."""
-    where: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for name, clips in parts.items():
-        for clip in clips:
-            for field in fields:
-                value = clip.get("file") if field == "path" else clip.get(field)
-                if value:
-                    text = str(value).strip()
-                    token = (field, text if field == "path" else text.casefold())
-                    where.setdefault(token, {}).setdefault(name, []).append(clip["id"])
-    return [
-        {"by": field, "value": value, "clips": clips}
-        for (field, value), clips in sorted(where.items())
-        if len(clips) > 1
-    ]
+    found = shared(
+        (part, clip["id"], (field, value))
+        for part, clips in parts.items()
+        for clip in clips
+        for field in fields
+        if (value := _value(clip, field))
+    )
+    return [{"by": field, "value": value, "clips": clips} for (field, value), clips in found]
+
+
+def _value(clip: dict[str, Any], field: str) -> str:
+    """A field as it is compared, empty where it is not known."""
+    return str(clip["file"]) if field == "path" else str(clip.get(field) or "").strip().casefold()
 
 
 def sound_leaks(
@@ -103,30 +97,20 @@ def sound_leaks(
     prints: list[Print] = []
     unread = []
     for done, (_, clip) in enumerate(clips, start=1):
-        prints.append(EMPTY)
+        why: str | Exception = "no sound"
         try:
-            start_s, duration_s = clip.get("start_s") or 0.0, clip.get("duration_s")
-            samples = load_audio(clip["file"], RATE_HZ, start_s, duration_s)
+            samples = load_audio(clip["file"], RATE_HZ, clip.get("start_s") or 0.0, clip.get("duration_s"))
         except (ExpotionError, OSError) as error:
-            unread.append(f"{clip['id']}: {error}")
-            continue
-        finally:
-            progress(done, len(clips))
+            samples, why = None, error
         if samples is None:
-            unread.append(f"{clip['id']}: no sound")
-        else:
-            prints[-1] = fingerprint(samples)
-    leaks = [
-        {
-            "by": "fingerprint",
-            "value": f"{match.likeness:.0%} alike, {match.votes} landmarks, offset {match.offset_s:+.2f} s",
-            "clips": {
-                clips[match.a][0]: [clips[match.a][1]["id"]],
-                clips[match.b][0]: [clips[match.b][1]["id"]],
-            },
-        }
-        for match in matches(prints, lambda a, b: clips[a][0] != clips[b][0])
-    ]
+            unread.append(f"{clip['id']}: {why}")
+        prints.append(EMPTY if samples is None else fingerprint(samples))
+        progress(done, len(clips))
+    leaks: list[dict[str, Any]] = []
+    for match in matches(prints, lambda a, b: clips[a][0] != clips[b][0]):
+        told = f"{match.likeness:.0%} alike, {match.votes} landmarks, offset {match.offset_s:+.2f} s"
+        both = {part: [clip["id"]] for part, clip in (clips[match.a], clips[match.b])}
+        leaks.append({"by": "fingerprint", "value": told, "clips": both})
     return leaks, unread
 
 
@@ -141,8 +125,7 @@ def summarise(
     for field in (*fields, "fingerprint"):
         crossing = [leak for leak in leaks if leak["by"] == field]
         for name, clips in parts.items():
-            key = "file" if field == "path" else field
-            values = {str(clip[key]).strip().casefold() for clip in clips if clip.get(key)}
+            values = {value for clip in clips if (value := _value(clip, field))}
             touched = {clip for leak in crossing for clip in leak["clips"].get(name, ())}
             if values or touched:
                 shared = sum(name in leak["clips"] for leak in crossing)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from expotion.errors import ExpotionError, PluginError, Problem
+
 if TYPE_CHECKING:
-    from expotion.contracts import Clip
-    from expotion.manifest.rows import Row
+    from rich.console import Console
 
 app = typer.Typer(
     help="Prepare, split and check clips of your own.\n\n\b\nExample: expotion data prepare videos/ --out corpus",
@@ -19,6 +21,7 @@ app = typer.Typer(
 )
 SHOWN = 20
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.jsonl.")]
+Root = Annotated[Path | None, typer.Option(help="Where paths in a list start; default: its folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -41,9 +44,7 @@ def prepare(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another option of the captioner.")
     ] = None,
     codes: Annotated[str | None, typer.Option(help="Backbone whose codec makes codes, such as tiny.")] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Where paths in a list start; default: its folder.")
-    ] = None,
+    root: Root = None,
     skip_missing: Annotated[bool, typer.Option(help="Leave out files that are not there.")] = False,
 ) -> None:
     """Check videos and write a manifest of clips; originals are not changed. Run again to go on.
@@ -51,73 +52,52 @@ def prepare(
     \b
     Example: expotion data prepare videos/ --out corpus --clip 10 --min 3
     """
-    from contextlib import ExitStack
+    from functools import partial
 
-    from rich.console import Console
-
-    from expotion.plugins import core_version
+    from expotion.manifest.rows import ManifestError
+    from expotion.plugins import discover
     from expotion.progress import stage_progress
-    from expotion_corpus.examine import Settings
+    from expotion.workers import n_workers, spread
+    from expotion_corpus.examine import Settings, examine
     from expotion_corpus.prepare import prepare as run
-    from expotion_corpus.work import Finish, examine_in_processes
+    from expotion_corpus.prepare import where_of
+    from expotion_corpus.work import Finish
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     settings = Settings(clip, clip if hop is None else hop, min_, max_offset)
-    options = _captioner_options(captioner, caption_style, caption_set or [])
-    finish = Finish(out, captioner, options, codes, console)
-    with ExitStack() as stack:
-        progress = stack.enter_context(stage_progress(console, "examine"))
-
-        def complete(rows: list[Row]) -> list[Row]:
-            stack.close()  # what follows shows progress of its own
-            return finish(rows)
-
-        made = run(
-            source,
-            out,
-            settings,
-            lambda items: examine_in_processes(settings, items),
-            prompt=prompt,
-            root=root,
-            skip_missing=skip_missing,
-            versions={"expotion": core_version()},
-            finish=complete,
-            progress=progress,
-        )
+    options = {} if caption_style is None else {"style": caption_style}
+    options |= _pairs("--caption-set", caption_set, "words=20")
+    if options and captioner is None:
+        where = "--caption-style, --caption-set"
+        raise ManifestError(Problem(where, "a captioner", "none", "add --captioner"))
+    finish = Finish(out, discover(), captioner, options, codes, console)
+    made = run(
+        source,
+        out,
+        settings,
+        # a few are examined here, where starting processes would cost more
+        lambda items: spread(
+            partial(examine, settings), items, workers=n_workers(len(items), items_per_worker=8)
+        ),
+        prompt=prompt,
+        root=root,
+        skip_missing=skip_missing,
+        finish=finish,
+        progress=stage_progress(console, "examine"),
+    )
     report = made.report
-    drops = []
-    for drop in report["dropped"]:
-        at = f" at {drop['start_s']:.2f} s" if "start_s" in drop else ""
-        drops.append(f"dropped {drop['where']}{at}: {drop['reason']}")
+    drops = [f"dropped {where_of(drop)}: {drop['reason']}" for drop in report["dropped"]]
     same = [f"same sound, kept together: {', '.join(files)}" for files in report["same_sound"]]
     notes = [*report["warnings"], *finish.warnings, *drops, *same]
-    for line in notes[:SHOWN]:
-        console.print(line, style="yellow", markup=False)
     if len(notes) > SHOWN:
-        more = f"{len(notes) - SHOWN} more notes are in {out / 'report.json'}"
-        console.print(more, style="yellow", markup=False)
+        notes[SHOWN:] = [f"{len(notes) - SHOWN} more notes are in {out / 'report.json'}"]
+    for line in notes:
+        console.print(line, style="yellow", markup=False)
     console.print(
         f"{out / 'manifest.jsonl'}: {len(made.rows)} clips ({report['duration_s']:.0f} s) "
         f"of {report['files']} files, {report['without_caption']} without a caption",
         markup=False,
     )
-
-
-def _captioner_options(captioner: str | None, style: str | None, others: list[str]) -> dict[str, str]:
-    from expotion.errors import Problem
-    from expotion.manifest.rows import ManifestError
-    from expotion.recipe.pairs import split_pairs
-
-    problems: list[Problem] = []
-    options = {} if style is None else {"style": style}
-    options |= split_pairs("--caption-set", others, "NAME=VALUE", "words=20", problems)
-    if problems:
-        raise ManifestError(problems)
-    if options and captioner is None:
-        raise ManifestError(
-            Problem("--caption-style, --caption-set", "a captioner", "none", "add --captioner")
-        )
-    return options
 
 
 @app.command()
@@ -134,15 +114,10 @@ def split(
     \b
     Example: expotion data split corpus/manifest.jsonl --test 0.1 --validation 0.1
     """
-    from expotion.errors import Problem
-    from expotion.manifest.rows import ManifestError
     from expotion_corpus.split import KEYS, split_manifest
 
-    keys = [key.strip() for key in by.split(",") if key.strip()]
-    if unknown := [key for key in keys if key not in KEYS]:
-        raise ManifestError(Problem("--by", f"some of {', '.join(KEYS)}", ", ".join(unknown)))
     target = out or manifest.with_name("split.jsonl")
-    report: dict[str, Any] = split_manifest(manifest, target, keys, test, validation, seed)
+    report = split_manifest(manifest, target, _fields(by, KEYS), test, validation, seed)
     for name, counts in report["splits"].items():
         typer.echo(f"{name:<11}" + ", ".join(f"{key} {value}" for key, value in counts.items()))
     for key, count in report["unknown"].items():
@@ -158,13 +133,11 @@ def check(manifest: Manifest) -> None:
     \b
     Example: expotion data check corpus/split.jsonl
     """
-    from rich.console import Console
-
     from expotion.manifest.rows import ManifestError
     from expotion.progress import stage_progress
     from expotion_corpus.stats import verify
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     with stage_progress(console, "check") as progress:
         rows, problems = verify(manifest, progress)
     if problems:
@@ -177,9 +150,7 @@ def audit(
     lists: Annotated[list[Path], typer.Argument(help="A split list or folder, or one list for each part.")],
     by: Annotated[str | None, typer.Option(help="Fields to compare; default: all.")] = None,
     fingerprints: Annotated[bool, typer.Option(help="Compare the sounds as well.")] = True,
-    root: Annotated[
-        Path | None, typer.Option(help="Where paths in a list start; default: its folder.")
-    ] = None,
+    root: Root = None,
     out: Annotated[Path | None, typer.Option(help="Write the whole report as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -188,19 +159,13 @@ def audit(
     \b
     Example: expotion data audit train.txt test.txt
     """
-    from rich.console import Console
-
-    from expotion.errors import Problem
     from expotion.files import write_json
-    from expotion.manifest.rows import ManifestError
     from expotion.progress import stage_progress
     from expotion_corpus.audit import FIELDS
     from expotion_corpus.audit import audit as run
 
-    fields = FIELDS if by is None else tuple(word.strip() for word in by.split(",") if word.strip())
-    if unknown := [field for field in fields if field not in FIELDS]:
-        raise ManifestError(Problem("--by", f"some of {', '.join(FIELDS)}", ", ".join(unknown)))
-    with stage_progress(Console(stderr=True, soft_wrap=True), "audit") as progress:
+    fields = FIELDS if by is None else _fields(by, FIELDS)
+    with stage_progress(_console(stderr=True), "audit") as progress:
         report = run(lists, fields=fields, root=root, fingerprints=fingerprints, progress=progress)
     if out is not None:
         write_json(out, report)
@@ -296,61 +261,55 @@ def export(
     \b
     Example: expotion data export conductor --out videos --set train_clips=16 --set test_clips=4
     """
-    from rich.console import Console
-
-    from expotion.errors import ExpotionError, Problem
     from expotion.plugins import discover
     from expotion.progress import stage_progress
     from expotion.workers import n_workers, spread
+    from expotion_corpus.export import export_clip
+    from expotion_corpus.work import options_of
 
     spec = discover().data_source(source)
-    data = spec.build(_options(spec.options, source, settings or []))
-    jobs: list[tuple[Clip, Path]] = []
-    jobs += [(clip, out / "train") for clip in data.clips("train")]
+    given = _pairs("--set", settings, "face=features/face")
+    data = spec.build(options_of(spec.options, given, lambda name: f"--set {name} ({source})"))
+    jobs = [(clip, out / "train") for clip in data.clips("train")]
     jobs += [(clip, out / "test") for clip in data.clips("test")]
-    console = Console(soft_wrap=True, highlight=False)
-    failed = []
+    console = _console()
+    failed: list[Problem] = []
+    n_failed = 0
     with stage_progress(console, "export") as progress:
-        results = spread(_export, jobs, workers=n_workers(len(jobs), items_per_worker=4))
+        results = spread(export_clip, jobs, workers=n_workers(len(jobs), items_per_worker=4))
         for done, (index, result) in enumerate(results, start=1):
             if isinstance(result, ExpotionError):
                 failed += result.problems
+                n_failed += 1
             elif isinstance(result, Exception):
                 raise result
             progress(done, len(jobs), jobs[index][0].id)
-    console.print(f"{out}: {len(jobs) - len(failed)} clips", markup=False)
+    console.print(f"{out}: {len(jobs) - n_failed} clips", markup=False)
     if failed:
-        raise ExpotionError([*failed, Problem(str(out), "every clip", f"{len(failed)} could not be written")])
+        raise ExpotionError([*failed, Problem(str(out), "every clip", f"{n_failed} could not be written")])
 
 
-def _export(job: tuple[Clip, Path]) -> Path:
-    from expotion_corpus.export import export_clip
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
 
-    return export_clip(*job)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
 
 
-def _options(kind: Any, source: str, settings: list[str]) -> Any:
-    from pydantic import ValidationError
+def _fields(given: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Names of --by, each of which is known."""
+    from expotion.manifest.rows import ManifestError
 
-    from expotion.errors import PluginError, Problem
+    fields = tuple(word.strip() for word in given.split(",") if word.strip())
+    if unknown := [field for field in fields if field not in known]:
+        raise ManifestError(Problem("--by", f"some of {', '.join(known)}", ", ".join(unknown)))
+    return fields
+
+
+def _pairs(option: str, given: list[str] | None, example: str) -> dict[str, str]:
     from expotion.recipe.pairs import split_pairs
 
     problems: list[Problem] = []
-    given = split_pairs("--set", settings, "NAME=VALUE", "face=features/face", problems)
+    pairs = split_pairs(option, given, "NAME=VALUE", example, problems)
     if problems:
         raise PluginError(problems)
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise PluginError(
-            [
-                Problem(
-                    f"--set {'.'.join(str(part) for part in fault['loc'])} ({source})",
-                    f"one of {', '.join(kind.model_fields)}"
-                    if fault["type"] == "extra_forbidden"
-                    else str(fault["msg"]).lower(),
-                    None if fault["type"] == "missing" else repr(fault["input"]),
-                )
-                for fault in error.errors()
-            ]
-        ) from error
+    return pairs

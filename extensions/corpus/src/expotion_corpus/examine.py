@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from expotion.errors import ExpotionError
 from expotion.files import file_sha256
 from expotion.video.audio import hear, resample
-from expotion.video.container import DEFAULT_LIMITS
 from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs
 from expotion.video.probe import VideoInfo, check, probe
@@ -20,8 +19,21 @@ from expotion.video.scan import Scan, scan
 from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
 
-SIDE_PX = 32
-_AT_ONCE = 256
+VERSION = 3
+"""Part of what is kept of a file: raise it when the same file gives other clips or numbers."""
+SOUND_HZ = 32_000
+SILENCE = 10 ** (-60 / 20)
+CLIPPED = 0.999
+CANCELLED_DB = 30.0
+"""Channels that lose as much in their mean are each other's opposite; unlike ones lose 3 dB for each doubling."""
+_NOTABLE_S = 0.5
+"""Picture and sound that begin or end so far apart are worth a word."""
+STILL = 0.5
+"""A picture that changes by less, of 255 levels in a second, stands still."""
+_BLOCK_S = 0.1
+_PART_S = 300.0
+"""Sound is held in memory for so long at a time."""
+SIDE_PX, _AT_ONCE = 32, 256
 
 
 @dataclass(frozen=True)
@@ -52,22 +64,6 @@ def look(source: Scan, begin_s: float, end_s: float) -> Look:
             changes.append(np.abs(np.diff(joined, axis=0)).mean(axis=(1, 2, 3), dtype=np.float64))
             before = frames[-1:]
         return Look(times_s, np.concatenate(changes), video.decodable_until_s)
-
-
-VERSION = 3
-"""Part of what is kept of a file: raise it when the same file gives other clips or numbers."""
-SOUND_HZ = 32_000
-SILENCE = 10 ** (-60 / 20)
-CLIPPED = 0.999
-CANCELLED_DB = 30.0
-"""Channels that lose as much in their mean are each other's opposite; unlike ones lose 3 dB for each doubling."""
-_NOTABLE_S = 0.5
-"""Picture and sound that begin or end so far apart are worth a word."""
-STILL = 0.5
-"""A picture that changes by less, of 255 levels in a second, stands still."""
-_BLOCK_S = 0.1
-_PART_S = 300.0
-"""Sound is held in memory for so long at a time."""
 
 
 @dataclass(frozen=True)
@@ -201,13 +197,13 @@ def _keep(
         if cancelled_db > CANCELLED_DB:
             why += " as mono: its channels cancel each other (one is inverted: invert it back, or keep one channel)"
         return out.drop(why, start_s)
-    change = seen.change(start_s, start_s + length_s)
+    change, loudness = seen.change(start_s, start_s + length_s), loudness_lufs(samples, SOUND_HZ)
     out.clips.append(
         {
             "start_s": start_s,
             "duration_s": length_s,
             "whole": start_s == 0.0 and length_s >= source.duration_s - 1e-6,
-            "loudness_lufs": _rounded(loudness_lufs(samples, SOUND_HZ), 2),
+            "loudness_lufs": None if loudness is None else round(loudness, 2),
             "silent_fraction": round(silent, 4),
             "clipped_fraction": round(float((np.abs(samples) >= CLIPPED).mean()), 6),
             "picture_change": None if change < 0 else round(change, 2),
@@ -233,12 +229,3 @@ def silent_fraction(samples: NDArray[np.float32]) -> float:
         return float(not len(samples) or float(np.sqrt(np.mean(samples**2))) < SILENCE)
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
     return float((np.sqrt((blocks**2).mean(axis=1)) < SILENCE).mean())
-
-
-def longest_clip_s() -> float:
-    """Longest clip that can be opened, seconds."""
-    return DEFAULT_LIMITS.max_duration_s
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

@@ -1,19 +1,18 @@
-"""Which sounds are the same: fingerprints compared pair by pair, or all at once through an index."""
+"""Which sounds are the same: fingerprints compared pair by pair, or all at once through an index.
+
+Landmarks find where two sounds could be the same, a coarse spectrogram tells if they are. Landmarks are pairs of
+spectral peaks (Wang 2003, 'An industrial-strength audio search algorithm', ISMIR): a pair is a hash of its two
+frequencies and their distance in time, and equal hashes at one offset in time point to the same sound. Repeated
+bars share landmarks too, so what they point to is compared by level in frequency bands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-# Fingerprints of sounds: landmarks find where two could be the same, a coarse spectrogram tells if they are.
-#
-# Landmarks are pairs of spectral peaks (Wang 2003, 'An industrial-strength audio search algorithm', ISMIR): a
-# pair is a hash of its two frequencies and their distance in time, and equal hashes at one offset in time
-# point to the same sound. Repeated bars share landmarks too, so what they point to is compared by level in
-# frequency bands.
 
 RATE_HZ = 8000
 FRAME_S = 128 / RATE_HZ
@@ -27,6 +26,14 @@ _BAND_HZ = (120.0, 3100.0)
 _FLOOR_DB = 60.0
 _DEPTH_DB = 40.0  # below a frame's loudest band nothing counts, so that faint noise does not
 _STEPS_PER_DB = 2.0
+MIN_VOTES = 10
+"""Landmarks at one offset in time that make two sounds worth a closer look."""
+MIN_LIKENESS = 0.78
+"""Correlation from which two stretches are the same sound; docs/data.md says how it was measured."""
+WINDOW_S = 10.0
+SHORTEST_S = 3.0
+_OFFSETS = 3
+_EVERY = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,7 @@ def fingerprint(samples: NDArray[np.float32]) -> Print:
     if len(samples) < _N_FFT + 4 * _HOP or float(np.abs(samples).max()) < 1e-5:
         return EMPTY
     magnitude = _magnitudes(samples)
-    hashes, frames = _landmarks(magnitude)
-    return _sorted(hashes, frames, _bands(magnitude))
+    return _sorted(*_landmarks(magnitude), _bands(magnitude))
 
 
 def joined(parts: Sequence[tuple[float, Print]]) -> Print:
@@ -122,16 +128,6 @@ def _bands(magnitude: NDArray[np.float32]) -> NDArray[np.int8]:
     return bands
 
 
-MIN_VOTES = 10
-"""Landmarks at one offset in time that make two sounds worth a closer look."""
-MIN_LIKENESS = 0.78
-"""Correlation from which two stretches are the same sound; docs/data.md says how it was measured."""
-WINDOW_S = 10.0
-SHORTEST_S = 3.0
-_OFFSETS = 3
-_EVERY = 2_000_000
-
-
 @dataclass(frozen=True)
 class Match:
     """Two sounds of a list share a stretch: landmarks at one offset, how alike, and b's offset against a in s."""
@@ -153,9 +149,7 @@ def similarity(a: Print, b: Print) -> tuple[int, float, float]:
     best = (0, 0.0, 0.0)
     if not len(a.hashes) or not len(b.hashes):
         return best
-    low = np.searchsorted(b.hashes, a.hashes, side="left")
-    count = np.searchsorted(b.hashes, a.hashes, side="right") - low
-    left, right = _expanded(low, count)
+    left, right = _expanded(*_places(b.hashes, a.hashes))
     if not len(left):
         return best
     offset = b.frames[right].astype(np.int64) - a.frames[left]
@@ -200,13 +194,10 @@ def _correlation(a: NDArray[np.int8], b: NDArray[np.int8]) -> float:
     return float(np.vdot(x, y)) / scale if scale > 0 else 0.0
 
 
-def _same(votes: int, likeness: float) -> bool:
-    return votes >= MIN_VOTES and likeness >= MIN_LIKENESS
-
-
 def same_sound(a: Print, b: Print) -> bool:
     """Whether two sounds share a stretch: enough landmarks at one offset, and alike there."""
-    return _same(*similarity(a, b)[:2])
+    votes, likeness, _ = similarity(a, b)
+    return votes >= MIN_VOTES and likeness >= MIN_LIKENESS
 
 
 def matches(prints: Sequence[Print], compare: Callable[[int, int], bool] = lambda a, b: True) -> list[Match]:
@@ -227,7 +218,7 @@ def matches(prints: Sequence[Print], compare: Callable[[int, int], bool] = lambd
         for a in _candidates(one, b, hashes, frames, owner):
             if compare(a, b):
                 votes, likeness, offset_s = similarity(prints[a], one)
-                if _same(votes, likeness):
+                if votes >= MIN_VOTES and likeness >= MIN_LIKENESS:
                     found.append(Match(a, b, votes, likeness, offset_s))
     return found
 
@@ -240,8 +231,7 @@ def _candidates(
     owner: NDArray[np.int64],
 ) -> list[int]:
     """Earlier sounds that have at least half of `MIN_VOTES` landmarks of this one at one offset, give or take."""
-    low = np.searchsorted(hashes, one.hashes, side="left")
-    count = np.searchsorted(hashes, one.hashes, side="right") - low
+    low, count = _places(hashes, one.hashes)
     keys: list[NDArray[np.int64]] = []
     counts: list[NDArray[np.int64]] = []
     ends = np.cumsum(count)
@@ -263,6 +253,14 @@ def _candidates(
     return sorted({int(k) for k in key[total * 2 >= MIN_VOTES] >> 32})
 
 
+def _places(
+    known: NDArray[np.int64], hashes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(first place, how many) of each hash among the sorted known ones."""
+    low = np.searchsorted(known, hashes, side="left")
+    return low, np.searchsorted(known, hashes, side="right") - low
+
+
 def _expanded(
     low: NDArray[np.int64], count: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -274,14 +272,20 @@ def _expanded(
 
 def clusters(prints: Sequence[Print]) -> list[int]:
     """For each sound the position of the first sound that it is the same as (transitively); itself if none."""
-    parent = list(range(len(prints)))
+    return linked(len(prints), ((match.a, match.b) for match in matches(prints)))
+
+
+def linked(n: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of n the first one that pairs tie it to, over others as well; itself if none (union-find)."""
+    first = list(range(n))
 
     def root(i: int) -> int:
-        while parent[i] != i:
-            i = parent[i]
+        while first[i] != i:
+            first[i] = first[first[i]]
+            i = first[i]
         return i
 
-    for match in matches(prints):
-        low, high = sorted((root(match.a), root(match.b)))
-        parent[high] = low
-    return [root(i) for i in range(len(prints))]
+    for a, b in pairs:
+        low, high = sorted((root(a), root(b)))
+        first[high] = low
+    return [root(i) for i in range(n)]

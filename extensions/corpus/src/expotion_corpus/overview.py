@@ -1,4 +1,4 @@
-"""The overview page of a manifest: stills, waveforms and numbers of its rows, handed to the report."""
+"""A page to look through a corpus: players, captions, numbers, problems and histograms, in one file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +18,13 @@ from urllib.parse import quote
 import numpy as np
 
 from expotion.errors import ExpotionError
+from expotion.files import write_text
 from expotion.manifest.rows import Row, read_manifest
 from expotion.manifest.source import ManifestClip
-from expotion.report.plot import envelope
+from expotion.report.plot import Tick, envelope, ticks
+from expotion.report.write import environment
 from expotion.video.writing import write_video
-from expotion_corpus.page import SPLITS, CorpusClip, CorpusPage, Histogram, write_corpus_page
+from expotion_corpus.prepare import where_of
 from expotion_corpus.stats import Finding, findings
 
 OUTLINE_HZ = 4000
@@ -29,6 +33,63 @@ EMBED_PX = 240
 EMBED_FPS = 15.0
 EMBED_HZ = 32_000
 MAX_BYTES = 60_000_000
+SPLITS = ("train", "validation", "test", "none")
+N_BINS = 20
+
+
+@dataclass(frozen=True)
+class CorpusClip:
+    """A clip on the page. `source` is an address or data URI that a player opens, `still_uri` its picture.
+
+    `facts` are (name, value) in words; `outline` is SVG path data of the waveform in a box of 1000 by 100.
+    """
+
+    id: str
+    split: str
+    duration_s: float
+    caption: str | None = None
+    problems: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    still_uri: str = ""
+    outline: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A part of a stacked bar, in a box of 1000 by 100."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    split: str
+    told: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Values by split as stacked bars."""
+
+    title: str
+    note: str
+    bars: list[Bar]
+    x_ticks: list[Tick]
+    most: int
+
+
+@dataclass(frozen=True)
+class CorpusPage:
+    """Everything on the page. `counts` are clips and seconds by split, `dropped` is (where, why)."""
+
+    title: str
+    facts: dict[str, str]
+    counts: dict[str, tuple[int, float]]
+    histograms: list[Histogram]
+    clips: list[CorpusClip]
+    problems: dict[str, int] = field(default_factory=dict)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def write_overview(manifest: Path, out: Path, *, embed: bool, most: int) -> list[str]:
@@ -70,10 +131,10 @@ def write_overview(manifest: Path, out: Path, *, embed: bool, most: int) -> list
         histograms=_histograms(rows),
         clips=clips,
         problems=dict(kinds.most_common()),
-        dropped=[(_where(drop), str(drop["reason"])) for drop in report.get("dropped", [])],
+        dropped=[(where_of(drop), str(drop["reason"])) for drop in report.get("dropped", [])],
         notes=notes,
     )
-    write_corpus_page(out, page)
+    write_text(out, render_corpus(page))
     return notes
 
 
@@ -83,10 +144,6 @@ def _report(manifest: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _where(drop: dict[str, Any]) -> str:
-    return str(drop["where"]) + (f" at {drop['start_s']:.2f} s" if "start_s" in drop else "")
 
 
 def _counts(rows: list[Row]) -> dict[str, tuple[int, float]]:
@@ -107,10 +164,10 @@ def _histograms(rows: list[Row]) -> list[Histogram]:
     for title, unit, number in wanted:
         values: dict[str, list[float]] = {}
         for row in rows:
-            value = number(row)
-            if value is not None:
+            if (value := number(row)) is not None:
                 values.setdefault(row.split or "none", []).append(float(value))
-        histograms.append(Histogram(title, unit, values))
+        if (histogram := histogram_of(title, unit, values)) is not None:
+            histograms.append(histogram)
     return histograms
 
 
@@ -182,3 +239,51 @@ def _copy(clip: ManifestClip) -> str:
 
 def _uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def render_corpus(page: CorpusPage) -> str:
+    """The page as text."""
+    shared, own = (files(package) / "templates" for package in ("expotion.report", "expotion_corpus"))
+    total = sum(count for count, _ in page.counts.values())
+    return (
+        environment("expotion_corpus")
+        .get_template("corpus.html")
+        .render(
+            page=page,
+            style=(shared / "report.css").read_text(encoding="utf-8")
+            + (own / "corpus.css").read_text(encoding="utf-8"),
+            script=(own / "corpus.js").read_text(encoding="utf-8"),
+            shares=[
+                (name, count, seconds, 100 * count / max(1, total))
+                for name, (count, seconds) in page.counts.items()
+            ],
+            histograms=page.histograms,
+            colour={name: f"c{at}" for at, name in enumerate(SPLITS)},
+        )
+    )
+
+
+def histogram_of(title: str, unit: str, by_split: Mapping[str, Sequence[float]]) -> Histogram | None:
+    """Stacked bars of the values by split; None where there are no values."""
+    every = np.asarray([v for values in by_split.values() for v in values], dtype=np.float64)
+    if not len(every):
+        return None
+    low, high = float(every.min()), float(every.max())
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, N_BINS + 1)
+    counts = {name: np.histogram(values, edges)[0] for name, values in by_split.items()}
+    most = max(1, int(np.sum(list(counts.values()), axis=0).max()))
+    bars = []
+    width = 1000.0 / N_BINS
+    for i in range(N_BINS):
+        base = 100.0
+        for name in (name for name in SPLITS if name in counts):
+            n = int(counts[name][i])
+            if n:
+                height = 100.0 * n / most
+                base -= height
+                told = f"{n} {name}, {edges[i]:.3g} to {edges[i + 1]:.3g} {unit}"
+                bars.append(Bar(i * width + 2, base, width - 4, height, name, told))
+    note = f"median {np.median(every):.3g}, {every.min():.3g} to {every.max():.3g} {unit}"
+    return Histogram(title, note, bars, ticks(low, high), most)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import numpy as np
 from expotion.errors import ExpotionError, Problem
 from expotion.files import replacing, write_json
 from expotion.manifest.rows import ManifestError, Row, write_manifest
+from expotion.plugins import core_version
+from expotion.video.container import DEFAULT_LIMITS
 from expotion.workers import WorkerDiedError
-from expotion_corpus.examine import VERSION, Examined, Settings, longest_clip_s
+from expotion_corpus.examine import VERSION, Examined, Settings
 from expotion_corpus.items import TEXT_FIELDS, Item
 from expotion_corpus.match import Print, clusters
 from expotion_corpus.sources import read_source
@@ -26,18 +29,18 @@ from expotion_corpus.sources import read_source
 ExamineAll = Callable[[Sequence[Item]], Iterator[tuple[int, Any]]]
 """(index, `Examined` or the exception) of every item, in the order in which they finish."""
 Progress = Callable[[int, int], None]
+QUIET: AbstractContextManager[Progress] = nullcontext(lambda done, total: None)
 
 
 def examined(
     items: Sequence[Item], settings: Settings, kept: Path, examine_all: ExamineAll, progress: Progress
 ) -> list[Examined]:
-    """What is found of every item: from the folder `kept`, or by examining it now."""
+    """What is found of every item: from the folder `kept`, or by examining it now.
+
+    It is kept file by file, so that an interrupted `prepare` goes on where it stopped.
+    """
     paths = [kept / f"{_key(item, settings)}.npz" for item in items]
-    found: dict[int, Examined] = {}
-    for i, path in enumerate(paths):
-        before = load_examined(path)
-        if before is not None:
-            found[i] = before
+    found = {i: before for i, path in enumerate(paths) if (before := _load(path)) is not None}
     left = [i for i in range(len(items)) if i not in found]
     progress(len(found), len(items))
     died: list[Problem] = []
@@ -46,7 +49,7 @@ def examined(
         i = left[position]
         if isinstance(result, Examined):
             found[i] = result
-            save_examined(paths[i], result)
+            _save(paths[i], result)
         elif isinstance(result, WorkerDiedError):
             died.append(Problem(str(items[i].path), "a file that can be examined", str(result), fix))
         elif isinstance(result, (OSError, ExpotionError, ValueError, MemoryError, pickle.PickleError)):
@@ -61,26 +64,18 @@ def examined(
 
 def _key(item: Item, settings: Settings) -> str:
     status = item.path.stat()
-    about = [
-        VERSION,
-        str(item.path.resolve()),
-        status.st_size,
-        status.st_mtime_ns,
-        item.start_s,
-        item.duration_s,
-    ]
-    return hashlib.sha256(json.dumps([*about, asdict(settings)]).encode()).hexdigest()
+    file = [str(item.path.resolve()), status.st_size, status.st_mtime_ns]
+    about = [VERSION, *file, item.start_s, item.duration_s, asdict(settings)]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
-def save_examined(path: Path, one: Examined) -> None:
-    """Keep what was found of a file."""
+def _save(path: Path, one: Examined) -> None:
     about = {name: value for name, value in vars(one).items() if name != "print"}
     with replacing(path) as draft, draft.open("wb") as file:
-        parts = vars(one.print)
-        np.savez(file, about=json.dumps(about), **parts)
+        np.savez(file, about=json.dumps(about), **vars(one.print))
 
 
-def load_examined(path: Path) -> Examined | None:
+def _load(path: Path) -> Examined | None:
     """What was found of a file before, or None where nothing (whole) is kept."""
     try:
         with np.load(path, allow_pickle=False) as kept:
@@ -107,64 +102,68 @@ def prepare(
     prompt: str | None = None,
     root: Path | None = None,
     skip_missing: bool = False,
-    versions: Mapping[str, str] | None = None,
     finish: Callable[[list[Row]], list[Row]] = lambda rows: rows,
-    progress: Progress = lambda done, total: None,
+    progress: AbstractContextManager[Progress] = QUIET,
 ) -> Prepared:
     """Write `out`/manifest.jsonl, manifest.json and report.json. Files examined before are not examined again.
 
     `prompt` is the caption of clips that have none; `root` and `skip_missing` are those of `read_source`; `finish`
-    may complete the rows (codes, captions) before they are written. Raises ManifestError where the source is wrong
-    or no clip is left; no manifest is written then.
+    may complete the rows (codes, captions) before they are written; `progress` lasts while files are examined.
+    Raises ManifestError where the source is wrong or no clip is left; no manifest is written then.
     """
-    if not 0 < settings.min_s <= settings.clip_s <= longest_clip_s() or settings.hop_s <= 0:
-        wanted = f"0 < --min <= --clip <= {longest_clip_s():g} and --hop > 0"
+    longest_s = DEFAULT_LIMITS.max_duration_s
+    if not 0 < settings.min_s <= settings.clip_s <= longest_s or settings.hop_s <= 0:
+        wanted = f"0 < --min <= --clip <= {longest_s:g} and --hop > 0"
         got = f"--min {settings.min_s:g}, --clip {settings.clip_s:g}, --hop {settings.hop_s:g}"
         raise ManifestError(Problem("prepare", wanted, got))
     listed = read_source(source, out / "media", root=root, skip_missing=skip_missing)
-    items = listed.items
-    found = examined(items, settings, out / "examined", examine_all, progress)
-    items = _completed(items, found)
+    with progress as told:
+        found = examined(listed.items, settings, out / "examined", examine_all, told)
+    items = _completed(listed.items, found)
     usable = [i for i in range(len(items)) if found[i].clips]
-    same = clusters([found[i].print for i in usable])
+    same = [usable[first] for first in clusters([found[i].print for i in usable])]
     dropped: list[dict[str, Any]] = [
         {"where": item.where, "reason": f"no such file: {item.path}"} for item in listed.missing
     ]
-    dropped += [
-        {"where": item.where} | drop for item, one in zip(items, found, strict=True) for drop in one.dropped
-    ]
+    warnings = list(listed.warnings)
+    for item, one in zip(items, found, strict=True):
+        dropped += [{"where": item.where} | drop for drop in one.dropped]
+        warnings += [f"{item.where}: {text}" for text in one.warnings]
     rows: list[Row] = []
     taken: dict[tuple[str, float, float], str] = {}
-    names: dict[str, int] = {}
-    for position, i in enumerate(usable):
+    names: Counter[str] = Counter()
+    equal: dict[int, list[str]] = {}
+    for i, first in zip(usable, same, strict=True):
         item, one = items[i], found[i]
-        sound = item.sound or found[usable[same[position]]].sha256
+        equal.setdefault(first, []).append(str(item.path))
+        known = {name: getattr(item, name) for name in ("song", "performer", "recording", "split")}
+        known |= {"caption": item.caption or prompt, "sound": item.sound or found[first].sha256}
+        path = item.path.resolve()
+        if path.is_relative_to(out.resolve()):
+            path = path.relative_to(out.resolve())
         for clip in one.clips:
             key = (one.sha256, clip["start_s"], clip["duration_s"])
             if key in taken:
                 reason = f"same bytes and time as {taken[key]}"
                 dropped.append({"where": item.where, "reason": reason, "start_s": clip["start_s"]})
                 continue
-            row = _row(item, one, clip, sound, out, prompt, names)
-            taken[key] = row.id
-            rows.append(row)
+            name = item.path.stem
+            if not clip["whole"]:
+                name += f"@{clip['start_s']:.3f}+{clip['duration_s']:.3f}"
+            names[name] += 1
+            taken[key] = name if names[name] == 1 else f"{name}#{names[name]}"
+            rows.append(Row(id=taken[key], path=str(path), file_sha256=one.sha256, **known, **clip))
     if not rows:
         reasons = [Problem(drop["where"], drop["reason"]) for drop in dropped]
         raise ManifestError([Problem(str(source), "at least one usable clip", "none"), *reasons])
     rows = finish(rows)
-    equal: dict[int, list[str]] = {}
-    for position, first in enumerate(same):
-        equal.setdefault(first, []).append(str(items[usable[position]].path))
-    warned = [
-        f"{item.where}: {text}" for item, one in zip(items, found, strict=True) for text in one.warnings
-    ]
     report = {
         "files": len(items),
         "clips": len(rows),
         "duration_s": round(sum(row.duration_s for row in rows), 3),
         "missing": len(listed.missing),
         "dropped": dropped,
-        "warnings": [*listed.warnings, *warned],
+        "warnings": warnings,
         "same_sound": [files for files in equal.values() if len(files) > 1],
         "without_caption": sum(row.caption is None for row in rows),
     }
@@ -172,7 +171,7 @@ def prepare(
         "source": str(source),
         "settings": asdict(settings),
         "prompt": prompt,
-        "versions": dict(versions or {}),
+        "versions": {"expotion": core_version()},
     }
     write_json(out / "report.json", report)
     write_manifest(out / "manifest.jsonl", rows, header)
@@ -183,41 +182,16 @@ def _completed(items: list[Item], found: list[Examined]) -> list[Item]:
     """Items with what is known of a copy of the same file and stretch, where they do not say it themselves."""
     known: dict[tuple[str, float, float | None], dict[str, Any]] = {}
     keys = [(one.sha256, item.start_s, item.duration_s) for item, one in zip(items, found, strict=True)]
-    for item, key in zip(items, keys, strict=True):
-        for name in (*TEXT_FIELDS, "split"):
-            if key[0] and (value := getattr(item, name)) is not None:
-                known.setdefault(key, {}).setdefault(name, value)
+    own = [{n: v for n in (*TEXT_FIELDS, "split") if (v := getattr(item, n)) is not None} for item in items]
+    for key, values in zip(keys, own, strict=True):
+        if key[0]:
+            known[key] = values | known.get(key, {})
     return [
-        replace(
-            item, **{name: value for name, value in known.get(key, {}).items() if getattr(item, name) is None}
-        )
-        for item, key in zip(items, keys, strict=True)
+        replace(item, **(known.get(key, {}) | values))
+        for item, key, values in zip(items, keys, own, strict=True)
     ]
 
 
-def _row(
-    item: Item,
-    one: Examined,
-    clip: dict[str, Any],
-    sound: str,
-    out: Path,
-    prompt: str | None,
-    names: dict[str, int],
-) -> Row:
-    stem = item.path.stem + ("" if clip["whole"] else f"@{clip['start_s']:.3f}+{clip['duration_s']:.3f}")
-    names[stem] = names.get(stem, 0) + 1
-    name = stem if names[stem] == 1 else f"{stem}#{names[stem]}"
-    inside = item.path.resolve().is_relative_to(out.resolve())
-    path = os.path.relpath(item.path.resolve(), out.resolve()) if inside else str(item.path.resolve())
-    return Row(
-        id=name,
-        path=path,
-        file_sha256=one.sha256,
-        caption=item.caption or prompt,
-        song=item.song,
-        performer=item.performer,
-        recording=item.recording,
-        sound=sound,
-        split=item.split,
-        **clip,
-    )
+def where_of(drop: dict[str, Any]) -> str:
+    """The file of something dropped, with the time of a clip."""
+    return str(drop["where"]) + (f" at {drop['start_s']:.2f} s" if "start_s" in drop else "")

@@ -11,10 +11,14 @@ import numpy as np
 from expotion.errors import ExpotionError, Problem
 from expotion.files import write_json
 from expotion.manifest.rows import ManifestError, Row, Split, read_header, read_manifest, write_manifest
+from expotion_corpus.match import linked
 
 KEYS = ("recording", "song", "performer")
 ALWAYS = ("file_sha256", "sound")
 """Two clips of one file, or of two files with the same sound, belong together whatever was asked."""
+
+TOLERANCE = 2.0
+"""A part may hold this many times what was asked, for the sake of whole groups."""
 
 
 def tokens_of(row: Row, keys: Iterable[str]) -> list[tuple[str, str]]:
@@ -23,29 +27,14 @@ def tokens_of(row: Row, keys: Iterable[str]) -> list[tuple[str, str]]:
     return [(key, str(value).strip().casefold()) for key, value in pairs if value]
 
 
-def components(rows: Sequence[Row], keys: Iterable[str]) -> list[list[int]]:
-    """Positions of rows by connected component, largest first, then in the order of the rows (union-find)."""
-    chosen = tuple(keys)
-    parent = list(range(len(rows)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+def components(rows: Sequence[Row], keys: Sequence[str]) -> list[list[int]]:
+    """Positions of rows by connected component, largest first, then in the order of the rows."""
     first: dict[tuple[str, str], int] = {}
-    for i, row in enumerate(rows):
-        for token in tokens_of(row, chosen):
-            parent[root(i)] = root(first.setdefault(token, i))
+    ties = ((first.setdefault(token, i), i) for i, row in enumerate(rows) for token in tokens_of(row, keys))
     groups: dict[int, list[int]] = {}
-    for i in range(len(rows)):
-        groups.setdefault(root(i), []).append(i)
+    for i, group in enumerate(linked(len(rows), ties)):
+        groups.setdefault(group, []).append(i)
     return sorted(groups.values(), key=lambda group: (-len(group), group[0]))
-
-
-TOLERANCE = 2.0
-"""A part may hold this many times what was asked, for the sake of whole groups."""
 
 
 def assign(
@@ -97,15 +86,19 @@ def _impossible(
 
 def crossings(rows: Sequence[Row], keys: Sequence[str]) -> list[dict[str, Any]]:
     """Every value that stands in more than one split: field, value, and clips by split."""
-    by_token: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in rows:
-        for token in tokens_of(row, keys):
-            by_token.setdefault(token, {}).setdefault(row.split or "none", []).append(row.id)
-    return [
-        {"field": field, "value": value, "clips": parts}
-        for (field, value), parts in sorted(by_token.items())
-        if len(parts) > 1
-    ]
+    found = shared((row.split or "none", row.id, token) for row in rows for token in tokens_of(row, keys))
+    return [{"field": field, "value": value, "clips": parts} for (field, value), parts in found]
+
+
+Token = tuple[str, str]
+
+
+def shared(entries: Iterable[tuple[str, str, Token]]) -> list[tuple[Token, dict[str, list[str]]]]:
+    """Of (part, clip, token) the tokens that stand in more than one part, sorted, each with its clips by part."""
+    found: dict[Token, dict[str, list[str]]] = {}
+    for part, clip, token in entries:
+        found.setdefault(token, {}).setdefault(part, []).append(clip)
+    return [(token, parts) for token, parts in sorted(found.items()) if len(parts) > 1]
 
 
 def split_manifest(

@@ -17,18 +17,15 @@ from expotion.manifest.source import differences
 from expotion.video.scan import scan
 from expotion_corpus.examine import STILL
 
+MEASURED = ("loudness_lufs", "silent_fraction", "clipped_fraction", "picture_change")
+
 
 def summary(values: Sequence[float | None], *, total: bool = False) -> dict[str, float] | None:
     """Count, least, median, mean, most and, if asked, sum of the values that are known; None without any."""
     known = np.asarray([v for v in values if v is not None], dtype=np.float64)
     if not len(known):
         return None
-    numbers = {
-        "least": known.min(),
-        "median": np.median(known),
-        "mean": known.mean(),
-        "most": known.max(),
-    }
+    numbers = {"least": known.min(), "median": np.median(known), "mean": known.mean(), "most": known.max()}
     if total:
         numbers["sum"] = known.sum()
     return {"count": len(known)} | {name: round(float(value), 4) for name, value in numbers.items()}
@@ -41,10 +38,7 @@ def stats(rows: Sequence[Row], tempo_bpm: Callable[[Row], float | None] | None =
         "files": len({row.file_sha256 for row in rows}),
         "splits": dict(Counter(row.split or "none" for row in rows)),
         "duration_s": summary([row.duration_s for row in rows], total=True),
-        "loudness_lufs": summary([row.loudness_lufs for row in rows]),
-        "silent_fraction": summary([row.silent_fraction for row in rows]),
-        "clipped_fraction": summary([row.clipped_fraction for row in rows]),
-        "picture_change": summary([row.picture_change for row in rows]),
+        **{name: summary([getattr(row, name) for row in rows]) for name in MEASURED},
         "caption_words": summary([None if row.caption is None else len(row.caption.split()) for row in rows]),
         "fps": dict(Counter(str(row.fps) for row in rows)),
         "size": dict(Counter(f"{row.width}x{row.height}" for row in rows)),
@@ -88,41 +82,42 @@ def findings(rows: Sequence[Row], manifest: Path) -> list[list[Finding]]:
 
 def _of(row: Row, clip_s: float | None, n_same: int) -> list[Finding]:
     out: list[Finding] = []
+
+    def add(kind: str, text: str) -> None:
+        out.append(Finding(kind, text))
+
     loudness, silent, clipped = row.loudness_lufs, row.silent_fraction, row.clipped_fraction
     if row.picture_change is not None and row.picture_change < STILL:
-        out.append(Finding("the picture stands still", "the picture stands still"))
+        add("the picture stands still", "the picture stands still")
     if silent is not None and silent > SILENT:
-        out.append(Finding("silence", f"{silent:.0%} silent"))
+        add("silence", f"{silent:.0%} silent")
     if clipped is not None and clipped > CLIPPED:
-        out.append(Finding("clipped sound", f"{clipped:.1%} of the samples are clipped"))
+        add("clipped sound", f"{clipped:.1%} of the samples are clipped")
     if loudness is not None and loudness < QUIET_LUFS:
-        out.append(Finding("quiet", f"quiet: {loudness:.0f} LUFS"))
+        add("quiet", f"quiet: {loudness:.0f} LUFS")
     if loudness is not None and loudness > LOUD_LUFS:
-        out.append(Finding("loud", f"loud: {loudness:.0f} LUFS"))
+        add("loud", f"loud: {loudness:.0f} LUFS")
     if row.sample_rate_hz is not None and row.sample_rate_hz < NARROW_HZ:
-        out.append(
-            Finding(
-                "narrow sound",
-                f"sound at {row.sample_rate_hz / 1000:g} kHz: nothing above {row.sample_rate_hz / 2000:g} kHz",
-            )
-        )
+        rate_khz = row.sample_rate_hz / 1000
+        add("narrow sound", f"sound at {rate_khz:g} kHz: nothing above {rate_khz / 2:g} kHz")
     if row.fps is not None and row.fps < FEW_FPS:
-        out.append(Finding("few frames", f"{row.fps:g} frames per second"))
+        add("few frames", f"{row.fps:g} frames per second")
     if clip_s is not None and row.duration_s < clip_s - 0.1:
-        out.append(
-            Finding("shorter than a clip", f"short: {row.duration_s:.1f} of {clip_s:g} s, the rest is masked")
-        )
+        add("shorter than a clip", f"short: {row.duration_s:.1f} of {clip_s:g} s, the rest is masked")
     if n_same > 1:
-        out.append(Finding("sound of another file", f"{n_same} files have this sound"))
+        add("sound of another file", f"{n_same} files have this sound")
     if row.caption is None:
-        out.append(Finding("no caption", "no caption"))
+        add("no caption", "no caption")
     return out
 
 
 def verify(
     manifest: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[list[Row], list[Problem]]:
-    """The rows, and everything that is wrong with their files. Raises ManifestError for a list with bad lines."""
+    """The rows of a manifest, and what is wrong with their files: there, unchanged, as long and at the rate stated?
+
+    Raises ManifestError for a list with bad lines.
+    """
     rows = read_manifest(manifest)
     by_file: dict[Path, list[Row]] = {}
     for row in rows:
@@ -136,7 +131,7 @@ def verify(
 
 def _wrong(file: Path, clips: list[Row]) -> list[Problem]:
     if not file.is_file():
-        named = f"{clips[0].id}" + (f" and {len(clips) - 1} more clips" if len(clips) > 1 else "")
+        named = clips[0].id + (f" and {len(clips) - 1} more clips" if len(clips) > 1 else "")
         return [Problem(str(file), f"a file that is there (for {named})", "nothing", "put it back")]
     try:
         if file_sha256(file) != clips[0].file_sha256:

@@ -1,36 +1,52 @@
-"""What `expotion data` needs of other layers: processes, codecs, captioners, tempi."""
+"""What `expotion data` needs of plugins and other layers: options, codecs, captioners, tempi."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from expotion.contracts import Clip, Encoder, TimedFeatures
+from expotion.contracts import Clip, Encoder, Options, TimedFeatures
 from expotion.errors import PluginError, Problem
 from expotion.features.encoders import CODES
+from expotion.features.extract import extract_many
+from expotion.features.store import FeatureStore
 from expotion.manifest.rows import Row
 from expotion.manifest.source import ManifestClip
 from expotion.musicgen.codes import CodesEncoder
-from expotion.musicgen.load import load_backbone
-from expotion_corpus.captions import with_captions
-from expotion_corpus.examine import Settings, examine
-from expotion_corpus.items import Item
+from expotion.musicgen.load import backbone_folder, load_backbone
+from expotion.plugins import Registry
+from expotion.progress import stage_progress
+from expotion.workers import n_workers
+from expotion_corpus.captions import Captioner, with_captions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Given = TypeVar("Given", bound=Options)
 
-def examine_in_processes(settings: Settings, items: Sequence[Item]) -> Iterator[tuple[int, Any]]:
-    """Examine items over all cores; a few are examined here, where starting processes would cost more."""
-    from expotion.workers import n_workers, spread
 
-    yield from spread(partial(examine, settings), items, workers=n_workers(len(items), items_per_worker=8))
+def options_of(kind: type[Given], given: Mapping[str, str], where: Callable[[str], str]) -> Given:
+    """A plugin's options from texts. Raises PluginError with every wrong one; `where` names a field."""
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        known = f"one of {', '.join(kind.model_fields) or 'no options'}"
+        raise PluginError(
+            [
+                Problem(
+                    where(".".join(str(part) for part in fault["loc"])),
+                    known if fault["type"] == "extra_forbidden" else str(fault["msg"]).lower(),
+                    None if fault["type"] == "missing" else repr(fault["input"]),
+                )
+                for fault in error.errors()
+            ]
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -52,75 +68,41 @@ class Finish:
     def __init__(
         self,
         out: Path,
+        registry: Registry,
         captioner: str | None,
-        options: Mapping[str, str],
+        given: Mapping[str, str],
         codes: str | None,
         console: Console,
     ) -> None:
-        self.out, self.captioner, self.options, self.codes, self.console = (
-            out,
-            captioner,
-            options,
-            codes,
-            console,
-        )
+        self.out, self.registry, self.codes, self.console = out, registry, codes, console
         self.warnings: list[str] = []
-        self._caption = self._open() if captioner is not None else None
-
-    def _open(self) -> tuple[Callable[[], Callable[[Clip], str]], str]:
-        from expotion.plugins import discover
-
-        assert self.captioner is not None
-        spec = discover().captioner(self.captioner)
-        try:
-            options = spec.options.model_validate(dict(self.options))
-        except ValidationError as error:
-            known = ", ".join(spec.options.model_fields) or "no options"
-            raise PluginError(
-                [
-                    Problem(
-                        f"captioner {spec.name!r}: {'.'.join(str(part) for part in fault['loc'])}",
-                        f"a value that it takes ({known})",
-                        f"{fault['input']!r}: {fault['msg'].lower()}",
-                    )
-                    for fault in error.errors()
-                ]
-            ) from error
-        for weights in spec.weights(options):
-            self.console.print(f"{weights.name}: licence {weights.licence}", markup=False)
-        settings = json.dumps(options.model_dump(mode="json"), sort_keys=True)
-        return partial(spec.build, options), f"{spec.name} {settings}"
+        self._captioner: tuple[Callable[[], Captioner], str] | None = None
+        if captioner is not None:
+            spec = registry.captioner(captioner)
+            options = options_of(spec.options, given, lambda name: f"captioner {spec.name!r}: {name}")
+            for weights in spec.weights(options):
+                console.print(f"{weights.name}: licence {weights.licence}", markup=False)
+            settings = json.dumps(options.model_dump(mode="json"), sort_keys=True)
+            self._captioner = partial(spec.build, options), f"{spec.name} {settings}"
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """The rows with captions and numbers of codec frames."""
         clips = [ManifestClip(row, self.out) for row in rows]
-        if self._caption is not None:
-            build, described = self._caption
-            from expotion.progress import stage_progress
-
+        if self._captioner is not None:
+            (build, described), kept = self._captioner, self.out / "captions.json"
             with stage_progress(self.console, "captions") as progress:
-                rows, refused = with_captions(
-                    rows, clips, build, self.out / "captions.json", described, progress=progress
-                )
+                rows, refused = with_captions(rows, clips, build, kept, described, progress=progress)
             self.warnings += refused
-        return self._with_codes(rows, clips) if self.codes is not None else rows
+        return rows if self.codes is None else self._with_codes(rows, clips, self.codes)
 
-    def _with_codes(self, rows: list[Row], clips: list[ManifestClip]) -> list[Row]:
-        from expotion.features.extract import extract_many
-        from expotion.features.store import FeatureStore
-        from expotion.musicgen.load import backbone_folder
-        from expotion.plugins import discover
-        from expotion.progress import stage_progress
-        from expotion.workers import n_workers
-
-        assert self.codes is not None
+    def _with_codes(self, rows: Sequence[Row], clips: Sequence[Clip], source: str) -> list[Row]:
         with stage_progress(self.console, "codes") as progress:
             found = extract_many(
                 None,
                 clips,
                 FeatureStore(),
                 workers=n_workers(len(clips), items_per_worker=8),
-                factory=CodecFactory(backbone_folder(self.codes, discover())),
+                factory=CodecFactory(backbone_folder(source, self.registry)),
                 progress=lambda done, total, _clip: progress(done, total),
             )
         self.warnings += [f"{failure.clip_id}: no codes: {failure.error}" for failure in found.failures]
