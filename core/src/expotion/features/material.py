@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +20,7 @@ from expotion.features.store import Features, FeatureStore
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.codes import CodesEncoder, codes_of
 from expotion.recipe import Recipe
+from expotion.video.memory import MemoryClip
 from expotion.workers import n_workers
 
 log = logging.getLogger("expotion")
@@ -144,30 +143,6 @@ def coverage_warnings(
 # Text.
 
 
-class PromptClip(Clip):
-    """A clip that is nothing but words: what a token encoder needs to encode a prompt."""
-
-    def __init__(self, prompt: str | None) -> None:
-        self.id = "prompt"
-        self.duration_s = 0.0
-        self.caption = prompt
-        self.tracks: dict[str, Path] = {}
-
-    @property
-    def content_hash(self) -> str:
-        """Hash of the words."""
-        return hashlib.sha256((self.caption or "").encode()).hexdigest()
-
-    @property
-    def video(self) -> None:
-        """None."""
-        return None
-
-    def audio(self, sample_rate_hz: int) -> None:
-        """None."""
-        return None
-
-
 class Prompts:
     """Text features by prompt, each encoded once and kept in the store, where one is given."""
 
@@ -178,7 +153,7 @@ class Prompts:
 
     def __getitem__(self, prompt: str | None) -> TokenFeatures:
         if prompt not in self._known:
-            clip = PromptClip(prompt)
+            clip = MemoryClip("prompt", caption=prompt)
             kept = self._store.load(clip, self.encoder) if self._store is not None else None
             features = self.encoder.extract(clip) if kept is None else kept
             if kept is None and self._store is not None and isinstance(features, TokenFeatures):

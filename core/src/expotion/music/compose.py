@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
@@ -23,8 +24,6 @@ from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import Decoding, Sampler, decode
 from expotion.musicgen.text import pad_text
 from expotion.recipe.schema import Sampling
-
-# How a clip of any length is covered by windows that the model was trained for.
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ def cover(n_frames: int, longest: int, overlap: int) -> list[FrameWindow]:
     The last window is moved back so that it is as long as the others (its prompt is then longer): a model
     that was trained on windows of one length is never asked for a short one, unless the clip itself is short.
     """
+    if n_frames < 1:
+        raise ExpotionError(Problem("compose", "at least one frame", str(n_frames)))
     if not 0 <= overlap < longest:
         raise ValueError(f"overlap must be in 0..{longest - 1}, got {overlap}")
     windows = [FrameWindow(0, min(n_frames, longest), 0)]
@@ -72,9 +73,6 @@ def cover(n_frames: int, longest: int, overlap: int) -> list[FrameWindow]:
         start = stop - longest
         windows.append(FrameWindow(start, stop, done - start))
     return windows
-
-
-# What is asked for: music for one clip, and how requests become a batch for the adaptor and the model.
 
 
 @dataclass(frozen=True)
@@ -182,91 +180,16 @@ def compose(
     its own, so what it yields does not depend on its neighbours. Without an adaptor, or with every strength 0, the
     codes are exactly those of the frozen model.
     """
-    turns = _turns([_cover(request, windows) for request in requests])
+    turns = _turns(requests, windows)
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-    found: list[Tensor | None] = [None] * len(requests)
+    codes = [no_codes(lm)] * len(requests)
     total, before = sum(turn.n_new for turn in turns), 0
     for turn in turns:
-        known = [found[index] for index in turn.members]
-        spans = [(window.start, window.stop) for window in turn.windows]
-        steps = _window(
-            lm,
-            adaptor,
-            [requests[index] for index in turn.members],
-            steering,
-            spans,
-            _prompt(known, turn.windows[0]),
-            [generators[index] for index in turn.members],
-        )
-        for decoding, step in steps:
+        for decoding, step in _decode(lm, adaptor, requests, steering, turn, codes, generators):
             if on_step is not None:
                 on_step(before + max(0, decoding.finished(step) - turn.n_prompt), total)
         before += turn.n_new
-        for index, window, codes in zip(turn.members, turn.windows, decoding.codes(), strict=True):
-            fresh = codes[:, window.n_prompt : window.n_frames]
-            own = found[index]
-            found[index] = fresh if own is None else torch.cat([own, fresh], dim=-1)
-    return [codes for codes in found if codes is not None]
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """Windows of several requests that are decoded together: same start, same prompt, not the same end."""
-
-    members: tuple[int, ...]
-    windows: tuple[FrameWindow, ...]
-
-    @property
-    def n_prompt(self) -> int:
-        return self.windows[0].n_prompt
-
-    @property
-    def n_new(self) -> int:
-        return max(window.n_frames for window in self.windows) - self.n_prompt
-
-
-def _turns(schedules: Sequence[Sequence[FrameWindow]]) -> list[_Turn]:
-    """The first windows of all requests, then the second ones; the last of a long clip has a prompt of its own."""
-    turns = []
-    for number in range(max(map(len, schedules), default=0)):
-        together: dict[tuple[int, int], list[int]] = {}
-        for index, windows in enumerate(schedules):
-            if number < len(windows):
-                together.setdefault((windows[number].start, windows[number].n_prompt), []).append(index)
-        turns += [
-            _Turn(tuple(members), tuple(schedules[index][number] for index in members))
-            for members in together.values()
-        ]
-    return turns
-
-
-def _cover(request: Request, windows: Windows) -> list[FrameWindow]:
-    if request.n_frames < 1:
-        raise ExpotionError(Problem("compose", "at least one frame", str(request.n_frames)))
-    return cover(request.n_frames, windows.longest, windows.overlap)
-
-
-def _prompt(known: Sequence[Tensor | None], window: FrameWindow) -> Tensor | None:
-    """The frames [B, K, n_prompt] that a window continues."""
-    if window.n_prompt == 0:
-        return None
-    span = slice(window.start, window.start + window.n_prompt)
-    return torch.stack([codes[:, span] for codes in known if codes is not None])
-
-
-def continue_codes(
-    lm: Engine,
-    adaptor: Adaptor | None,
-    request: Request,
-    steering: Steering,
-    known: Tensor | None,
-    generator: torch.Generator,
-) -> Tensor:
-    """One window of codes int64 [K, n_frames] that begins with the known ones [K, P], P < n_frames."""
-    prompt = None if known is None else known[None]
-    steps = _window(lm, adaptor, [request], steering, [(0, request.n_frames)], prompt, [generator])
-    *_, (decoding, _) = steps
-    return decoding.codes()[0]
+    return codes
 
 
 def compose_pieces(
@@ -274,93 +197,136 @@ def compose_pieces(
 ) -> Iterator[Tensor]:
     """Codes int64 [K, m] of one request, piece by piece as frames are finished."""
     generators = [torch.Generator().manual_seed(request.seed)]
-    known: Tensor | None = None
-    for window in _cover(request, windows):
-        done = window.n_prompt
-        spans = [(window.start, window.stop)]
-        prompt = _prompt([known], window)
-        for decoding, step in _window(lm, adaptor, [request], steering, spans, prompt, generators):
+    codes = [no_codes(lm)]
+    for turn in _turns([request], windows):
+        done = turn.n_prompt
+        for decoding, step in _decode(lm, adaptor, [request], steering, turn, codes, generators):
             finished = decoding.finished(step)
             if finished > done:
                 yield decoding.frames(done, finished)[0]
                 done = finished
-        fresh = decoding.codes()[0, :, window.n_prompt :]
-        known = fresh if known is None else torch.cat([known, fresh], dim=-1)
 
 
-def _window(
+def continue_codes(
+    lm: Engine,
+    adaptor: Adaptor | None,
+    request: Request,
+    steering: Steering,
+    known: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """One window of codes int64 [K, n_frames] that begins with the known ones [K, P], P < n_frames."""
+    codes = [known]
+    turn = _Turn(0, known.shape[-1], {0: request.n_frames})
+    deque(_decode(lm, adaptor, [request], steering, turn, codes, [generator]), maxlen=0)
+    return codes[0]
+
+
+def no_codes(lm: Engine) -> Tensor:
+    """Codes int64 [K, 0]: what is known of a piece before it is begun."""
+    return torch.empty(lm.geometry.n_codebooks, 0, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Windows of several requests, decoded together: one start, one number of known frames, an end by index."""
+
+    start: int
+    n_prompt: int
+    stops: dict[int, int]
+
+    @property
+    def n_new(self) -> int:
+        return max(self.stops.values()) - self.start - self.n_prompt
+
+
+def _turns(requests: Sequence[Request], windows: Windows) -> list[_Turn]:
+    """The first windows of all requests, then the second ones; the last of a long clip has a prompt of its own."""
+    covers = [cover(request.n_frames, windows.longest, windows.overlap) for request in requests]
+    turns: dict[tuple[int, int, int], _Turn] = {}
+    for number in range(max(map(len, covers), default=0)):
+        for index, own in enumerate(covers):
+            if number < len(own):
+                window = own[number]
+                new = _Turn(window.start, window.n_prompt, {})
+                turn = turns.setdefault((number, window.start, window.n_prompt), new)
+                turn.stops[index] = window.stop
+    return list(turns.values())
+
+
+def _decode(
     lm: Engine,
     adaptor: Adaptor | None,
     requests: Sequence[Request],
     steering: Steering,
-    spans: Sequence[tuple[int, int]],
-    prompt: Tensor | None,
+    turn: _Turn,
+    codes: list[Tensor],
     generators: Sequence[torch.Generator],
 ) -> Iterator[tuple[Decoding, int]]:
-    """Decode frames start..stop of each request, the conditions being those of that stretch."""
-    source, mask = text_sources(lm, [request.text for request in requests])
-    lengths = [stop - start for start, stop in spans]
-    by_length: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        by_length.setdefault(length, []).append(index)
-    inputs = [
-        ({} if adaptor is None else request_inputs(adaptor, [requests[i] for i in own], *spans[own[0]]), own)
-        for own in by_length.values()
-    ]
-    modalities = () if adaptor is None else adaptor.config.modalities
-    heard = [m.name for m in modalities if any(m.name in tracks for tracks, _ in inputs)]
-    branches = plan(heard, steering.cfg_scale, steering.control_scale, steering.guidance)
-    prefix: Prefix | None = None
-    for tracks, own in inputs:
-        made = _prefix(lm, adaptor, tracks, branches, steering)
-        if made is not None:
-            placed = _placed(made, own, len(requests))
-            prefix = placed if prefix is None else prefix.joined(placed)
-    return decode(
+    """Decode a turn step by step, and at its end add the new frames to the `codes` [K, T] of its requests."""
+    own = [requests[index] for index in turn.stops]
+    source, mask = text_sources(lm, [request.text for request in own])
+    source = source.to(lm.dtype)
+    branches, prefix = _conditions(lm, adaptor, own, steering, turn.start, list(turn.stops.values()))
+    known = slice(turn.start, turn.start + turn.n_prompt)
+    lengths = [stop - turn.start for stop in turn.stops.values()]
+    for decoding, step in decode(
         lm,
-        branch_sources(lm, source, branches),
+        torch.cat([source if branch.text else torch.zeros_like(source) for branch in branches]),
         max(lengths),
         [branch.weight for branch in branches],
         prefix=prefix,
         sampler=sampler_of(steering),
-        generators=generators,
-        prompt=prompt,
+        generators=[generators[index] for index in turn.stops],
+        prompt=torch.stack([codes[index][:, known] for index in turn.stops]),
         source_mask=mask.repeat(len(branches), 1),
         lengths=lengths,
-    )
+    ):
+        yield decoding, step
+    for index, length, made in zip(turn.stops, lengths, decoding.codes(), strict=True):
+        codes[index] = torch.cat([codes[index], made[:, turn.n_prompt : length]], dim=-1)
 
 
 def sampler_of(sampling: Sampling) -> Sampler:
     """What draws tokens: the fields that settings and sampler both have."""
-    own = [each.name for each in fields(Sampler)]
-    return Sampler(**{name: getattr(sampling, name) for name in own if name in type(sampling).model_fields})
-
-
-def _placed(prefix: Prefix, members: Sequence[int], batch: int) -> Prefix:
-    """A prefix for blocks of `members` as one for blocks of the whole batch."""
-    rows = prefix.rows if prefix.rows is not None else torch.arange(prefix.n_clips)
-    n_own = len(members)
-    index = torch.tensor(members, device=rows.device)
-    return replace(prefix, rows=rows // n_own * batch + index[rows % n_own])
-
-
-def branch_sources(lm: Engine, source: Tensor, branches: Sequence[Branch]) -> Tensor:
-    """Text sources [n B, L, d]: a block for each branch, zeros where it does not see the text."""
-    source = source.to(lm.dtype)
-    return torch.cat([source if branch.text else torch.zeros_like(source) for branch in branches])
+    return Sampler(**sampling.model_dump(include={each.name for each in fields(Sampler)}))
 
 
 @torch.inference_mode()
-def _prefix(
+def _conditions(
     lm: Engine,
     adaptor: Adaptor | None,
-    inputs: Mapping[str, TrackInput],
-    branches: Sequence[Branch],
+    requests: Sequence[Request],
     steering: Steering,
-) -> Prefix | None:
-    if adaptor is None or not inputs:
-        return None
-    together = steering.control_scale is None and not steering.guidance
-    if together and adaptor.config.null_branch != "none" and len(branches) == 2:
-        return guided_prefix(adaptor, lm, inputs)
-    return branches_prefix(adaptor, lm, inputs, [branch.controls for branch in branches])
+    start: int,
+    stops: Sequence[int],
+) -> tuple[list[Branch], Prefix | None]:
+    """The branches of guidance, and the prefix that the controls of frames start..stop give to the whole batch."""
+    scales = (steering.cfg_scale, steering.control_scale, steering.guidance)
+    if adaptor is None:
+        return plan((), *scales), None
+    members: dict[int, list[int]] = {}
+    for place, stop in enumerate(stops):
+        members.setdefault(stop, []).append(place)
+    inputs = {
+        stop: request_inputs(adaptor, [requests[place] for place in own], start, stop)
+        for stop, own in members.items()
+    }
+    heard = [m.name for m in adaptor.config.modalities if any(m.name in tracks for tracks in inputs.values())]
+    branches = plan(heard, *scales)
+    one_scale = steering.control_scale is None and not steering.guidance
+    whole: Prefix | None = None
+    for stop, tracks in inputs.items():
+        if one_scale and len(branches) == 2:
+            prefix = guided_prefix(adaptor, lm, tracks)
+        else:
+            prefix = branches_prefix(adaptor, lm, tracks, [branch.controls for branch in branches])
+        if prefix is None:
+            continue
+        assert prefix.rows is not None  # blocks are placed by rows
+        # From rows of blocks of these requests to rows of blocks of the whole batch.
+        n_own, places = len(members[stop]), torch.tensor(members[stop], device=prefix.rows.device)
+        rows = prefix.rows // n_own * len(requests) + places[prefix.rows % n_own]
+        placed = replace(prefix, rows=rows)
+        whole = placed if whole is None else whole.joined(placed)
+    return branches, whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -22,7 +22,7 @@ from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks
 from expotion.features.smooth import coverage, smooth_track
-from expotion.music.compose import Request, Windows, compose, compose_pieces
+from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces
 from expotion.music.out_of_memory import text_problem
 from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
@@ -38,7 +38,6 @@ log = logging.getLogger("expotion")
 LEAST_COVERAGE = 0.1
 """A control that has something to say in less of the clip than this is left out, with a warning."""
 
-Progress = Callable[[int, int], None]
 Warn = Callable[[str], None]
 
 
@@ -89,7 +88,7 @@ class Composer:
     window_frames: int
     precision: str | None = None
     _engines: dict[str, Engine] = field(default_factory=dict)
-    _heard: tuple[Clip, dict[str, TimedFeatures]] | None = None
+    _heard: dict[str, tuple[Clip, TimedFeatures]] = field(default_factory=dict)
 
     def compose(
         self,
@@ -150,14 +149,9 @@ class Composer:
         if steering is not None and given:
             raise TypeError(f"either a steering or keywords ({', '.join(given)}), not both")
         steering = steering or Steering.of(**given)
-        known = [condition.name for condition in self.recipe.conditions]
-        problems = [
-            Problem(f"control {name!r}", f"one of {', '.join(known) or 'none: this adaptor has none'}", name)
-            for name in {**steering.strengths, **steering.guidance, **steering.controls}
-            if name not in known
-        ]
+        problems = steering.unknown_controls(self.recipe, lambda _, name: f"control {name!r}")
         if problems:
-            raise ExpotionError(problems)
+            raise ExpotionError(list(dict.fromkeys(problems)))
         resolved = steering.over(self.recipe)
         if self.precision is not None and "precision" not in steering.model_fields_set:
             return resolved.model_copy(update={"precision": self.precision})
@@ -169,9 +163,7 @@ class Composer:
         with _opened(clip) as opened:
             duration_s = opened.duration_s
             n_frames = timeline.n_steps(duration_s, rate_hz)
-            tracks = self._tracks(
-                opened, steering, n_frames, on_warning or (lambda text: log.warning("%s", text))
-            )
+            tracks = self._tracks(opened, steering, n_frames, on_warning or log.warning)
         windows = Windows(self.window_frames)
         if steering.overlap_s is not None:
             windows = Windows(self.window_frames, round(steering.overlap_s * rate_hz))
@@ -202,29 +194,43 @@ class Composer:
             self._engines[precision] = prepare(self.backbone.lm, precision)
         return self._engines[precision]
 
-    def _tracks(
-        self,
-        clip: Clip,
-        steering: Steering,
-        n_frames: int,
-        warn: Warn,
-    ) -> dict[str, SmoothedTrack]:
+    def extract(self, names: Sequence[str], clip: Clip) -> dict[str, TimedFeatures]:
+        """Native features of a clip by control; those of the last clip are kept. Raises MediaError."""
+        missing = {
+            name: self.encoders[name]
+            for name in names
+            if name not in self._heard or self._heard[name][0] is not clip
+        }
+        found = extract_many(missing, [clip])
+        if found.failures:
+            where = str(clip.path or clip.id)
+            raise MediaError(
+                [
+                    text_problem(f"{where}: {f.encoder}", f.error)
+                    or Problem(where, f"features of {f.encoder}", f.error)
+                    for f in found.failures
+                ]
+            )
+        for name, track in found.features[clip.id].items():
+            if isinstance(track, TimedFeatures):
+                self._heard[name] = (clip, track)
+        return {name: self._heard[name][1] for name in names}
+
+    def _tracks(self, clip: Clip, steering: Steering, n_frames: int, warn: Warn) -> dict[str, SmoothedTrack]:
         """Smoothed tracks of the controls in use; one with too little to say is left out with a warning."""
-        controls = steering.controls
-        wanted = {name: e for name, e in self.encoders.items() if not steering.strengths[name].is_zero}
-        own = {name: e for name, e in wanted.items() if controls.get(name) is None}
-        seeing = {name for name, encoder in own.items() if "video" in encoder.spec.needs}
-        if seeing and clip.video is None:
+        used = [name for name in self.encoders if not steering.strengths[name].is_zero]
+        sources = {name: steering.controls.get(name) for name in used}
+        own = [name for name, source in sources.items() if source is None]
+        unseen = [name for name in own if "video" in self.encoders[name].spec.needs and clip.video is None]
+        if unseen:
             warn("no picture; the music follows the prompt alone")
-            own = {name: e for name, e in own.items() if name not in seeing}
-        native = self._extract(own, clip)
-        for name, encoder in wanted.items():
-            source = controls.get(name)
+        native = self.extract([name for name in own if name not in unseen], clip)
+        for name, source in sources.items():
             if isinstance(source, TimedFeatures):
                 native[name] = source
             elif source is not None:
                 with _opened(source) as other:
-                    native |= _extract({name: encoder}, other)
+                    native |= self.extract([name], other)
                     if other.duration_s < clip.duration_s - 1.0 / self.backbone.frame_rate_hz:
                         warn(f"{name}: {other.id} ends at {other.duration_s:.1f} s, and its control with it")
         tracks = {}
@@ -239,13 +245,6 @@ class Composer:
             tracks[name] = smoothed
         return tracks
 
-    def _extract(self, encoders: Mapping[str, Encoder], clip: Clip) -> dict[str, TimedFeatures]:
-        known = self._heard[1] if self._heard is not None and self._heard[0] is clip else {}
-        missing = {name: encoder for name, encoder in encoders.items() if name not in known}
-        known = known | (_extract(missing, clip) if missing else {})
-        self._heard = (clip, known)
-        return {name: known[name] for name in encoders}
-
 
 @contextlib.contextmanager
 def _opened(clip: ClipLike) -> Iterator[Clip]:
@@ -255,25 +254,6 @@ def _opened(clip: ClipLike) -> Iterator[Clip]:
     else:
         with contextlib.closing(FileClip(Path(clip).expanduser())) as opened:
             yield opened
-
-
-def _extract(encoders: Mapping[str, Encoder], clip: Clip) -> dict[str, TimedFeatures]:
-    found = extract_many(encoders, [clip])
-    if found.failures:
-        where = str(clip.path or clip.id)
-        raise MediaError(
-            [
-                text_problem(f"{where}: {f.encoder}", f.error)
-                or Problem(where, f"features of {f.encoder}", f.error)
-                for f in found.failures
-            ]
-        )
-    return {
-        name: track for name, track in found.features[clip.id].items() if isinstance(track, TimedFeatures)
-    }
-
-
-# Opening a composer: an adaptor folder, its backbone and its encoders, checked against each other.
 
 
 def load(
@@ -290,9 +270,8 @@ def load(
     missing.
     """
     if device not in ("auto", "cpu"):
-        raise ExpotionError(
-            Problem("device", "auto or cpu", device, "generation runs on the processor; training takes a GPU")
-        )
+        fix = "generation runs on the processor; training takes a GPU"
+        raise ExpotionError(Problem("device", "auto or cpu", device, fix))
     folder = None if adaptor is None else Path(adaptor).expanduser()
     composer = open_composer(folder, plugins.discover(), backbone)
     composer.precision = None if precision == "auto" else precision
@@ -310,19 +289,12 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
     adaptor, _ = load_adaptor(folder, projections=build_projections(recipe, encoders))
     source = backbone_folder(backbone_source or recipe.backbone.source, registry)
     backbone = load_backbone(source)
-    wanted, got = (
-        (adaptor.config.width, adaptor.config.n_lm_layers),
-        (backbone.geometry.width, backbone.geometry.n_layers),
-    )
+    wanted = f"width {adaptor.config.width} and {adaptor.config.n_lm_layers} layers"
+    got = f"width {backbone.geometry.width} and {backbone.geometry.n_layers} layers"
     if wanted != got:
-        raise ExpotionError(
-            Problem(
-                where=f"backbone {source}",
-                wanted=f"width {wanted[0]} and {wanted[1]} layers, which {folder} was trained on",
-                got=f"width {got[0]} and {got[1]} layers",
-                fix="leave out --backbone, or train an adaptor on that backbone",
-            )
-        )
+        fix = "leave out --backbone, or train an adaptor on that backbone"
+        wanted += f", which {folder} was trained on"
+        raise ExpotionError(Problem(f"backbone {source}", wanted, got, fix))
     if backbone.weights_hash != metadata["backbone_hash"]:
         log.warning("the backbone's weights are not those that %s was trained on", folder)
     for name, encoder in encoders.items():

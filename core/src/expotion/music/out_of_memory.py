@@ -19,9 +19,7 @@ _WORDS = (
 )
 _MAYBE, _LITTLE_BYTES = "could not create a primitive", 512 * 2**20
 """What oneDNN says, among other things, when it cannot allocate."""
-_BYTES = re.compile(r"allocate (\d+) bytes", re.IGNORECASE)
-_UNITS = re.compile(r"allocate (\d+(?:\.\d+)?) ([KMGTPE]?i?B)", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_NEEDED = re.compile(r"allocate (\d+(?:\.\d+)?) (bytes|[KMGTPE]?i?B)", re.IGNORECASE)
 
 
 def memory_problem(where: str, error: BaseException, fix: str = FIX) -> Problem | None:
@@ -44,17 +42,9 @@ def text_problem(where: str, text: str, fix: str = FIX) -> Problem | None:
 
 
 def _problem(where: str, text: str, fix: str) -> Problem:
-    needed, free = _needed_bytes(text), machine.free_bytes()
-    wanted = "more memory" if needed is None else f"{memory.size(needed)} more memory"
-    return Problem(where, wanted, None if free is None else f"{memory.size(free)} free", fix)
-
-
-def _needed_bytes(text: str) -> int | None:
-    found = _BYTES.search(text)
+    wanted, free = "more memory", machine.free_bytes()
+    found = _NEEDED.search(text)
     if found is not None:
-        return int(found[1])
-    found = _UNITS.search(text)
-    if found is None:
-        return None
-    scale = 1024.0 ** _POWERS[found[2][:-1].rstrip("i").upper()]
-    return round(float(found[1]) * scale)
+        power = "KMGTPE".find(found[2][0].upper()) + 1  # 0 for B and bytes
+        wanted = f"{memory.size(round(float(found[1]) * 1024.0**power))} more memory"
+    return Problem(where, wanted, None if free is None else f"{memory.size(free)} free", fix)

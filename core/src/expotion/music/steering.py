@@ -12,7 +12,7 @@ beside a piece all hold it. A new option of sampling takes four edits, and is th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -150,10 +150,13 @@ class Steering(Sampling, arbitrary_types_allowed=True):
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name, null where nothing was given; paths from their root, to be read anywhere."""
         values = {name: getattr(self, name) for name in self.model_fields_set}
+        adaptor = self.adaptor
         return {
             **dict.fromkeys(type(self).model_fields),
             **values,
-            "adaptor": None if self.adaptor is None else _spelled(self.adaptor),
+            "adaptor": None
+            if adaptor is None
+            else str(adaptor if is_published(adaptor) else adaptor.absolute()),
             "seed": self.seed,
             "strengths": {name: str(schedule) for name, schedule in self.strengths.items()},
             "guidance": dict(self.guidance),
@@ -181,29 +184,34 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             return pinned(str(self.adaptor), self.folder)
         return str(self.folder.absolute())
 
+    def unknown_controls(self, recipe: Recipe, where: Callable[[str, str], str]) -> list[Problem]:
+        """A problem for each control that a recipe does not have; `where(field, name)` says where it stands."""
+        known = [condition.name for condition in recipe.conditions]
+        wanted = f"one of {', '.join(known) or 'none: this adaptor has no controls'}"
+        problems = []
+        for field in ("strengths", "guidance", "controls"):
+            for name in getattr(self, field):
+                if name not in known:
+                    close = difflib.get_close_matches(name, known, n=1)
+                    fix = f"did you mean {close[0]!r}?" if close else None
+                    problems.append(Problem(where(field, name), wanted, name, fix))
+        return problems
+
     def misfits(self, root: Node) -> list[Problem]:
         """What can be said against it before any model is loaded; `root` is the tree that it was read from.
 
         An adaptor that is not there, controls that it does not know, an overlap that leaves nothing new of a
         window, clips to take a control from that cannot be read.
         """
-        known: tuple[str, ...] = ()
-        window_s, found = 0.0, []
+        found: list[Problem] = []
         try:
             recipe, _ = described(self.folder)
-            known, window_s = tuple(condition.name for condition in recipe.conditions), self.window_s
+            found += self.unknown_controls(recipe, lambda *loc: place(root, *loc))
+            if self.overlap_s is not None and self.overlap_s >= self.window_s:
+                wanted = f"less than a window of {self.window_s:g} s"
+                found.append(Problem(place(root, "overlap_s"), wanted, f"{self.overlap_s:g} s"))
         except ExpotionError as error:
             found += error.problems
-        for field in ("strengths", "guidance", "controls") if window_s else ():
-            for name in getattr(self, field):
-                if name not in known:
-                    wanted = f"one of {', '.join(known) or 'none: this adaptor has no controls'}"
-                    close = difflib.get_close_matches(name, known, n=1)
-                    fix = f"did you mean {close[0]!r}?" if close else None
-                    found.append(Problem(place(root, field, name), wanted, name, fix))
-        if self.overlap_s is not None and window_s and self.overlap_s >= window_s:
-            wanted = f"less than a window of {window_s:g} s"
-            found.append(Problem(place(root, "overlap_s"), wanted, f"{self.overlap_s:g} s"))
         for name, source in self.controls.items():
             try:
                 if source is not None:
@@ -225,11 +233,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _spelled(adaptor: Path) -> str:
-    """A folder from its root; a published adaptor as it is named."""
-    return str(adaptor) if is_published(adaptor) else str(adaptor.absolute())
 
 
 def find_adaptor(folder: Path | None, registry: plugins.Registry, backbone: str | None) -> Path:

@@ -1,14 +1,17 @@
-"""Frames in memory: scaling, a Video over an array, and a bounded store of decoded frames."""
+"""Frames in memory: scaling, a Video over an array, a Clip of one, and a bounded store of decoded frames."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
+from expotion.contracts import Clip, Video
 from expotion.errors import MediaError, Problem
 
 Size = tuple[int, int]
@@ -87,6 +90,30 @@ class ArrayVideo:
     ) -> NDArray[np.uint8]:
         """Frames shown at these times, uint8 [m, H, W, 3]."""
         return resize_frames(self._frames[timeline.shown_at(self._times_s, times_s)], shorter_side)
+
+
+class MemoryClip(Clip):
+    """A clip that no file holds: frames that have just come, or nothing but words."""
+
+    def __init__(
+        self, id: str, duration_s: float = 0.0, video: Video | None = None, caption: str | None = None
+    ) -> None:
+        self.id, self.duration_s, self._video, self.caption = id, duration_s, video, caption
+        self.tracks: dict[str, Path] = {}
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the words: nothing is kept of a clip with frames."""
+        return hashlib.sha256((self.caption or "").encode()).hexdigest()
+
+    @property
+    def video(self) -> Video | None:
+        """The frames, where there are some."""
+        return self._video
+
+    def audio(self, sample_rate_hz: int) -> None:
+        """None."""
+        return None
 
 
 SLAB_BYTES = 4 * 1024**2

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -21,16 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.contracts import Clip, SmoothedTrack, TimedFeatures, Video
+from expotion.contracts import SmoothedTrack
 from expotion.errors import ExpotionError, Problem
-from expotion.features.extract import extract_many
-from expotion.features.material import sampled_tracks
-from expotion.features.smooth import smooth_track
-from expotion.music.compose import Request, continue_codes
+from expotion.features.material import sampled_tracks, smooth_all
+from expotion.music.compose import Request, continue_codes, no_codes
 from expotion.music.composer import Composer
 from expotion.music.steering import Given, Steering
 from expotion.musicgen.codec import CodecStream
-from expotion.video.memory import ArrayVideo
+from expotion.video.memory import ArrayVideo, MemoryClip
 
 
 class LiveSession:
@@ -74,7 +71,7 @@ class LiveSession:
         self._stream = CodecStream(codec)
         self._frames: deque[NDArray[np.uint8]] = deque()
         self._times_s: deque[float] = deque()
-        self._codes: torch.Tensor | None = None
+        self._codes = no_codes(self._lm)
         self._made = 0
         self._ready: list[NDArray[np.float32]] = []
         self.work_s = 0.0
@@ -147,9 +144,7 @@ class LiveSession:
         rows = {name: self._steering.strengths[name].at(times_s) for name in tracks}
         request = Request(stop - first, self._text, tracks, rows)
         # Codes are kept for one window, which ends at what has been made.
-        known = (
-            None if self._codes is None else self._codes[:, self._codes.shape[-1] - (self._made - first) :]
-        )
+        known = self._codes[:, self._codes.shape[-1] - (self._made - first) :]
         made = continue_codes(
             self._lm, self.composer.adaptor, request, self._steering, known, self._generator
         )
@@ -160,47 +155,17 @@ class LiveSession:
         self.work_s = time.perf_counter() - started
 
     def _tracks(self, start_s: float, stop_s: float, n_frames: int) -> dict[str, SmoothedTrack]:
-        used = {
-            name: encoder
-            for name, encoder in self.composer.encoders.items()
+        used = [
+            name
+            for name in self.composer.encoders
             if not self._steering.strengths[name].is_zero and name not in self.without_frames
-        }
+        ]
         if not used:
             return {}
         inside = [i for i, time_s in enumerate(self._times_s) if time_s < stop_s]
         frames = np.stack([self._frames[i] for i in inside])
         times_s = np.maximum(np.array([self._times_s[i] for i in inside]) - start_s, 0.0)
-        clip = _LiveClip(ArrayVideo(frames, times_s), stop_s - start_s)
-        found = extract_many(used, [clip])
-        if found.failures:
-            raise ExpotionError(
-                [Problem("live", f"features of {f.encoder}", f.error) for f in found.failures]
-            )
-        native = {n: f for n, f in found.features[clip.id].items() if isinstance(f, TimedFeatures)}
-        encoders = self.composer.encoders
-        return {
-            name: smooth_track(encoders[name], features, n_frames, self._rate_hz)
-            for name, features in sampled_tracks(self.composer.recipe, encoders, native).items()
-        }
-
-
-class _LiveClip(Clip):
-    """The frames of the window."""
-
-    def __init__(self, video: Video, duration_s: float) -> None:
-        self.id, self.duration_s, self._video = "live", duration_s, video
-        self.tracks: dict[str, Path] = {}
-
-    @property
-    def content_hash(self) -> str:
-        """Never kept, so never asked for by a store."""
-        return f"live {id(self)}"
-
-    @property
-    def video(self) -> Video:
-        """The frames."""
-        return self._video
-
-    def audio(self, sample_rate_hz: int) -> None:
-        """None."""
-        return None
+        clip = MemoryClip("live", stop_s - start_s, ArrayVideo(frames, times_s))
+        composer = self.composer
+        native = sampled_tracks(composer.recipe, composer.encoders, composer.extract(used, clip))
+        return smooth_all(composer.encoders, native, n_frames, self._rate_hz)
