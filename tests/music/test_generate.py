@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from expotion.cli.main import run
-from expotion.music import jobs as music_work
+from expotion.music import make as music_work
 from expotion.plugins import Registry
 from expotion.video.probe import probe
 from expotion.video.sound_files import write_wav

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import file_sha256, sha256_of, write_json
-from expotion.music.composer import Music
+from expotion.music.composer import Music, Warn
 from expotion.music.steering import Steering
 from expotion.music.targets import ANY_VIDEO, SOUND_FORMATS, Output, Target
 from expotion.plugins import installed_versions
@@ -23,10 +20,11 @@ from expotion.video.scan import Scan
 from expotion.video.sound_files import Depth, write_sound
 from expotion.video.writing import fitting_suffix
 
-# The JSON beside a piece: everything needed to make it again, and to know whether that has been done.
-
 FORMAT = "expotion-music/1"
+"""Of the record, the JSON beside a piece: all that it takes to make it again, and to know whether it was made."""
+
 _FIX = "give a JSON that `expotion generate` has written"
+_NUMBERS = ("before_lufs", "loudness_lufs", "true_peak_dbtp", "gain_db", "limited_db")
 
 
 def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> bool:
@@ -50,22 +48,12 @@ def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> boo
 class Record:
     """A record as read: what was asked for, and the digests and versions of what was written."""
 
-    path: Path
     clip: Path
     steering: Steering
     output: Output
     threads: int
     files: dict[str, str]
     versions: dict[str, str]
-
-    def differing_versions(self) -> list[str]:
-        """Packages that are not those that the piece was made with, as 'torch 2.14.1, was 2.13.0'."""
-        now = installed_versions({})
-        return [
-            f"{name} {now.get(name, 'missing')}, was {version}"
-            for name, version in self.versions.items()
-            if now.get(name) != version
-        ]
 
 
 def read_record(path: Path) -> Record:
@@ -88,12 +76,16 @@ def read_record(path: Path) -> Record:
         if given["precision"] in (None, "auto"):  # what was left to the machine stays as that machine decided
             kinds = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
             given["precision"] = kinds.get(content["made"]["precision"])
-        steering = Steering.of(**given)
+        steering, output = Steering.of(**given), asked["output"]
         record = Record(
-            path,
             Path(asked["clip"]["file"]),
             steering,
-            Output.from_json(asked["output"]),
+            Output(
+                tuple(output["formats"]),
+                output["depth"],
+                output["loudness_lufs"],
+                output["keep_original_sound"],
+            ),
             int(asked["threads"]),
             dict(content["files"]),
             dict(content["versions"]),
@@ -118,9 +110,6 @@ def read_record(path: Path) -> Record:
     return record
 
 
-Warn = Callable[[str], None]
-
-
 def write_files(
     target: Target, music: Music, source: Scan, output: Output, asked: Mapping[str, Any], warn: Warn
 ) -> list[Path]:
@@ -141,14 +130,10 @@ def write_files(
         normalised = normalise(samples, sample_rate_hz, output.loudness_lufs)
         samples = normalised.samples
         made["normalised"] = {
-            "before_lufs": _rounded(normalised.before_lufs),
-            "loudness_lufs": _rounded(normalised.loudness_lufs),
-            "true_peak_dbtp": _rounded(normalised.true_peak_dbtp),
             "ceiling_dbtp": DEFAULT_CEILING_DBTP,
-            "gain_db": _rounded(normalised.gain_db),
-            "limited_db": _rounded(normalised.limited_db),
+            **{name: _rounded(getattr(normalised, name)) for name in _NUMBERS},
         }
-        made["loudness_lufs"] = _rounded(normalised.loudness_lufs)
+        made["loudness_lufs"] = made["normalised"]["loudness_lufs"]
         if normalised.note is not None:
             warn(f"loudness: {normalised.note}")
     depth = cast(Depth, output.depth)
@@ -158,8 +143,28 @@ def write_files(
             file = target.file(f".{name}")
             write_sound(file, samples, sample_rate_hz, depth=depth)
             files.append(file)
+    videos = [name for name in output.formats if name not in SOUND_FORMATS]
+    if videos and source.picture is None:
+        warn("no picture: the sound alone is written")
+        videos = []
+    if videos and output.keep_original_sound and source.sound is None:
+        warn("the clip has no sound of its own to keep")
     try:
-        files += _videos(target, samples, sample_rate_hz, source, output, warn)
+        for name in videos:
+            suffix = f".{name}"
+            if name == ANY_VIDEO and source.picture is not None:
+                suffix = fitting_suffix(source.picture.codec) or ".mp4"
+            mux_video(
+                source,
+                samples,
+                sample_rate_hz,
+                target.file(suffix),
+                keep_original_sound=output.keep_original_sound,
+                must_copy=name != ANY_VIDEO,
+                bits=16 if output.depth == "16" else 24,
+                warn=warn,
+            )
+            files.append(target.file(suffix))
     except MediaError as error:  # the music is not lost with the picture
         if not files:
             files = [target.file(".wav")]
@@ -175,41 +180,6 @@ def write_files(
     }
     write_json(target.record, content)
     return [*files, target.record]
-
-
-def _videos(
-    target: Target,
-    samples: NDArray[np.float32],
-    sample_rate_hz: int,
-    source: Scan,
-    output: Output,
-    warn: Warn,
-) -> list[Path]:
-    wanted = [name for name in output.formats if name not in SOUND_FORMATS]
-    if not wanted or source.picture is None:
-        if wanted:
-            warn("no picture: the sound alone is written")
-        return []
-    files: list[Path] = []
-    for name in wanted:
-        suffix = f".{name}"
-        if name == ANY_VIDEO:
-            suffix = fitting_suffix(source.picture.codec) or ".mp4"
-        if output.keep_original_sound and source.sound is None:
-            warn("the clip has no sound of its own to keep")
-        file = target.file(suffix)
-        mux_video(
-            source,
-            samples,
-            sample_rate_hz,
-            file,
-            keep_original_sound=output.keep_original_sound,
-            must_copy=name != ANY_VIDEO,
-            bits=16 if output.depth == "16" else 24,
-            warn=warn,
-        )
-        files.append(file)
-    return files
 
 
 def _rounded(value: float | None) -> float | None:

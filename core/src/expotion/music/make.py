@@ -7,34 +7,43 @@ Every check before anything is loaded, the work over clips, what is said at the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 
-from expotion.errors import ExpotionError, MediaError, OutputError, Problem, first_line
-from expotion.files import sha256_of, write_json
-from expotion.music.files import Record, is_done, read_record
-from expotion.music.jobs import Job, Outcome
+from expotion import plugins
+from expotion.adaptor.checkpoint import DESCRIPTION
+from expotion.errors import ExpotionError, MediaError, OutputError, Problem, first_line, in_short
+from expotion.files import file_sha256, sha256_of, write_json
+from expotion.music.composer import Composer, open_composer
+from expotion.music.files import is_done, read_record, write_files
+from expotion.music.out_of_memory import memory_problem
 from expotion.music.steering import Steering
 from expotion.music.targets import (
-    SOUND_FORMATS,
-    VIDEO_FORMATS,
+    FORMATS,
     Output,
-    Plan,
     Takes,
     Target,
+    check_formats,
     passed_over,
     plan,
     scan_clips,
+    unfit,
 )
-from expotion.progress import stage_progress
+from expotion.plugins import installed_versions
+from expotion.progress import rough_time, stage_progress
+from expotion.video.clip import FileClip
 from expotion.workers import n_workers, spread
 
 log = logging.getLogger("expotion")
@@ -68,24 +77,25 @@ def generate_files(
     if samples < 1:
         fix = "for example --samples 3"
         found.append(Problem("--samples", "a whole number of at least 1", str(samples), fix))
-    planned = Plan((), output.formats)
-    try:
-        planned = plan(
-            clips,
-            out=out,
-            adaptor=steering.adaptor,
-            formats=output.formats,
-            samples=max(1, samples),
-            seed=steering.seed,
-        )
-    except OutputError as error:
-        found += error.problems
+    planned = plan(
+        clips,
+        out=out,
+        adaptor=steering.adaptor,
+        formats=output.formats,
+        samples=max(1, samples),
+        seed=steering.seed,
+        problems=found,
+    )
     output = dataclasses.replace(output, formats=planned.formats)
     found += output.problems()
     scans, bad = scan_clips([clip for clip in clips if not clip.is_dir()], output.formats)
     if found or (bad and len(bad) == len(set(clips))):
         raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
-    takes = [each for each in planned.takes(scans) if each.clip not in bad]
+    takes = [
+        dataclasses.replace(each, source=scans.get(each.clip))
+        for each in planned.takes
+        if each.clip not in bad
+    ]
     report = Report(len(takes) + len(bad), console, planned.report_folder)
     for folder in clips:
         if folder.is_dir() and (sounds := passed_over(folder)) is not None:
@@ -104,6 +114,76 @@ def generate_files(
     return report.close(stopped=False)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip. `fault` is the traceback of an error that is nobody's but the program's."""
+
+    clip: Path
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    seconds: float = 0.0
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every clip. `threads` 0 leaves torch's own number."""
+
+    steering: Steering
+    output: Output
+    threads: int = 0
+
+    def open(self) -> Composer:
+        """Load adaptor, backbone and encoders with the registry of this process."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return open_composer(self.steering.folder, plugins.discover(), self.steering.backbone)
+
+    def make(self, composer: Composer, takes: Takes, console: Console | None = None) -> Outcome:
+        """Every take of one clip, progress on a console.
+
+        Raises nothing: what goes wrong is in the outcome, and finished takes stay.
+        """
+        started = time.monotonic()
+        files: list[Path] = []
+        warnings: list[str] = []
+        problems: list[Problem] = []
+        fault = None
+        try:
+            with contextlib.closing(FileClip(takes.clip, scanned=takes.source)) as clip:
+                check_formats(clip.scanned, self.output.formats)
+                for target in takes.targets:
+                    asked = self.asked(target)
+                    steering = self.steering.model_copy(update={"seed": target.seed})
+                    with stage_progress(console, f"compose {target.base.name}") as progress:
+                        music = composer.compose(
+                            clip, steering, on_progress=progress, on_warning=warnings.append
+                        )
+                    files += write_files(target, music, clip.scanned, self.output, asked, warnings.append)
+        except ExpotionError as error:
+            problems = error.problems
+        except Exception as error:  # whatever is wrong with one clip, the others are made
+            short = memory_problem(str(takes.clip), error)
+            problems = [short or Problem(str(takes.clip), "music", in_short(error))]
+            fault = None if short is not None else traceback.format_exc()
+        seconds, said = time.monotonic() - started, dict.fromkeys(warnings)
+        return Outcome(takes.clip, tuple(files), tuple(said), tuple(problems), seconds, fault)
+
+    def asked(self, target: Target) -> dict[str, Any]:
+        """What a piece depends on: the same on every call that would make the same files."""
+        steering = self.steering
+        borrowed = {name: path for name, path in steering.controls.items() if path is not None}
+        return {
+            "clip": {"file": str(target.clip.absolute()), "sha256": file_sha256(target.clip)},
+            "composing": {**steering.to_json(), "adaptor": steering.named_adaptor, "seed": target.seed},
+            "adaptor_sha256": sha256_of(steering.folder / DESCRIPTION),
+            "controls_sha256": {name: file_sha256(path) for name, path in borrowed.items()},
+            "output": dataclasses.asdict(self.output),
+            "threads": torch.get_num_threads(),
+        }
+
+
 @dataclass
 class Report:
     """What has become of the clips so far, said on the console; of a folder, a file at the end."""
@@ -114,16 +194,6 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     there: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """Clips with problems."""
-        return [outcome for outcome in self.outcomes if outcome.problems]
-
-    @property
-    def n_made(self) -> int:
-        """Clips without problems."""
-        return len(self.outcomes) - len(self.failed)
 
     def left(self, job: Job, takes: Sequence[Takes]) -> list[Takes]:
         """Clips whose music is not there yet, or not as it is asked for now; the others are noted as there."""
@@ -152,9 +222,9 @@ class Report:
         """Clips done and the time that the others take at this pace."""
         done = len(self.outcomes)
         left_s = (time.monotonic() - self.started) / max(1, done) * (self.n_clips - done)
-        minutes = f"{left_s / 60:.0f} min" if left_s >= 90 else f"{left_s:.0f} s"
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        return f"{done}/{self.n_clips} clips{failed}, about {minutes} left"
+        n_failed = sum(bool(outcome.problems) for outcome in self.outcomes)
+        failed = f", {n_failed} failed" if n_failed else ""
+        return f"{done}/{self.n_clips} clips{failed}, about {rough_time(left_s)} left"
 
     def say(self, text: str) -> None:
         """A line on the console, not wrapped."""
@@ -165,45 +235,45 @@ class Report:
 
         Raises MediaError with the problems of all clips that failed.
         """
+        failed = [outcome for outcome in self.outcomes if outcome.problems]
+        made = [outcome for outcome in self.outcomes if not outcome.problems]
         written = [path for outcome in self.outcomes for path in outcome.files]
         if self.folder is not None:
             written = []
-            write_json(self.folder / "report.json", self._content(stopped))
+            content = {
+                "made": [
+                    {
+                        "clip": str(outcome.clip),
+                        "files": [str(path) for path in outcome.files],
+                        "seconds": round(outcome.seconds, 2),
+                        "warnings": list(outcome.warnings),
+                    }
+                    for outcome in made
+                ],
+                "already_there": [str(clip) for clip in self.there],
+                "failed": [
+                    {
+                        "clip": str(outcome.clip),
+                        "problems": [str(problem) for problem in outcome.problems],
+                        "traceback": outcome.fault,
+                    }
+                    for outcome in failed
+                ],
+                "stopped": stopped,
+                "seconds": round(time.monotonic() - self.started, 2),
+            }
+            path = self.folder / "report.json"
+            write_json(path, content)
             if stopped:
-                self.say(f"{self.n_made} clips are done; the same command goes on from there.")
+                self.say(f"{len(made)} clips are done; the same command goes on from there.")
             else:
-                counts = f"{self.n_made} made, {len(self.there)} already there, {len(self.failed)} failed"
-                self.say(f"{counts}; {escape(str(self.folder / 'report.json'))}")
-        if self.failed and not stopped:
+                counts = f"{len(made)} made, {len(self.there)} already there, {len(failed)} failed"
+                self.say(f"{counts}; {escape(str(path))}")
+        if failed and not stopped:
             for path in written:
                 self.say(escape(f"Wrote {path}"))
-            raise MediaError([problem for outcome in self.failed for problem in outcome.problems])
+            raise MediaError([problem for outcome in failed for problem in outcome.problems])
         return written
-
-    def _content(self, stopped: bool) -> dict[str, object]:
-        return {
-            "made": [
-                {
-                    "clip": str(outcome.clip),
-                    "files": [str(path) for path in outcome.files],
-                    "seconds": round(outcome.seconds, 2),
-                    "warnings": list(outcome.warnings),
-                }
-                for outcome in self.outcomes
-                if not outcome.problems
-            ],
-            "already_there": [str(clip) for clip in self.there],
-            "failed": [
-                {
-                    "clip": str(outcome.clip),
-                    "problems": [str(problem) for problem in outcome.problems],
-                    "traceback": outcome.fault,
-                }
-                for outcome in self.failed
-            ],
-            "stopped": stopped,
-            "seconds": round(time.monotonic() - self.started, 2),
-        }
 
 
 def _outcomes(
@@ -238,26 +308,21 @@ def _lost(clip: Path, error: Exception) -> Outcome:
     return Outcome(clip, problems=(Problem(str(clip), "a process to make it", first_line(error), fix),))
 
 
-# `expotion again`: a piece made once more from its record, and held to the bytes of the first time.
-
-
 def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     """Make the files of a record again: beside it under a name with `_again`, or where `out` says.
 
     Says whether the bytes are the same, and if not, which packages have changed since. Raises ExpotionError for a
     record that cannot be read, and where the clip, a control or the adaptor is not what it was.
     """
-    import torch  # noqa: PLC0415
-
     record = read_record(path)
     base = path.with_name(f"{path.stem}_again")
     if out is not None:
-        suffix = out.suffix.lower().removeprefix(".")
-        whole = suffix in (*SOUND_FORMATS, *VIDEO_FORMATS, "json")
+        whole = out.suffix.lower().removeprefix(".") in (*FORMATS, "json")
         base = out.with_suffix("") if whole else out / path.stem
     target = Target(record.clip, base, record.steering.seed)
-    # Checks the folder, and that no clip is written over.
-    plan([record.clip], out=target.file(".mp4"), adaptor=None, formats=(), samples=1, seed=target.seed)
+    problems = unfit([target])
+    if problems:
+        raise OutputError(problems)
     job = Job(record.steering, record.output, record.threads)
     report = Report(1, console, None)
     threads = torch.get_num_threads()
@@ -266,19 +331,19 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     finally:
         torch.set_num_threads(threads)
     files = report.close(stopped=False)
-    _compare(record, target, files, console)
-    return files
-
-
-def _compare(record: Record, target: Target, files: list[Path], console: Console) -> None:
-    """Say whether each file has the bytes that the record tells of."""
     before = {Path(name).suffix: digest for name, digest in record.files.items()}
-    others = [
-        file.name for file in files if file != target.record and before.get(file.suffix) != sha256_of(file)
-    ]
+    made = [file for file in files if file != target.record]
+    others = [file.name for file in made if before.get(file.suffix) != sha256_of(file)]
     if not others:
         console.print("The same bytes as the first time.", highlight=False)
-        return
-    changed = ", ".join(record.differing_versions()) or "no package that is recorded; perhaps the processor"
-    text = f"other bytes than the first time: {', '.join(others)}. Changed since: {changed}"
-    console.print(f"[yellow]warning[/] {escape(text)}", soft_wrap=True, highlight=False)
+        return files
+    now = installed_versions({})
+    changed = [
+        f"{name} {now.get(name, 'missing')}, was {version}"
+        for name, version in record.versions.items()
+        if now.get(name) != version
+    ]
+    why = ", ".join(changed) or "no package that is recorded; perhaps the processor"
+    text = f"other bytes than the first time: {', '.join(others)}. Changed since: {why}"
+    report.say(f"[yellow]warning[/] {escape(text)}")
+    return files

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from expotion.errors import MediaError, OutputError, Problem
+from expotion.errors import MediaError, Problem
 from expotion.music.steering import MAX_SEED
 from expotion.video.container import DEFAULT_LIMITS, SOUND_NAMES, VIDEO_NAMES
 from expotion.video.mux import check_output
@@ -19,10 +18,12 @@ from expotion.video.scan import Scan, scan
 
 SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
 VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")
+FORMATS = (*SOUND_FORMATS, *VIDEO_FORMATS)
 ANY_VIDEO = "video"
 """Stands for mp4, or mkv where mp4 cannot hold the clip's picture as it is."""
 
 DEFAULT_FORMATS = ("wav", ANY_VIDEO)
+_VIDEOS = {*VIDEO_FORMATS, ANY_VIDEO}
 DEPTHS = ("16", "24", "float")
 
 _ELSEWHERE = "give another --out"
@@ -37,38 +38,24 @@ class Output:
     loudness_lufs: float | None = None
     keep_original_sound: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values by field name."""
-        return {**asdict(self), "formats": [*self.formats]}
-
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Output:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        values = {each.name: given[each.name] for each in fields(cls)}
-        return cls(**{**values, "formats": tuple(str(name) for name in values["formats"])})
-
     def problems(self) -> list[Problem]:
         """What is wrong with the values by themselves, named as the options of the command."""
-        found = []
-        known = (*SOUND_FORMATS, *VIDEO_FORMATS)
-        for name in self.formats:
-            if name not in (*known, ANY_VIDEO):
-                found.append(Problem("--format", f"some of {', '.join(known)}", name or "an empty name"))
+        wanted = f"some of {', '.join(FORMATS)}"
+        found = [
+            Problem("--format", wanted, name or "an empty name")
+            for name in self.formats
+            if name not in (*FORMATS, ANY_VIDEO)
+        ]
         if self.depth not in DEPTHS:
             found.append(Problem("--depth", f"one of {', '.join(DEPTHS)}", self.depth))
         if self.loudness_lufs is not None and not -70.0 < self.loudness_lufs <= -5.0:
             fix = "for example --loudness -16; loudness is counted down from 0"
             got = f"{self.loudness_lufs:g}"
             found.append(Problem("--loudness", "a number of LUFS above -70 and up to -5", got, fix))
-        if self.keep_original_sound and not wants_video(self.formats):
+        if self.keep_original_sound and not _VIDEOS & set(self.formats):
             wanted = "a video among the formats, to hold the second track"
             found.append(Problem("--keep-original-sound", wanted, ", ".join(self.formats)))
         return found
-
-
-def wants_video(formats: Sequence[str]) -> bool:
-    """Whether some format holds a picture."""
-    return any(name in (*VIDEO_FORMATS, ANY_VIDEO) for name in formats)
 
 
 @dataclass(frozen=True)
@@ -106,16 +93,9 @@ class Takes:
 class Plan:
     """All pieces of a command, the formats to write, and the folder that a report goes to (for folders)."""
 
-    targets: tuple[Target, ...]
+    takes: tuple[Takes, ...]
     formats: tuple[str, ...]
-    report_folder: Path | None = None
-
-    def takes(self, scans: Mapping[Path, Scan]) -> list[Takes]:
-        """The pieces by clip and folder."""
-        by_clip: dict[tuple[Path, Path], list[Target]] = {}
-        for target in self.targets:
-            by_clip.setdefault((target.clip, target.base.parent), []).append(target)
-        return [Takes(tuple(targets), scans.get(clip)) for (clip, _), targets in by_clip.items()]
+    report_folder: Path | None
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -137,57 +117,50 @@ def plan(
     formats: tuple[str, ...],
     samples: int,
     seed: int,
+    problems: list[Problem],
 ) -> Plan:
     """Targets of files and folders of clips, and the formats.
 
     A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. Makes the
-    output folders. Raises OutputError with everything that is wrong: folders that cannot be made or written to,
-    two pieces with one name, files that would be written over a clip.
+    output folders. What is wrong goes into `problems`: names that say no format, folders that cannot be made or
+    written to, two pieces with one name, files that would be written over a clip.
     """
-    folders = [clip for clip in clips if clip.is_dir()]
-    default = (adaptor / "generated") if adaptor is not None else Path("generated")
-    target_folder: Path | None = default
-    wanted = formats
-    problems: list[Problem] = []
-    if out is not None:
-        suffix = out.suffix.lower().removeprefix(".")
-        if out.is_dir() or suffix == "":
-            target_folder = out
-        elif len(clips) > 1 or folders:
-            problems.append(Problem(f"--out {out}", "a folder, as there are several clips", "a file name"))
-        elif suffix not in (*SOUND_FORMATS, *VIDEO_FORMATS):
-            names = ", ".join(f".{name}" for name in (*SOUND_FORMATS, *VIDEO_FORMATS))
-            problems.append(Problem(f"--out {out}", f"a name that ends in {names}", f".{suffix}"))
-        else:
-            target_folder = None
-            with_video = ("wav", suffix) if suffix in VIDEO_FORMATS else (suffix,)
-            wanted = tuple(dict.fromkeys((suffix, *formats))) if formats else with_video
+    folders = any(clip.is_dir() for clip in clips)
+    target = out or (adaptor or Path()) / "generated"
+    suffix = "" if out is None or out.is_dir() else out.suffix.lower().removeprefix(".")
     pairs: list[tuple[Path, Path]] = []
-    if target_folder is None and out is not None:
-        pairs = [(clips[0], out.with_suffix(""))]
-    elif target_folder is not None and not problems:
+    if suffix and (len(clips) > 1 or folders):
+        problems.append(Problem(f"--out {out}", "a folder, as there are several clips", "a file name"))
+    elif suffix and suffix not in FORMATS:
+        names = ", ".join(f".{name}" for name in FORMATS)
+        problems.append(Problem(f"--out {out}", f"a name that ends in {names}", f".{suffix}"))
+    elif suffix:
+        usual = ("wav", suffix) if suffix in VIDEO_FORMATS else (suffix,)
+        formats = tuple(dict.fromkeys((suffix, *formats))) if formats else usual
+        pairs = [(clips[0], target.with_suffix(""))]
+    else:
         for clip in clips:
-            inside = _inside(clip, target_folder) if clip.is_dir() else [(clip, target_folder / clip.stem)]
+            inside = _inside(clip, target) if clip.is_dir() else [(clip, target / clip.stem)]
             if not inside:
                 sounds = passed_over(clip)
                 fix = "name sound files one by one: a folder's videos alone are taken" if sounds else None
                 problems.append(Problem(str(clip), "a folder with video files", sounds or "none", fix))
             pairs += inside
-    targets = [
-        Target(clip, base if samples == 1 else base.with_name(f"{base.name}_{take + 1}"), _seed(seed, take))
+    takes = [
+        Takes(
+            tuple(
+                Target(
+                    clip,
+                    base if samples == 1 else base.with_name(f"{base.name}_{take + 1}"),
+                    (seed + take) % (MAX_SEED + 1),
+                )
+                for take in range(samples)
+            )
+        )
         for clip, base in _with_names_of_their_own(pairs)
-        for take in range(samples)
     ]
-    problems += _clashes(targets)
-    if not problems:
-        problems += unwritable(sorted({target.base.parent for target in targets}))
-    if problems:
-        raise OutputError(problems)
-    return Plan(tuple(targets), wanted or DEFAULT_FORMATS, target_folder if folders else None)
-
-
-def _seed(seed: int, take: int) -> int:
-    return (seed + take) % (MAX_SEED + 1)
+    problems += unfit([target for each in takes for target in each.targets])
+    return Plan(tuple(takes), formats or DEFAULT_FORMATS, target if folders else None)
 
 
 def _inside(folder: Path, target_folder: Path) -> list[tuple[Path, Path]]:
@@ -213,14 +186,13 @@ def passed_over(folder: Path) -> str | None:
     return f"{len(sounds)} sound files ({', '.join(sounds[:3])})" if sounds else None
 
 
-def _clashes(targets: Sequence[Target]) -> list[Problem]:
-    """Pieces that would be written over one another or over a clip."""
+def unfit(targets: Sequence[Target]) -> list[Problem]:
+    """Pieces that would be written over one another or over a clip, and folders that cannot be written to."""
     problems = []
     originals = {target.clip.resolve() for target in targets}
     owners: dict[Path, Target] = {}
     for target in targets:
-        suffixes = (f".{name}" for name in (*SOUND_FORMATS, *VIDEO_FORMATS, "json"))
-        over = originals & {target.file(suffix).resolve() for suffix in suffixes}
+        over = originals & {target.file(f".{name}").resolve() for name in (*FORMATS, "json")}
         problems += [
             Problem(str(target.base), "not to be written over a clip", str(path), _ELSEWHERE)
             for path in sorted(over)
@@ -231,31 +203,22 @@ def _clashes(targets: Sequence[Target]) -> list[Problem]:
             got = f"{target.base.name}, as {first.clip} has"
             fix = "rename one of them, or make their music one after the other, each with its --out"
             problems.append(Problem(str(target.clip), wanted, got, fix))
-    return problems
+    return problems or unwritable({target.base.parent for target in targets})
 
 
-def unwritable(folders: Sequence[Path]) -> list[Problem]:
+def unwritable(folders: Iterable[Path]) -> list[Problem]:
     """Make the folders and try to write into each; what cannot be done."""
     problems = []
-    for folder in folders:
+    for folder in sorted(folders):
+        wanted = "could not be made"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            problems.append(Problem(str(folder), "could not be made", _reason(error), _ELSEWHERE))
-            continue
-        try:
+            wanted = "cannot be written to"
             with tempfile.TemporaryFile(dir=folder, prefix=".expotion-"):
                 pass
         except OSError as error:
-            problems.append(Problem(str(folder), "cannot be written to", _reason(error), _ELSEWHERE))
+            problems.append(Problem(str(folder), wanted, error.strerror or str(error), _ELSEWHERE))
     return problems
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-# Clips looked at before anything is loaded.
 
 
 def scan_clips(
@@ -282,14 +245,11 @@ def scan_clips(
 def check_formats(source: Scan, formats: Sequence[str]) -> None:
     """Raise MediaError for video formats that were named and cannot hold a clip's picture as it is."""
     problems: list[Problem] = []
-    if source.picture is None:
-        if formats and all(wants_video([name]) for name in formats):
-            wanted, got = "a picture to put into the video", "a file with sound only"
-            problems.append(Problem(str(source.path), wanted, got, "use --format wav"))
-        formats = ()
-    for name in formats:
+    if source.picture is None and formats and set(formats) <= _VIDEOS:
+        wanted, got = "a picture to put into the video", "a file with sound only"
+        problems.append(Problem(str(source.path), wanted, got, "use --format wav"))
+    for name in formats if source.picture is not None else ():
         if name in VIDEO_FORMATS:
-            assert source.picture is not None
             try:
                 check_output(source, f".{name}")
             except MediaError as error:
