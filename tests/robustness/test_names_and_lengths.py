@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from media import encode
 
-from expotion.errors import MediaError, OutputError
+from expotion.errors import MediaError, Problem
 from expotion.files import write_json
 from expotion.music.composer import Music
 from expotion.music.files import write_files
@@ -43,8 +43,8 @@ def test_music_is_not_lost_with_the_picture(tmp_path: Path) -> None:
 
 def test_two_clips_that_differ_in_their_suffix_get_names_of_their_own(tmp_path: Path) -> None:
     clips = [tmp_path / "x.mp3", tmp_path / "x.m4a"]
-    made = plan(clips, out=tmp_path / "d", adaptor=None, formats=(), samples=1, seed=0)
-    assert [target.base.name for target in made.targets] == ["x_mp3", "x_m4a"]
+    made = plan(clips, out=tmp_path / "d", adaptor=None, formats=(), samples=1, seed=0, problems=[])
+    assert [takes.targets[0].base.name for takes in made.takes] == ["x_mp3", "x_m4a"]
 
 
 def test_a_clip_that_is_too_long_is_refused_at_once_with_a_fix_that_generate_has(tmp_path: Path) -> None:
@@ -63,5 +63,6 @@ def test_folders_are_looked_through_for_every_kind_of_video(tmp_path: Path, suff
 def test_a_folder_of_sound_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp3").write_bytes(b"x")
-    with pytest.raises(OutputError, match=r"1 sound files \(a.mp3\); name sound files one by one"):
-        plan([tmp_path / "in"], out=tmp_path / "d", adaptor=None, formats=(), samples=1, seed=0)
+    found: list[Problem] = []
+    plan([tmp_path / "in"], out=tmp_path / "d", adaptor=None, formats=(), samples=1, seed=0, problems=found)
+    assert "1 sound files (a.mp3); name sound files one by one" in str(found[0])
