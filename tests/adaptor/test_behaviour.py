@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from expotion.adaptor.adaptor import Adaptor, freeze, parameter_groups, trainable_names
+from expotion.adaptor.adaptor import Adaptor, parameter_groups, trainable_names
 from expotion.adaptor.config import AdaptorConfig, Modality, released_code
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
@@ -43,7 +43,6 @@ def test_the_trainable_names_are_these(adaptor):
 
 
 def test_gradients_reach_all_of_them_and_nothing_else(lm, adaptor, inputs, tokens, source):
-    freeze(lm)
     tracks = {
         "face": dataclasses.replace(inputs["face"], keep=0.5),
         "motion": dataclasses.replace(inputs["motion"], keep=0.5),

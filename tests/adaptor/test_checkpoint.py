@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor, save_adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality, released_code
-from expotion.errors import WeightsError
+from expotion.errors import OutputError, WeightsError
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_replacing_leaves_one_whole_folder(folder, config, make_adaptor):
 def test_a_folder_of_something_else_is_not_replaced(tmp_path, config, make_adaptor):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
-    with pytest.raises(WeightsError, match="something else"):
+    with pytest.raises(OutputError, match="other files"):
         save_adaptor(tmp_path / "photos", make_adaptor(config))
     assert (tmp_path / "photos" / "cat.png").read_bytes() == b"cat"
 
@@ -76,7 +76,7 @@ def test_a_failing_disk_leaves_the_old_one(folder, config, make_adaptor, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(WeightsError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         save_adaptor(folder, make_adaptor(config, gate=0.1))
     assert (folder / "adaptor.safetensors").read_bytes() == before
     assert [path.name for path in folder.parent.iterdir()] == ["run"]

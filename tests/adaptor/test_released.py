@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.authors import export_released, import_released, read_released
+from expotion.adaptor.authors import export_released, import_released
 from expotion.adaptor.config import released_code
 from expotion.errors import ExpotionError, WeightsError
+from expotion.weights import read_state
 
 
 def test_there_and_back_is_byte_equal(golden, tmp_path):
@@ -16,7 +17,7 @@ def test_there_and_back_is_byte_equal(golden, tmp_path):
     torch.save(theirs, tmp_path / "diff_19_end.pth")
     adaptor = import_released(tmp_path / "diff_19_end.pth", n_lm_layers=golden.config["layers"])
     export_released(adaptor, tmp_path / "back.pth")
-    back = read_released(tmp_path / "back.pth")
+    back = read_state(tmp_path / "back.pth")
     assert back.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert back[name].dtype == tensor.dtype
@@ -51,15 +52,15 @@ def test_every_mismatch_is_listed(golden, tmp_path):
 def test_code_and_damage_are_refused(tmp_path):
     torch.save({"gates": os.system}, tmp_path / "code.pth")
     with pytest.raises(WeightsError, match="refused"):
-        read_released(tmp_path / "code.pth")
+        read_state(tmp_path / "code.pth")
     (tmp_path / "junk.pth").write_bytes(b"junk")
     with pytest.raises(WeightsError):
-        read_released(tmp_path / "junk.pth")
+        read_state(tmp_path / "junk.pth")
     with pytest.raises(WeightsError):
-        read_released(tmp_path / "missing.pth")
+        read_state(tmp_path / "missing.pth")
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="flat dictionary"):
-        read_released(tmp_path / "list.pth")
+        read_state(tmp_path / "list.pth")
 
 
 def test_only_their_shape_can_be_exported(config, make_adaptor, tmp_path):

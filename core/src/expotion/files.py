@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -55,6 +56,32 @@ def replacing(path: Path | str, *, fix: str = WRITE_FIX) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path, *, fix: str = WRITE_FIX) -> Iterator[Path]:
+    """A new folder of files beside `path`, which takes its place when the block succeeds: `replacing` for folders.
+
+    What stood there is removed last, and comes back where the new folder cannot be put in its place.
+    """
+    draft = path.with_name(f".{uuid.uuid4().hex[:12]}.part")
+    old = draft.with_suffix(".old")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for each in draft.iterdir():
+            with each.open("rb+") as file:
+                os.fsync(file.fileno())
+        if path.exists():
+            path.rename(old)
+        draft.rename(path)
+    except OSError as error:
+        raise OutputError(Problem(str(path), "could not be written", str(error), fix)) from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (draft, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,19 +1,18 @@
 """The adaptor: features of a batch of clips in, the gated prefix for the frozen language model out.
 
-Trainable: W_i and n_i (project), W_e,l, positions and O_0 (embedding), the gates g_l, which start at 0 so that
+Trainable: W_i and n_i (project), W_e,l, positions and O_0 (prefix), the gates g_l, which start at 0 so that
 step 0 of training reproduces the frozen model exactly. Nothing else ever gets a gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from expotion.adaptor.config import AdaptorConfig
-from expotion.adaptor.embedding import LayerEmbedding
-from expotion.adaptor.prefix import FrozenLM, run_prefix
+from expotion.adaptor.prefix import FrozenLM, LayerEmbedding, run_prefix
 from expotion.adaptor.project import Projector, TrackInput, check_inputs, strength
 from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.gate import Prefix
@@ -40,7 +39,7 @@ class Adaptor(nn.Module):
             if seed is not None:
                 torch.manual_seed(seed)
             self.project = nn.ModuleDict(
-                {f"{m.name}": Projector(m, config, given.get(m.name)) for m in config.modalities}
+                {m.name: Projector(m, config, given.get(m.name)) for m in config.modalities}
             )
             self.embedding = LayerEmbedding(config)
             self.gates = nn.Parameter(torch.zeros(config.n_adapted))
@@ -82,10 +81,11 @@ class Adaptor(nn.Module):
         time for memory in training.
         """
         check_inputs(self.config, inputs)
-        self._check_model(lm)
-        first = next(iter(inputs.values()), None)
-        if first is not None:
-            batch, n_rows = first.values.shape[0], first.values.shape[1]
+        if lm.n_layers != self.config.n_lm_layers:
+            wanted = f"the backbone that it was made for, with {self.config.n_lm_layers} layers"
+            raise ExpotionError(Problem("adaptor", wanted, f"one with {lm.n_layers} layers"))
+        for track in inputs.values():
+            batch, n_rows = track.values.shape[:2]
         if batch is None or n_rows is None:
             if force_active:
                 raise ExpotionError(
@@ -98,92 +98,57 @@ class Adaptor(nn.Module):
 
         active: Tensor | None = None
         rows: Tensor | None = None
-        always = force_active or not self.config.silent_when_dropped
-        if not always and all(keep is not None for keep in keeps.values()):
-            anywhere = torch.stack([keep != 0 for keep in keeps.values() if keep is not None]).any(dim=0)
+        known = [keep for keep in keeps.values() if keep is not None]
+        if self.config.silent_when_dropped and not force_active and len(known) == len(keeps):
+            anywhere = torch.stack([keep != 0 for keep in known]).any(dim=0)
             clips = anywhere.any(dim=1)
             if not bool(clips.any()):
                 return None
             if not bool(clips.all()):
                 rows = clips.nonzero()[:, 0]
-                anywhere = anywhere[rows]
-                inputs = {name: _select(track, rows, batch) for name, track in inputs.items()}
-                keeps = {name: None if keep is None else keep[rows] for name, keep in keeps.items()}
-                batch = len(rows)
+                anywhere, batch = anywhere[rows], len(rows)
+                inputs = {
+                    name: TrackInput(track.values[rows], None if track.valid is None else track.valid[rows])
+                    for name, track in inputs.items()
+                }
+                keeps = {name: keep[rows] for name, keep in zip(keeps, known, strict=True)}
             active = None if bool(anywhere.all()) else anywhere
 
-        latents = _Latents(self, inputs, keeps, (batch, n_rows))
-        if recompute:
-            latents.of_layer(
-                0
-            )  # kept from here on, so that computing a layer again finds what it found before
-        limit = row_limit
-        if limit is None:
-            limit = n_rows - 1 if for_generation and self.config.row_limit == "frames" else n_rows
+        if row_limit is None:
+            cut = for_generation and self.config.row_limit == "frames"
+            row_limit = n_rows - 1 if cut else n_rows
+        latents = self._latents(inputs, keeps, (batch, n_rows))
         return run_prefix(
             lm,
             self.config,
             self.embedding.first_hidden(lm, n_rows),
-            lambda layer: self.embedding(lm, layer, latents.of_layer(layer)),
+            lambda layer: self.embedding(lm, layer, latents(layer)),
             self.gates,
             active=active,
             rows=rows,
-            row_limit=max(1, limit),
+            row_limit=max(1, row_limit),
             recompute=recompute,
         )
 
     forward = prefix
 
-    def _check_model(self, lm: FrozenLM) -> None:
-        if lm.n_layers != self.config.n_lm_layers:
-            raise ExpotionError(
-                Problem(
-                    "adaptor",
-                    f"the backbone that it was made for, with {self.config.n_lm_layers} layers",
-                    f"one with {lm.n_layers} layers",
-                )
-            )
+    def _latents(
+        self, inputs: Mapping[str, TrackInput], keeps: Mapping[str, Tensor | None], shape: tuple[int, int]
+    ) -> Callable[[int], Tensor]:
+        """Concatenated latents z float32 [Bp, R, sum r] by layer; computed once where layers do not differ."""
+        projected = {name: self.projector(name).projected(track) for name, track in inputs.items()}
 
+        def latents(layer: int) -> Tensor:
+            parts = [
+                self.projector(name).latent(projected.get(name), keep, layer, shape)
+                for name, keep in keeps.items()
+            ]
+            return torch.cat(parts, dim=-1)
 
-class _Latents:
-    """Concatenated latents by layer; computed once where no modality differs between layers."""
-
-    def __init__(
-        self,
-        adaptor: Adaptor,
-        inputs: Mapping[str, TrackInput],
-        keeps: Mapping[str, Tensor | None],
-        shape: tuple[int, int],
-    ) -> None:
-        self._adaptor = adaptor
-        self._keeps = keeps
-        self._shape = shape
-        self._names = [modality.name for modality in adaptor.config.modalities]
-        self._per_layer = any(adaptor.projector(name).per_layer for name in self._names)
-        self._projected = {name: adaptor.projector(name).projected(track) for name, track in inputs.items()}
-        self._shared: Tensor | None = None
-
-    def of_layer(self, layer: int) -> Tensor:
-        """z of one adapted layer, float32 [Bp, R, sum r]."""
-        if self._shared is not None:
-            return self._shared
-        parts = [
-            self._adaptor.projector(name).latent(
-                self._projected.get(name), self._keeps[name], layer, self._shape
-            )
-            for name in self._names
-        ]
-        joined = torch.cat(parts, dim=-1)
-        if not self._per_layer:
-            self._shared = joined
-        return joined
-
-
-def _select(track: TrackInput, rows: Tensor, batch: int) -> TrackInput:
-    keep = track.keep
-    if isinstance(keep, Tensor) and keep.dim() > 0 and keep.shape[0] == batch:
-        keep = keep[rows]
-    return TrackInput(track.values[rows], None if track.valid is None else track.valid[rows], keep)
+        if any(self.projector(name).per_layer for name in keeps):
+            return latents
+        shared = latents(0)
+        return lambda layer: shared
 
 
 def trainable_names(adaptor: Adaptor) -> list[str]:
@@ -195,16 +160,6 @@ def parameter_groups(adaptor: Adaptor) -> dict[str, list[nn.Parameter]]:
     """Parameters by learning rate: `project` (W_i, n_i, W_e), `gates`, `other` (positions, O_0)."""
     groups: dict[str, list[nn.Parameter]] = {"project": [], "gates": [], "other": []}
     for name, parameter in adaptor.named_parameters():
-        if name == "gates":
-            groups["gates"].append(parameter)
-        elif name.startswith("project.") or name == "embedding.fusion":
-            groups["project"].append(parameter)
-        else:
-            groups["other"].append(parameter)
+        projects = name.startswith("project.") or name == "embedding.fusion"
+        groups["gates" if name == "gates" else "project" if projects else "other"].append(parameter)
     return groups
-
-
-def freeze(lm: nn.Module) -> None:
-    """Make sure that no weight of the language model asks for a gradient, and that dropout is off."""
-    lm.requires_grad_(False)
-    lm.eval()

@@ -24,11 +24,6 @@ from expotion.files import replacing
 MASKED = ("body", "vid")
 
 
-def read_released(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file; anything but a flat dictionary of tensors is refused, code above all."""
-    return weights.read_state(path)
-
-
 def released_config(state: Mapping[str, Tensor], n_lm_layers: int, where: str) -> AdaptorConfig:
     """The preset whose sizes are those of the tensors."""
     ranks = {"pos_emb": 3, "gates": 1, "ld_proj.weight": 2}
@@ -89,7 +84,7 @@ def adaptor_from_released(state: Mapping[str, Tensor], n_lm_layers: int, where: 
 
 def import_released(path: Path, *, n_lm_layers: int) -> Adaptor:
     """Read an authors' file for a model of `n_lm_layers` layers (48 for MusicGen large)."""
-    return adaptor_from_released(read_released(path), n_lm_layers, str(path))
+    return adaptor_from_released(weights.read_state(path), n_lm_layers, str(path))
 
 
 def to_released(adaptor: Adaptor) -> dict[str, Tensor]:

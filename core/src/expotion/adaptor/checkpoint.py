@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,13 +21,14 @@ from torch import nn
 from expotion import weights
 from expotion.adaptor.adaptor import Adaptor, trainable_names
 from expotion.adaptor.config import AdaptorConfig
-from expotion.errors import ExpotionError, Problem, WeightsError
+from expotion.errors import ExpotionError, OutputError, Problem, WeightsError
+from expotion.files import replacing_folder
 
 FORMAT = "expotion-adaptor/1"
 TENSORS, DESCRIPTION, CARD = "adaptor.safetensors", "adaptor.json", "README.md"
 
 
-def default_card(config: AdaptorConfig, metadata: Mapping[str, Any]) -> str:
+def _card(config: AdaptorConfig) -> str:
     """A short model card in Markdown."""
     lines = [
         "# Expotion adaptor",
@@ -43,17 +41,16 @@ def default_card(config: AdaptorConfig, metadata: Mapping[str, Any]) -> str:
         "",
         f"Adapts the last {config.n_adapted} of {config.n_lm_layers} layers of width {config.width}.",
     ]
-    for key in ("backbone", "licence", "data"):
-        if key in metadata:
-            lines += ["", f"{key.capitalize()}: {metadata[key]}"]
     return "\n".join(lines) + "\n"
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def check_place(folder: Path) -> None:
+    """OutputError unless an adaptor may be written here: nothing, an empty folder or an adaptor."""
+    taken = folder.exists() and not (folder / DESCRIPTION).is_file()
+    if taken and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(
+            Problem(str(folder), "a new or empty folder, or an adaptor", "other files", "give another place")
+        )
 
 
 def save_adaptor(
@@ -62,13 +59,7 @@ def save_adaptor(
     """Write the folder. An existing adaptor there is replaced; any other existing folder is left alone (error)."""
     from safetensors.torch import save  # noqa: PLC0415
 
-    if (
-        folder.exists()
-        and not (folder / DESCRIPTION).is_file()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
-        raise WeightsError(Problem(str(folder), "a new folder, an empty one or an adaptor", "something else"))
-    extra = dict(metadata or {})
+    check_place(folder)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in adaptor.state_dict().items()}
     tensors = save(state)
     description = {
@@ -76,27 +67,13 @@ def save_adaptor(
         "config": adaptor.config.to_json(),
         "trainable": trainable_names(adaptor),
         "sha256": hashlib.sha256(tensors).hexdigest(),
-        "metadata": extra,
+        "metadata": dict(metadata or {}),
     }
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write(fresh / TENSORS, tensors)
-        _write(fresh / DESCRIPTION, text.encode())
-        _write(fresh / CARD, (card or default_card(adaptor.config, extra)).encode())
-        fresh.chmod(0o755)
-        old = None
-        if folder.exists():
-            old = fresh.with_name(fresh.name + ".old")
-            folder.rename(old)
-        fresh.rename(folder)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise WeightsError(Problem(str(folder), "to be writable", error.strerror or str(error))) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with replacing_folder(folder) as draft:
+        (draft / TENSORS).write_bytes(tensors)
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        (draft / DESCRIPTION).write_text(text, encoding="utf-8")
+        (draft / CARD).write_text(card or _card(adaptor.config), encoding="utf-8")
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,17 @@
 """The prefix stream: hidden states that carry the controls through the frozen layers.
 
-For adapted layer i, frozen layer l = s + i, with O_0 and Z_i from `expotion.adaptor.embedding`:
+Each adapted layer has an embedding Z_i of the latents z [B, R, r] of all controls:
+
+    Z_i = W_e,i z + pos_i            W_e,i [d, r], Z_i [B, R, d]
+
+positions  `sinusoidal`: pos_i = c_i * MusicGen's own table, c_i learned: any length.
+           `table`:      pos_i a learned [R, d] per layer, as in the released code.
+           `fused`:      paper eq. 6: Z = W_e (z + pos), pos a learned [R, r].
+fusion     one W_e per layer (released code) or one for all (paper).
+start      O_0: a learned [R, d] (paper's H_0^p, released code), or a learned vector [d] plus the sinusoid, which
+           serves any length.
+
+For adapted layer i, frozen layer l = s + i:
 
     A   = LN1_l(O_i) + Z_i                            the norm acts on O_i only
     q, k, v = heads(W_qkv,l A)                        kept, with the gate g_i, for layer l of the model
@@ -16,10 +27,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from expotion.adaptor.config import AdaptorConfig
+from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.attention import attend
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine.step import Engine
@@ -27,6 +40,61 @@ from expotion.musicgen.gate import Prefix
 
 FrozenLM = MusicGenLM | Engine
 """The frozen model, or an engine made from it, whose layers the stream runs through."""
+
+
+class LayerEmbedding(nn.Module):
+    """W_e,l, positions and O_0. Initial values: the released code's (uniform maps, standard normal tables)."""
+
+    def __init__(self, config: AdaptorConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_fusions = config.n_adapted if config.fusion == "per_layer" else 1
+        bound = config.latent_width**-0.5
+        rows = config.max_rows or 0
+        self.fusion = nn.Parameter(
+            torch.empty(n_fusions, config.width, config.latent_width).uniform_(-bound, bound)
+        )
+        self.position_scale: nn.Parameter | None = None
+        self.position_table: nn.Parameter | None = None
+        if config.positions == "sinusoidal":
+            self.position_scale = nn.Parameter(torch.ones(config.n_adapted))
+        elif config.positions == "table":
+            self.position_table = nn.Parameter(torch.randn(config.n_adapted, rows, config.width))
+        else:
+            self.position_table = nn.Parameter(torch.randn(rows, config.latent_width))
+        shape = (rows, config.width) if config.start == "table" else (config.width,)
+        self.start = nn.Parameter(torch.randn(shape))
+
+    def check_length(self, n_rows: int) -> None:
+        """ExpotionError when learned tables are shorter than the clip."""
+        if self.config.needs_max_rows and n_rows > (self.config.max_rows or 0):
+            raise ExpotionError(
+                Problem(
+                    "adaptor",
+                    f"at most {self.config.max_rows} rows, the length of its learned tables",
+                    f"{n_rows}",
+                    "generate in windows, or train with positions: sinusoidal and start: vector",
+                )
+            )
+
+    def first_hidden(self, lm: FrozenLM, n_rows: int) -> Tensor:
+        """O_0 in the model's type, [R, d]."""
+        if self.config.start == "table":
+            return self.start[:n_rows].to(lm.dtype)
+        return (self.start + lm.position_table(0, n_rows)).to(lm.dtype)
+
+    def forward(self, lm: FrozenLM, layer: int, latent: Tensor) -> Tensor:
+        """Z_l of adapted layer `layer` (0-based) in the model's type: latent [B, R, r] to [B, R, d]."""
+        n_rows = latent.shape[1]
+        weight = self.fusion[layer if self.config.fusion == "per_layer" else 0]
+        if self.config.positions == "fused" and self.position_table is not None:
+            latent = latent + self.position_table[:n_rows]
+        embedded = functional.linear(latent.to(lm.dtype), weight.to(lm.dtype))
+        if self.config.positions == "table" and self.position_table is not None:
+            return embedded + self.position_table[layer, :n_rows].to(lm.dtype)
+        if self.position_scale is not None:
+            return embedded + (self.position_scale[layer] * lm.position_table(0, n_rows)).to(lm.dtype)
+        return embedded
 
 
 def run_prefix(

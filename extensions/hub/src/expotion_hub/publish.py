@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
+from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, check_place, read_description
 from expotion.adaptor.published import FILES, adaptor_folder, check_adaptor, is_published, repository_of
 from expotion.contracts import Encoder
-from expotion.errors import ExpotionError, OutputError, Problem, WeightsError, first_line
+from expotion.errors import ExpotionError, Problem, WeightsError, first_line
 from expotion.features.encoders import build_encoders
-from expotion.files import WRITE_FIX
+from expotion.files import replacing_folder
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion_hub.catalogue import MUSICGEN_LICENCE
@@ -189,27 +188,11 @@ def pull_adaptor(reference: str, out: Path | None) -> Path:
 
 def place(source: Path, target: Path) -> None:
     """Copy an adaptor's files to a new folder, an empty one, or over an adaptor; whole or not at all."""
-    occupied = target.exists() and not (target / DESCRIPTION).is_file()
-    if occupied and (not target.is_dir() or any(target.iterdir())):
-        raise OutputError(
-            Problem(str(target), "a new or empty folder, or an adaptor", "other files", "give another place")
-        )
-    draft = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    check_place(target)
+    with replacing_folder(target) as draft:
         for path in sorted(source.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 shutil.copyfile(path, draft / path.name)  # not the hub's link to it
-        draft.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(draft, target)
-    except OSError as error:
-        raise OutputError(Problem(str(target), "to be writable", str(error), WRITE_FIX)) from error
-    finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
