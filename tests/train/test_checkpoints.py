@@ -9,13 +9,14 @@ import torch
 
 from expotion.errors import OutputError
 from expotion.train import checkpoints
+from expotion.train.checkpoints import CheckpointFolder
 
 
 def test_round_trip_and_pruning(tmp_path: Path) -> None:
     for step in (10, 20, 30):
-        checkpoints.save(tmp_path, step, {"w": torch.full((3,), float(step))}, {"trace": "t"})
+        CheckpointFolder(tmp_path).save(step, {"w": torch.full((3,), float(step))}, {"trace": "t"})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000020", "step_000030"]
-    found = checkpoints.load_latest(tmp_path)
+    found = CheckpointFolder(tmp_path).load()
     assert found is not None
     tensors, state, notes = found
     assert tensors["w"].tolist() == [30.0] * 3
@@ -26,26 +27,26 @@ def test_round_trip_and_pruning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("victim", ["tensors.safetensors", "state.json", "sha256.json"])
 def test_a_damaged_checkpoint_falls_back(tmp_path: Path, victim: str) -> None:
     for step in (1, 2):
-        checkpoints.save(tmp_path, step, {"w": torch.ones(2) * step}, {})
+        CheckpointFolder(tmp_path).save(step, {"w": torch.ones(2) * step}, {})
     file = tmp_path / "step_000002" / victim
     file.write_bytes(file.read_bytes()[:-7])
-    found = checkpoints.load_latest(tmp_path)
+    found = CheckpointFolder(tmp_path).load()
     assert found is not None
     assert found[1]["step"] == 1
     assert "step_000002 is damaged" in found[2][0]
 
 
 def test_nothing_there_is_none(tmp_path: Path) -> None:
-    assert checkpoints.load_latest(tmp_path / "absent") is None
+    assert CheckpointFolder(tmp_path / "absent").load() is None
 
 
 def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints.save(tmp_path, 1, {"w": torch.ones(2)}, {})
+    CheckpointFolder(tmp_path).save(1, {"w": torch.ones(2)}, {})
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "to_bytes", full)
     with pytest.raises(OutputError, match="No space"):
-        checkpoints.save(tmp_path, 2, {"w": torch.ones(2)}, {})
+        CheckpointFolder(tmp_path).save(2, {"w": torch.ones(2)}, {})
     assert [p.name for p in tmp_path.iterdir()] == ["step_000001"]

@@ -111,13 +111,11 @@ def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, ema: float | None)
 def test_interruption_keeps_the_last_whole_step(tmp_path: Path) -> None:
     run = make_run(folder=tmp_path)
 
-    def interrupt(record: dict[str, object]) -> None:
-        if record["step"] == 2:
-            raise KeyboardInterrupt
-
+    steps = run.run()
+    for _ in range(3):
+        next(steps)
     with pytest.raises(KeyboardInterrupt):
-        for _ in run.run(on_record=interrupt):
-            pass
+        steps.throw(KeyboardInterrupt)
     again = make_run(folder=tmp_path)
     assert again.resume()
     assert again.step_number == 3

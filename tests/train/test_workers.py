@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from expotion.train.draw import draw_step
-from expotion.train.world import Alone, share
+from expotion.train.world import World, share
 
 WORKER = Path(__file__).with_name("worker.py")
 NAMES = runpy.run_path(str(WORKER))
@@ -81,22 +81,19 @@ def test_two_workers_are_one_with_twice_the_batch(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fewer_workers_than_parts_give_the_same_curve(tmp_path: Path) -> None:
     """What an elastic run does: two workers share three parts unevenly."""
-    first, _ = together(tmp_path / "three", size=2, batch_size=2, accumulate=3)
+    first, _ = together(tmp_path / "three", size=2, batch_size=2, n_parts=3)
     assert_same(first, alone(6, 1))
 
 
 def test_workers_see_disjoint_clips_and_all_of_them() -> None:
-    class Worker(Alone):
-        def __init__(self, rank: int) -> None:
-            self.rank, self.size = rank, 3
-
     settings = NAMES["changed"](NAMES["SETTINGS"], batch_size=2, accumulate=3)
     run = NAMES["make_run"](settings)
     seen: list[int] = []
     for step in range(2):  # an epoch: 2 steps of 6 clips out of 12
         draw = draw_step(run.examples, run.names, settings, 3, step)
         own = [
-            [int(i) for part in share(3, Worker(rank)) for i in draw.part(part, 2).index] for rank in range(3)
+            [int(i) for part in share(3, World(rank, 3)) for i in draw.part(part, 2).index]
+            for rank in range(3)
         ]
         assert all(len(clips) == 2 for clips in own)
         seen += [clip for clips in own for clip in clips]

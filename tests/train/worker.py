@@ -18,7 +18,7 @@ from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
-from expotion.train.world import Alone, ProcessGroup, World
+from expotion.train.world import ProcessGroup, World
 
 N, N_FRAMES = 12, 20
 SETTINGS = Train(
@@ -64,7 +64,7 @@ def make_run(settings: Train, folder: Path | None = None, world: World | None = 
     keeper = None if folder is None else CheckpointFolder(folder)
     held_out = examples.take(torch.arange(5).numpy())
     return TrainingRun(
-        lm, adaptor, examples, settings, seed=3, validation=held_out, keeper=keeper, world=world or Alone()
+        lm, adaptor, examples, settings, seed=3, validation=held_out, keeper=keeper, world=world
     )
 
 

@@ -20,8 +20,6 @@ from expotion.files import WRITE_FIX, sha256_of
 log = logging.getLogger("expotion")
 KEPT = 2
 _DIGEST = "sha256.json"
-
-
 Found = tuple[dict[str, Tensor], dict[str, Any], list[str]]
 
 
@@ -39,25 +37,6 @@ class Keeper(Protocol):
     def clear(self) -> None:
         """Forget all of them."""
         ...
-
-
-@dataclass(frozen=True)
-class CheckpointFolder:
-    """Checkpoints in a local folder."""
-
-    folder: Path
-
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Write `step_NNNNNN/` and prune."""
-        save(self.folder, step, tensors, state)
-
-    def load(self) -> Found | None:
-        """The newest intact checkpoint of the folder."""
-        return load_latest(self.folder)
-
-    def clear(self) -> None:
-        """Remove every checkpoint."""
-        clear(self.folder)
 
 
 def write_files(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -84,47 +63,49 @@ def read_files(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(folder / "tensors.safetensors"), state
 
 
-def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
-    """Write `step_NNNNNN/` with tensors and JSON state; atomic by rename, checksummed; older ones are pruned.
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """Checkpoints in a local folder, as `step_NNNNNN/` by the number of steps done."""
 
-    `step` is the number of steps done. Raises OutputError (a full disk) and then leaves nothing behind.
-    """
-    target = folder / f"step_{step:06d}"
-    draft = folder / f".draft_{step:06d}_{os.getpid()}"
-    try:
-        for killed in folder.glob(".draft_*"):  # what a killed process left
-            shutil.rmtree(killed, ignore_errors=True)
-        draft.mkdir(parents=True)
-        write_files(draft, step, tensors, state)
-        if target.exists():
-            shutil.rmtree(target)
-        draft.rename(target)
-    except OSError as error:
-        raise OutputError(Problem(str(target), "could not be written", str(error), WRITE_FIX)) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    for old in sorted(folder.glob("step_*"))[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
-    return target
+    folder: Path
 
-
-def clear(folder: Path) -> None:
-    """Remove every checkpoint: those of another run would outlive the new ones, whose steps are lower."""
-    for old in folder.glob("step_*"):
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def load_latest(folder: Path) -> Found | None:
-    """(tensors, state, notes) of the newest checkpoint that is intact, or None.
-
-    Each damaged checkpoint that was passed over is named in the notes.
-    """
-    notes: list[str] = []
-    for path in sorted(folder.glob("step_*"), reverse=True):
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write one, atomic by rename, and prune the older ones. Leaves nothing behind where it raises."""
+        target = self.folder / f"step_{step:06d}"
+        draft = self.folder / f".draft_{step:06d}_{os.getpid()}"
         try:
-            return *read_files(path), notes
-        except (OSError, ValueError) as error:
-            notes.append(f"checkpoint {path.name} is damaged ({error}); trying the one before")
-    for note in notes:  # all of them are: nobody gets the notes
-        log.warning("%s", note)
-    return None
+            for killed in self.folder.glob(".draft_*"):  # what a killed process left
+                shutil.rmtree(killed, ignore_errors=True)
+            draft.mkdir(parents=True)
+            write_files(draft, step, tensors, state)
+            if target.exists():
+                shutil.rmtree(target)
+            draft.rename(target)
+        except OSError as error:
+            raise OutputError(Problem(str(target), "could not be written", str(error), WRITE_FIX)) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._remove(self._all()[:-KEPT])
+
+    def load(self) -> Found | None:
+        """The newest that is intact, or None; each damaged one that was passed over is named in the notes."""
+        notes: list[str] = []
+        for path in reversed(self._all()):
+            try:
+                return *read_files(path), notes
+            except (OSError, ValueError) as error:
+                notes.append(f"checkpoint {path.name} is damaged ({error}); trying the one before")
+        for note in notes:  # all of them are: nobody gets the notes
+            log.warning("%s", note)
+        return None
+
+    def clear(self) -> None:
+        """Remove all: those of another run would outlive the new ones, whose steps are lower."""
+        self._remove(self._all())
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*"))
+
+    def _remove(self, paths: list[Path]) -> None:
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from expotion.musicgen import delay
 from expotion.recipe.schema import ContextSwap, Train
 from expotion.train.examples import Examples, batch_indices
+from expotion.train.objective import count_scored
 
 
 def foreign_frames(n_frames: int, swap: ContextSwap, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -99,9 +99,7 @@ class Draw:
 
     def n_scored(self, examples: Examples) -> int:
         """Number of codes that the loss is a mean over, all codebooks together."""
-        n_codebooks, n_frames = examples.codes.shape[1:]
-        pattern = delay.target_mask(n_frames, n_codebooks)
-        return int((self.scored(examples)[:, None, :] & pattern).sum())
+        return count_scored(self.scored(examples), examples.codes.shape[1])
 
 
 def draw_step(examples: Examples, names: Sequence[str], settings: Train, seed: int, step: int) -> Draw:

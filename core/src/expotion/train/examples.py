@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,54 +37,42 @@ class Examples:
         n, _, n_frames = self.codes.shape
         problems = []
         for name, track in self.controls.items():
+            where = f"control '{name}'"
             if tuple(track.shape[:2]) != (n, n_frames + 1):
-                problems.append(
-                    Problem(
-                        where=f"control '{name}'",
-                        wanted=f"[{n}, {n_frames + 1}, D] rows to match the codes",
-                        got=str(list(track.shape)),
-                    )
-                )
+                wanted = f"[{n}, {n_frames + 1}, D] rows to match the codes"
+                problems.append(Problem(where, wanted, str(list(track.shape))))
             elif not bool(torch.isfinite(track).all()):
                 clips = torch.nonzero(~torch.isfinite(track).all(-1).all(-1)).flatten().tolist()
-                problems.append(
-                    Problem(
-                        where=f"control '{name}'",
-                        wanted="finite features",
-                        got=f"NaN or infinity in clips {clips[:8]}",
-                        fix="check the encoder with `expotion plugin check`",
-                    )
+                got, fix = (
+                    f"NaN or infinity in clips {clips[:8]}",
+                    "check the encoder with `expotion plugin check`",
                 )
+                problems.append(Problem(where, "finite features", got, fix))
         if problems:
             raise ExpotionError(problems)
 
     def __len__(self) -> int:
         return len(self.codes)
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Examples:
+        """The examples with every tensor changed."""
+        return Examples(
+            codes=change(self.codes),
+            n_frames=change(self.n_frames),
+            text=change(self.text),
+            text_mask=change(self.text_mask),
+            controls={name: change(track) for name, track in self.controls.items()},
+            valid={name: change(valid) for name, valid in self.valid.items()},
+        )
+
     def take(self, index: NDArray[np.int64]) -> Examples:
         """The examples at these positions."""
         at = torch.from_numpy(np.asarray(index, dtype=np.int64))
-        return Examples(
-            codes=self.codes[at],
-            n_frames=self.n_frames[at],
-            text=self.text[at],
-            text_mask=self.text_mask[at],
-            controls={name: track[at] for name, track in self.controls.items()},
-            valid={name: valid[at] for name, valid in self.valid.items()},
-        )
+        return self.each(lambda tensor: tensor[at])
 
     def to(self, device: torch.device) -> Examples:
         """The same examples on another device."""
-        if self.codes.device == device:
-            return self
-        return Examples(
-            codes=self.codes.to(device),
-            n_frames=self.n_frames.to(device),
-            text=self.text.to(device),
-            text_mask=self.text_mask.to(device),
-            controls={name: track.to(device) for name, track in self.controls.items()},
-            valid={name: valid.to(device) for name, valid in self.valid.items()},
-        )
+        return self if self.codes.device == device else self.each(lambda tensor: tensor.to(device))
 
 
 def stack_examples(
@@ -99,24 +87,16 @@ def stack_examples(
     codes, tracks = made.codes, made.tracks
     usable = [clip for clip in clips if clip.id in codes and clip.id in tracks]
     if not usable:
-        raise ExpotionError(
-            Problem(
-                where="train",
-                wanted="at least one usable training clip",
-                got="none",
-                fix="see the failures above",
-            )
-        )
+        fix = "see the failures above"
+        raise ExpotionError(Problem("train", "at least one usable training clip", "none", fix))
     lengths = [codes[clip.id].shape[1] for clip in usable]
     longest = max(lengths)
-    n_codebooks = codes[usable[0].id].shape[0]
-    stacked = torch.zeros(len(usable), n_codebooks, longest, dtype=torch.int64)
+    stacked = torch.zeros(len(usable), len(codes[usable[0].id]), longest, dtype=torch.int64)
     controls: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
     valid: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in encoders}
     texts = [prompts[prompt_of(recipe, clip)] for clip in usable]
     n_tokens = max(len(text.mask) for text in texts)
-    width = texts[0].values.shape[1]
-    hidden = torch.zeros(len(usable), n_tokens, width)
+    hidden = torch.zeros(len(usable), n_tokens, texts[0].values.shape[1])
     mask = torch.zeros(len(usable), n_tokens, dtype=torch.bool)
     for i, (clip, text) in enumerate(zip(usable, texts, strict=True)):
         stacked[i, :, : lengths[i]] = torch.from_numpy(codes[clip.id])
@@ -160,17 +140,13 @@ def batch_indices(n_examples: int, batch_size: int, step: int, seed: int) -> NDA
     return index
 
 
-# Mean and scale of each input channel, from the training clips, fixed before training starts.
-#
-#     mean_c, std_c over all steps of all clips where the features are valid and the clip has sound
-#
-# Encoders differ by orders of magnitude in scale, within one encoder channels do; one learning rate for all
-# projections needs them alike. The two vectors are part of the adaptor, not of the encoder.
-
-
 @torch.no_grad()
 def standardise_inputs(adaptor: Adaptor, examples: Examples) -> None:
-    """Set the statistics of every modality that keeps some; without a valid row they stay as they are."""
+    """Set mean and scale of each input channel over all valid rows that lie within their clip, before training.
+
+    Encoders, and channels within one, differ by orders of magnitude in scale; one learning rate for all projections
+    needs them alike. A modality that keeps no statistics, or has no two such rows, stays as it is.
+    """
     if not adaptor.config.standardise:
         return
     n_rows = examples.codes.shape[-1] + 1

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ from expotion.train.checkpoints import Keeper
 from expotion.train.draw import Draw, draw_foreign, draw_step, swap_context
 from expotion.train.examples import Examples, with_ends
 from expotion.train.heap import Heap
-from expotion.train.objective import Objective
-from expotion.train.world import Alone, World, share
+from expotion.train.objective import Objective, count_scored
+from expotion.train.world import World, share
 
 log = logging.getLogger("expotion")
 Record = dict[str, Any]
@@ -65,7 +65,7 @@ class TrainingRun:
         self.validation = validation if validation is None or len(validation) else None
         self.keeper = keeper
         self.trace = trace
-        self.world: World = world or Alone()
+        self.world = world or World()
         self.warn = warn
         self.objective = Objective(lm, adaptor, recompute=settings.recompute_activations)
         self.names = self.objective.names
@@ -114,14 +114,9 @@ class TrainingRun:
         if self.loss_scale is not None:
             self.loss_scale.update(finite=finite)
         if not finite and scale == 1.0:
-            raise ExpotionError(
-                Problem(
-                    where=f"training step {s}",
-                    wanted="finite gradients",
-                    got=f"gradient norm {float(norm)} (loss {float(total)})",
-                    fix="lower train.learning_rate or set train.precision to fp32",
-                )
-            )
+            got = f"gradient norm {float(norm)} (loss {float(total)})"
+            fix = "lower train.learning_rate or set train.precision to fp32"
+            raise ExpotionError(Problem(f"training step {s}", "finite gradients", got, fix))
         self.whole = False
         if finite:
             self.optimizer.step()
@@ -179,7 +174,7 @@ class TrainingRun:
 
     # ------------------------------------------------------------------------------------- the whole run
 
-    def run(self, *, on_record: Callable[[Record], None] | None = None) -> Generator[Record, None, None]:
+    def run(self) -> Generator[Record, None, None]:
         """Steps from where the run stands to its end, yielding a record per step; checkpoints on the way.
 
         On KeyboardInterrupt a checkpoint of the last whole step is written before it is passed on; where the
@@ -196,8 +191,6 @@ class TrainingRun:
                     last |= self._stop_early(record)
                 self.records.append(record)
                 self.whole = True
-                if on_record is not None:
-                    on_record(record)
                 if self.step_number % settings.checkpoint_every_steps == 0 or last:
                     self.save()
                 yield record
@@ -212,8 +205,8 @@ class TrainingRun:
             return False
         if record["validation_loss"] < self.best_loss - rule.min_improvement:
             self.best_loss, self.best_step = record["validation_loss"], self.step_number
-            self.best = _copy_of(self.adaptor) if self.average is None else dict(self.average)
-            self.best = {name: tensor.clone() for name, tensor in self.best.items()}
+            kept = _copy_of(self.adaptor) if self.average is None else self.average
+            self.best = {name: tensor.clone() for name, tensor in kept.items()}
         self.stopped_early = self.step_number - self.best_step >= rule.patience_steps
         return self.stopped_early
 
@@ -236,7 +229,7 @@ class TrainingRun:
         if self.keeper is None or self.step_number == 0 or not self.whole:
             return
         try:
-            self.keeper.save(self.step_number, *RunState.of(self).parts())
+            self.keeper.save(self.step_number, *self.state())
         except OutputError as error:
             self.warn(f"no checkpoint of step {self.step_number}, the one before stays: {error}")
 
@@ -251,8 +244,44 @@ class TrainingRun:
             self.notes.append("the checkpoints belong to other settings; training starts anew")
             self.keeper.clear()
             return False
-        RunState(tensors, state).into(self)
+        self.put_back(tensors, state)
         return True
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name and a JSON object: everything that the next step depends on."""
+        tensors = {f"adaptor.{name}": tensor for name, tensor in self.adaptor.state_dict().items()}
+        for name, parameter in self.adaptor.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        for prefix, copies in (("average", self.average), ("best", self.best)):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in (copies or {}).items()}
+        numbers: dict[str, Any] = {"trace": self.trace, "records": self.records}
+        if self.best is not None:
+            numbers["best"] = {"loss": self.best_loss, "step": self.best_step, "stopped": self.stopped_early}
+        if self.loss_scale is not None:
+            numbers["loss_scale"] = asdict(self.loss_scale)
+        return {name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers
+
+    def put_back(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Go where `state` was taken, bit for bit; `numbers` with the `step` that a checkpoint adds."""
+        tensors = {name: tensor.to(self.adaptor.gates.device) for name, tensor in tensors.items()}
+        self.adaptor.load_state_dict(_below("adaptor.", tensors))
+        for name, parameter in self.adaptor.named_parameters():
+            names = {key: f"optimizer.{key}.{name}" for key in _MOMENTS}
+            moments = {key: tensors[full].clone() for key, full in names.items() if full in tensors}
+            if moments:
+                moments["step"] = moments["step"].cpu()  # where AdamW keeps it
+                self.optimizer.state[parameter] = moments
+        if self.average is not None:
+            self.average = _below("average.", tensors)
+        if best := numbers.get("best"):
+            self.best = _below("best.", tensors)
+            self.best_loss, self.best_step = float(best["loss"]), int(best["step"])
+            self.stopped_early = bool(best["stopped"])
+        if self.loss_scale is not None and "loss_scale" in numbers:
+            self.loss_scale = LossScale(**numbers["loss_scale"])
+        self.step_number = int(numbers["step"])
+        self.records = list(numbers["records"])
 
 
 def _copy_of(adaptor: Adaptor) -> dict[str, Tensor]:
@@ -317,84 +346,18 @@ def validate(run: TrainingRun) -> dict[str, Any]:
         batch, other = clips.take(rows), clips.take(neighbours[rows])
         own, theirs = (with_ends(part.codes, part.n_frames, special) for part in (batch, other))
         codes = swap_context(own, theirs, foreign[rows])
-        strangers = Examples(
-            batch.codes, batch.n_frames, batch.text, batch.text_mask, other.controls, other.valid
-        )
+        strangers = replace(batch, controls=other.controls, valid=other.valid)
         with_text = torch.ones(len(rows), dtype=torch.bool)
         everything = {name: torch.ones(len(rows)) for name in run.names}
         nothing = {name: torch.zeros(len(rows)) for name in run.names}
-        for column, (examples, keep) in enumerate(
-            ((batch, everything), (batch, nothing), (strangers, everything))
-        ):
-            totals[column] += run.objective.loss(
-                examples, codes, scored[rows], keep, with_text, n_scored=1
-            ).cpu()
-        totals[3] += _n_codes(scored[rows], clips.codes.shape[1])
+        ways = ((batch, everything), (batch, nothing), (strangers, everything))
+        for column, (examples, keep) in enumerate(ways):
+            loss = run.objective.loss(examples, codes, scored[rows], keep, with_text, n_scored=1)
+            totals[column] += loss.cpu()
+        totals[3] += count_scored(scored[rows], clips.codes.shape[1])
     run.world.sum_([totals])
     right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
     return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}
-
-
-def _n_codes(scored: torch.Tensor, n_codebooks: int) -> int:
-    """Codes that the delay pattern lets count among frames [B, T]: codebook k loses the last k frames."""
-    return sum(int(scored[:, : scored.shape[1] - k].sum()) for k in range(n_codebooks))
-
-
-@dataclass(frozen=True)
-class RunState:
-    """A training run as tensors by name and a JSON object: what a checkpoint holds.
-
-    `of` and `into` are each other's reverse, bit for bit.
-    """
-
-    tensors: dict[str, Tensor]
-    numbers: dict[str, Any]
-
-    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, numbers), as a keeper wants them."""
-        return self.tensors, self.numbers
-
-    @classmethod
-    def of(cls, run: TrainingRun) -> RunState:
-        """Everything that the next step depends on."""
-        tensors = {f"adaptor.{name}": tensor for name, tensor in run.adaptor.state_dict().items()}
-        for name, parameter in run.adaptor.named_parameters():
-            for key, value in run.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-        for prefix, copies in (("average", run.average), ("best", run.best)):
-            tensors |= {f"{prefix}.{name}": tensor for name, tensor in (copies or {}).items()}
-        numbers: dict[str, Any] = {"trace": run.trace, "records": run.records}
-        if run.best is not None:
-            numbers["best"] = {"loss": run.best_loss, "step": run.best_step, "stopped": run.stopped_early}
-        if run.loss_scale is not None:
-            numbers["loss_scale"] = asdict(run.loss_scale)
-        return cls({name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers)
-
-    def into(self, run: TrainingRun) -> None:
-        """Put a run where this state was taken."""
-        device = run.adaptor.gates.device
-        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        run.adaptor.load_state_dict(_below("adaptor.", tensors))
-        for name, parameter in run.adaptor.named_parameters():
-            state = {
-                key: tensors[f"optimizer.{key}.{name}"].clone()
-                for key in _MOMENTS
-                if f"optimizer.{key}.{name}" in tensors
-            }
-            if state:
-                state["step"] = state["step"].cpu()  # where AdamW keeps it
-                run.optimizer.state[parameter] = state
-        if run.average is not None:
-            run.average = _below("average.", tensors)
-        best = self.numbers.get("best")
-        if best is not None:
-            run.best = _below("best.", tensors)
-            run.best_loss, run.best_step = float(best["loss"]), int(best["step"])
-            run.stopped_early = bool(best["stopped"])
-        if run.loss_scale is not None and "loss_scale" in self.numbers:
-            run.loss_scale = LossScale(**self.numbers["loss_scale"])
-        run.step_number = int(self.numbers["step"])
-        run.records = list(self.numbers["records"])
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,13 @@
-"""What is minimised: the loss of a batch of clips under the steered model."""
+"""What is minimised: the loss of a batch of clips under the steered model.
+
+Mean cross-entropy over valid codes, with the gradient made in the same pass:
+
+    loss = (1 / n) sum over (b, k, f) with mask:  logsumexp(u) - u[code],   u = W_k h[b, f + D_k]
+
+natural logarithm, equal weight per token (facts of the released trainer). The heads W_k are frozen, so
+d loss / d h = (softmax(u) - onehot(code)) W_k / n is computed at once, in chunks of rows, and no logits are kept:
+memory is one chunk instead of B K T V numbers. The same in float64, one code at a time, is tests/train/literal.py.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +24,7 @@ from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.train.examples import Examples
 
-# Mean cross-entropy over valid codes, with the gradient made in the same pass.
-#
-#     loss = (1 / n) sum over (b, k, f) with mask:  logsumexp(u) - u[code],   u = W_k h[b, f + D_k]
-#
-# natural logarithm, equal weight per token (facts of the released trainer). The heads W_k are frozen, so
-# d loss / d h = (softmax(u) - onehot(code)) W_k / n is computed at once, in chunks of rows, and no logits are kept:
-# memory is one chunk instead of B K T V numbers.
-
 CHUNK_ROWS = 4096
-
-
-def scored_positions(codes: Tensor, mask: Tensor | None, n_codebooks: int) -> Tensor:
-    """Which codes count: the delay pattern's and the caller's mask together, bool [B, K, T]."""
-    batch, _, n_frames = codes.shape
-    scored = delay.target_mask(n_frames, n_codebooks).to(codes.device).expand(batch, -1, -1)
-    if mask is None:
-        return scored
-    if mask.dtype != torch.bool or mask.shape[-1] != n_frames:
-        raise ExpotionError(f"mask must be bool [.., K, T={n_frames}], got {mask.dtype} {list(mask.shape)}")
-    if mask.dim() == 2 and mask.shape[0] == batch and mask.shape[0] != n_codebooks:
-        mask = mask[:, None, :]
-    return scored & mask.to(codes.device)
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
@@ -71,35 +59,32 @@ def codebook_loss(
     *,
     n_scored: int | None = None,
 ) -> Tensor:
-    """Mean loss (nats) over the masked codes.
+    """Mean loss (nats) over the codes that the delay pattern and the mask let count.
 
-    hidden [B, S, d] from `lm.hidden` on the training layout (S = T + 1); codes int64 [B, K, T];
-    mask bool [B, K, T], [K, T] or [B, T], and-ed with what the delay pattern scores. `n_scored` divides the sum
-    instead of the number of codes here, for a batch that is computed in parts.
+    hidden [B, S, d] from `lm.hidden` on the training layout (S = T + 1); codes int64 [B, K, T]; mask bool, of a
+    shape that broadcasts to theirs. `n_scored` divides the sum instead of the number of codes here, for a batch
+    that is computed in parts.
     """
-    scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
-    total = sum(_codebook_sums(lm, hidden, codes, scored), start=hidden.new_zeros((), dtype=torch.float32))
-    return total / (scored.sum() if n_scored is None else torch.tensor(n_scored)).clamp(min=1)
-
-
-@torch.no_grad()
-def per_codebook_loss(lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean loss of each codebook, float32 [K]; NaN where nothing is scored. No gradient."""
-    scored = scored_positions(codes, mask, lm.geometry.n_codebooks)
-    counts = scored.sum(dim=(0, 2))
-    return torch.stack(_codebook_sums(lm, hidden, codes, scored)) / counts
-
-
-def _codebook_sums(lm: MusicGenLM, hidden: Tensor, codes: Tensor, scored: Tensor) -> list[Tensor]:
-    n_frames, card = codes.shape[2], lm.geometry.card
-    sums = []
-    for k, late in enumerate(delay.default_delays(lm.geometry.n_codebooks)):
+    geometry, n_frames = lm.geometry, codes.shape[2]
+    scored = delay.target_mask(n_frames, geometry.n_codebooks).to(codes.device).expand(codes.shape)
+    if mask is not None:
+        if mask.dtype != torch.bool or mask.shape[-1] != n_frames:
+            got = f"{mask.dtype} {list(mask.shape)}"
+            raise ExpotionError(f"mask must be bool [.., K, T={n_frames}], got {got}")
+        scored = scored & mask.to(codes.device)
+    total = hidden.new_zeros((), dtype=torch.float32)
+    for k, late in enumerate(delay.default_delays(geometry.n_codebooks)):
         kept = max(0, n_frames - late)  # frame f is predicted at position f + late
         where = scored[:, k, :kept]
         rows = hidden[:, late : late + kept][where]  # (n, d)
-        head = lm.output_heads.weight[k * card : (k + 1) * card].to(rows.dtype)
-        sums.append(_FusedCrossEntropy.apply(rows, head, codes[:, k, :kept][where]))
-    return sums
+        head = lm.output_heads.weight[k * geometry.card : (k + 1) * geometry.card].to(rows.dtype)
+        total = total + _FusedCrossEntropy.apply(rows, head, codes[:, k, :kept][where])
+    return total / (scored.sum() if n_scored is None else torch.tensor(n_scored)).clamp(min=1)
+
+
+def count_scored(scored: Tensor, n_codebooks: int) -> int:
+    """Number of codes that count among frames bool [B, T], all codebooks together."""
+    return int((scored[:, None, :] & delay.target_mask(scored.shape[1], n_codebooks)).sum())
 
 
 @dataclass(frozen=True)
@@ -140,5 +125,4 @@ class Objective:
         }
         prefix = self.adaptor(lm, inputs, recompute=recompute)
         hidden = lm.hidden(sequence, source, prefix, recompute=recompute)  # (B, T+1, d)
-        mask = scored.to(lm.device)[:, None, :].expand_as(batch.codes)  # (B, K, T)
-        return codebook_loss(lm, hidden, batch.codes, mask, n_scored=n_scored)
+        return codebook_loss(lm, hidden, batch.codes, scored[:, None, :], n_scored=n_scored)

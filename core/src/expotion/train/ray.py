@@ -29,7 +29,7 @@ from expotion.plugins import discover
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import Found, read_files, write_files
 from expotion.train.examples import Examples
-from expotion.train.loop import Record, RunState, TrainingRun
+from expotion.train.loop import Record, TrainingRun
 from expotion.train.world import ProcessGroup
 from expotion.workers import connected
 
@@ -72,8 +72,7 @@ def train_over_ray(
         follower = _Follower(run, on_record, on_weights)
         newest = _fit(ray, job, run.trace, (train, held_out), recipe, folder, follower)
         with newest.as_directory() as place:
-            tensors, numbers = read_files(Path(place))
-        RunState(tensors, numbers).into(run)
+            run.put_back(*read_files(Path(place)))
 
 
 def _check_room(ray: Any, n_workers: int) -> None:

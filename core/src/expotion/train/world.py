@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
-class World(Protocol):
-    """Rank of this worker, number of workers, and the one collective operation that the loop needs."""
+class World:
+    """One worker alone, in this process. Worker 0 writes what is written once."""
 
-    @property
-    def rank(self) -> int:
-        """This worker, 0..size-1. Worker 0 writes what is written once."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Number of workers."""
-        ...
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """Replace float32 tensors by their sums over all workers, in place. Every worker must call it."""
-        ...
 
 
-class Alone:
-    """One worker, in this process."""
-
-    rank = 0
-    size = 1
-
-    def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """A sum over one."""
-
-
-class ProcessGroup:
+class ProcessGroup(World):
     """The workers of torch.distributed's default group (gloo on processors, nccl on GPUs).
 
     An adaptor's gradients are a few megabytes, so they travel as one flat tensor per step: what
@@ -46,17 +27,14 @@ class ProcessGroup:
     """
 
     def __init__(self) -> None:
-        self.rank = torch.distributed.get_rank()
-        self.size = torch.distributed.get_world_size()
+        super().__init__(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """One all-reduce of everything."""
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        at = 0
-        for tensor in tensors:
-            tensor.copy_(flat[at : at + tensor.numel()].view_as(tensor))
-            at += tensor.numel()
+        for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(summed.view_as(tensor))
 
 
 def share(n_parts: int, world: World) -> range:
