@@ -164,7 +164,7 @@ def test_a_file_is_played_at_the_pace_of_its_timestamps(clip: Path) -> None:
 
 
 class _Pictures:
-    name, size, fps = "pictures", (4, 4), 30.0
+    name, size, fps, end_s = "pictures", (4, 4), 30.0, None
 
     def __init__(self, n: int, error: Exception | None = None) -> None:
         self.n, self.error, self.closed = n, error, False
@@ -275,8 +275,8 @@ def test_a_listener_that_leaves_ends_it(
 
     monkeypatch.setattr(listening, "_to_standard_output", gone)
     assert live(clip, "--to", "-") == 0
-    player = listening.Player("-", RATE_HZ)
-    player.give(np.zeros(8, np.float32))
+    player = listening.Outlet("-", RATE_HZ)
+    player.write(np.zeros(8, np.float32))
     player.close()
     assert player.gone
 

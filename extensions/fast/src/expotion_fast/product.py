@@ -19,7 +19,7 @@ from expotion_fast.simd import (
     LANES,
     add,
     arrive,
-    dot_bytes,
+    dot,
     every,
     every_whole,
     fma,
@@ -132,31 +132,11 @@ def byte_pair(w, scale, k, x, y, out_x, out_y, then):  # type: ignore[no-untyped
         w0, w1, w2, w3 = load_whole(w), load_whole(w + 64), load_whole(w + 128), load_whole(w + 192)
         w += 256
         u, v = every_whole(x + i), every_whole(x + k + i)
-        a0, a1, a2, a3 = (
-            dot_bytes(a0, u, w0),
-            dot_bytes(a1, u, w1),
-            dot_bytes(a2, u, w2),
-            dot_bytes(a3, u, w3),
-        )
-        b0, b1, b2, b3 = (
-            dot_bytes(b0, v, w0),
-            dot_bytes(b1, v, w1),
-            dot_bytes(b2, v, w2),
-            dot_bytes(b3, v, w3),
-        )
+        a0, a1, a2, a3 = dot(a0, u, w0), dot(a1, u, w1), dot(a2, u, w2), dot(a3, u, w3)
+        b0, b1, b2, b3 = dot(b0, v, w0), dot(b1, v, w1), dot(b2, v, w2), dot(b3, v, w3)
         u, v = every_whole(y + i), every_whole(y + k + i)
-        c0, c1, c2, c3 = (
-            dot_bytes(c0, u, w0),
-            dot_bytes(c1, u, w1),
-            dot_bytes(c2, u, w2),
-            dot_bytes(c3, u, w3),
-        )
-        d0, d1, d2, d3 = (
-            dot_bytes(d0, v, w0),
-            dot_bytes(d1, v, w1),
-            dot_bytes(d2, v, w2),
-            dot_bytes(d3, v, w3),
-        )
+        c0, c1, c2, c3 = dot(c0, u, w0), dot(c1, u, w1), dot(c2, u, w2), dot(c3, u, w3)
+        d0, d1, d2, d3 = dot(d0, v, w0), dot(d1, v, w1), dot(d2, v, w2), dot(d3, v, w3)
     amount = number(x + 2 * k)
     joined(a0, b0, scale, amount, out_x, then)
     joined(a1, b1, scale + 64, amount, out_x + 64, then)

@@ -1,7 +1,7 @@
 """Sixteen lanes at a time inside numba: a vector type and the operations that the kernels are made of.
 
 LLVM lowers them to whatever the processor has: one AVX-512 instruction, two of AVX2, four of NEON. Memory is named
-by address (int64), as torch gives it (`tensor.data_ptr()`). Only `dot_bytes` is tied to a processor (AVX-512 VNNI).
+by address (int64), as torch gives it (`tensor.data_ptr()`). Only `dot` is tied to a processor (AVX-512 VNNI).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ first = _operation(floats(floats, types.int64, types.float32), _first)
 """The first n lanes of a, the others c."""
 
 
-dot_bytes = _operation(
+dot = _operation(
     whole(whole, whole, whole), _call("llvm.x86.avx512.vpdpbusd.512", whole.llvm, [whole.llvm] * 3)
 )
 """a + the sum over four bytes of (unsigned) b times (signed) c, in every lane."""

@@ -80,14 +80,14 @@ def live(
         source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems
     )
     if out is not None:
-        console.print(f"Wrote {out}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"Wrote {out}", markup=False)
 
 
 def _console(to: str | None) -> Console:
     """Where words go: not among the samples."""
     from rich.console import Console
 
-    return Console(stderr=to == "-")
+    return Console(stderr=to == "-", soft_wrap=True, highlight=False)
 
 
 play_app = typer.Typer(rich_markup_mode=None)

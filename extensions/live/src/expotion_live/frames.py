@@ -28,11 +28,15 @@ _STEP_S = 0.05
 
 
 class Pictures(Protocol):
-    """Where frames come from. `size` is (height, width) as they are given; `fps` about how many a second."""
+    """Where frames come from. `size` is (height, width) as they are given; `fps` about how many a second.
+
+    `end_s` is how long it lasts, None where nobody knows.
+    """
 
     name: str
     size: tuple[int, int]
     fps: float
+    end_s: float | None
 
     def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
         """RGB frames uint8 [H, W, 3] with seconds from the start, each when its time has come."""
@@ -54,6 +58,8 @@ def open_pictures(where: str) -> Pictures:
 
 class Camera:
     """A camera or network stream through OpenCV. A frame's time is when it came."""
+
+    end_s: float | None = None
 
     def __init__(self, source: int | str, name: str) -> None:
         import cv2
@@ -91,7 +97,9 @@ class Camera:
 
 
 class PacedFile:
-    """A video file played in real time: every frame comes when its timestamp says. `end_s` is its length."""
+    """A video file played in real time: every frame comes when its timestamp says."""
+
+    end_s: float | None
 
     def __init__(self, path: Path) -> None:
         limits = replace(DEFAULT_LIMITS, max_duration_s=math.inf)
@@ -103,7 +111,7 @@ class PacedFile:
         self.name = str(path)
         self.size = scaled_size(video.size, min(SHORTER_SIDE, *video.size))
         self.end_s = self._clip.duration_s
-        self.fps = len(self._times_s) / self.end_s
+        self.fps = len(self._times_s) / self._clip.duration_s
 
     def frames(self, stop: threading.Event) -> Iterator[tuple[NDArray[np.uint8], float]]:
         """All frames, unless `stop` is set before."""
@@ -113,7 +121,7 @@ class PacedFile:
             if stop.wait(max(0.0, time_s - (time.monotonic() - started))):
                 return
             yield frame, time_s
-        stop.wait(max(0.0, self.end_s - (time.monotonic() - started)))
+        stop.wait(max(0.0, self._clip.duration_s - (time.monotonic() - started)))
 
     def close(self) -> None:
         """Close the file."""

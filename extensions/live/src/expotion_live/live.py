@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -29,10 +30,7 @@ from expotion_live.sink import LIVE_SUFFIXES, SPEAKERS, Outlet, open_outlet, sin
 DEFAULT_WINDOW_S = 5.0
 LOOK_AHEAD_FRAMES = 7
 """Codec frames that decoding waits for (`expotion.musicgen.codec`)."""
-
-
-# How far live music is behind its frames, and whether it came in time.
-
+WARNING = "[yellow]warning[/]"
 TOLERANCE_S = 0.005
 """Less than a player notices."""
 
@@ -122,23 +120,16 @@ def play_live(
     if longest_s and not hop_s < window_s <= longest_s:
         wanted = f"--hop below --window, and that at most {longest_s:g} s, the length trained on"
         found.append(Problem("live", wanted, f"--hop {hop_s:g} --window {window_s:g}"))
-    pictures: Pictures | None = None
-    try:
-        pictures = open_pictures(source)
-    except ExpotionError as error:
-        found += error.problems
-    if found:
-        if pictures is not None:
-            pictures.close()
-        raise ExpotionError(found)
-    assert pictures is not None
-    with contextlib.closing(pictures):
+    with contextlib.ExitStack() as stack:
+        try:
+            pictures = stack.enter_context(contextlib.closing(open_pictures(source)))
+        except ExpotionError as error:
+            found += error.problems
+        if found:
+            raise ExpotionError(found)
         with stage_progress(console, "load models"):
             composer = open_composer(steering.folder, plugins.discover(), steering.backbone)
-
-        def session() -> LiveSession:
-            return LiveSession(composer, steering, hop_s=hop_s, window_s=window_s)
-
+        session = functools.partial(LiveSession, composer, steering, hop_s=hop_s, window_s=window_s)
         with stage_progress(console, "rehearse"):
             work_s = session().rehearse(pictures.size, pictures.fps)
         live = session()
@@ -152,17 +143,16 @@ def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, co
     """The loop: frames in, music out, a warning wherever it comes too late."""
     with _interruptible() as stop, Arriving(pictures) as arriving:
         clock = Clock(live.sample_rate_hz, arriving.started_s, delay.player_s)
-        outlet.start(arriving.started_s + delay.player_s)
+        outlet.start_s = arriving.started_s + delay.player_s
         busy_s, hops, last_s = 0.0, 0, 0.0
 
         def take(samples: NDArray[np.float32]) -> None:
             if not len(samples):
                 return
+            at_s = clock.done / clock.rate_hz
             late_s = clock.chunk(len(samples), time.monotonic())
             if late_s > 0:
-                at_s = (clock.done - len(samples)) / clock.rate_hz
-                text = f"the music at {at_s:.1f} s came {late_s:.2f} s too late"
-                console.print(f"[yellow]warning[/] {text}", soft_wrap=True, highlight=False)
+                console.print(f"{WARNING} the music at {at_s:.1f} s came {late_s:.2f} s too late")
             outlet.write(samples)
             if outlet.gone:
                 stop.set()
@@ -174,10 +164,8 @@ def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, co
                 busy_s, hops = busy_s + live.work_s, hops + 1
             take(live.read())
             last_s = time_s
-        whole_s = getattr(pictures, "end_s", None) if not stop.is_set() else None
-        take(live.finish(whole_s))
-        said = clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s)
-        console.print(said, soft_wrap=True, highlight=False)
+        take(live.finish(None if stop.is_set() else pictures.end_s))
+        console.print(clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s))
 
 
 def _say_start(
@@ -185,20 +173,18 @@ def _say_start(
 ) -> None:
     height, width = pictures.size
     hop_s, work_s = delay.hop_s, delay.work_s
-    lines = [
-        f"{pictures.name}: {width}x{height}, {pictures.fps:.0f} frames a second. Ctrl-C ends it.",
+    console.print(
+        f"{escape(pictures.name)}: {width}x{height}, {pictures.fps:.0f} frames a second. Ctrl-C ends it.\n"
         f"Look-ahead {hop_s:g} s: music is made {hop_s:g} s at a time and follows the {window_s:g} s of frames up "
-        "to the end of each stretch.",
+        "to the end of each stretch.\n"
         f"Latency {delay.ready_s:.2f} s: {hop_s:g} s until its frames are there, {work_s:.2f} s to make it, "
-        f"{delay.codec_s:.2f} s for the codec; played {delay.player_s:.2f} s behind the frames.",
-    ]
-    for line in lines:
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        f"{delay.codec_s:.2f} s for the codec; played {delay.player_s:.2f} s behind the frames."
+    )
     for name in live.without_frames:
-        console.print(f"[yellow]warning[/] {escape(name)} needs more than pictures and is left out")
+        console.print(f"{WARNING} {escape(name)} needs more than pictures and is left out")
     if work_s > 0.8 * hop_s:
         text = f"{work_s:.2f} s to make {hop_s:g} s of music is too slow to keep up; try a shorter --window"
-        console.print(f"[yellow]warning[/] {text}", soft_wrap=True, highlight=False)
+        console.print(f"{WARNING} {text}")
 
 
 def _problems(

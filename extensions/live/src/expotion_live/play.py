@@ -43,16 +43,15 @@ def play_clip(
                 if first_s is None:
                     first_s = time.monotonic() - started
                     for text in warned:
-                        console.print(f"[yellow]warning[/] {escape(text)}", soft_wrap=True, highlight=False)
+                        console.print(f"[yellow]warning[/] {escape(text)}")
                 made_s = chunk.start_s + len(chunk.samples) / chunk.sample_rate_hz
                 sink(chunk.samples)
                 asked = time.monotonic()
     except ListenerGone:
-        console.print(f"the listener left after {made_s:.1f} s", highlight=False)
+        console.print(f"the listener left after {made_s:.1f} s")
         return
     decoding_s = max(1e-9, waited_s - (first_s or 0.0))
     console.print(
         f"{made_s:.1f} s of music; the first sound after {first_s or 0.0:.1f} s, "
-        f"then decoded at {made_s / decoding_s:.1f} times real time",
-        highlight=False,
+        f"then decoded at {made_s / decoding_s:.1f} times real time"
     )

@@ -78,56 +78,46 @@ def _to_standard_output(samples: NDArray[np.float32]) -> None:
 
 
 class Outlet:
-    """Takes samples float32 [n] without waiting for the player. `gone`: the player has left."""
+    """Takes samples float32 [n] without waiting for the player: a thread feeds a sink from a queue.
 
-    def __init__(self, sound_file: Any | None, player: Player | None) -> None:
-        self._file, self._player = sound_file, player
+    Speakers begin at `start_s` of the monotonic clock; what is behind a pipe has its own buffer. `sound_file` gets
+    every sample at once; `where` None is no player. `gone`: nobody takes samples any more, and no file does.
+    """
+
+    def __init__(self, where: str | None, sample_rate_hz: int, sound_file: Any | None = None) -> None:
+        self._where, self._rate_hz, self._file = where, sample_rate_hz, sound_file
+        self._queue: queue.Queue[NDArray[np.float32] | None] = queue.Queue()
+        self._left = False
+        self._error: BaseException | None = None
+        self.start_s = 0.0
+        self._thread = threading.Thread(target=self._play, name="player", daemon=True)
+        if where is not None:
+            self._thread.start()
 
     @property
     def gone(self) -> bool:
-        """Whether nobody takes samples any more, and there is no file to go on for."""
-        return self._player is not None and self._player.gone and self._file is None
-
-    def start(self, at_s: float) -> None:
-        """The player begins at this time of the monotonic clock, or with the first samples after it."""
-        if self._player is not None:
-            self._player.start_s = at_s
+        """Whether the player has left, and there is no file to go on for."""
+        return self._left and self._file is None
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """To the file at once, to the player when it comes to it. Raises what the player raised."""
         if self._file is not None:
             self._file.write(np.clip(samples, -1.0, 1.0))
-        if self._player is not None:
-            self._player.give(samples)
-
-
-class Player:
-    """Feeds a sink from a queue; speakers begin at `start_s`, what is behind a pipe has its own buffer."""
-
-    def __init__(self, where: str, sample_rate_hz: int) -> None:
-        self._queue: queue.Queue[NDArray[np.float32] | None] = queue.Queue()
-        self.start_s = 0.0
-        self._where, self._rate_hz = where, sample_rate_hz
-        self.gone = False
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._play, name="player", daemon=True)
-        self._thread.start()
-
-    def give(self, samples: NDArray[np.float32]) -> None:
-        """Play these next. Raises what went wrong with those before."""
         if self._error is not None:
             raise self._error
-        if not self.gone:
+        if self._where is not None and not self._left:
             self._queue.put(samples)
 
     def close(self) -> None:
         """Wait until everything has been played, and raise what went wrong."""
-        self._queue.put(None)
-        self._thread.join()
+        if self._where is not None:
+            self._queue.put(None)
+            self._thread.join()
         if self._error is not None:
             raise self._error
 
     def _play(self) -> None:
+        assert self._where is not None
         try:
             with open_sink(self._where, self._rate_hz) as sink:
                 samples = self._queue.get()
@@ -137,7 +127,7 @@ class Player:
                     sink(samples)
                     samples = self._queue.get()
         except ListenerGone:
-            self.gone = True
+            self._left = True
         except BaseException as error:
             self._error = error
 
@@ -148,18 +138,15 @@ def open_outlet(to: str | None, out: Path | None, sample_rate_hz: int) -> Iterat
 
     The file appears under its name when the block ends; the player has then played everything.
     """
-    where = to if to is not None or out is not None else SPEAKERS
     with contextlib.ExitStack() as stack:
         sound_file = None
         if out is not None:
             import soundfile
 
-            draft = stack.enter_context(replacing(out))
-            kind = LIVE_SUFFIXES[out.suffix.lower()]
+            draft, kind = stack.enter_context(replacing(out)), LIVE_SUFFIXES[out.suffix.lower()]
             sound_file = stack.enter_context(
                 soundfile.SoundFile(draft, "w", sample_rate_hz, 1, subtype="PCM_16", format=kind)
             )
-        player = None if where is None else Player(where, sample_rate_hz)
-        yield Outlet(sound_file, player)
-        if player is not None:
-            player.close()
+        outlet = Outlet(to or (SPEAKERS if out is None else None), sample_rate_hz, sound_file)
+        yield outlet
+        outlet.close()
