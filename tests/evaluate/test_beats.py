@@ -64,7 +64,7 @@ def test_the_same_sound_is_tracked_once(clicks, monkeypatch):
     def never(*args: object) -> None:
         raise AssertionError("tracked again")
 
-    monkeypatch.setattr("expotion.evaluate.beats._track", never)
+    monkeypatch.setattr("expotion.evaluate.beats._beats_s", never)
     assert track_beats(sound.copy(), RATE_HZ) is first
 
 

@@ -18,5 +18,5 @@ def test_onset_strength_has_a_row_per_hop_and_one_more() -> None:
 
 def test_a_sound_of_one_second_is_long_enough_and_a_shorter_one_is_not() -> None:
     rate_hz = beats.TRACKER_RATE_HZ
-    assert beats._track(clicks(rate_hz)) is not beats.NO_BEATS
-    assert beats._track(clicks(rate_hz - 1)) is beats.NO_BEATS
+    assert beats.track_beats(clicks(rate_hz), rate_hz) is not beats.NO_BEATS
+    assert beats.track_beats(clicks(rate_hz - 1), rate_hz) is beats.NO_BEATS

@@ -12,7 +12,7 @@ import pytest
 
 from expotion.contracts import MetricSpec, Weights
 from expotion.errors import RecipeError
-from expotion.evaluate import trackers
+from expotion.evaluate import beats, trackers
 from expotion.evaluate.registry import choose_metrics
 
 NOISE = np.random.default_rng(0).normal(scale=0.1, size=64_000).astype(np.float32)
@@ -23,7 +23,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path))
     monkeypatch.delenv(trackers.VARIABLE, raising=False)
     trackers._tracker.cache_clear()
-    trackers._memo.clear()
+    monkeypatch.setattr(beats, "_tracks", beats.Memo(9))
 
 
 def pretend_beat_this(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:

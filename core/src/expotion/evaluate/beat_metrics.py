@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -14,10 +15,7 @@ from expotion.contracts import Clip, MetricSpec, Score, Scored
 from expotion.evaluate.beats import TRACKER_RATE_HZ, BeatTrack, fit_tempo_bpm
 from expotion.evaluate.trackers import beats_of, measured_with, problems
 
-# What a generated sound is held against: the clip's true beats, or those heard in the clip's own sound.
-
-NO_REFERENCE = "the clip has neither true beats nor sound of its own"
-NO_TEMPO = "too few beats in the clip to tell its tempo"
+TOLERANCE_S = 0.070
 
 
 def reference_beats(clip: Clip) -> BeatTrack | None:
@@ -35,28 +33,36 @@ def reference_beats(clip: Clip) -> BeatTrack | None:
     return beats_of(sound, TRACKER_RATE_HZ)
 
 
-TOLERANCE_S = 0.070
+def _against(score: Callable[[BeatTrack, BeatTrack], Score]) -> Callable[[Scored], Score]:
+    """A metric of the beats of the clip and of the output; not defined where the clip has nothing to go by."""
+
+    def whole(scored: Scored) -> Score:
+        reference = reference_beats(scored.clip)
+        if reference is None:
+            return Score(None, "the clip has neither true beats nor sound of its own")
+        return score(reference, beats_of(scored.samples, scored.sample_rate_hz))
+
+    return whole
+
+
+_spec = functools.partial(MetricSpec, measured_with=measured_with, check=problems)
 
 
 def build() -> Callable[[Scored], Score]:
     """Return the metric. Each estimated beat pairs with at most one reference beat within the tolerance."""
     import mir_eval.beat  # noqa: PLC0415 - imported when an evaluation starts, not with the command line
 
-    def score(scored: Scored) -> Score:
-        reference = reference_beats(scored.clip)
-        if reference is None:
-            return Score(None, NO_REFERENCE)
+    def score(reference: BeatTrack, ours: BeatTrack) -> Score:
         if not len(reference.beats_s):
             return Score(None, "the clip has no beats")
-        beats_s = beats_of(scored.samples, scored.sample_rate_hz).beats_s
-        if not len(beats_s):
+        if not len(ours.beats_s):
             return Score(0.0, "no beats found in the output")
-        return Score(float(mir_eval.beat.f_measure(reference.beats_s, beats_s, TOLERANCE_S)))
+        return Score(float(mir_eval.beat.f_measure(reference.beats_s, ours.beats_s, TOLERANCE_S)))
 
-    return score
+    return _against(score)
 
 
-BEAT_F1 = MetricSpec(
+BEAT_F1 = _spec(
     name="beat_f1",
     description="F1 of the output's beats against the clip's beats, 70 ms, nothing trimmed",
     build=build,
@@ -65,8 +71,6 @@ BEAT_F1 = MetricSpec(
     not_comparable_with="beat F1 of another tracker, or with the first five seconds trimmed",
     packages=("mir_eval>=0.7",),
     source="mir_eval.beat.f_measure (Raffel et al. 2014)",
-    measured_with=measured_with,
-    check=problems,
     label="Beat F1",
     claim="The video drives the beat",
     thing="the beat",
@@ -81,18 +85,14 @@ def _tempo(
     Not defined where the clip has too few beats for a tempo.
     """
 
-    def score(scored: Scored) -> Score:
-        reference = reference_beats(scored.clip)
-        if reference is None:
-            return Score(None, NO_REFERENCE)
+    def score(reference: BeatTrack, ours: BeatTrack) -> Score:
         if reference.tempo_bpm is None:
-            return Score(None, NO_TEMPO)
-        tempo_bpm = beats_of(scored.samples, scored.sample_rate_hz).tempo_bpm
-        if tempo_bpm is None:
+            return Score(None, "too few beats in the clip to tell its tempo")
+        if ours.tempo_bpm is None:
             return Score(without_tempo, "too few beats in the output to tell its tempo")
-        return Score(score_of(tempo_bpm, reference.tempo_bpm))
+        return Score(score_of(ours.tempo_bpm, reference.tempo_bpm))
 
-    return score
+    return _against(score)
 
 
 # Tempo error: |tempo of the output - tempo of the clip| in BPM. Half and double tempo count in full.
@@ -103,15 +103,13 @@ def build_tempo_error() -> Callable[[Scored], Score]:
     return _tempo(lambda ours_bpm, clips_bpm: abs(ours_bpm - clips_bpm), without_tempo=None)
 
 
-TEMPO_ERROR_BPM = MetricSpec(
+TEMPO_ERROR_BPM = _spec(
     name="tempo_error_bpm",
     description="absolute tempo error, no forgiveness for half or double tempo",
     build=build_tempo_error,
     higher_is_better=False,
     unit="BPM",
     not_comparable_with="tempo errors of another tracker or with octave forgiveness",
-    measured_with=measured_with,
-    check=problems,
     label="Tempo error",
     claim="The video brings the tempo nearer",
     thing="the tempo error",
@@ -129,15 +127,13 @@ def build_tempo_within() -> Callable[[Scored], Score]:
     return _tempo(lambda ours, clips: float(abs(ours - clips) <= TOLERANCE * clips), without_tempo=0.0)
 
 
-TEMPO_WITHIN_4PCT = MetricSpec(
+TEMPO_WITHIN_4PCT = _spec(
     name="tempo_within_4pct",
     description="fraction of clips whose tempo is met within 4 %, no forgiveness for half or double tempo",
     build=build_tempo_within,
     higher_is_better=True,
     not_comparable_with="tempo accuracy of another tracker or with octave forgiveness",
     source="MIREX tempo estimation, accuracy 1",
-    measured_with=measured_with,
-    check=problems,
     label="Tempo within 4 %",
     claim="The video sets the tempo",
     thing="how often the tempo is met",

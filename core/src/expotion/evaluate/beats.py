@@ -19,9 +19,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +84,27 @@ _N_PERIODS = 4
 _BETWEEN_WEIGHT = 0.25
 _TIGHTNESS = 100.0  # Ellis' alpha: how much a change of period costs
 _SILENCE = 1e-5  # peak amplitude (-100 dB full scale)
-_MEMO_SIZE = 1024
+Result = TypeVar("Result")
+
+
+class Memo(Generic[Result]):
+    """The last `size` results by key, for several threads."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._kept, self._lock = size, OrderedDict[str, Result](), threading.Lock()
+
+    def get(self, key: str, compute: Callable[[], Result]) -> Result:
+        """What is kept under a key, else what `compute` gives, which is kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = compute()
+        with self._lock:
+            self._kept[key] = found
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,28 +117,32 @@ class BeatTrack:
 
 NO_BEATS = BeatTrack(np.zeros(0, dtype=np.float64), None)
 
-_memo: OrderedDict[str, BeatTrack] = OrderedDict()
-_memo_lock = threading.Lock()
+_tracks = Memo[BeatTrack](1024)
 
 
 def track_beats(samples: NDArray[np.float32], sample_rate_hz: int) -> BeatTrack:
-    """Beats and tempo of a mono sound float32 [n].
+    """Beats and tempo of a mono sound float32 [n] by the steps above, see `tracked`. Deterministic."""
+    return tracked("core", samples, sample_rate_hz, _beats_s)
 
-    Deterministic. Silence, and sound shorter than a second, has no beats. Results are remembered by content,
-    so that several metrics of one sound track it once.
+
+def tracked(
+    tracker: str, samples: NDArray[np.float32], sample_rate_hz: int, beats_of: Callable[..., Any]
+) -> BeatTrack:
+    """Beats that `beats_of(samples, sample_rate_hz)` hears in a sound, in seconds [b], and their tempo.
+
+    Silence, and sound shorter than a second, has no beats. Results are remembered by tracker and content, so that
+    several metrics of one sound track it once.
     """
     samples = np.ascontiguousarray(samples, dtype=np.float32)
-    key = f"{sample_rate_hz}:{hashlib.sha256(samples.data).hexdigest()}"
-    with _memo_lock:
-        if key in _memo:
-            _memo.move_to_end(key)
-            return _memo[key]
-    found = _track(_at_tracker_rate(samples, sample_rate_hz))
-    with _memo_lock:
-        _memo[key] = found
-        while len(_memo) > _MEMO_SIZE:
-            _memo.popitem(last=False)
-    return found
+
+    def track() -> BeatTrack:
+        usable = len(samples) >= sample_rate_hz and bool(np.isfinite(samples).all())
+        if not usable or float(np.abs(samples).max()) < _SILENCE:
+            return NO_BEATS
+        beats_s = np.asarray(beats_of(samples, sample_rate_hz), dtype=np.float64)
+        return BeatTrack(beats_s, fit_tempo_bpm(beats_s))
+
+    return _tracks.get(f"{tracker}:{sample_rate_hz}:{hashlib.sha256(samples.data).hexdigest()}", track)
 
 
 def fit_tempo_bpm(beats_s: NDArray[np.float64]) -> float | None:
@@ -168,16 +194,16 @@ def _autocorrelation(strength: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(raw / max(float(raw[0]), 1e-12), dtype=np.float64)
 
 
-def _track(samples: NDArray[np.float32]) -> BeatTrack:
-    """Beats of a sound at the tracker's rate."""
-    usable = bool(np.isfinite(samples).all()) and len(samples) >= TRACKER_RATE_HZ
-    if not usable or float(np.abs(samples).max()) < _SILENCE:
-        return NO_BEATS
-    strength = onset_strength(samples)
+def _beats_s(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float64]:
+    if sample_rate_hz != TRACKER_RATE_HZ:
+        from scipy.signal import resample_poly  # noqa: PLC0415
+
+        common = gcd(sample_rate_hz, TRACKER_RATE_HZ)
+        samples = resample_poly(samples, TRACKER_RATE_HZ // common, sample_rate_hz // common)
+    strength = onset_strength(np.asarray(samples, dtype=np.float32))
     if float(np.ptp(strength)) <= 0:
-        return NO_BEATS
-    beats_s = best_beats(strength, choose_tempo_bpm(strength, FRAME_RATE_HZ)) / FRAME_RATE_HZ
-    return BeatTrack(beats_s, fit_tempo_bpm(beats_s))
+        return NO_BEATS.beats_s
+    return best_beats(strength, choose_tempo_bpm(strength, FRAME_RATE_HZ)) / FRAME_RATE_HZ
 
 
 def best_beats(strength: NDArray[np.float64], tempo_bpm: float) -> NDArray[np.float64]:
@@ -212,13 +238,3 @@ def best_beats(strength: NDArray[np.float64], tempo_bpm: float) -> NDArray[np.fl
     while previous[beats[-1]] >= 0:
         beats.append(int(previous[beats[-1]]))
     return np.asarray(beats[::-1], dtype=np.float64)
-
-
-def _at_tracker_rate(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
-    if sample_rate_hz == TRACKER_RATE_HZ or not len(samples):
-        return samples
-    from scipy.signal import resample_poly  # noqa: PLC0415
-
-    common = gcd(sample_rate_hz, TRACKER_RATE_HZ)
-    resampled = resample_poly(samples, TRACKER_RATE_HZ // common, sample_rate_hz // common)
-    return np.asarray(resampled, dtype=np.float32)

@@ -13,7 +13,7 @@ from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, Problem, RunFolderError, in_short
 from expotion.evaluate.sets import SetScores, at_rate, score_sets
 from expotion.evaluate.statistics import N_RESAMPLES, mean_interval, paired_difference
-from expotion.files import replacing
+from expotion.files import write_json
 
 Row = dict[str, dict[str, float | int | None]]
 """Metric name -> {mean, ci_low, ci_high, n}."""
@@ -120,31 +120,28 @@ def summarise(
     baselines: Sequence[str] = ("text_only", "shuffled"),
 ) -> Evaluation:
     """Means, intervals and paired differences from the values per clip."""
-    summary: dict[str, Row] = {}
-    for condition, rows in per_clip.items():
-        summary[condition] = {
-            name: mean_interval(
-                list(values_of(rows, name).values()), seed=seed, n_resamples=n_resamples
-            ).as_dict()
-            for name in metrics
+    options: dict[str, int] = {"seed": seed, "n_resamples": n_resamples}
+    values = {
+        condition: {name: values_of(rows, name) for name in metrics} for condition, rows in per_clip.items()
+    }
+    summary = {
+        condition: {
+            name: mean_interval(list(found.values()), **options).as_dict() for name, found in row.items()
         }
-    comparisons: dict[str, dict[str, Row]] = {}
-    for baseline in baselines:
-        if baseline not in per_clip:
-            continue
-        comparisons[baseline] = {
+        for condition, row in values.items()
+    }
+    comparisons = {
+        baseline: {
             condition: {
-                name: paired_difference(
-                    values_of(rows, name),
-                    values_of(per_clip[baseline], name),
-                    seed=seed,
-                    n_resamples=n_resamples,
-                ).as_dict()
-                for name in metrics
+                name: paired_difference(found, values[baseline][name], **options).as_dict()
+                for name, found in row.items()
             }
-            for condition, rows in per_clip.items()
+            for condition, row in values.items()
             if condition != baseline
         }
+        for baseline in baselines
+        if baseline in values
+    }
     return Evaluation(summary, per_clip, comparisons)
 
 
@@ -198,12 +195,12 @@ NOTES = "metrics_notes.json"
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write the notes, metrics_per_clip.json and comparisons.json; metrics.json last.
 
-    Raises MediaError where the folder cannot be written to.
+    Raises OutputError where the folder cannot be written to.
     """
-    _write(folder / PER_CLIP, evaluation.per_clip)
-    _write(folder / COMPARISONS, evaluation.comparisons)
-    _write(folder / NOTES, evaluation.notes)
-    _write(folder / METRICS, evaluation.metrics)
+    write_json(folder / PER_CLIP, evaluation.per_clip)
+    write_json(folder / COMPARISONS, evaluation.comparisons)
+    write_json(folder / NOTES, evaluation.notes)
+    write_json(folder / METRICS, evaluation.metrics)
 
 
 def load_evaluation(folder: Path) -> Evaluation:
@@ -212,28 +209,16 @@ def load_evaluation(folder: Path) -> Evaluation:
     return Evaluation(_read(folder / METRICS), _read(folder / PER_CLIP), _read(folder / COMPARISONS), notes)
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RunFolderError(
-            Problem(
-                str(path),
-                "the scores of a finished evaluation",
-                "no such file",
-                "finish the run with --resume",
-            )
-        ) from error
+        fix = "finish the run with --resume"
+        wanted = "the scores of a finished evaluation"
+        raise RunFolderError(Problem(str(path), wanted, "no such file", fix)) from error
     except (OSError, ValueError) as error:
-        raise RunFolderError(
-            Problem(str(path), "a readable JSON file", str(error), "remove it and rerun with --resume")
-        ) from error
+        fix = "remove it and rerun with --resume"
+        raise RunFolderError(Problem(str(path), "a readable JSON file", str(error), fix)) from error
     if not isinstance(content, dict):
         raise RunFolderError(Problem(str(path), "a JSON object", type(content).__name__))
     return content

@@ -10,8 +10,6 @@ about 0.25 on the conductor world.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import Clip, MetricSpec, Score, Scored, Video
+from expotion.evaluate.beats import Memo
 from expotion.evaluate.trackers import beats_of, measured_with, problems
 
 # Motion beats of a picture: the moments at which downward movement is stopped.
@@ -42,9 +41,7 @@ _PROMINENCE = 1.0  # of the envelope's standard deviation
 _MIN_DISTANCE_FRAMES = 5  # 0.2 s: 300 beats per minute
 _CHUNK = 250
 _STILL_PX = 1e-3  # mean flow per frame below which nothing moves
-_MEMO_SIZE = 512
-_memo: OrderedDict[str, NDArray[np.float64]] = OrderedDict()
-_lock = threading.Lock()
+_beats = Memo[NDArray[np.float64]](512)
 
 
 def motion_beats(clip: Clip) -> NDArray[np.float64] | None:
@@ -52,17 +49,8 @@ def motion_beats(clip: Clip) -> NDArray[np.float64] | None:
     video = clip.video
     if video is None or not len(video.frame_times_s):
         return None
-    key = clip.content_hash
-    with _lock:
-        if key in _memo:
-            return _memo[key]
     end_s = min(clip.duration_s, video.decodable_until_s, float(video.frame_times_s[-1]) + 1 / RATE_HZ)
-    found = beats_of_flow(cell_flow(video, end_s))
-    with _lock:
-        _memo[key] = found
-        while len(_memo) > _MEMO_SIZE:
-            _memo.popitem(last=False)
-    return found
+    return _beats.get(clip.content_hash, lambda: beats_of_flow(cell_flow(video, end_s)))
 
 
 def cell_flow(video: Video, end_s: float) -> NDArray[np.float64]:

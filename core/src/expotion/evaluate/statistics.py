@@ -28,9 +28,9 @@ class Interval:
     ci_high: float | None
     n: int
 
-    def as_dict(self) -> dict[str, float | int | None]:
-        """The form that is written to metrics.json."""
-        return {"mean": self.mean, "ci_low": self.ci_low, "ci_high": self.ci_high, "n": self.n}
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
 
 
 def mean_interval(values: Sequence[float], *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> Interval:
@@ -81,34 +81,18 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Interval):
     """A mean over `n` clips and `n_seeds` seeds with its interval; None where nothing is defined."""
 
-    mean: float | None
-    ci_low: float | None
-    ci_high: float | None
-    n: int
     n_seeds: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """A mean difference over the `n` clips that both sides have; `p` two-sided, `p_holm` after correction."""
 
-    mean: float | None
-    ci_low: float | None
-    ci_high: float | None
-    n: int
     p: float | None
     p_holm: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def estimate(values: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> Estimate:

@@ -9,10 +9,7 @@ towards 120 BPM, see `beats.py`). The environment variable EXPOTION_BEAT_TRACKER
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +20,7 @@ from numpy.typing import NDArray
 
 from expotion.contracts import Weights, pulled_weights
 from expotion.errors import PluginError, Problem
-from expotion.evaluate.beats import NO_BEATS, BeatTrack, fit_tempo_bpm, track_beats
+from expotion.evaluate.beats import BeatTrack, track_beats, tracked
 
 VARIABLE = "EXPOTION_BEAT_TRACKER"
 CHOICES = ("auto", "core", "beat_this", "librosa")
@@ -32,10 +29,6 @@ BEAT_THIS = Weights(
     "https://cloud.cp.jku.at/public.php/dav/files/7ik4RrBKTS273gp/final0.ckpt",
     "MIT",
 )
-_SILENCE = 1e-5
-_MEMO_SIZE = 1024
-_memo: OrderedDict[str, BeatTrack] = OrderedDict()
-_lock = threading.Lock()
 
 
 def tracker_name() -> str:
@@ -67,27 +60,14 @@ def problems() -> Sequence[Problem]:
 
 
 def beats_of(samples: NDArray[np.float32], sample_rate_hz: int) -> BeatTrack:
-    """Beats and tempo of a mono sound float32 [n] by the chosen tracker; remembered by content.
+    """Beats and tempo of a mono sound float32 [n] by the chosen tracker, see `beats.tracked`.
 
-    Silence, and sound shorter than a second, has no beats. Raises PluginError where the tracker is not there.
+    Raises PluginError where the tracker is not there.
     """
     name = tracker_name()
     if name == "core":
         return track_beats(samples, sample_rate_hz)
-    samples = np.ascontiguousarray(samples, dtype=np.float32)
-    key = f"{name}:{sample_rate_hz}:{hashlib.sha256(samples.data).hexdigest()}"
-    with _lock:
-        if key in _memo:
-            return _memo[key]
-    found = NO_BEATS
-    if len(samples) >= sample_rate_hz and np.isfinite(samples).all() and np.abs(samples).max() >= _SILENCE:
-        beats_s = np.asarray(_tracker(name)(samples, sample_rate_hz), dtype=np.float64)
-        found = BeatTrack(beats_s, fit_tempo_bpm(beats_s))
-    with _lock:
-        _memo[key] = found
-        while len(_memo) > _MEMO_SIZE:
-            _memo.popitem(last=False)
-    return found
+    return tracked(name, samples, sample_rate_hz, _tracker(name))
 
 
 def _lacking(name: str) -> list[Problem]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion.evaluate.level_metrics import curve_times_s, level_db
 from expotion.report import media, plot, wording
 from expotion.report.data import Control, Gates, ReportData, Sample, Sound
 
 HIT_S = 0.070
 """A beat counts as met within this time, as in the metric."""
 MAX_LINES = 8
-LEVEL_WINDOW_S = 0.5
 LEVEL_FLOOR_DB = -60.0
 
 
@@ -109,14 +109,8 @@ def sample_view(data: ReportData, sample: Sample) -> tuple[SampleView, str | Non
 
 def level_curve(sound: Sound, duration_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Times [k] (10 Hz) and RMS level in dB [k] over the half second around each."""
-    at_s = np.arange(int(duration_s * 10 + 1e-6) + 1) / 10
-    energy = np.concatenate([[0.0], np.cumsum(np.asarray(sound.samples, dtype=np.float64) ** 2)])
-    edges = [
-        np.clip(np.round((at_s + shift) * sound.sample_rate_hz), 0, len(sound.samples)).astype(np.int64)
-        for shift in (-LEVEL_WINDOW_S / 2, LEVEL_WINDOW_S / 2)
-    ]
-    power = (energy[edges[1]] - energy[edges[0]]) / np.maximum(edges[1] - edges[0], 1)
-    return at_s, 10 * np.log10(np.maximum(power, 10 ** (LEVEL_FLOOR_DB / 10)))
+    at_s = curve_times_s(duration_s)
+    return at_s, np.maximum(level_db(sound.samples, sound.sample_rate_hz, at_s), LEVEL_FLOOR_DB)
 
 
 def principal(
