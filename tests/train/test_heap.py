@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from expotion.train import heap
+from expotion import machine
 
 
 def test_trims_once_memory_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = iter([100, 100 + heap.GROWTH_BYTES // 2, 101 + heap.GROWTH_BYTES, 150, 151])
-    monkeypatch.setattr(heap, "resident_bytes", lambda: next(sizes))
-    watched = heap.Heap()
+    sizes = iter([100, 100 + machine.HEAP_GROWTH_BYTES // 2, 101 + machine.HEAP_GROWTH_BYTES, 150, 151])
+    monkeypatch.setattr(machine, "resident_bytes", lambda: next(sizes))
+    watched = machine.Heap()
     trimmed: list[int] = []
     watched._trim = trimmed.append
     assert not watched.after_step()
@@ -23,5 +23,5 @@ def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(heap.ctypes, "CDLL", missing)
-    assert not heap.Heap().after_step()
+    monkeypatch.setattr(machine.ctypes, "CDLL", missing)
+    assert not machine.Heap().after_step()

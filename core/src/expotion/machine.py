@@ -6,7 +6,9 @@ about number types come from what the processor and torch say they have; nothing
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,6 +101,37 @@ def _held_bytes(column: int) -> int:
     """A column of /proc/self/statm: 0 the addresses in use, 1 what is in memory."""
     pages = (_PROC / "self" / "statm").read_text(encoding="ascii").split()[column]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+HEAP_GROWTH_BYTES = 384 * 2**20
+
+
+class Heap:
+    """Gives freed memory back where glibc would keep it, each time that HEAP_GROWTH_BYTES more are resident.
+
+    A training step frees and allocates tensors of many sizes, and glibc's heap grows by some 30 MB per step though
+    no more is in use: 200 steps of the tiny model held 5 GB for 0.8 GB of tensors. Does nothing without glibc.
+    """
+
+    def __init__(self) -> None:
+        self._trim: Callable[[int], object] | None = None
+        try:
+            self._trim = ctypes.CDLL("libc.so.6").malloc_trim
+            self._least = resident_bytes()
+        except (OSError, AttributeError):
+            self._trim = None  # another system, or musl
+
+    def after_step(self) -> bool:
+        """Look at the memory and trim if it is time; says whether it did."""
+        if self._trim is None:
+            return False
+        now = resident_bytes()
+        if now < self._least + HEAP_GROWTH_BYTES:
+            self._least = min(self._least, now)
+            return False
+        self._trim(0)
+        self._least = resident_bytes()
+        return True
 
 
 # Number types

@@ -43,10 +43,6 @@ class Codec:
         """Frames per second, sample rate / hop."""
         return self.sample_rate_hz / self.hop
 
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a sound of n samples: ceil(n / hop)."""
-        return -(-n_samples // self.hop)
-
     @torch.no_grad()
     def latent(self, wave: Tensor) -> Tensor:
         """Encoder output before quantisation: wave [B, n] to [B, width, T]."""
@@ -77,13 +73,6 @@ class Codec:
         return wave if codes.dim() == 3 else wave[0]
 
 
-# EnCodec's decoder piece by piece, equal to decoding everything at once.
-#
-# The decoder is a convolution, an LSTM that runs forwards, and a stack of convolutions that see a few frames to
-# either side. The LSTM's state is carried from piece to piece; the others get the frames around a piece, and
-# what those would spoil is cut off. The edges of the sound are padded as they are in one go. Memory is that of
-# a piece.
-
 FIRST_MARGIN = 4
 """Frames to either side that the first convolution may see (its kernel of 7 sees 3)."""
 STACK_MARGIN = 3
@@ -91,7 +80,12 @@ STACK_MARGIN = 3
 
 
 class CodecStream:
-    """Push codes, get samples; `finish` gives the rest. One sound per stream."""
+    """Decodes piece by piece, equal to decoding all at once: push codes, get samples; `finish` gives the rest.
+
+    The decoder is a convolution, an LSTM that runs forwards, and a stack of convolutions that see a few frames to
+    either side. The LSTM's state is carried from piece to piece; the others get the frames around a piece, and what
+    those would spoil is cut off. The sound's edges are padded as they are in one go. One sound per stream.
+    """
 
     def __init__(self, codec: Codec) -> None:
         layers = list(codec.model.decoder.layers)

@@ -22,13 +22,12 @@ from expotion.musicgen.gate import Prefix, gate_input, row_selection
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layer import EPS, DecoderLayer
 
-# Sinusoidal positions of MusicGen: [cos(p w_j) for all j, sin(p w_j) for all j], cosines first.
-#
-# w_j = 10000^(-j / (m - 1)) for j = 0..m-1 with m = d / 2: the denominator is m - 1, not m.
-
 
 def sinusoid(start: int, n: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Rows start..start+n-1 of the table: [n, width] in `dtype`, computed in float32.
+    """Positions start..start+n-1 of MusicGen's table: [n, width] in `dtype`, computed in float32.
+
+    Row p holds cos(p w_j) for all j, then sin(p w_j): w_j = 10000^(-j / (m - 1)) for j = 0..m-1 with m = width / 2;
+    the denominator is m - 1, not m.
 
     For float16 the exponents j / (m - 1) are rounded to half precision first, as audiocraft does with half
     weights; its table therefore differs slightly from the float32 one.
@@ -122,38 +121,27 @@ class MusicGenLM(nn.Module):
         zero, so each adds exp(0) to the softmax's denominator). `recompute` keeps only each layer's input for the
         backward pass and computes the rest again there.
         """
-        x = self.embed(sequence) + self.position_table(0, sequence.shape[2])
-        x = self._run_layers(x, source, prefix, source_mask, recompute)
-        normed: Tensor = self.norm_out(x)
-        return normed
-
-    def _run_layers(
-        self,
-        x: Tensor,
-        source: Tensor,
-        prefix: Prefix | None,
-        source_mask: Tensor | None,
-        recompute: bool,
-    ) -> Tensor:
-        length = x.shape[1]
+        length = sequence.shape[2]
+        x = self.embed(sequence) + self.position_table(0, length)
         source = source.to(x.dtype)
         mask = None if source_mask is None else source_mask[:, None, None, :]
         rows = None if prefix is None else row_selection(prefix.rows)
         for index in range(self.n_layers):
+            adapted = prefix is not None and index >= prefix.first_layer
 
-            def run(x: Tensor, index: int = index) -> Tensor:
+            def run(x: Tensor, index: int = index, adapted: bool = adapted) -> Tensor:
                 layer, gate = self.block(index), None
-                if prefix is not None and index >= prefix.first_layer:
+                if prefix is not None and adapted:
                     gate = gate_input(prefix, index - prefix.first_layer, length, rows)
                 result: Tensor = layer(x, layer.text_keys(source), mask, gate)
                 return result
 
-            adapted = prefix is not None and index >= prefix.first_layer
             if recompute and adapted and torch.is_grad_enabled():
                 x = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = run(x)
-        return x
+        normed: Tensor = self.norm_out(x)
+        return normed
 
     def forward(
         self,

@@ -33,17 +33,12 @@ class LMGeometry:
         for name in ("width", "n_layers", "n_heads", "ffn_width", "n_codebooks", "card"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise WeightsError(
-                    Problem("model configuration", f"{name} to be a positive integer", repr(value))
-                )
+                wanted = f"{name} to be a positive integer"
+                raise WeightsError(Problem("model configuration", wanted, repr(value)))
         if self.width % self.n_heads or self.width % 2:
-            raise WeightsError(
-                Problem(
-                    "model configuration",
-                    "the width to be even and divisible by the number of heads",
-                    f"width {self.width}, heads {self.n_heads}",
-                )
-            )
+            wanted = "the width to be even and divisible by the number of heads"
+            got = f"width {self.width}, heads {self.n_heads}"
+            raise WeightsError(Problem("model configuration", wanted, got))
 
     @property
     def head_width(self) -> int:
@@ -63,13 +58,10 @@ class LMGeometry:
         with a WeightsError that names all of them.
         """
         decoder = config.get("decoder", config)
+        fixed = {"activation_function": "gelu", "scale_embedding": False, "audio_channels": 1}
         problems = [
             Problem(f"{where} decoder.{key}", f"to be {wanted!r}", repr(decoder[key]))
-            for key, wanted in (
-                ("activation_function", "gelu"),
-                ("scale_embedding", False),
-                ("audio_channels", 1),
-            )
+            for key, wanted in fixed.items()
             if decoder.get(key, wanted) != wanted
         ]
         names = {

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor, parameter_groups
 from expotion.errors import ExpotionError, OutputError, Problem
+from expotion.machine import Heap
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.recipe.schema import Train
 from expotion.train.checkpoints import Keeper
 from expotion.train.draw import Draw, draw_foreign, draw_step, swap_context
 from expotion.train.examples import Examples, with_ends
-from expotion.train.heap import Heap
 from expotion.train.objective import Objective, count_scored
 from expotion.train.world import World, share
 

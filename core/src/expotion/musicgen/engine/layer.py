@@ -25,11 +25,9 @@ class EngineLayer:
         self.n_heads = layer.n_heads
         self.head_width = weight.shape[1] // layer.n_heads
         plain = DTYPES.get(mode, torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype)
-        self.norm_self, self.norm_cross, self.norm_ffn = (
-            Norm(layer.norm1),
-            Norm(layer.norm_cross),
-            Norm(layer.norm2),
-        )
+        self.norm_self = Norm(layer.norm1)
+        self.norm_cross = Norm(layer.norm_cross)
+        self.norm_ffn = Norm(layer.norm2)
         self.qkv: Linear = pack(weight, mode, head_out=self.head_width)
         self.out: Linear = pack(layer.out.weight, mode, head_in=self.head_width)
         self.ffn_in: Linear = pack(layer.ffn_in.weight, mode)

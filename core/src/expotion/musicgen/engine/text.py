@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -56,18 +55,6 @@ def spoken_text(source: Tensor, source_mask: Tensor | None) -> SpokenText:
     return SpokenText(rows, own, mask, tokens)
 
 
-class TextBranch(Protocol):
-    """One layer's cross-attention for the rows that have a text."""
-
-    def add_to(self, x: Tensor, normed: Tensor) -> None:
-        """x [Bt, S, d] += the branch of normed [Bt, S, d], in place."""
-        ...
-
-    def tensors(self) -> list[Tensor]:
-        """What a step reads."""
-        ...
-
-
 def fold_text(layer: EngineLayer, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """G [h L, d] and U [d, h L] in float32, of k and v [h, L, c]: only the tokens that count."""
     heads, length, width = k.shape
@@ -89,7 +76,7 @@ class FoldedText:
         self.values = PlainLinear(values.to(dtype))
 
     def add_to(self, x: Tensor, normed: Tensor) -> None:
-        """In place."""
+        """x [Bt, S, d] += the branch of normed [Bt, S, d], in place."""
         scores = self.scores(normed)
         weights = torch.softmax(scores.view(*scores.shape[:-1], self.heads, -1), dim=-1)
         self.values.add_to(x, weights.view(scores.shape))
@@ -107,7 +94,7 @@ class KeyedText:
         self.layer, self.k, self.v, self.mask = layer, k.contiguous(), v.contiguous(), mask
 
     def add_to(self, x: Tensor, normed: Tensor) -> None:
-        """In place."""
+        """x [Bt, S, d] += the branch of normed [Bt, S, d], in place."""
         batch, length, _ = normed.shape
         q = self.layer.cross_q(normed).to(self.k.dtype).view(batch, length, self.k.shape[1], -1)
         attended = functional.scaled_dot_product_attention(q.transpose(1, 2), self.k, self.v, self.mask)
@@ -125,7 +112,7 @@ class TextState:
         self, layers: Sequence[EngineLayer], source: Tensor, source_mask: Tensor | None, dtype: torch.dtype
     ) -> None:
         """source [B, L, d]; source_mask bool [B, L] or None; `dtype` is the type of attention."""
-        self.branches: list[TextBranch] = []
+        self.branches: list[FoldedText | KeyedText] = []
         text = spoken_text(source, source_mask)
         self.rows: Rows = None if len(text.rows) == len(source) else row_selection(text.rows)
         if len(text.rows) == 0:
@@ -134,12 +121,12 @@ class TextState:
         own = text.source if text.tokens is None else text.tokens.expand(len(text.rows), -1, -1)
         mask = text.mask if text.tokens is None else None
         folded_type = torch.float32 if source.device.type == "cpu" else dtype
+        hidden = None if mask is None else mask[:, None, None, :]
         for layer in layers:
             k, v = layer.text_keys(own)
             if folded:
                 self.branches.append(FoldedText(layer, k[0], v[0], folded_type))
             else:
-                hidden = None if mask is None else mask[:, None, None, :]
                 self.branches.append(KeyedText(layer, k.to(dtype), v.to(dtype), hidden))
 
     def tensors(self) -> list[Tensor]:
@@ -150,10 +137,7 @@ class TextState:
         """x [B, S, d] += the branch of layer `index`, in place."""
         if not self.branches:
             return
-        if self.rows is None or isinstance(self.rows, slice):
-            own = x if self.rows is None else x[self.rows]
-            self.branches[index].add_to(own, layer.norm_cross(own))
-        else:
-            own = x[self.rows]
-            self.branches[index].add_to(own, layer.norm_cross(own))
+        own = x if self.rows is None else x[self.rows]
+        self.branches[index].add_to(own, layer.norm_cross(own))
+        if isinstance(self.rows, Tensor):  # then `own` is a copy
             x[self.rows] = own

@@ -19,11 +19,7 @@ from expotion import machine
 from expotion.contracts import Mode
 from expotion.errors import ExpotionError, Problem
 
-DTYPES: dict[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS_HINT = 2
 """Rows that the packed layouts are chosen for: one clip and its null text."""
 EPS = 1e-5
@@ -123,7 +119,6 @@ def pack(weight: Tensor, mode: Mode, *, head_in: int | None = None, head_out: in
 
 def pack_normed(norm: Norm, linear: Linear, *, gelu: bool = False) -> Callable[[Tensor], Tensor]:
     """x [..., d] to W LN(x), or GELU of it, in as few operations as the matrix allows."""
-
     if isinstance(linear, PrepackedLinear):
         packed, then = linear, "gelu" if gelu else "none"
         return lambda x: packed(norm(x), then)
