@@ -13,15 +13,16 @@ from expotion.contracts import CallbackSpec, TrainingCallback, hookimpl
 from expotion.errors import PluginError, Problem
 
 PROJECT = "expotion"
-_SCALARS = (
-    "loss",
-    "learning_rate",
-    "gradient_norm",
-    "step_s",
-    "validation_loss",
-    "baseline_loss",
-    "control_gain",
-)
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """Every number of a step by name, the gates by layer."""
+    numbers = {
+        name: value
+        for name, value in record.items()
+        if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return numbers | {f"gates/{layer}": gate for layer, gate in enumerate(record.get("gates", ()))}
 
 
 class TensorBoard(TrainingCallback):
@@ -44,12 +45,8 @@ class TensorBoard(TrainingCallback):
 
     def on_step(self, record: Mapping[str, Any]) -> None:
         """Write the numbers of a step."""
-        step = int(record["step"])
-        for name in _SCALARS:
-            if name in record:
-                self._writer.add_scalar(name, record[name], step)
-        for layer, gate in enumerate(record.get("gates", ())):
-            self._writer.add_scalar(f"gates/{layer}", gate, step)
+        for name, value in _numbers(record).items():
+            self._writer.add_scalar(name, value, int(record["step"]))
 
     def on_end(self, finished: bool) -> None:
         """Close the log."""
@@ -81,13 +78,7 @@ class Tracker(TrainingCallback):
 
     def on_step(self, record: Mapping[str, Any]) -> None:
         """Log the numbers of a step, and the gates by layer."""
-        values = {
-            name: value
-            for name, value in record.items()
-            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool)
-        }
-        values |= {f"gates/{layer}": gate for layer, gate in enumerate(record.get("gates", ()))}
-        self._package.log(values, step=int(record["step"]))
+        self._package.log(_numbers(record), step=int(record["step"]))
 
     def on_end(self, finished: bool) -> None:
         """Close the tracker's run."""
@@ -97,16 +88,11 @@ class Tracker(TrainingCallback):
 @hookimpl
 def expotion_training_callbacks() -> list[CallbackSpec]:
     """Callbacks that core brings along."""
+    board = "curves for TensorBoard, in the run folder's `tensorboard`"
+    wandb = "curves on Weights & Biases (project expotion); pip install wandb"
+    trackio = "curves in Trackio (project expotion); pip install trackio"
     return [
-        CallbackSpec("tensorboard", "curves for TensorBoard, in the run folder's `tensorboard`", TensorBoard),
-        CallbackSpec(
-            "wandb",
-            "curves on Weights & Biases (project expotion); pip install wandb",
-            partial(Tracker, "wandb"),
-        ),
-        CallbackSpec(
-            "trackio",
-            "curves in Trackio (project expotion); pip install trackio",
-            partial(Tracker, "trackio"),
-        ),
+        CallbackSpec("tensorboard", board, TensorBoard),
+        CallbackSpec("wandb", wandb, partial(Tracker, "wandb")),
+        CallbackSpec("trackio", trackio, partial(Tracker, "trackio")),
     ]

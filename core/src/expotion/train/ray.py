@@ -9,7 +9,7 @@ import platform
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,8 @@ from torch import Tensor
 
 from expotion import machine
 from expotion.adaptor.adaptor import Adaptor
-from expotion.adaptor.build import build_projections
-from expotion.adaptor.config import AdaptorConfig
 from expotion.errors import ExpotionError, Problem
-from expotion.features.encoders import build_encoders
 from expotion.musicgen.load import compute_dtype, load_backbone
-from expotion.plugins import discover
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import Found, read_files, write_files
 from expotion.train.examples import Examples
@@ -56,65 +52,45 @@ def train_over_ray(
     stopped does so when it is started again. Raises ExpotionError.
     """
     n_workers, cluster = recipe.train.workers, recipe.cluster
-    train, held_out = to_arrays(run.examples), None if run.validation is None else to_arrays(run.validation)
-    n_bytes = sum(a.nbytes for arrays in (train, held_out or {}) for a in arrays.values())
+    data = [None if part is None else to_arrays(part) for part in (run.examples, run.validation)]
+    n_bytes = sum(array.nbytes for arrays in data for array in (arrays or {}).values())
     store_bytes = int(1.2 * n_bytes) + 200_000_000
     with connected(cluster.ray, cpus=n_workers + 1, store_bytes=store_bytes, library="ray.train") as ray:
-        _check_room(ray, n_workers)
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        if cpus < n_workers:  # Ray waits for it to grow
+            log.warning("the cluster has %d processors now; waiting for %d workers", cpus, n_workers)
         job = WorkerJob(
-            recipe=recipe.to_dict(),
+            recipe=recipe,
             backbone=str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone,
-            adaptor_config=run.adaptor.config.to_json(),
-            weights={name: tensor.numpy() for name, tensor in run.adaptor.state_dict().items()},
+            adaptor=run.adaptor,
             trace=run.trace,
             n_threads=max(1, machine.cores() // n_workers) if cluster.ray == "local" else 1,
         )
-        follower = _Follower(run, on_record, on_weights)
-        newest = _fit(ray, job, run.trace, (train, held_out), recipe, folder, follower)
+        newest = _fit(ray, job, data, folder, _Follower(run, on_record, on_weights))
         with newest.as_directory() as place:
             run.put_back(*read_files(Path(place)))
 
 
-def _check_room(ray: Any, n_workers: int) -> None:
-    """Say so where the cluster is smaller than what was asked for: Ray then waits for it to grow."""
-    cpus = int(ray.cluster_resources().get("CPU", 0))
-    if cpus < n_workers:
-        log.warning("the cluster has %d processors now; waiting for %d workers", cpus, n_workers)
-
-
-def _fit(
-    ray: Any,
-    job: WorkerJob,
-    trace: str,
-    data: tuple[Any, Any],
-    recipe: Recipe,
-    folder: Path,
-    follower: _Follower,
-) -> Any:
+def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], folder: Path, follower: _Follower) -> Any:
     """Start the workers, pass on what they tell, and return the last checkpoint."""
     from ray.train.torch import TorchTrainer  # noqa: PLC0415
     from ray.util.queue import Queue  # noqa: PLC0415
 
     library: Any = importlib.import_module("ray.train")  # its types are those of its older interface
-    n_workers, cluster = recipe.train.workers, recipe.cluster
+    n_workers, cluster = job.recipe.train.workers, job.recipe.cluster
     queue = Queue(actor_options={"num_cpus": 0})
+    train, validation = map(ray.put, data)
     fewest = cluster.min_workers
-    gpus = ray.cluster_resources().get("GPU", 0)
     trainer = TorchTrainer(
         work,
-        train_loop_config={
-            "job": job,
-            "train": ray.put(data[0]),
-            "validation": ray.put(data[1]),
-            "queue": queue,
-        },
+        train_loop_config={"job": job, "train": train, "validation": validation, "queue": queue},
         scaling_config=library.ScalingConfig(
             num_workers=n_workers if fewest is None or fewest == n_workers else (fewest, n_workers),
-            use_gpu=gpus >= n_workers,
+            use_gpu=ray.cluster_resources().get("GPU", 0) >= n_workers,
             resources_per_worker={"CPU": 1},
         ),
         run_config=library.RunConfig(
-            name=f"ray-{trace[:12] or 'run'}",
+            name=f"ray-{job.trace[:12] or 'run'}",
             storage_path=cluster.storage or str(folder.resolve()),
             failure_config=library.FailureConfig(max_failures=cluster.max_failures),
             checkpoint_config=library.CheckpointConfig(num_to_keep=KEPT),
@@ -136,13 +112,11 @@ def _fit(
     if follower.error is not None:
         raise follower.error
     if "error" in outcome:
+        # The last line is what a worker died of.
+        lines = str(outcome["error"]).strip().splitlines() or [type(outcome["error"]).__name__]
+        fix = f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)"
         raise ExpotionError(
-            Problem(
-                "train.workers",
-                "workers that stay alive",
-                _cause(outcome["error"]),
-                f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)",
-            )
+            Problem("train.workers", "workers that stay alive", lines[-1].strip(), fix)
         ) from outcome["error"]
     return outcome["result"].checkpoint
 
@@ -199,20 +173,13 @@ class _Follower:
             self.on_record(content)
 
 
-def _cause(error: BaseException) -> str:
-    """The last line of what a worker died of."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
-
-
 @dataclass(frozen=True)
 class WorkerJob:
-    """What every worker is told: the recipe and where the backbone lies, from which it builds everything."""
+    """What every worker is told: the recipe, where the backbone lies, and the adaptor as training finds it."""
 
-    recipe: dict[str, Any]
+    recipe: Recipe
     backbone: str
-    adaptor_config: dict[str, Any]
-    weights: Arrays
+    adaptor: Adaptor
     trace: str
     n_threads: int
 
@@ -297,7 +264,7 @@ def work(config: dict[str, Any]) -> None:
 
     job: WorkerJob = config["job"]
     queue = config["queue"]
-    every = job.recipe["train"]["sample_every_steps"]
+    every = job.recipe.train.sample_every_steps
     torch.set_num_threads(job.n_threads)
     world = ProcessGroup()
     queue.put(("worker", {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}))
@@ -319,20 +286,17 @@ def work(config: dict[str, Any]) -> None:
 
 
 def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: ProcessGroup) -> TrainingRun:
-    recipe = Recipe.from_dict(job.recipe)
+    settings = job.recipe.train
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = load_backbone(job.backbone, parts=frozenset({"lm"}))
-    lm = backbone.cast(compute_dtype(recipe.train.precision, device)).lm
+    lm = backbone.cast(compute_dtype(settings.precision, device)).lm
     lm.to(device)
-    config = AdaptorConfig.from_json(job.adaptor_config)
-    adaptor = Adaptor(config, build_projections(recipe, build_encoders(recipe, discover())))
-    adaptor.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in job.weights.items()})
     return TrainingRun(
         lm,
-        adaptor.to(device),
+        job.adaptor.to(device),
         from_arrays(train),
-        recipe.train,
-        seed=recipe.train_seed,
+        settings,
+        seed=job.recipe.train_seed,
         validation=None if validation is None else from_arrays(validation),
         keeper=RayKeeper(world.rank),
         trace=job.trace,
