@@ -89,15 +89,26 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def check_adaptor(folder: Path, where: str) -> dict[str, Any]:
+    """The description of a whole adaptor; WeightsError where its tensors do not have the hash that it states."""
+    description = read_description(folder)
+    path = folder / TENSORS
+    try:
+        digest = weights.sha256(path)
+    except OSError as error:
+        raise WeightsError(Problem(where, f"a readable {TENSORS}", error.strerror or str(error))) from None
+    if digest != description.get("sha256"):
+        wanted = str(description.get("sha256"))[:16]
+        fix = "the file was damaged or exchanged: fetch it again"
+        raise WeightsError(Problem(f"{where} {TENSORS}", f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))
+    return description
+
+
 def load_adaptor(
     folder: Path, *, projections: Mapping[str, nn.Module] | None = None
 ) -> tuple[Adaptor, dict[str, Any]]:
     """The adaptor and the metadata saved with it. `projections` as for `Adaptor`, from the same encoders."""
-    description = read_description(folder)
-    path = folder / TENSORS
-    state = weights.read(path)
-    if weights.sha256(path) != description.get("sha256"):
-        raise WeightsError(Problem(str(path), f"the contents that {DESCRIPTION} names by SHA-256", "others"))
+    description, path = check_adaptor(folder, str(folder)), folder / TENSORS
     config = description.get("config")
     if not isinstance(config, dict):
         raise WeightsError(Problem(str(folder / DESCRIPTION), "a config", repr(config)))
@@ -105,6 +116,6 @@ def load_adaptor(
         adaptor = Adaptor(AdaptorConfig.from_json(config, str(folder / DESCRIPTION)), projections)
     except ExpotionError as error:
         raise WeightsError(error.problems) from None
-    weights.fill(adaptor, state, str(path), same_types=True)
+    weights.fill(adaptor, weights.read(path), str(path), same_types=True)
     metadata = description.get("metadata", {})
     return adaptor, metadata if isinstance(metadata, dict) else {}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, read_description
+from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, check_adaptor
 from expotion.errors import ExpotionError, Problem, WeightsError
-from expotion.files import sha256_of
 from expotion.weights import hub_snapshot
 
 HUB = "hf:"
@@ -56,17 +55,3 @@ def fetch_adaptor(reference: str) -> Path:
         raise WeightsError(Problem(reference, "an adaptor that can be downloaded", failure, fix)) from None
     check_adaptor(folder, reference)
     return folder
-
-
-def check_adaptor(folder: Path, where: str) -> None:
-    """WeightsError unless the folder holds a whole adaptor: a description, and tensors of the hash it states."""
-    description = read_description(folder)
-    path = folder / TENSORS
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(Problem(where, f"a readable {TENSORS}", error.strerror or str(error))) from None
-    if digest != description.get("sha256"):
-        wanted = str(description.get("sha256"))[:16]
-        fix = "the file was damaged or exchanged: fetch it again"
-        raise WeightsError(Problem(f"{where} {TENSORS}", f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))

@@ -13,7 +13,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -31,8 +30,7 @@ from expotion.musicgen.layouts import build_lm, hf_layout
 from expotion.musicgen.text import TextConditioner, load_text, text_from_hf
 from expotion.plugins import Registry
 
-Part = Literal["lm", "codec", "text"]
-ALL_PARTS: frozenset[Part] = frozenset({"lm", "codec", "text"})
+ALL_PARTS = frozenset({"lm", "codec", "text"})
 
 
 @dataclass
@@ -72,11 +70,9 @@ def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
 
 def backbone_folder(source: str, registry: Registry) -> str:
     """What `load_backbone` understands: a plugin's backbone becomes its folder, anything else stays."""
-    if source in registry.backbones:
-        return str(registry.backbone(source).locate())
-    if ":" in source or Path(source).is_dir():
+    if source not in registry.backbones and (":" in source or Path(source).is_dir()):
         return source
-    return str(registry.backbone(source).locate())  # raises the error that lists the names
+    return str(registry.backbone(source).locate())  # an unknown name is an error that lists the known ones
 
 
 def load_backbone(

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, check_place, read_description
-from expotion.adaptor.published import FILES, adaptor_folder, check_adaptor, is_published, repository_of
+from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, check_adaptor, check_place, read_description
+from expotion.adaptor.published import FILES, adaptor_folder, is_published, repository_of
 from expotion.contracts import Encoder
 from expotion.errors import ExpotionError, Problem, WeightsError, first_line
 from expotion.features.encoders import build_encoders
