@@ -69,7 +69,7 @@ def replacing_folder(path: Path, *, fix: str = WRITE_FIX) -> Iterator[Path]:
     try:
         draft.mkdir(parents=True)
         yield draft
-        for each in draft.iterdir():
+        for each in (each for each in draft.rglob("*") if each.is_file()):
             with each.open("rb+") as file:
                 os.fsync(file.fileno())
         if path.exists():

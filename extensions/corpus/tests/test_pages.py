@@ -82,7 +82,7 @@ def test_a_histogram_counts_every_value_once() -> None:
 
 
 def test_words_on_the_page_are_escaped_and_nothing_is_fetched() -> None:
-    clip = CorpusClip("<b>id</b>", "train", 1.0, caption="<script>alert(1)</script>", problems=("5 < 6",))
+    clip = CorpusClip("<b>id</b>", "train", caption="<script>alert(1)</script>", problems=("5 < 6",))
     page = CorpusPage("a & b", {"clips": "1"}, {"train": (1, 1.0)}, [], [clip], dropped=[("<i>", "why")])
     html = render_corpus(page)
     assert "<script>alert" not in html

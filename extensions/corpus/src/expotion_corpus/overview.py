@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +17,9 @@ import numpy as np
 
 from expotion.errors import ExpotionError
 from expotion.files import write_text
-from expotion.manifest.rows import Row, read_manifest
+from expotion.manifest.rows import Row, read_header, read_manifest
 from expotion.manifest.source import ManifestClip
+from expotion.report.media import data_uri
 from expotion.report.plot import Tick, envelope, ticks
 from expotion.report.write import environment
 from expotion.video.writing import write_video
@@ -46,7 +45,6 @@ class CorpusClip:
 
     id: str
     split: str
-    duration_s: float
     caption: str | None = None
     problems: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
@@ -116,7 +114,8 @@ def write_overview(manifest: Path, out: Path, *, embed: bool, most: int) -> list
             clips.append(clip)
             notes += [note] if note else []
             progress(done, len(order))
-    report = _report(manifest)
+    parts = {name: [row for row in rows if (row.split or "none") == name] for name in SPLITS}
+    report = read_header(manifest.with_name("report.json"))  # empty where there is none
     kinds = Counter(one.kind for several in found for one in several)
     page = CorpusPage(
         title=manifest.parent.resolve().name or manifest.stem,
@@ -127,7 +126,7 @@ def write_overview(manifest: Path, out: Path, *, embed: bool, most: int) -> list
             "with problems": str(sum(bool(several) for several in found)),
             "manifest": manifest.name,
         },
-        counts=_counts(rows),
+        counts={name: (len(p), sum(row.duration_s for row in p)) for name, p in parts.items() if p},
         histograms=_histograms(rows),
         clips=clips,
         problems=dict(kinds.most_common()),
@@ -136,19 +135,6 @@ def write_overview(manifest: Path, out: Path, *, embed: bool, most: int) -> list
     )
     write_text(out, render_corpus(page))
     return notes
-
-
-def _report(manifest: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((manifest.parent / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _counts(rows: list[Row]) -> dict[str, tuple[int, float]]:
-    parts = {name: [row for row in rows if (row.split or "none") == name] for name in SPLITS}
-    return {name: (len(part), sum(row.duration_s for row in part)) for name, part in parts.items() if part}
 
 
 def _histograms(rows: list[Row]) -> list[Histogram]:
@@ -187,7 +173,6 @@ def _clip(
     shown = CorpusClip(
         id=row.id,
         split=row.split or "none",
-        duration_s=row.duration_s,
         caption=row.caption,
         problems=tuple(one.text for one in problems),
         facts=tuple(facts),
@@ -222,7 +207,7 @@ def _still(clip: ManifestClip) -> str:
     assert clip.video is not None
     frame = clip.video.frames_at(np.array([clip.duration_s / 2]), shorter_side=STILL_PX)[0]
     done, jpeg = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 72])
-    return _uri(jpeg.tobytes(), "image/jpeg") if done else ""
+    return data_uri(jpeg.tobytes(), "image/jpeg") if done else ""
 
 
 def _copy(clip: ManifestClip) -> str:
@@ -234,31 +219,25 @@ def _copy(clip: ManifestClip) -> str:
     with TemporaryDirectory(prefix="expotion-") as folder:
         path = Path(folder) / "clip.mp4"
         write_video(path, list(even), times_s, clip.audio(EMBED_HZ), EMBED_HZ, duration_s=clip.duration_s)
-        return _uri(path.read_bytes(), "video/mp4")
-
-
-def _uri(content: bytes, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+        return data_uri(path.read_bytes(), "video/mp4")
 
 
 def render_corpus(page: CorpusPage) -> str:
     """The page as text."""
     shared, own = (files(package) / "templates" for package in ("expotion.report", "expotion_corpus"))
-    total = sum(count for count, _ in page.counts.values())
+    total = max(1, sum(count for count, _ in page.counts.values()))
+    style = "".join(path.read_text(encoding="utf-8") for path in (shared / "report.css", own / "corpus.css"))
     return (
         environment("expotion_corpus")
         .get_template("corpus.html")
         .render(
             page=page,
-            style=(shared / "report.css").read_text(encoding="utf-8")
-            + (own / "corpus.css").read_text(encoding="utf-8"),
+            style=style,
             script=(own / "corpus.js").read_text(encoding="utf-8"),
             shares=[
-                (name, count, seconds, 100 * count / max(1, total))
-                for name, (count, seconds) in page.counts.items()
+                (name, count, seconds, 100 * count / total) for name, (count, seconds) in page.counts.items()
             ],
             histograms=page.histograms,
-            colour={name: f"c{at}" for at, name in enumerate(SPLITS)},
         )
     )
 

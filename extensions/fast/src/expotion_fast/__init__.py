@@ -1,17 +1,4 @@
-"""A step of the decoder as one compiled function: numba brings the compiler, no user needs one.
-
-simd.py        vectors of sixteen lanes
-arithmetic.py  exponential, GELU, layer norm, softmax
-product.py     packed matrices times a few rows
-attention.py   one head over cached keys and values
-sharing.py     how threads divide a phase
-kernel.py      the step, of these parts
-fields.py      what the kernel is told; layout.py: how numbers lie in memory
-linear.py      a packed matrix on its own
-state.py       a clip: caches, text, prefix
-engine.py      start and step
-threads.py, compile.py
-"""
+"""A step of the decoder as one compiled function: numba brings the compiler, no user needs one."""
 
 from __future__ import annotations
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import secrets
-import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import Clip
-from expotion.errors import ExpotionError, OutputError, Problem, listed
+from expotion.errors import ExpotionError, Problem, listed
+from expotion.files import replacing_folder
 from expotion_study import headphones
 from expotion_study.model import CRITERIA, MEDIA_FOLDER, Screening, Stimulus, Study, StudyClip, sound_file
 from expotion_study.sources import Sources
@@ -84,7 +82,8 @@ def build_study(
     texts = _all_or_none("a prompt", {name: bool(prompts.get(name)) for name in chosen}, note, "text")
     there = {None: True, "video": pictures, "prompt": texts}
     ratings, comparisons = _counts(asked, len(systems), len(used), note)
-    with _appearing(out) as draft:
+    fix = "check that the folder can be written to and that the disk is not full"
+    with replacing_folder(out.absolute(), fix=fix) as draft:
         media = draft / MEDIA_FOLDER
         media.mkdir()
         target_lufs, gains_db = match_levels(
@@ -205,21 +204,3 @@ def _folder_problems(out: Path) -> list[Problem]:
     except OSError as error:
         return [Problem(str(out), "cannot be written to", error.strerror or str(error), fix)]
     return []
-
-
-@contextlib.contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder to write to; it takes the place of `out` when the block ends, or goes with the block's exception."""
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    try:
-        yield draft
-        if out.is_dir():
-            out.rmdir()
-        draft.chmod(0o755)
-        os.replace(draft, out)
-    except OSError as error:
-        fix = "check that the folder can be written to and that the disk is not full"
-        got = error.strerror or str(error)
-        raise OutputError(Problem(str(out), "could not be written", got, fix)) from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from expotion.errors import ExpotionError, Problem
 from expotion.files import write_json
@@ -129,23 +131,19 @@ class Study:
         fix = "give a folder that `expotion study build` has made"
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ExpotionError(
-                Problem(str(folder), f"a study with {STUDY_FILE}", error.strerror, fix)
-            ) from None
-        except ValueError:
-            raise ExpotionError(Problem(str(path), "JSON", "something else", fix)) from None
-        try:
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']!r}")
-            values = {each.name: content[each.name] for each in fields(cls)}
-            values |= {name: tuple(values[name]) for name in ("systems", "criteria")}
-            values["clips"] = tuple(StudyClip(**clip) for clip in values["clips"])
-            values["stimuli"] = {token: Stimulus(**each) for token, each in values["stimuli"].items()}
-            values["screening"] = Screening(**values["screening"])
-            study = cls(**values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            study = TypeAdapter(cls).validate_python(content)
+        except OSError as error:
+            problem = Problem(str(folder), f"a study with {STUDY_FILE}", error.strerror, fix)
+            raise ExpotionError(problem) from None
+        except json.JSONDecodeError:
+            raise ExpotionError(Problem(str(path), "JSON", "something else", fix)) from None
+        except (KeyError, TypeError, ValueError) as error:
             got = f"no {error}" if isinstance(error, KeyError) else str(error)
+            if isinstance(error, ValidationError):
+                fault = error.errors()[0]
+                got = f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}"
             raise ExpotionError(Problem(str(path), f"a study of {FORMAT}", got, fix)) from None
         missing = [name for name in study.media_files() if not (folder / name).is_file()]
         if missing:

@@ -224,31 +224,35 @@ def to_markdown(study: Study, found: Analysis) -> str:
     lines += ["", f"Musical training of those who count: {levels or 'nobody yet'}.", "", "## Ratings", ""]
     lines.append("Mean (1 bad to 5 excellent) and 95 % bootstrap interval over participants and clips.")
     heads = [criterion.title for criterion in study.questions]
-    lines += ["", f"| System | {' | '.join(heads)} | answers |", "|---" * (len(heads) + 2) + "|"]
+    rows = []
     for index, name in enumerate(study.systems):
         own = [found.ratings[criterion.name][index] for criterion in study.questions]
-        cells = " | ".join(_cell(each, "{:.2f}") for each in own)
-        lines.append(f"| {_escaped(name)} | {cells} | {own[0].n_answers} |")
+        rows.append([name, *(_cell(each, "{:.2f}") for each in own), own[0].n_answers])
+    lines += _table(["System", *heads, "answers"], rows)
     if study.comparisons:
         lines += ["", "## Preferences", ""]
         lines.append(
             "Chance of being preferred over another system drawn at random, and the logarithm of the strength, "
             "by the model of Bradley and Terry. Wins count half where there was no preference."
         )
-        lines += ["", "| System | preferred | log strength | comparisons |", "|---|---|---|---|"]
-        for index, name in enumerate(study.systems):
-            share, strength = found.shares[index], found.log_strengths[index]
-            cells = f"{_cell(share, '{:.0%}')} | {_cell(strength, '{:+.2f}')} | {share.n_answers}"
-            lines.append(f"| {_escaped(name)} | {cells} |")
-        lines += ["", "Wins of the row over the column:", ""]
-        lines += [
-            f"| | {' | '.join(map(_escaped, study.systems))} |",
-            "|---" * (len(study.systems) + 1) + "|",
+        rows = [
+            [name, _cell(share, "{:.0%}"), _cell(strength, "{:+.2f}"), share.n_answers]
+            for name, share, strength in zip(study.systems, found.shares, found.log_strengths, strict=True)
         ]
-        for index, name in enumerate(study.systems):
-            cells = " | ".join("–" if index == k else f"{n:g}" for k, n in enumerate(found.wins[index]))
-            lines.append(f"| {_escaped(name)} | {cells} |")
+        lines += _table(["System", "preferred", "log strength", "comparisons"], rows)
+        lines += ["", "Wins of the row over the column:"]
+        rows = [
+            [name, *(f"{n:g}" for n in wins)] for name, wins in zip(study.systems, found.wins, strict=True)
+        ]
+        for index, row in enumerate(rows):
+            row[index + 1] = "–"
+        lines += _table(["", *study.systems], rows)
     return "\n".join([*lines, "", "![Figure](results.svg)", ""])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
+    return ["", lines[0], "|---" * len(head) + "|", *lines[1:]]
 
 
 def _rule(study: Study) -> str:
@@ -265,10 +269,6 @@ def _cell(each: Estimate, form: str) -> str:
     if each.ci_low is None or each.ci_high is None:
         return form.format(each.value)
     return f"{form.format(each.value)} [{form.format(each.ci_low)}, {form.format(each.ci_high)}]"
-
-
-def _escaped(name: str) -> str:
-    return name.replace("|", "\\|")
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
