@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +20,8 @@ from expotion.features.job import ClipFile
 from expotion.features.smooth import coverage, gaps, smooth_track
 from expotion.features.store import FeatureStore
 from expotion.files import write_text
-from expotion.report.media import data_uri
+from expotion.report.media import data_uri, encode_picture
+from expotion.report.plot import path
 from expotion.report.write import environment
 
 MOST_CHANNELS = 48
@@ -31,25 +30,12 @@ N_COMPONENTS = 3
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Lane:
-    """Views of one control. Heat maps are PNG data URIs; curves are SVG paths in a box of 1000 x 100.
+def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration_s: float) -> dict[str, Any]:
+    """Views of a native track and the same track smoothed.
 
-    `gaps_s` are stretches without anything valid in seconds, `gaps` the same in percent of the clip's length.
+    Heat maps are PNG data URIs, curves SVG paths in a box of 1000 x 100, `gaps` stretches without anything valid
+    in percent of the clip's length.
     """
-
-    native: str
-    smoothed: str
-    native_curves: list[str]
-    curves: list[str]
-    explained: list[float]
-    gaps_s: list[tuple[float, float]]
-    gaps: list[tuple[float, float]]
-    channels: int
-
-
-def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration_s: float) -> Lane:
-    """Views of a native track and the same track smoothed."""
     columns = min(MOST_COLUMNS, len(smoothed.values))
     at_s = (np.arange(columns) + 0.5) * duration_s / columns
     known = (
@@ -70,22 +56,35 @@ def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration
     energy = scale**2 / max(float((scale**2).sum()), 1e-12)
     k = min(N_COMPONENTS, len(axes))
     rows = (smoothed.values - mean) @ axes[:k].T
-    points = (track.values - mean) @ axes[:k].T
     limit = np.maximum(np.abs(rows[smoothed.valid]).max(axis=0), 1e-9) if smoothed.valid.any() else np.ones(k)
-    rows_s = np.arange(len(rows)) / rate_hz
-    gaps_s = [(start / rate_hz, end / rate_hz) for start, end in gaps(smoothed.valid)]
-    return Lane(
-        native="" if nearest is None else heat(track.values, track.valid, nearest),
-        smoothed=heat(smoothed.values, smoothed.valid, step),
-        native_curves=[
-            _dots(track.times_s / duration_s, points[:, j] / limit[j], track.valid) for j in range(k)
+    thin = slice(None, None, max(1, len(rows) // MOST_COLUMNS))
+    heights = np.where(smoothed.valid[:, None], _height(rows / limit), np.nan)[thin]
+    across = (np.arange(len(rows)) / rate_hz / duration_s)[thin]
+    points = _height((track.values - mean) @ axes[:k].T / limit)
+    kept = np.flatnonzero(track.valid)[:: max(1, int(track.valid.sum()) // MOST_COLUMNS)]
+    return {
+        "native": "" if nearest is None else heat(track.values, track.valid, nearest),
+        "smoothed": heat(smoothed.values, smoothed.valid, step),
+        # Points of no length, drawn by round line caps.
+        "native_curves": [
+            "".join(
+                f"M{1000 * track.times_s[i] / duration_s:.1f} {100 - 100 * points[i, j]:.1f}h0" for i in kept
+            )
+            for j in range(k)
         ],
-        curves=[_line(rows_s / duration_s, rows[:, j] / limit[j], smoothed.valid) for j in range(k)],
-        explained=[float(share) for share in energy[:k]],
-        gaps_s=gaps_s,
-        gaps=[(100 * a / duration_s, min(100.0, 100 * b / duration_s)) for a, b in gaps_s],
-        channels=track.values.shape[1],
-    )
+        "curves": [path(across, heights[:, j]) for j in range(k)],
+        "explained": [float(share) for share in energy[:k]],
+        "gaps": [
+            (100 * start / rate_hz / duration_s, min(100.0, 100 * end / rate_hz / duration_s))
+            for start, end in gaps(smoothed.valid)
+        ],
+        "channels": track.values.shape[1],
+    }
+
+
+def _height(values: Floats) -> Floats:
+    """Values of about -1 to 1 as places 0..1 in a box, with some room."""
+    return 0.5 + 0.46 * np.clip(values, -1.05, 1.05)
 
 
 def _png(grey: Floats, valid: NDArray[np.bool_]) -> str:
@@ -96,26 +95,6 @@ def _png(grey: Floats, valid: NDArray[np.bool_]) -> str:
     _, png = cv2.imencode(".png", np.dstack([coloured, alpha]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return data_uri(png.tobytes(), "image/png")
 
-
-def _line(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> str:
-    """A path through valid points, broken where there are none; at most MOST_COLUMNS points."""
-    parts, pen = [], "M"
-    for i in range(0, len(x), max(1, len(x) // MOST_COLUMNS)):
-        if not valid[i]:
-            pen = "M"
-            continue
-        parts.append(f"{pen}{1000 * x[i]:.1f} {50 - 46 * np.clip(y[i], -1.05, 1.05):.1f}")
-        pen = "L"
-    return "".join(parts)
-
-
-def _dots(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> str:
-    """Points of no length, drawn by round line caps."""
-    keep = np.flatnonzero(valid)[:: max(1, int(valid.sum()) // MOST_COLUMNS)]
-    return "".join(f"M{1000 * x[i]:.1f} {50 - 46 * np.clip(y[i], -1.05, 1.05):.1f}h0" for i in keep)
-
-
-# A clip's picture for a web page: small, H.264, on the clip's own time line.
 
 SHORTER_SIDE_PX = 240
 RATE_HZ = 15
@@ -131,22 +110,16 @@ def small_mp4(video: Video, duration_s: float) -> bytes:
     times_s = timeline.sample_times_s(n, RATE_HZ)
     side = min(SHORTER_SIDE_PX, *video.size)
     read_ahead(video, times_s, shorter_side=side)
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = None
+
+    def frames() -> Iterator[Any]:
         for start in range(0, n, CHUNK):
             for i, picture in enumerate(video.frames_at(times_s[start : start + CHUNK], shorter_side=side)):
                 even = np.ascontiguousarray(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2])
-                if stream is None:
-                    stream = container.add_stream("libx264", rate=RATE_HZ)
-                    stream.height, stream.width = even.shape[:2]
-                    stream.pix_fmt, stream.options = "yuv420p", {"crf": "27", "preset": "veryfast", "g": "15"}
                 frame = av.VideoFrame.from_ndarray(even, format="rgb24")
                 frame.pts, frame.time_base = start + i, Fraction(1, RATE_HZ)
-                container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode(None))
-    return buffer.getvalue()
+                yield frame
+
+    return encode_picture(frames(), RATE_HZ, crf=27, g="15")
 
 
 def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureStore, out: Path) -> list[str]:
@@ -172,8 +145,8 @@ def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureSt
     for name, track in tracks.items():
         encoder = encoders[name]
         smoothed = smooth_track(encoder, track, timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
-        made = lane(track, smoothed, rate_hz, clip.duration_s)
-        views.append(_view(name, encoder, track, smoothed, made, rate_hz))
+        view = _view(name, encoder, track, smoothed, rate_hz)
+        views.append({**view, "lane": lane(track, smoothed, rate_hz, clip.duration_s)})
         lines.append(f"{name}: {coverage(track, smoothed, rate_hz)}")
         drawn = _overlay(encoder, clip, name, notes)
         if drawn is not None:
@@ -185,17 +158,13 @@ def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureSt
 
 
 def _view(
-    name: str,
-    encoder: Encoder,
-    track: TimedFeatures,
-    smoothed: SmoothedTrack,
-    made: Lane,
-    rate_hz: float,
+    name: str, encoder: Encoder, track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float
 ) -> dict[str, Any]:
     told = coverage(track, smoothed, rate_hz)
     lost = int((~track.valid).sum())
-    where = ", ".join(f"{round(a, 1):g} to {round(b, 1):g} s" for a, b in made.gaps_s[:6])
-    where += " and more" if len(made.gaps_s) > 6 else ""
+    gaps_s = [(start / rate_hz, end / rate_hz) for start, end in gaps(smoothed.valid)]
+    where = ", ".join(f"{round(a, 1):g} to {round(b, 1):g} s" for a, b in gaps_s[:6])
+    where += " and more" if len(gaps_s) > 6 else ""
     period = timeline.period_s(track.times_s)
     speed = f"{1 / period:.3g} rows a second" if period else "a single row"
     words = f"{name} has something to say in {told.rows:.0%} of the clip."
@@ -203,21 +172,13 @@ def _view(
         words += (
             f" {lost} of {len(track.valid)} of its own rows are left out: the encoder marked them not valid."
         )
-    if made.gaps_s:
+    if gaps_s:
         words += f" Nothing steers the music at {where}; the longest gap is {told.longest_gap_s:.1f} s."
-    change = _change(smoothed)
-    return {
-        "name": name,
-        "encoder": encoder.spec.name,
-        "about": f"{len(track.times_s)} rows of {made.channels} values, {speed}",
-        "words": words,
-        "hint": ""
-        if change is None or change > 0.02
-        else (
-            "The track hardly changes from one moment to the next, so there is little for the music to follow."
-        ),
-        "lane": made,
-    }
+    change, hint = _change(smoothed), ""
+    if change is not None and change <= 0.02:
+        hint = "The track hardly changes from one moment to the next, so there is little for the music to follow."
+    about = f"{len(track.times_s)} rows of {track.values.shape[1]} values, {speed}"
+    return {"name": name, "encoder": encoder.spec.name, "about": about, "words": words, "hint": hint}
 
 
 def _change(smoothed: SmoothedTrack) -> float | None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from expotion.video.audio import resample
+from expotion.video.writing import SoundTrack
 
 AUDIO_BITS_PER_S = 80_000
 VIDEO_BYTES_KEPT = 1_500_000
@@ -26,25 +31,33 @@ def encode_sound(samples: NDArray[np.float32], sample_rate_hz: int) -> bytes:
     """Mono samples float32 [n] as AAC in MP4. Samples beyond ±1 are cut; a rate AAC lacks becomes 48 kHz."""
     import av  # noqa: PLC0415 - heavy, needed only when a report is written
 
-    samples = np.clip(np.nan_to_num(np.asarray(samples, dtype=np.float32)), -1.0, 1.0)
+    samples = np.nan_to_num(np.asarray(samples, dtype=np.float32))
     if sample_rate_hz not in AAC_RATES_HZ:
-        n_new = round(len(samples) * 48_000 / sample_rate_hz)
-        at = np.arange(n_new) * sample_rate_hz / 48_000
-        samples = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
-        sample_rate_hz = 48_000
+        samples, sample_rate_hz = resample(samples, sample_rate_hz, 48_000), 48_000
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=sample_rate_hz, layout="mono")
-        stream.bit_rate = AUDIO_BITS_PER_S
-        size = stream.codec_context.frame_size or 1024
-        for start in range(0, len(samples), size):
-            chunk = np.ascontiguousarray(samples[None, start : start + size])
-            frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout="mono")
-            frame.sample_rate = sample_rate_hz
-            frame.pts = start
-            frame.time_base = Fraction(1, sample_rate_hz)
+        track = SoundTrack(container, samples, sample_rate_hz, "aac", "the sound of a page")
+        track.stream.bit_rate = AUDIO_BITS_PER_S
+        track.finish()
+    return buffer.getvalue()
+
+
+def encode_picture(frames: Iterable[Any], rate_hz: Fraction | int, crf: int, **options: str) -> bytes:
+    """Frames of even size, with times in their own time base, as H.264 in MP4; nothing but a header for none."""
+    import av  # noqa: PLC0415
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate_hz)
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+                stream.options = {"crf": str(crf), "preset": "veryfast", **options}
+                stream.codec_context.time_base = frame.time_base
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        if stream is not None:
+            container.mux(stream.encode(None))
     return buffer.getvalue()
 
 
@@ -86,19 +99,16 @@ def _smaller(content: bytes) -> bytes:
     """The picture again with a shorter side of 288, H.264, timestamps kept, without sound."""
     import av  # noqa: PLC0415
 
-    buffer = io.BytesIO()
-    with av.open(io.BytesIO(content), "r") as source, av.open(buffer, "w", format="mp4") as target:
+    with av.open(io.BytesIO(content), "r") as source:
         picture = source.streams.video[0]
         width, height = picture.codec_context.width, picture.codec_context.height
         scale = min(1.0, SHORTER_SIDE / min(width, height))
-        stream = target.add_stream("libx264", rate=picture.average_rate or 25)
-        stream.width, stream.height = 2 * round(width * scale / 2), 2 * round(height * scale / 2)
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "28", "preset": "veryfast"}
-        stream.codec_context.time_base = picture.time_base or Fraction(1, 90_000)
-        for frame in source.decode(picture):
-            scaled = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
-            scaled.pts, scaled.time_base = frame.pts, frame.time_base
-            target.mux(stream.encode(scaled))
-        target.mux(stream.encode(None))
-    return buffer.getvalue()
+        width, height = (2 * round(side * scale / 2) for side in (width, height))
+
+        def scaled() -> Iterator[Any]:
+            for frame in source.decode(picture):
+                small = frame.reformat(width=width, height=height, format="yuv420p")
+                small.pts, small.time_base = frame.pts, frame.time_base
+                yield small
+
+        return encode_picture(scaled(), picture.average_rate or 25, crf=28)

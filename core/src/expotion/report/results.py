@@ -129,12 +129,8 @@ def difference_rows(data: ReportData) -> list[tuple[str, list[str]]]:
             if role(condition) != "trained":
                 continue
             title = f"{wording.condition_label(condition)} − {wording.condition_label(baseline)}"
-            rows.append(
-                (
-                    title,
-                    [wording.with_interval(values.get(info.name), info) for info in data.metric_info],
-                )
-            )
+            cells = [wording.with_interval(values.get(info.name), info) for info in data.metric_info]
+            rows.append((title, cells))
     return rows
 
 
@@ -169,13 +165,8 @@ def _strip(data: ReportData, info: MetricInfo, shown: Mapping[str, Mapping[str, 
         band = f"M{left:.1f} 0H{right:.1f}V100H{left:.1f}Z"
     unit = f", {info.unit}" if info.unit else ""
     better = "more is better" if info.higher_is_better else "less is better"
-    return Strip(
-        f"{wording.metric_label(info)}{unit}",
-        f"{info.description}; {better}",
-        rows,
-        axis,
-        band,
-    )
+    title = f"{wording.metric_label(info)}{unit}"
+    return Strip(title, f"{info.description}; {better}", rows, axis, band)
 
 
 def _clip_values(data: ReportData, condition: str, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:

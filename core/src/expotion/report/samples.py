@@ -236,9 +236,6 @@ def _scores(data: ReportData, sample: Sample) -> tuple[list[str], list[tuple[str
         row = data.per_clip.get(condition, {}).get(sample.id)
         if row is None:
             continue
-        cells = []
-        for info in data.metric_info:
-            value = row.get(info.name, {}).get("value")
-            cells.append(wording.clip_number(value, info))
+        cells = [wording.clip_number(row.get(info.name, {}).get("value"), info) for info in data.metric_info]
         rows.append((wording.condition_label(key), cells))
     return [wording.metric_label(info) for info in data.metric_info], rows

@@ -31,41 +31,30 @@ def _loss(history: TrainingHistory) -> plot.Chart | None:
     }
     # The first steps of a warm-up may tower over the rest; the range leaves their tips out.
     low, high = plot.span_of([np.clip(loss, None, np.percentile(loss, 99)), *(y for _, y in tried.values())])
-    last = float(max(step[-1], *(x[-1] for x, _ in tried.values() if len(x)), 1.0))
     smooth = _smoothed(loss)
-    lines = [
-        plot.Line(_drawn(step, loss, last, low, high), "c0 faint"),
-        plot.Line(
-            _drawn(step, smooth, last, low, high), "c0", f"training, smoothed ({smooth[-1]:.3f} at the end)"
-        ),
+    curves = [
+        (step, loss, "c0 faint", ""),
+        (step, smooth, "c0", f"training, smoothed ({smooth[-1]:.3f} at the end)"),
     ]
+    last = max(step[-1], *(x[-1] for x, _ in tried.values() if len(x)), 1.0)
     summary = f"Training loss from {loss[0]:.3f} to {smooth[-1]:.3f} in {last:.0f} steps."
     for css, (label, (x, y)) in zip(("c1", "c2 dashed"), tried.items(), strict=True):
         if len(x):
-            lines.append(plot.Line(_drawn(x, y, last, low, high), f"{css} marked", f"{label} ({y[-1]:.3f})"))
+            curves.append((x, y, f"{css} marked", f"{label} ({y[-1]:.3f})"))
             summary += f" {label.capitalize()} ends at {y[-1]:.3f}."
-    return plot.Chart(
-        "Loss", summary, lines, plot.ticks(0, last, 5), plot.ticks(low, high), "step", "cross-entropy"
-    )
+    return _chart("Loss", summary, curves, low, high, "cross-entropy")
 
 
 def _learning_rate(history: TrainingHistory) -> plot.Chart | None:
     step, rate = _column(history.steps, "learning_rate")
     if len(step) < 2 or float(rate.max()) <= 0:
         return None
-    last, top = float(max(step[-1], 1.0)), float(rate.max()) * 1.06
-    line = plot.Line(_drawn(step, rate, last, 0.0, top), "c3")
+    top = float(rate.max()) * 1.06
     power = int(np.floor(np.log10(top)))
+    summary = f"Learning rate of the projections, at most {float(rate.max()):.2g}."
+    label = f"× 10{str(power).translate(_SUPERSCRIPT)}"
     scaled = plot.ticks(0.0, top / 10.0**power, 3)
-    return plot.Chart(
-        "Learning rate",
-        f"Learning rate of the projections, at most {float(rate.max()):.2g}.",
-        [line],
-        plot.ticks(0, last, 5),
-        scaled,
-        "step",
-        f"× 10{str(power).translate(_SUPERSCRIPT)}",
-    )
+    return _chart("Learning rate", summary, [(step, rate, "c3", "")], 0.0, top, label, scaled)
 
 
 def _gates(history: TrainingHistory) -> plot.Chart | None:
@@ -76,27 +65,33 @@ def _gates(history: TrainingHistory) -> plot.Chart | None:
     gates = np.stack([values for _, values in rows])  # [steps, L]
     layers = list(history.layers) or list(range(gates.shape[1]))
     low, high = plot.span_of([gates.ravel(), np.zeros(1)])
-    last = float(max(step[-1], 1.0))
     strongest = np.argsort(-np.abs(gates[-1]))[:MAX_GATE_LINES]
-    lines = [
-        plot.Line(
-            _drawn(step, gates[:, index], last, low, high),
-            f"c{rank}",
-            f"layer {layers[index]}: {gates[-1, index]:+.3f}".replace("-", "−"),
-        )
-        for rank, index in enumerate(sorted(strongest.tolist()))
+    curves = [
+        (step, gates[:, i], f"c{rank}", f"layer {layers[i]}: {gates[-1, i]:+.3f}".replace("-", "−"))
+        for rank, i in enumerate(sorted(strongest.tolist()))
     ]
-    left_out = gates.shape[1] - len(lines)
-    title = "Gates" if not left_out else f"Gates, the {len(lines)} widest open of {gates.shape[1]}"
-    return plot.Chart(
-        title,
-        "Every gate starts at 0, where the music is the frozen model's own.",
-        lines,
-        plot.ticks(0, last, 5),
-        plot.ticks(low, high),
-        "step",
-        "gate",
-    )
+    few = f", the {len(curves)} widest open of {gates.shape[1]}" if len(curves) < gates.shape[1] else ""
+    summary = "Every gate starts at 0, where the music is the frozen model's own."
+    return _chart(f"Gates{few}", summary, curves, low, high, "gate")
+
+
+def _chart(
+    title: str,
+    summary: str,
+    curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64], str, str]],
+    low: float,
+    high: float,
+    y_label: str,
+    y_ticks: list[plot.Tick] | None = None,
+) -> plot.Chart:
+    """Curves (steps [n], values [n], CSS class, label) between two values, over the steps from 0."""
+    last = max(1.0, *(float(x[-1]) for x, _, _, _ in curves))
+    lines = [
+        plot.Line(plot.path(plot.thinned(x) / last, plot.unit(plot.thinned(y), low, high)), css, label)
+        for x, y, css, label in curves
+    ]
+    y_ticks = plot.ticks(low, high) if y_ticks is None else y_ticks
+    return plot.Chart(title, summary, lines, plot.ticks(0, last, 5), y_ticks, "step", y_label)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -114,9 +109,3 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     start = np.maximum(np.arange(len(values)) - half, 0)
     stop = np.minimum(np.arange(len(values)) + half + 1, len(values))
     return np.asarray((total[stop] - total[start]) / (stop - start), dtype=np.float64)
-
-
-def _drawn(
-    step: NDArray[np.float64], values: NDArray[np.float64], last: float, low: float, high: float
-) -> str:
-    return plot.path(plot.thinned(step) / last, plot.unit(plot.thinned(values), low, high))
