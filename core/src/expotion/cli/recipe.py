@@ -40,8 +40,7 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
     from expotion.cli.recipe_view import print_plan
-    from expotion.recipe.plan import plan_of
-    from expotion.recipe.resolve import found_clips
+    from expotion.recipe.plan import found_clips, plan_of
 
     matrix, registry = _load_matrix(recipe, profile, set_)
     if matrix is not None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from expotion.matrix.declare import Cell, Matrix
 from expotion.plugins import Registry
-from expotion.recipe.plan import Plan, plan_of
-from expotion.recipe.resolve import found_clips
+from expotion.recipe.plan import Plan, found_clips, plan_of
 from expotion.recipe.schema import Recipe
 
 OPEN_S = 0.0194

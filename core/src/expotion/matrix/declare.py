@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from expotion.errors import Problem, RecipeError
 from expotion.matrix.cells import Combination, combinations
 from expotion.plugins import Registry
-from expotion.recipe.load import read_tree, recipe_of, without_matrix
+from expotion.recipe.load import read_tree, recipe_of
 from expotion.recipe.nodes import Node
 from expotion.recipe.problems import did_you_mean, in_file_order, problems_of
 from expotion.recipe.schema import Recipe, Section
@@ -111,7 +111,7 @@ def load_matrix(
     spec = _section(section, problems)
     if spec is None:
         raise RecipeError(in_file_order(problems))
-    found = combinations(without_matrix(root), section, problems)
+    found = combinations(root.without("matrix"), section, problems)
     cells: list[Cell] = []
     for combination in found:
         try:

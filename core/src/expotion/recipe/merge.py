@@ -57,7 +57,7 @@ def apply_profile(recipe: Node, profiles: dict[str, Node], name: str, problems: 
         if not isinstance(node.value, dict):
             problems.append(Problem(f"{node.where} profiles.{step}", "a mapping", repr(node.plain())))
             continue
-        recipe = merge(recipe, Node({k: v for k, v in node.value.items() if k != "extends"}, node.where))
+        recipe = merge(recipe, node.without("extends"))
     return recipe
 
 

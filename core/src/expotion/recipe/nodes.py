@@ -52,6 +52,10 @@ class Node:
             return [child.plain() for child in self.value]
         return self.value
 
+    def without(self, key: str) -> Node:
+        """A mapping without one of its keys."""
+        return Node({name: child for name, child in self.value.items() if name != key}, self.where)
+
     def at(self, path: tuple[int | str, ...]) -> Node:
         """The node at a path, or the deepest one on the way to it."""
         node = self

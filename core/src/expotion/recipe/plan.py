@@ -11,7 +11,6 @@ from typing import Any
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem, WeightsError, in_short
 from expotion.plugins import Registry
-from expotion.recipe.resolve import Found
 from expotion.recipe.schema import Condition, Recipe
 
 _HUB_SIZES = {
@@ -73,6 +72,26 @@ class Plan:
     def generate_seconds(self) -> float | None:
         """Rough time of generating all test clips under every condition on two CPU cores, in seconds."""
         return None if self.generate_flops is None else self.generate_flops / _LAPTOP_FLOPS
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a data source has, undecoded: clips by split, and the longest clip's length in seconds."""
+
+    clips: dict[str, int]
+    clip_s: float
+
+
+def found_clips(recipe: Recipe, registry: Registry, *, train: bool) -> Found:
+    """Ask the data source of a resolved recipe, decoding nothing, for clips to train on only where `train`.
+
+    Raises what the source raises: a lost manifest, an empty split.
+    """
+    spec = registry.offers("data source")[recipe.data.source].spec
+    source = spec.build(spec.options(**recipe.data.options))
+    clips = {"train": source.clips("train") if train else (), "test": source.clips("test")}
+    longest_s = max((clip.duration_s for some in clips.values() for clip in some), default=0.0)
+    return Found({split: len(some) for split, some in clips.items()}, longest_s)
 
 
 def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> Plan:

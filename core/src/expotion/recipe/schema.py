@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -322,20 +323,16 @@ class Train(Section):
         made._gone = {key: values[key] for key in GONE if key in values}
         return made
 
-    @field_validator("learning_rate", mode="before")
+    @field_validator("learning_rate", "context_swap", "condition_dropout", mode="before")
     @classmethod
-    def _one_rate(cls, value: Any) -> Any:
-        return dict.fromkeys(LearningRate.model_fields, value) if _is_number(value) else value
-
-    @field_validator("context_swap", mode="before")
-    @classmethod
-    def _swap(cls, value: Any) -> Any:
-        return {"prob": float(value)} if isinstance(value, bool) or _is_number(value) else value
-
-    @field_validator("condition_dropout", mode="before")
-    @classmethod
-    def _dropout(cls, value: Any) -> Any:
-        return {"all": value} if _is_number(value) else value
+    def _one_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """One number stands for every rate, for the share of swapped sequences, or for every condition."""
+        if info.field_name == "context_swap" and isinstance(value, bool):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return value
+        names = {"learning_rate": LearningRate.model_fields, "context_swap": ["prob"]}
+        return dict.fromkeys(names.get(str(info.field_name), ["all"]), value)
 
     @property
     def n_parts(self) -> int:
@@ -498,7 +495,3 @@ class Recipe(Section):
         chosen = [together if name == "all" else name for name in self.evaluate.conditions]
         extra = [name for name in chosen if name not in (*everything, "shuffled")]
         return [name for name in everything if name in chosen] + extra
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
