@@ -14,7 +14,7 @@ from expotion.files import file_sha256
 from expotion.video.audio import hear, resample
 from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs
-from expotion.video.probe import VideoInfo, check, probe
+from expotion.video.probe import check, probe
 from expotion.video.scan import Scan, scan
 from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
@@ -112,7 +112,13 @@ def _examine(settings: Settings, item: Item, out: Examined) -> None:
     info = probe(item.path, require="video")
     check(source, "audio")
     out.warnings += source.notes
-    assert info.video is not None
+    assert info.video is not None and source.sound is not None
+    known = {
+        "width": info.video.width,
+        "height": info.video.height,
+        "fps": round(info.video.fps, 4),
+        "sample_rate_hz": source.sound.sample_rate_hz,
+    }
     out.sha256 = file_sha256(item.path)
     span = _span(settings, item, source, out)
     if span is None:
@@ -141,7 +147,25 @@ def _examine(settings: Settings, item: Item, out: Examined) -> None:
             if part_s <= start_s < next_s:
                 first = round((start_s - part_s) * SOUND_HZ)
                 piece = samples[first : first + round(length_s * SOUND_HZ)]
-                _keep(settings, out, source, info.video, seen, (start_s, length_s), piece, heard.cancelled_db)
+                silent = silent_fraction(piece)
+                if silent > settings.max_silent:
+                    why = f"{silent:.0%} silent"
+                    if heard.cancelled_db > CANCELLED_DB:
+                        why += " as mono: its channels cancel each other "
+                        why += "(one is inverted: invert it back, or keep one channel)"
+                    out.drop(why, start_s)
+                    continue
+                change, loudness = seen.change(start_s, start_s + length_s), loudness_lufs(piece, SOUND_HZ)
+                measured = {
+                    "start_s": start_s,
+                    "duration_s": length_s,
+                    "whole": start_s == 0.0 and length_s >= source.duration_s - 1e-6,
+                    "loudness_lufs": None if loudness is None else round(loudness, 2),
+                    "silent_fraction": round(silent, 4),
+                    "clipped_fraction": round(float((np.abs(piece) >= CLIPPED).mean()), 6),
+                    "picture_change": None if change < 0 else round(change, 2),
+                }
+                out.clips.append(measured | known)
         part_s = next_s
     if not_numbers:
         out.warnings.append(f"{not_numbers} samples of the sound are no finite numbers and are taken as 0")
@@ -176,43 +200,6 @@ def _span(settings: Settings, item: Item, source: Scan, out: Examined) -> tuple[
         out.drop(f"{max(end_s - begin_s, 0.0):.2f} s usable, shorter than {settings.min_s:g} s")
         return None
     return begin_s, end_s
-
-
-def _keep(
-    settings: Settings,
-    out: Examined,
-    source: Scan,
-    video: VideoInfo,
-    seen: Look,
-    window: tuple[float, float],
-    samples: NDArray[np.float32],
-    cancelled_db: float,
-) -> None:
-    """Measure a clip and keep it, or drop it as silent."""
-    assert source.sound is not None
-    start_s, length_s = window
-    silent = silent_fraction(samples)
-    if silent > settings.max_silent:
-        why = f"{silent:.0%} silent"
-        if cancelled_db > CANCELLED_DB:
-            why += " as mono: its channels cancel each other (one is inverted: invert it back, or keep one channel)"
-        return out.drop(why, start_s)
-    change, loudness = seen.change(start_s, start_s + length_s), loudness_lufs(samples, SOUND_HZ)
-    out.clips.append(
-        {
-            "start_s": start_s,
-            "duration_s": length_s,
-            "whole": start_s == 0.0 and length_s >= source.duration_s - 1e-6,
-            "loudness_lufs": None if loudness is None else round(loudness, 2),
-            "silent_fraction": round(silent, 4),
-            "clipped_fraction": round(float((np.abs(samples) >= CLIPPED).mean()), 6),
-            "picture_change": None if change < 0 else round(change, 2),
-            "width": video.width,
-            "height": video.height,
-            "fps": round(video.fps, 4),
-            "sample_rate_hz": source.sound.sample_rate_hz,
-        }
-    )
 
 
 def cut(begin_s: float, end_s: float, settings: Settings) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -103,7 +104,12 @@ def read_source(
     here = [item for item in found.items if item.path.is_file()]
     found.missing = [item for item in found.items if not item.path.is_file()]
     if found.missing and not (skip_missing and here):
-        problems += _missing(source, found)
+        problems += [
+            Problem(item.where, "a file that is there", str(item.path)) for item in found.missing[:SHOWN]
+        ]
+        fix = "`--root FOLDER` says where paths start; `--skip-missing` leaves such lines out"
+        got = f"{len(found.missing)} of {len(found.items)} are missing"
+        problems.append(Problem(str(source), "files that are there", got, fix))
     if not found.items and not problems:
         wanted = f"at least one video ({', '.join(sorted(VIDEO_NAMES))})"
         problems.append(Problem(str(source), wanted, "none"))
@@ -120,13 +126,6 @@ def list_folder(folder: Path, problems: list[Problem]) -> list[Item]:
     return found.items
 
 
-def _missing(source: Path, found: Found) -> list[Problem]:
-    problems = [Problem(item.where, "a file that is there", str(item.path)) for item in found.missing[:SHOWN]]
-    fix = "`--root FOLDER` says where paths start; `--skip-missing` leaves such lines out"
-    got = f"{len(found.missing)} of {len(found.items)} are missing"
-    return [*problems, Problem(str(source), "files that are there", got, fix)]
-
-
 def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Problem]) -> None:
     paths = sorted(
         path
@@ -138,7 +137,7 @@ def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Pr
     for listed in lists:
         part = _split_of(listed, folder)
         for item in read_table(listed, listed.parent, problems):
-            found.items.append(_with_split(item, item.split or part or _split_of(item.path, folder)))
+            found.items.append(replace(item, split=item.split or part or _split_of(item.path, folder)))
     if lists:
         named = {item.path.resolve() for item in found.items}
         left = [path for path in videos if path.resolve() not in named]
@@ -146,7 +145,9 @@ def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Pr
             told = ", ".join(path.name for path in left[:3])
             found.warnings.append(f"{len(left)} videos that no {lists[0].name} lists are left out: {told}")
         videos = []
-    found.items += [_with_split(_sidecars(Item(path, str(path))), _split_of(path, folder)) for path in videos]
+    for path in videos:
+        item = _sidecars(Item(path, str(path)))
+        found.items.append(replace(item, split=item.split or _split_of(path, folder)))
     known = VIDEO_NAMES | _TEXT | TABLES
     passed = [path for path in paths if path.suffix.lower() not in known and not is_tar(path)]
     if passed and unpacked is not None:
@@ -156,7 +157,7 @@ def _folder(folder: Path, unpacked: Path | None, found: Found, problems: list[Pr
         assert unpacked is not None
         for path in unpack(tar, unpacked):
             item = _sidecars(Item(path, f"{tar}: {path.name}"))
-            found.items.append(_with_split(item, item.split or _split_of(tar, folder)))
+            found.items.append(replace(item, split=item.split or _split_of(tar, folder)))
 
 
 def _split_of(path: Path, folder: Path) -> Split | None:
@@ -165,26 +166,21 @@ def _split_of(path: Path, folder: Path) -> Split | None:
     return split_named(parts[0]) if len(parts) > 1 else None
 
 
-def _with_split(item: Item, split: Split | None) -> Item:
-    return Item(**(vars(item) | {"split": item.split or split}))
-
-
 def _sidecars(item: Item) -> Item:
     """Fields from NAME.json and the caption from NAME.txt beside the video."""
     values: dict[str, Any] = {}
     described, text = item.path.with_suffix(".json"), item.path.with_suffix(".txt")
-    reading = described
+    reading, wanted = described, "a JSON object in UTF-8"
     try:
         if described.is_file():
             content = json.loads(described.read_text(encoding="utf-8-sig"))
             if not isinstance(content, dict):
                 raise ValueError("not an object")
             values = standard_names(content)
-        reading = text
+        reading, wanted = text, "text in UTF-8"
         if text.is_file():
             values["caption"] = text.read_text(encoding="utf-8-sig")
     except (ValueError, UnicodeDecodeError) as error:
-        wanted = "a JSON object in UTF-8" if reading == described else "text in UTF-8"
         raise ManifestError(Problem(str(reading), wanted, str(error)[:120])) from error
     problems: list[Problem] = []
     start_s, duration_s = times_of(values, str(described), problems)

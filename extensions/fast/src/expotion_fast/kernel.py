@@ -73,21 +73,15 @@ def attention(frame, layer, at, scale, prefix_of, prefix_rows, openness, mine, c
             k_scale = at[f.PREFIX_K_SCALE] + 4 * head * place
             for i in range(0, 4 * head, 4 * LANES):
                 store(own + i, mul(add(load(q + i), load(offset + i)), load(k_scale + i)))
-            span = place * frame[f.PREFIX_ROOMS] * head * frame[f.PREFIX_KEPT]
-            attend(
-                frame[f.PREFIX_KEPT],
-                own,
+            kept, count = frame[f.PREFIX_KEPT], frame[f.PREFIX_ROOMS]
+            span = place * count * head * kept
+            k, v, v_scale = (
                 at[f.PREFIX_K] + span,
                 at[f.PREFIX_V] + span,
-                frame[f.PREFIX_ROOMS],
-                head,
-                prefix_rows[row],
-                scale,
-                scores,
-                out,
-                openness[row, r],
                 at[f.PREFIX_V_SCALE] + 4 * head * place,
             )
+            gain = openness[row, r]
+            attend(kept, own, k, v, count, head, prefix_rows[row], scale, scores, out, gain, v_scale)
         arrive(counters)
         unit = next_piece(counters, units, part, parts)
     return units
@@ -97,30 +91,18 @@ def attention(frame, layer, at, scale, prefix_of, prefix_rows, openness, mine, c
 def keyed_text(frame, at, scale, text_counts, mine, counters, part, parts):  # type: ignore[no-untyped-def]
     """Attention over the text's keys and values of this part's heads: TEXT to ATTENDED."""
     head, heads, size = frame[f.HEAD], frame[f.N_HEADS], frame[f.KEPT]
-    length, rooms = frame[f.LENGTH], frame[f.TEXT_ROOMS]
+    length, rooms, scores = frame[f.LENGTH], frame[f.TEXT_ROOMS], mine + frame[f.SCRATCH_SCORES]
     units = len(text_counts) * heads
     unit = next_piece(counters, units, part, parts)
     while unit >= 0:
-        span = unit * rooms * head * size
+        span, count = unit * rooms * head * size, text_counts[unit // heads]
+        k, v = at[f.TEXT_K] + span, at[f.TEXT_V] + span
         for s in range(length):
             item = unit // heads * length + s
             q = frame[f.TEXT] + 4 * (item * frame[f.TEXT_WIDE] + unit % heads * head)
             out = frame[f.ATTENDED] + 4 * (item * frame[f.MERGED] + unit % heads * head)
             clear(out, head)
-            attend(
-                size,
-                q,
-                at[f.TEXT_K] + span,
-                at[f.TEXT_V] + span,
-                rooms,
-                head,
-                text_counts[unit // heads],
-                scale,
-                mine + frame[f.SCRATCH_SCORES],
-                out,
-                1.0,
-                frame[f.ONES],
-            )
+            attend(size, q, k, v, rooms, head, count, scale, scores, out, 1.0, frame[f.ONES])
         arrive(counters)
         unit = next_piece(counters, units, part, parts)
     return units

@@ -137,7 +137,7 @@ class Study:
         except OSError as error:
             problem = Problem(str(folder), f"a study with {STUDY_FILE}", error.strerror, fix)
             raise ExpotionError(problem) from None
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, UnicodeDecodeError):
             raise ExpotionError(Problem(str(path), "JSON", "something else", fix)) from None
         except (KeyError, TypeError, ValueError) as error:
             got = f"no {error}" if isinstance(error, KeyError) else str(error)
