@@ -1,7 +1,7 @@
 """A training step as the released code takes it, written plainly: every layer adapted, float32, text encoded and
 cross-attention keys computed in every step, all logits at once.
 
-It computes what `expotion.training` computes with the released adaptor options (causal prefix, a position table and
+It computes what `expotion.train` computes with the released adaptor options (causal prefix, a position table and
 a fusion matrix per layer, plain loss), on the same weights, by its own means: see `loss_of`.
 """
 

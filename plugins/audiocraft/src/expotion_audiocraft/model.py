@@ -1,4 +1,4 @@
-"""A MusicGen held by audiocraft, behind calls of the shapes that `expotion.backbone` has.
+"""A MusicGen held by audiocraft, behind calls of the shapes that `expotion.musicgen` has.
 
 What is computed is audiocraft's: its `LMModel`, its codec, its T5 conditioner. Here are only argument shapes
 (mono sounds without a channel axis, plain prompts) and errors.
