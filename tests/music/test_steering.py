@@ -17,8 +17,7 @@ from expotion.errors import ExpotionError
 from expotion.music import make
 from expotion.music.compose import sampler_of
 from expotion.music.composer import open_composer
-from expotion.music.schedule import Schedule
-from expotion.music.steering import Given, Steering
+from expotion.music.steering import Given, Schedule, Steering
 from expotion.plugins import Registry
 from expotion.recipe.schema import Sampling
 from expotion.video import scan as scanning

@@ -173,13 +173,12 @@ def _scored(function: Callable[[Scored], Score], scored: Scored) -> dict[str, fl
 
 
 def _check_unique(conditions: Mapping[str, Sequence[Scored]]) -> None:
-    problems = []
-    for condition, sounds in conditions.items():
-        ids = [scored.clip.id for scored in sounds]
-        for clip_id in sorted({clip_id for clip_id in ids if ids.count(clip_id) > 1}):
-            problems.append(
-                Problem(f"evaluation, condition '{condition}'", "each clip once", f"'{clip_id}' again")
-            )
+    ids = {condition: [scored.clip.id for scored in sounds] for condition, sounds in conditions.items()}
+    problems = [
+        Problem(f"evaluation, condition '{condition}'", "each clip once", f"'{clip_id}' again")
+        for condition, own in ids.items()
+        for clip_id in sorted({clip_id for clip_id in own if own.count(clip_id) > 1})
+    ]
     if problems:
         raise ExpotionError(problems)
 

@@ -45,9 +45,8 @@ class OutsideRow:
         folder, where = Path(self.folder).expanduser(), f"outside row {self.name!r}"
         if not folder.is_dir():
             got = "no such folder" if not folder.exists() else "a file"
-            raise ExpotionError(
-                Problem(where, "a folder of sound files", f"{folder}: {got}", "check the path")
-            )
+            wanted = "a folder of sound files"
+            raise ExpotionError(Problem(where, wanted, f"{folder}: {got}", "check the path"))
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         self.files, left = match_files(found, [clip.id for clip in self.clips])
         if not self.files:

@@ -25,20 +25,14 @@ BUILT_IN: Mapping[str, MetricSpec] = {
 def available_metrics(plugin_metrics: Mapping[str, MetricSpec] | None = None) -> dict[str, MetricSpec]:
     """All metrics by name. Raises PluginError where a plugin takes the name of a built-in metric."""
     plugin_metrics = plugin_metrics or {}
-    taken = sorted(
-        name for name in BUILT_IN if plugin_metrics.get(name, BUILT_IN[name]) is not BUILT_IN[name]
-    )
+    wanted, fix = "a name that core does not use itself", "rename the plugin's metric"
+    taken = [
+        Problem(f"metric '{name}'", wanted, fix=fix)
+        for name, spec in sorted(BUILT_IN.items())
+        if plugin_metrics.get(name, spec) is not spec
+    ]
     if taken:
-        raise PluginError(
-            [
-                Problem(
-                    f"metric '{name}'",
-                    "a name that core does not use itself",
-                    fix="rename the plugin's metric",
-                )
-                for name in taken
-            ]
-        )
+        raise PluginError(taken)
     return {**BUILT_IN, **plugin_metrics}
 
 
@@ -68,11 +62,7 @@ def choose_metrics(
     return [known[name] for name in dict.fromkeys(names)]
 
 
-# What core's evaluation announces, through the same hook as any plugin: the built-in metrics.
-
-
 @hookimpl
 def expotion_metrics() -> list[MetricSpec]:
-    """Beat, tempo and intensity metrics."""
-
+    """Beat, tempo and intensity metrics, through the same hook as any plugin's."""
     return list(BUILT_IN.values())

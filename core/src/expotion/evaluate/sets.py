@@ -42,7 +42,7 @@ _SMALLEST = 0.25  # of the set: the smallest subset that is drawn
 
 def frechet_distance(rows: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
     """Fréchet distance of rows [n, D] and reference rows [m, D], n and m at least 2; never below 0."""
-    return _distance(_Gaussian.of(rows), _Gaussian.of(reference))
+    return _distance(_gaussian(rows), _gaussian(reference))
 
 
 def frechet(sounds: Sequence[Rows], reference: Sequence[Rows]) -> Score:
@@ -64,7 +64,7 @@ def frechet_infinity(sounds: Sequence[Rows], reference: Sequence[Rows]) -> Score
         return Score(None, f"the extrapolation needs at least {MIN_SOUNDS_INFINITY} sounds, got {len(kept)}")
     if len(known) < MIN_ROWS:
         return Score(None, "it needs at least two windows of reference sound")
-    target = _Gaussian.of(known)
+    target = _gaussian(known)
     rng = np.random.default_rng(0)
     smallest = max(MIN_ROWS, round(_SMALLEST * len(kept)))
     sizes = np.unique(np.linspace(smallest, len(kept), _N_SIZES).round().astype(int))
@@ -75,7 +75,7 @@ def frechet_infinity(sounds: Sequence[Rows], reference: Sequence[Rows]) -> Score
             rows = _stacked([kept[i] for i in drawn])
             if len(rows) >= MIN_ROWS:
                 inverse.append(1.0 / size)
-                distances.append(_distance(_Gaussian.of(rows), target))
+                distances.append(_distance(_gaussian(rows), target))
     slope, intercept = np.polyfit(inverse, distances, 1)
     fitted = slope * np.asarray(inverse) + intercept
     spread = float(np.sum((np.asarray(distances) - np.mean(distances)) ** 2))
@@ -86,26 +86,23 @@ def frechet_infinity(sounds: Sequence[Rows], reference: Sequence[Rows]) -> Score
     return Score(float(intercept), note)
 
 
-class _Gaussian:
-    """Mean [D] and a root [k, D] of the covariance: root' root = C, with as few rows k as can be."""
-
-    def __init__(self, mean: NDArray[np.float64], root: NDArray[np.float64]) -> None:
-        self.mean, self.root = mean, root
-
-    @classmethod
-    def of(cls, rows: NDArray[np.floating]) -> _Gaussian:
-        exact = np.asarray(rows, dtype=np.float64)
-        mean = exact.mean(axis=0)
-        root = (exact - mean) / np.sqrt(len(exact) - 1)
-        if root.shape[0] > root.shape[1]:
-            root = np.linalg.qr(root, mode="r")
-        return cls(mean, root)
+Gaussian = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean [D] and a root [k, D] of the covariance: root' root = C, with as few rows k as can be."""
 
 
-def _distance(first: _Gaussian, second: _Gaussian) -> float:
-    shared = np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum()
-    apart = np.sum((first.mean - second.mean) ** 2)
-    spread = np.sum(first.root**2) + np.sum(second.root**2)
+def _gaussian(rows: NDArray[np.floating]) -> Gaussian:
+    exact = np.asarray(rows, dtype=np.float64)
+    mean = exact.mean(axis=0)
+    root = (exact - mean) / np.sqrt(len(exact) - 1)
+    if root.shape[0] > root.shape[1]:
+        root = np.linalg.qr(root, mode="r")
+    return mean, root
+
+
+def _distance(first: Gaussian, second: Gaussian) -> float:
+    shared = np.linalg.svd(first[1] @ second[1].T, compute_uv=False).sum()
+    apart = np.sum((first[0] - second[0]) ** 2)
+    spread = np.sum(first[1] ** 2) + np.sum(second[1] ** 2)
     return max(0.0, float(apart + spread - 2 * shared))
 
 

@@ -101,7 +101,7 @@ def estimate(values: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLE
     if not clips:
         return Estimate(None, None, None, 0, 0)
     table = _table(values, clips)
-    draws = _draws(table, _clip_counts(len(clips), seed, n_resamples), seed + 1)
+    draws = _draws(table, _counts(len(clips), n_resamples, [seed, len(clips)]), seed + 1)
     low, high = percentiles(draws)
     used = int(np.isfinite(table).any(axis=1).sum())
     return Estimate(float(np.nanmean(table)), low, high, len(clips), used)
@@ -120,7 +120,7 @@ def difference(
     clips = [clip for clip in dict.fromkeys(clip for one in values for clip in one) if clip in theirs]
     if not clips or not ours:
         return Difference(None, None, None, 0, None)
-    counts = _clip_counts(len(clips), seed, n_resamples)
+    counts = _counts(len(clips), n_resamples, [seed, len(clips)])
     left, right = _table(values, clips), _table(reference, clips)
     if len(values) == len(reference) == 1:
         left, right = left - right, np.zeros_like(left)
@@ -166,21 +166,17 @@ def _table(values: SeedValues, clips: Sequence[str]) -> NDArray[np.float64]:
     return np.array([[one.get(clip, np.nan) for clip in clips] for one in values], dtype=np.float64)
 
 
-def _clip_counts(n_clips: int, seed: int, n_resamples: int) -> NDArray[np.float64]:
-    rng = np.random.default_rng([seed, n_clips])
-    drawn = rng.integers(0, n_clips, size=(n_resamples, n_clips))
-    counts = np.zeros((n_resamples, n_clips))
+def _counts(n: int, n_resamples: int, seeds: Sequence[int]) -> NDArray[np.float64]:
+    """How often each of n is drawn, with replacement, in each draw of n: [resamples, n]."""
+    drawn = np.random.default_rng(seeds).integers(0, n, size=(n_resamples, n))
+    counts = np.zeros((n_resamples, n))
     np.add.at(counts, (np.arange(n_resamples)[:, None], drawn), 1.0)
     return counts
 
 
 def _draws(table: NDArray[np.float64], clip_counts: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """The mean of each draw, [resamples]; NaN where a draw holds no value."""
-    n_seeds, n_resamples = len(table), len(clip_counts)
-    rng = np.random.default_rng([seed, n_seeds, 1])
-    drawn = rng.integers(0, n_seeds, size=(n_resamples, n_seeds))
-    seed_counts = np.zeros((n_resamples, n_seeds))
-    np.add.at(seed_counts, (np.arange(n_resamples)[:, None], drawn), 1.0)
+    seed_counts = _counts(len(table), len(clip_counts), [seed, len(table), 1])
     known = np.isfinite(table)
     filled = np.where(known, table, 0.0)
     sums = ((seed_counts @ filled) * clip_counts).sum(axis=1)

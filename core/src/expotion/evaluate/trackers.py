@@ -44,9 +44,8 @@ def measured_with() -> str:
     name = tracker_name()
     if name == "core":
         return "beats tracked by core's own tracker"
-    return f"beats tracked by {name} {_version(name) or '(not installed)'}" + (
-        ", final0" if name == "beat_this" else ""
-    )
+    weights = ", final0" if name == "beat_this" else ""
+    return f"beats tracked by {name} {_version(name) or '(not installed)'}{weights}"
 
 
 def problems() -> Sequence[Problem]:
@@ -77,9 +76,8 @@ def _lacking(name: str) -> list[Problem]:
     package = name.replace("_", "-")
     found = []
     if _version(name) is None:
-        found.append(
-            Problem(where, f"the package {package}", "not installed", f"install it: uv pip install {package}")
-        )
+        fix = f"install it: uv pip install {package}"
+        found.append(Problem(where, f"the package {package}", "not installed", fix))
     if name == "beat_this" and pulled_weights(BEAT_THIS.name) is None:
         fix = f"expotion models pull {BEAT_THIS.name}"
         found.append(Problem(where, f"the weights {BEAT_THIS.name} ({BEAT_THIS.licence})", "not pulled", fix))
@@ -106,7 +104,4 @@ def _tracker(name: str) -> Callable[[NDArray[np.float32], int], Any]:
         return lambda samples, rate_hz: model(samples, rate_hz)[0]
     import librosa  # noqa: PLC0415 - compiles at import
 
-    def track(samples: NDArray[np.float32], rate_hz: int) -> Any:
-        return librosa.beat.beat_track(y=samples, sr=rate_hz, units="time")[1]
-
-    return track
+    return lambda samples, rate_hz: librosa.beat.beat_track(y=samples, sr=rate_hz, units="time")[1]

@@ -138,25 +138,15 @@ def request_inputs(
 
 def _check(name: str, track: SmoothedTrack, n_rows: int, width: int) -> None:
     """Shape and finiteness of a track; the rows that are not finite are named by their times."""
+    where = f"control '{name}'"
     if track.values.shape != (n_rows, width):
-        raise ExpotionError(
-            Problem(
-                where=f"control '{name}'",
-                wanted=f"[{n_rows}, {width}] rows",
-                got=str(list(track.values.shape)),
-                fix="use the encoder and options that the adaptor was trained with",
-            )
-        )
+        fix = "use the encoder and options that the adaptor was trained with"
+        raise ExpotionError(Problem(where, f"[{n_rows}, {width}] rows", str(list(track.values.shape)), fix))
     bad = np.flatnonzero(~np.isfinite(track.values).all(axis=1) & track.valid)
     if len(bad):
-        raise ExpotionError(
-            Problem(
-                where=f"control '{name}'",
-                wanted="finite features",
-                got=f"NaN or infinity in {len(bad)} of {n_rows} rows, the first at row {bad[0]}",
-                fix="mark such samples valid=False in the encoder, or extract the clip's features again",
-            )
-        )
+        got = f"NaN or infinity in {len(bad)} of {n_rows} rows, the first at row {bad[0]}"
+        fix = "mark such samples valid=False in the encoder, or extract the clip's features again"
+        raise ExpotionError(Problem(where, "finite features", got, fix))
 
 
 Progress = Callable[[int, int], None]

@@ -12,12 +12,16 @@ beside a piece all hold it. A new option of sampling takes four edits, and is th
 from __future__ import annotations
 
 import difflib
+import itertools
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from expotion import plugins
@@ -25,7 +29,6 @@ from expotion.adaptor.checkpoint import DESCRIPTION, read_description
 from expotion.adaptor.published import adaptor_folder, is_published, pinned
 from expotion.contracts import Clip, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
-from expotion.music.schedule import Schedule
 from expotion.recipe import Recipe
 from expotion.recipe.nodes import Node, from_plain
 from expotion.recipe.problems import field_path, problems_of
@@ -39,8 +42,63 @@ MAX_SEED = 2**63 - 1
 MAX_PROMPT_WORDS = 400
 """Far beyond what the text encoder was trained on; more is a file pasted by mistake."""
 
+_EXAMPLE = "for example 0.5, or 0:1.0,5:0.2 for 1.0 at the start and 0.2 from 5 s on"
+
 ClipLike = str | Path | Clip
 ControlLike = ClipLike | TimedFeatures | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number over time: `values` at increasing `times_s`, straight lines between, the outer ones held outside."""
+
+    times_s: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, given: float | str | Schedule, where: str = "strength") -> Schedule:
+        """A schedule from a number, or from `VALUE` or `SECONDS:VALUE,SECONDS:VALUE` as typed.
+
+        Raises ExpotionError for anything else, for values below 0, and for times that do not go forwards.
+        """
+        if isinstance(given, Schedule):
+            return given
+        parts = [part.strip().partition(":") for part in str(given).split(",")]
+        if len(parts) == 1 and not parts[0][1]:
+            parts = [("0", ":", parts[0][0])]
+        try:
+            times_s = tuple(float(time) for time, _, _ in parts)
+            values = tuple(float(value) for _, _, value in parts)
+        except ValueError:
+            wanted = "a number of at least 0, or SECONDS:VALUE,SECONDS:VALUE"
+            raise ExpotionError(Problem(where, wanted, str(given), _EXAMPLE)) from None
+        if not all(math.isfinite(value) and value >= 0 for value in values):
+            raise ExpotionError(Problem(where, "finite values of at least 0", str(given), _EXAMPLE))
+        forwards = all(before < after for before, after in itertools.pairwise(times_s))
+        if not (forwards and all(math.isfinite(time) and time >= 0 for time in times_s)):
+            wanted = "times that go forwards from 0"
+            raise ExpotionError(Problem(where, wanted, str(given), _EXAMPLE))
+        return cls(times_s, values)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is 0 all the time."""
+        return not any(self.values)
+
+    def at(self, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Values float32 [n] at these times."""
+        return np.interp(times_s, self.times_s, self.values).astype(np.float32)
+
+    def __str__(self) -> str:
+        if len(self.values) == 1:
+            return _short(self.values[0])
+        pairs = zip(self.times_s, self.values, strict=True)
+        return ",".join(f"{_short(time)}:{_short(value)}" for time, value in pairs)
+
+
+def _short(number: float) -> str:
+    """All digits that tell a number from its neighbours: what a record says is read back as it was."""
+    return str(number).removesuffix(".0")
 
 
 class Given(TypedDict, total=False):
