@@ -1,6 +1,6 @@
 """Beat tracking: when does a sound beat, and how fast?
 
-Three steps. Onset strength (`onsets.py`); its tempo; the beats that fit both, by dynamic programming (Ellis
+Three steps. Onset strength; its tempo; the beats that fit both, by dynamic programming (Ellis
 2007, 'Beat tracking by dynamic programming', J. New Music Research 36). The tempo: all from 55 to 190 BPM are
 equally likely beforehand. For a period p the score is the mean autocorrelation of the onset strength at p,
 2p, 3p, 4p, less a quarter of that between them: at half periods (where a peak means that p is twice the beat)

@@ -1,7 +1,7 @@
 """Intensity correlation: does the output grow loud where the clip's intensity grows?
 
 Pearson's r between the true intensity curve and the output's RMS level in dB, both at 10 Hz and smoothed over
-0.5 s (`level.py`). A constant output has no correlation to speak of and counts as 0.
+0.5 s. A constant output has no correlation to speak of and counts as 0.
 """
 
 from __future__ import annotations
