@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from expotion.manifest.rows import Row
 from expotion.video.writing import write_video
 from expotion_corpus.examine import Examined, Settings, examine
-from expotion_corpus.items import Item
+from expotion_corpus.tables import Item
 
 RATE_HZ = 8000
 FPS = 10

@@ -9,7 +9,7 @@ import pytest
 from expotion.video.writing import write_video
 from expotion_corpus import examine as examining
 from expotion_corpus.examine import Settings, cut, examine, silent_fraction
-from expotion_corpus.items import Item
+from expotion_corpus.tables import Item
 
 Write = Callable[..., Path]
 SETTINGS = Settings(2.0, 2.0, 1.0)

@@ -12,9 +12,9 @@ from expotion.contracts import Clip
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.manifest.rows import ManifestError, Row, read_header, read_manifest, write_manifest
 from expotion.plugins import core_version
-from expotion_corpus.captions import with_captions
 from expotion_corpus.examine import Settings
 from expotion_corpus.prepare import Prepared, prepare
+from expotion_corpus.work import with_captions
 
 SETTINGS = Settings(4.0, 4.0, 3.0)
 Write = Callable[..., Path]

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from expotion.manifest.rows import ManifestError
-from expotion_corpus.items import Found
-from expotion_corpus.sources import read_source
+from expotion_corpus.sources import Found, read_source
 from expotion_corpus.tables import authors_line
 
 

@@ -9,11 +9,10 @@ from typing import Any
 from expotion.errors import ExpotionError, Problem
 from expotion.manifest.rows import ManifestError, Row, read_header, read_manifest
 from expotion.video.audio import load_audio
-from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, matches
 from expotion_corpus.sources import list_folder
 from expotion_corpus.split import shared
-from expotion_corpus.tables import read_table
+from expotion_corpus.tables import Item, read_table
 
 Part = list[dict[str, Any]]
 """Clips as plain values: `id`, `file` and whatever else is known of them."""

@@ -16,8 +16,8 @@ from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs
 from expotion.video.probe import check, probe
 from expotion.video.scan import Scan, scan
-from expotion_corpus.items import Item
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
+from expotion_corpus.tables import Item
 
 VERSION = 3
 """Part of what is kept of a file: raise it when the same file gives other clips or numbers."""

@@ -22,9 +22,9 @@ from expotion.plugins import core_version
 from expotion.video.container import DEFAULT_LIMITS
 from expotion.workers import WorkerDiedError
 from expotion_corpus.examine import VERSION, Examined, Settings
-from expotion_corpus.items import TEXT_FIELDS, Item
 from expotion_corpus.match import Print, clusters
 from expotion_corpus.sources import read_source
+from expotion_corpus.tables import TEXT_FIELDS, Item
 
 ExamineAll = Callable[[Sequence[Item]], Iterator[tuple[int, Any]]]
 """(index, `Examined` or the exception) of every item, in the order in which they finish."""

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tarfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,8 +15,7 @@ from expotion.errors import Problem
 from expotion.files import replacing
 from expotion.manifest.rows import ManifestError, Split
 from expotion.video.container import SOUND_NAMES, VIDEO_NAMES
-from expotion_corpus.items import TEXT_FIELDS, Found, Item
-from expotion_corpus.tables import TABLES, read_table, split_named, standard_names, text_of, times_of
+from expotion_corpus.tables import TABLES, Item, item_of, read_table, split_named, standard_names
 
 _TEXT = frozenset({".txt", ".json"})
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -75,6 +74,15 @@ METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"
 """Lists of a Hugging Face VideoFolder, in any folder of it."""
 SHOWN = 20
 """Missing files that an error lists one by one."""
+
+
+@dataclass
+class Found:
+    """Items of a source, files that it names and that are not there, and what a user should know."""
+
+    items: list[Item] = field(default_factory=list)
+    missing: list[Item] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_source(
@@ -183,11 +191,8 @@ def _sidecars(item: Item) -> Item:
     except (ValueError, UnicodeDecodeError) as error:
         raise ManifestError(Problem(str(reading), wanted, str(error)[:120])) from error
     problems: list[Problem] = []
-    start_s, duration_s = times_of(values, str(described), problems)
+    found = item_of(item.path, str(described), values, problems)
     if problems:
         raise ManifestError(problems)
-    texts: dict[str, Any] = {key: text_of(values.get(key)) for key in TEXT_FIELDS}
-    if texts["caption"] is not None:
-        texts["caption"] = " ".join(texts["caption"].split())
-    split = split_named(text_of(values.get("split")))
-    return Item(item.path, item.where, start_s or 0.0, duration_s, split=split, **texts)
+    caption = None if found.caption is None else " ".join(found.caption.split())
+    return replace(found, where=item.where, caption=caption)

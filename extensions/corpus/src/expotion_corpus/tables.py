@@ -9,12 +9,12 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expotion.errors import Problem
 from expotion.manifest.rows import ManifestError, Split
-from expotion_corpus.items import TEXT_FIELDS, Item
 
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 _NAMES = {
@@ -29,6 +29,27 @@ _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+TEXT_FIELDS = ("caption", "song", "performer", "recording", "sound")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file, or a stretch of one, and what is known of it. `where` is the file and line that names it.
+
+    `sound` names a piece of sound where a list does (the authors' codes); `split` is the part that a list or
+    folder puts it in.
+    """
+
+    path: Path
+    where: str
+    start_s: float = 0.0
+    duration_s: float | None = None
+    caption: str | None = None
+    song: str | None = None
+    performer: str | None = None
+    recording: str | None = None
+    sound: str | None = None
+    split: Split | None = None
 
 
 def split_named(text: str | None) -> Split | None:
@@ -42,9 +63,8 @@ def standard_names(values: dict[Any, Any]) -> dict[str, Any]:
     for key, value in values.items():
         own = str(key).strip().casefold().replace(" ", "_")
         name = _NAMES.get(own, own)
-        if (
-            name == own or text_of(named.get(name)) is None
-        ):  # a column's own name wins over another name of it
+        # a column's own name wins over another name of it
+        if name == own or text_of(named.get(name)) is None:
             named[name] = value
     return named
 
@@ -67,17 +87,15 @@ def read_table(path: Path, root: Path, problems: list[Problem]) -> list[Item]:
             told = ", ".join(str(name) for name in named) or "nothing"
             problems.append(Problem(where, "a column `path` (or `file_name`)", told))
             continue
-        start_s, duration_s = times_of(named, where, problems)
         given = text_of(named.get("split"))
         if given is not None and split_named(given) is None:
             problems.append(Problem(f"{where}: split", "train, validation or test", given))
-        texts: dict[str, Any] = {key: text_of(named.get(key)) for key in TEXT_FIELDS}
-        items.append(Item(root / file, where, start_s or 0.0, duration_s, split=split_named(given), **texts))
+        items.append(item_of(root / file, where, named, problems))
     return items
 
 
-def times_of(named: dict[str, Any], where: str, problems: list[Problem]) -> tuple[float | None, float | None]:
-    """(start, duration) in seconds, None where they are not given; what is no time goes to `problems`."""
+def item_of(path: Path, where: str, named: dict[str, Any], problems: list[Problem]) -> Item:
+    """An item from values by `standard_names`; what is no time goes to `problems`."""
     times: list[float | None] = []
     for key, least in (("start_s", 0.0), ("duration_s", 1e-3)):
         given = text_of(named.get(key))
@@ -89,7 +107,10 @@ def times_of(named: dict[str, Any], where: str, problems: list[Problem]) -> tupl
             problems.append(Problem(f"{where}: {key}", f"seconds of at least {least:g}", given))
             value = None
         times.append(value)
-    return times[0], times[1]
+    texts: dict[str, Any] = {key: text_of(named.get(key)) for key in TEXT_FIELDS}
+    return Item(
+        path, where, times[0] or 0.0, times[1], split=split_named(text_of(named.get("split"))), **texts
+    )
 
 
 def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from expotion.contracts import Clip, Encoder, Options, TimedFeatures
-from expotion.errors import PluginError, Problem
+from expotion.errors import ExpotionError, PluginError, Problem
 from expotion.features.encoders import CODES
 from expotion.features.extract import extract_many
 from expotion.features.store import FeatureStore
+from expotion.files import write_json
 from expotion.manifest.rows import Row
 from expotion.manifest.source import ManifestClip
 from expotion.musicgen.codes import CodesEncoder
@@ -23,12 +26,14 @@ from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.workers import n_workers
-from expotion_corpus.captions import Captioner, with_captions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Given = TypeVar("Given", bound=Options)
+Captioner = Callable[[Clip], str]
+KEEP_EVERY = 20
+"""Captions written between two saves of the file."""
 
 
 def options_of(kind: type[Given], given: Mapping[str, str], where: Callable[[str], str]) -> Given:
@@ -47,6 +52,50 @@ def options_of(kind: type[Given], given: Mapping[str, str], where: Callable[[str
                 for fault in error.errors()
             ]
         ) from error
+
+
+def with_captions(
+    rows: Sequence[Row],
+    clips: Sequence[Clip],
+    build: Callable[[], Captioner],
+    kept: Path,
+    described: str,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Row], list[str]]:
+    """Rows with the captioner's words, and who was refused, why.
+
+    `kept` remembers them by `described` (the captioner and its options) and the clip's content. The captioner is
+    built only where a caption is missing.
+    """
+    known: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # what is damaged is made again
+        known = dict(json.loads(kept.read_text(encoding="utf-8")))
+    out, refused = [], []
+    captioner: Captioner | None = None
+    written = 0
+    try:
+        for done, (row, clip) in enumerate(zip(rows, clips, strict=True), start=1):
+            key = hashlib.sha256(f"{described} {clip.content_hash}".encode()).hexdigest()
+            if key not in known:
+                captioner = captioner or build()
+                try:
+                    known[key] = captioner(clip)
+                except ExpotionError as error:
+                    refused.append(f"{row.id} keeps its own caption: {error}")
+                    out.append(row)
+                    continue
+                finally:
+                    clip.close()
+                written += 1
+                if written % KEEP_EVERY == 0:
+                    write_json(kept, known)
+            out.append(row.model_copy(update={"caption": known[key]}))
+            progress(done, len(rows))
+    finally:
+        if written % KEEP_EVERY:
+            write_json(kept, known)
+    return out, refused
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,6 @@ from expotion_fast.threads import counters_for, on_all, yield_address
 
 ITEMS_AT_ONCE = 64
 """Rows times positions of one call of the kernel, more only where a batch has more rows."""
-
-
 PHASES = 8
 """Of a layer, at most."""
 
@@ -54,11 +52,8 @@ class FusedEngine(Engine):
         frame, table = np.zeros(f.N_FIELDS, np.int64), np.zeros((sizes.n_layers, f.N_COLUMNS), np.int64)
         merged = sizes.n_heads * self._head
         frame[f.KIND], frame[f.KEPT] = KINDS[self.mode], self._kept.itemsize
-        frame[f.N_LAYERS], frame[f.WIDTH], frame[f.WIDE] = (
-            sizes.n_layers,
-            sizes.width,
-            padded(sizes.width, TILE),
-        )
+        frame[f.N_LAYERS], frame[f.WIDTH] = sizes.n_layers, sizes.width
+        frame[f.WIDE] = padded(sizes.width, TILE)
         frame[f.N_HEADS], frame[f.HEAD], frame[f.MERGED] = sizes.n_heads, self._head, padded(merged, TILE)
         frame[f.QKV_WIDE], frame[f.FFN] = padded(3 * merged, TILE), padded(sizes.ffn_width, TILE)
         frame[f.LOGITS_WIDE] = self.output_heads.n_wide  # type: ignore[attr-defined]
@@ -66,18 +61,12 @@ class FusedEngine(Engine):
         frame[f.HEADS], frame[f.HEADS_SCALE] = self.output_heads.addresses  # type: ignore[attr-defined]
         frame[f.YIELD], frame[f.ONES] = yield_address(), self._ones.data_ptr()
         for row, layer in zip(table, self.layers, strict=True):
-            for column, norm in (
-                (f.NORM1, layer.norm_self),
-                (f.CROSS, layer.norm_cross),
-                (f.NORM2, layer.norm_ffn),
-            ):
+            norms = {f.NORM1: layer.norm_self, f.CROSS: layer.norm_cross, f.NORM2: layer.norm_ffn}
+            for column, norm in norms.items():
                 row[column], row[column + 1] = self._norm(norm)
-            for column, linear in (
-                (f.QKV_W, layer.qkv),
-                (f.OUT_W, layer.out),
-                (f.IN_W, layer.ffn_in),
-                (f.FFN_W, layer.ffn_out),
-            ):
+            linears = {f.QKV_W: layer.qkv, f.OUT_W: layer.out}
+            linears |= {f.IN_W: layer.ffn_in, f.FFN_W: layer.ffn_out}
+            for column, linear in linears.items():
                 row[column], row[column + 1] = linear.addresses  # type: ignore[attr-defined]
         return frame, table
 

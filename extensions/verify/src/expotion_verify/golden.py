@@ -141,18 +141,14 @@ def deviation_of(
     if got.size == 0:
         return 0.0, ""
     ours, theirs = (array.astype(np.float64) for array in (got, wanted))
-    if not np.array_equal(np.isnan(ours), np.isnan(theirs)):
-        return None, "not defined (NaN) in other places"
     known = ~np.isnan(theirs)
-    if not known.any():
-        return 0.0, ""
-    ours, theirs = ours[known], theirs[known]
-    same = ours == theirs  # equal infinities have no difference
-    gap = np.where(same, 0.0, np.abs(np.where(same, 0.0, ours) - np.where(same, 0.0, theirs)))
-    largest = float(gap.max())
-    if relative:
-        scale = float(np.abs(theirs).max())
-        largest = largest / scale if scale > 0 else largest
+    if not np.array_equal(known, ~np.isnan(ours)):
+        return None, "not defined (NaN) in other places"
+    apart = known & (ours != theirs)  # equal infinities have no difference
+    largest = float(np.abs(ours[apart] - theirs[apart]).max(initial=0.0))
+    scale = float(np.abs(theirs[known]).max(initial=0.0)) if relative else 1.0
+    if scale > 0:
+        largest /= scale
     return largest, ""
 
 

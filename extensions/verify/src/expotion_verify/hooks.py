@@ -14,7 +14,7 @@ KINDS = {
         "backbone",
         "MusicGen's language model: logits, guided greedy generation with and without a prompt",
     ),
-    "encodec": ("codec", "EnCodec under audiocraft's and transformers' names: latent, codes, sound"),
+    "encodec": ("backbone", "EnCodec under audiocraft's and transformers' names: latent, codes, sound"),
     "expotion_adaptor": (
         "adaptor",
         "the authors' adaptor: prefix, logits, loss, gradients, four greedy generations",
