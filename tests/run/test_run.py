@@ -170,6 +170,15 @@ def test_a_finished_run_is_left_as_it_is(run_lamps: Run, copy_of_finished: Path)
     assert state() == before
 
 
+def test_what_a_killed_process_left_half_written_is_removed(run_lamps: Run, copy_of_finished: Path) -> None:
+    for name in (".1a2b.part", ".1a2b.old", ".adaptor.x1"):
+        (copy_of_finished / name).mkdir()
+        (copy_of_finished / name / "adaptor.json").write_text("{")
+    (copy_of_finished / "samples" / ".3c4d.part.wav").write_bytes(b"half")
+    assert run_lamps(copy_of_finished) == 0
+    assert not [path for path in copy_of_finished.rglob(".*")]
+
+
 def test_what_was_made_with_other_weights_is_made_again(
     run_lamps: Run, copy_of_finished: Path, finished: Path, results: Results
 ) -> None:
@@ -336,7 +345,7 @@ def test_a_disk_that_fills_up_while_the_adaptor_is_written(
     full = OSError(errno.ENOSPC, "No space left on device")
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        raise_at(patch, adaptor_files, "_write", full)
+        raise_at(patch, adaptor_files, "_card", full)
         assert run_lamps(folder) == 1
     error = capsys.readouterr().err
     assert error.count("No space left on device") == 1 and "Traceback" not in error

@@ -109,11 +109,13 @@ class RunFolder:
             write_text(readme, README.format(**told, **about))
 
     def _sweep(self) -> None:
-        """Remove the unfinished files of a process that was killed."""
-        for path in self.path.rglob(".*.part*"):
-            path.unlink(missing_ok=True)
-        for path in self.path.glob(".adaptor.*"):
-            shutil.rmtree(path, ignore_errors=True)
+        """Remove the unfinished files and folders of a process that was killed."""
+        for pattern in (".*.part*", ".*.old", ".adaptor.*"):  # the last: as folders were named before
+            for path in list(self.path.rglob(pattern)):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: Path, recipe: Recipe | None = None) -> RunFolder:

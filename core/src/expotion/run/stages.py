@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -217,7 +217,7 @@ class Stages:
                 trace=self.trace,
                 progress=progress,
                 callbacks=callbacks,
-                samples=self._training_samples(heard, tracks, n_frames),
+                on_weights=self._sampler(adaptor, heard, tracks, n_frames),
                 n_validation=n_validation,
             )
             lines = [json.dumps(step) + "\n" for step in training.records]
@@ -233,9 +233,10 @@ class Stages:
             record["clips"] = len(examples)
         return adaptor, n_frames
 
-    def _training_samples(
-        self, clip: Clip, tracks: material.Tracks, window_frames: int
-    ) -> TrainingSamples | None:
+    def _sampler(
+        self, adaptor: Adaptor, clip: Clip, tracks: material.Tracks, window_frames: int
+    ) -> Callable[[int], None] | None:
+        """What composes a sample of the clip while training goes on; None where the recipe asks for none."""
         recipe = self.recipe
         if not recipe.train.sample_every_steps:
             return None
@@ -243,11 +244,12 @@ class Stages:
         return TrainingSamples(
             self.run.path / "training_samples",
             self.backbone,
+            adaptor,
             Steering().over(recipe),
             Windows(window_frames),
             requests_of(recipe, recipe.joint_name, [ready], recipe.generate_seed)[0],
             ready.n_samples,
-        )
+        ).make
 
     def _made_conditions(self) -> list[str]:
         own = {condition.name for condition in self.recipe.conditions} | {self.recipe.joint_name}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,13 @@ def train_adaptor(
     trace: str,
     progress: StageProgress,
     callbacks: Callbacks | None = None,
-    samples: TrainingSamples | None = None,
+    on_weights: Callable[[int], object] | None = None,
     n_validation: int = 0,
 ) -> TrainingRun:
     """Train to the end, going on from the newest checkpoint of the same run if there is one.
 
-    `backbone` is where other processes find the same model (`train.workers`). `samples` makes sound every
-    `train.sample_every_steps` steps. The last `n_validation` examples are the data's own for validation.
+    `backbone` is where other processes find the same model (`train.workers`). `on_weights(n_steps)` is called
+    every `train.sample_every_steps` steps. The last `n_validation` examples are the data's own for validation.
     """
     train, validation = split_validation(examples, recipe.train.validation_clips, n_validation)
     if not len(train):
@@ -112,11 +113,6 @@ def train_adaptor(
             log.info("step %d loss %.4f validation %.4f control gain %.4f", *told)
         callbacks.on_step(record)
 
-    def on_weights(n_steps: int) -> None:
-        if samples is not None:
-            samples.make(n_steps, adaptor)
-
-    every = recipe.train.sample_every_steps if samples is not None else 0
     finished = False
     try:
         if recipe.train.workers > 0:
@@ -127,7 +123,7 @@ def train_adaptor(
                 backbone=backbone,
                 folder=checkpoints,
                 on_record=on_record,
-                on_weights=on_weights if every else None,
+                on_weights=on_weights,
             )
         else:
             if run.resume():
@@ -137,7 +133,7 @@ def train_adaptor(
             callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
             for record in run.run():
                 on_record(record)
-                if every and run.step_number % every == 0:
+                if on_weights is not None and run.step_number % recipe.train.sample_every_steps == 0:
                     on_weights(run.step_number)
         finished = True
     except KeyboardInterrupt:
@@ -153,7 +149,7 @@ def train_adaptor(
     return run
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainingSamples:
     """Composes one test clip every so many steps, into `step_NNNNNN.wav` of a folder.
 
@@ -162,27 +158,25 @@ class TrainingSamples:
 
     folder: Path
     backbone: Backbone
+    adaptor: Adaptor
     steering: Steering
     windows: Windows
     request: Request
     n_samples: int
-    _model: Engine | None = field(default=None, init=False)
 
-    def make(self, step: int, adaptor: Adaptor) -> Path | None:
-        """Compose and write the sample after `step` steps; None, and a line in the log, where that fails."""
+    @cached_property
+    def _model(self) -> Engine:
+        return prepare(self.backbone.lm, self.steering.precision)
+
+    def make(self, step: int) -> None:
+        """Compose and write the sample after `step` steps, with the adaptor as it is; a failure is only logged."""
         assert self.backbone.codec is not None
-        if self._model is None:
-            self._model = prepare(self.backbone.lm, self.steering.precision)
-        path = self.folder / f"step_{step:06d}.wav"
         try:
-            codes = compose(self._model, adaptor, [self.request], self.steering, self.windows)[0]
-            write_wav(
-                path, to_sound(self.backbone.codec, codes, self.n_samples), self.backbone.sample_rate_hz
-            )
+            codes = compose(self._model, self.adaptor, [self.request], self.steering, self.windows)[0]
+            sound = to_sound(self.backbone.codec, codes, self.n_samples)
+            write_wav(self.folder / f"step_{step:06d}.wav", sound, self.backbone.sample_rate_hz)
         except ExpotionError as error:  # a full disk, say: no reason to lose the training
             log.warning("no sample of step %d: %s", step, error)
-            return None
-        return path
 
 
 class Callbacks:

@@ -43,7 +43,7 @@ def train_over_ray(
     backbone: str,
     folder: Path,
     on_record: Callable[[Record], None],
-    on_weights: Callable[[int], None] | None = None,
+    on_weights: Callable[[int], object] | None = None,
 ) -> None:
     """Bring `run` to its end on workers. `folder` holds the checkpoints where `cluster.storage` names no place.
 
@@ -142,7 +142,7 @@ class _Follower:
         self,
         run: TrainingRun,
         on_record: Callable[[Record], None],
-        on_weights: Callable[[int], None] | None,
+        on_weights: Callable[[int], object] | None,
     ) -> None:
         self.run, self.on_record, self.on_weights = run, on_record, on_weights
         self.error: ExpotionError | None = None
