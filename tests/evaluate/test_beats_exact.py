@@ -20,3 +20,16 @@ def test_a_sound_of_one_second_is_long_enough_and_a_shorter_one_is_not() -> None
     rate_hz = beats.TRACKER_RATE_HZ
     assert beats.track_beats(clicks(rate_hz), rate_hz) is not beats.NO_BEATS
     assert beats.track_beats(clicks(rate_hz - 1), rate_hz) is beats.NO_BEATS
+
+
+def test_a_memo_keeps_what_was_asked_for_last() -> None:
+    made: list[str] = []
+    memo = beats.Memo[str](2)
+
+    def computed(key: str) -> str:
+        made.append(key)
+        return key.upper()
+
+    for key in "abacab":
+        assert memo.get(key, lambda key=key: computed(key)) == key.upper()  # type: ignore[misc]
+    assert made == ["a", "b", "c", "b"]

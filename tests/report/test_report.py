@@ -11,7 +11,7 @@ import pytest
 
 from expotion.errors import ExpotionError
 from expotion.report import Control, Gates, ReportData, RunInfo, TrainingHistory, media, samples, write_report
-from expotion.report.training import charts
+from expotion.report.results import charts
 from expotion.report.write import duration
 
 VOID = {"meta", "link", "input", "br", "img", "path", "rect"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expotion.files import replacing
-from expotion.report import results, training, wording
+from expotion.report import results, wording
 from expotion.report.data import ReportData, ReportInfo
 from expotion.report.samples import SampleView, sample_view
 
@@ -53,7 +53,7 @@ def render(data: ReportData, views: list[SampleView], notes: list[str]) -> str:
         strips=results.strips(data),
         differences=results.difference_rows(data),
         clip_tables=results.clip_tables(data),
-        charts=training.charts(data.training) if data.training else [],
+        charts=results.charts(data.training) if data.training else [],
         samples=views,
         extra=data.extra,
         notes=notes,
