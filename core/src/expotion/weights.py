@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,8 @@ def safetensors_files(folder: Path) -> list[Path]:
         if missing or not shards:
             raise WeightsError(missing or Problem(str(index), "a weight_map that names shards"))
         return shards
-    raise WeightsError(
-        Problem(
-            str(folder),
-            "model.safetensors or model.safetensors.index.json",
-            "neither",
-            "only safetensors are read; convert a pytorch_model.bin with transformers' save_pretrained",
-        )
-    )
+    fix = "only safetensors are read; convert a pytorch_model.bin with transformers' save_pretrained"
+    raise WeightsError(Problem(str(folder), f"{single.name} or {index.name}", "neither", fix))
 
 
 def read_safetensors(paths: Iterable[Path]) -> dict[str, Tensor]:
@@ -71,9 +66,8 @@ def read_safetensors(paths: Iterable[Path]) -> dict[str, Tensor]:
         try:
             part = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                Problem(str(path), "a readable safetensors file", str(error), "copy or download it again")
-            ) from None
+            fix = "copy or download it again"
+            raise WeightsError(Problem(str(path), "a readable safetensors file", str(error), fix)) from None
         twice = sorted(tensors.keys() & part.keys())
         if twice:
             raise WeightsError([Problem(f"{path} {name}", "each tensor in one shard only") for name in twice])
@@ -88,14 +82,9 @@ def read_torch(path: Path) -> Any:
     except FileNotFoundError:
         raise WeightsError(Problem(str(path), "the file to exist")) from None
     except pickle.UnpicklingError as error:
-        raise WeightsError(
-            Problem(
-                str(path),
-                "a file of tensors and plain data",
-                f"one that needs code to be run or is damaged ({first_line(error)})",
-                "such files are refused because they can run anything; save the plain state dict instead",
-            )
-        ) from None
+        got = f"one that needs code to be run or is damaged ({first_line(error)})"
+        fix = "such files are refused because they can run anything; save the plain state dict instead"
+        raise WeightsError(Problem(str(path), "a file of tensors and plain data", got, fix)) from None
     except Exception as error:  # on damaged files torch raises whatever its parser meets first
         raise WeightsError(Problem(str(path), "a readable torch file", first_line(error))) from None
 
@@ -145,10 +134,8 @@ def files_hash(paths: Iterable[Path]) -> str:
     total = hashlib.sha256()
     for path in sorted(paths):
         stored = path.resolve().name
-        if path.is_symlink() and len(stored) == 64 and all(c in "0123456789abcdef" for c in stored):
-            total.update(bytes.fromhex(stored))
-            continue
-        total.update(bytes.fromhex(sha256(path)))
+        known = path.is_symlink() and re.fullmatch("[0-9a-f]{64}", stored)
+        total.update(bytes.fromhex(stored if known else sha256(path)))
     return total.hexdigest()
 
 
@@ -191,15 +178,10 @@ def hub_snapshot(
         if any(any(Path(found).glob(pattern)) for pattern in weights):
             return Path(found)
         failure = f"the repository has no {' or '.join(weights)}"
-    raise WeightsError(
-        Problem(
-            f"hf:{repository}",
-            "weights in the local cache or a connection to the hub",
-            failure,
-            f"on a connected machine run `hf download {repository}` and copy the cache (HF_HOME), "
-            "or give the path of a folder",
-        )
-    )
+    needed = "weights in the local cache or a connection to the hub"
+    command = f"`hf download {repository}`"
+    fix = f"on a connected machine run {command} and copy the cache (HF_HOME), or give the path of a folder"
+    raise WeightsError(Problem(f"hf:{repository}", needed, failure, fix))
 
 
 def check_tensors(

@@ -68,14 +68,9 @@ class LayerEmbedding(nn.Module):
     def check_length(self, n_rows: int) -> None:
         """ExpotionError when learned tables are shorter than the clip."""
         if self.config.needs_max_rows and n_rows > (self.config.max_rows or 0):
-            raise ExpotionError(
-                Problem(
-                    "adaptor",
-                    f"at most {self.config.max_rows} rows, the length of its learned tables",
-                    f"{n_rows}",
-                    "generate in windows, or train with positions: sinusoidal and start: vector",
-                )
-            )
+            wanted = f"at most {self.config.max_rows} rows, the length of its learned tables"
+            fix = "generate in windows, or train with positions: sinusoidal and start: vector"
+            raise ExpotionError(Problem("adaptor", wanted, str(n_rows), fix))
 
     def first_hidden(self, lm: FrozenLM, n_rows: int) -> Tensor:
         """O_0 in the model's type, [R, d]."""

@@ -36,23 +36,20 @@ class TrackInput:
 
 
 def check_inputs(config: AdaptorConfig, inputs: Mapping[str, TrackInput]) -> None:
-    """Names, shapes and finiteness of the strengths; all problems at once (ExpotionError)."""
+    """Names and shapes; all problems at once (ExpotionError)."""
     known = {modality.name: modality for modality in config.modalities}
-    problems = [
-        Problem(f"condition {name!r}", f"one of {', '.join(known)}") for name in inputs if name not in known
-    ]
+    problems = []
     shapes = {tuple(track.values.shape[:2]) for track in inputs.values()}
     if len(shapes) > 1:
         problems.append(Problem("conditions", "one batch size and one length", str(sorted(shapes))))
     for name, track in inputs.items():
-        if name in known and (track.values.dim() != 3 or track.values.shape[2] != known[name].d_in):
-            problems.append(
-                Problem(
-                    f"condition {name!r}", f"values [B, R, {known[name].d_in}]", str(list(track.values.shape))
-                )
-            )
-        if track.valid is not None and track.valid.shape != track.values.shape[:2]:
-            problems.append(Problem(f"condition {name!r}", "valid [B, R]", str(list(track.valid.shape))))
+        where, shape = f"condition {name!r}", list(track.values.shape)
+        if name not in known:
+            problems.append(Problem(where, f"one of {', '.join(known)}"))
+        elif len(shape) != 3 or shape[2] != known[name].d_in:
+            problems.append(Problem(where, f"values [B, R, {known[name].d_in}]", str(shape)))
+        if track.valid is not None and list(track.valid.shape) != shape[:2]:
+            problems.append(Problem(where, "valid [B, R]", str(list(track.valid.shape))))
     if problems:
         raise ExpotionError(problems)
 

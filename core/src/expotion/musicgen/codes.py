@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,23 +30,19 @@ class CodesEncoder(Encoder):
             rate_hz=lambda options: codec.frame_rate_hz,
             smoother="hold",
         )
-        tensors = codec.model.state_dict()  # codes do not depend on the decoder
-        self._hash = tensors_hash({name: t for name, t in tensors.items() if not name.startswith("decoder.")})
 
-    @property
+    @cached_property
     def weights_hash(self) -> str:
-        """Hash of the codec's encoder and codebooks."""
-        return self._hash
+        """Hash of the codec's encoder and codebooks: codes do not depend on the decoder."""
+        tensors = self.codec.model.state_dict()
+        return tensors_hash({name: t for name, t in tensors.items() if not name.startswith("decoder.")})
 
     def extract(self, clip: Clip) -> TimedFeatures:
         """Codes of the whole clip. Raises MediaError for a clip without sound."""
         samples = clip.audio(self.codec.sample_rate_hz)
         if samples is None:
-            raise MediaError(
-                Problem(
-                    where=clip.id, wanted="a clip with sound", got="no audio stream", fix="leave the clip out"
-                )
-            )
+            problem = Problem(clip.id, "a clip with sound", "no audio stream", "leave the clip out")
+            raise MediaError(problem)
         with torch.inference_mode():
             codes = self.codec.encode(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
         n_frames = codes.shape[1]

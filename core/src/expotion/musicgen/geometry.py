@@ -1,12 +1,4 @@
-"""Sizes of a MusicGen language model.
-
-The number of parameters follows from the sizes alone: with width d, N layers, FFN width f, K codebooks of V
-codes (embedding tables have V + 1 rows, the last one for the special token) and text width t,
-
-    N (8 d^2 + 2 d f + 6 d)  +  K (V + 1) d  +  K V d  +  2 d  +  [t d + d]
-
-where the bracket is the projection of the text encoder's width, absent when there is none.
-"""
+"""Sizes of a MusicGen language model."""
 
 from __future__ import annotations
 
@@ -91,11 +83,3 @@ class LMGeometry:
 SMALL = LMGeometry(1024, 24, 16, 4096, 4, 2048, 768)
 MEDIUM = LMGeometry(1536, 48, 24, 6144, 4, 2048, 768)
 LARGE = LMGeometry(2048, 48, 32, 8192, 4, 2048, 768)
-
-
-def parameter_count(geometry: LMGeometry) -> int:
-    """Number of parameters of the language model with its text projection (the formula above)."""
-    d, f, k, v = geometry.width, geometry.ffn_width, geometry.n_codebooks, geometry.card
-    layers = geometry.n_layers * (8 * d * d + 2 * d * f + 6 * d)
-    text = 0 if geometry.text_width is None else geometry.text_width * d + d
-    return layers + k * (v + 1) * d + k * v * d + 2 * d + text

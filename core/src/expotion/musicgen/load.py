@@ -97,9 +97,8 @@ def load_backbone(
         hub = name.startswith("hf:")
         folder = files.hub_snapshot(name.removeprefix("hf:"), cache=cache) if hub else Path(name).expanduser()
         if not folder.is_dir():
-            raise WeightsError(
-                Problem(name, "a folder, hf:OWNER/NAME or audiocraft:FOLDER", "no such folder")
-            )
+            wanted = "a folder, hf:OWNER/NAME or audiocraft:FOLDER"
+            raise WeightsError(Problem(name, wanted, "no such folder"))
         audiocraft = (folder / "state_dict.bin").is_file() and not (folder / "config.json").is_file()
         build = _from_audiocraft if audiocraft else _from_hf
         backbone = build(folder, name, dtype, parts, cache)
@@ -149,14 +148,9 @@ def _from_hf(
 
 def _check_codec(codec: Codec, geometry: LMGeometry, where: str) -> None:
     if (codec.n_codebooks, codec.card) != (geometry.n_codebooks, geometry.card):
-        raise WeightsError(
-            Problem(
-                where,
-                f"a codec with the model's {geometry.n_codebooks} codebooks of {geometry.card} codes",
-                f"{codec.n_codebooks} of {codec.card}",
-                "check target_bandwidths and codebook_size of audio_encoder",
-            )
-        )
+        wanted = f"a codec with the model's {geometry.n_codebooks} codebooks of {geometry.card} codes"
+        fix = "check target_bandwidths and codebook_size of audio_encoder"
+        raise WeightsError(Problem(where, wanted, f"{codec.n_codebooks} of {codec.card}", fix))
 
 
 def _from_audiocraft(

@@ -96,9 +96,8 @@ def load_tokenizer(folder: Path) -> Any:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
             reason = first_line(error)
-    raise WeightsError(
-        Problem(str(folder), f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})", reason)
-    )
+    wanted = f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})"
+    raise WeightsError(Problem(str(folder), wanted, reason))
 
 
 def load_text(source: str | Path, cache: Path | None = None) -> TextConditioner:

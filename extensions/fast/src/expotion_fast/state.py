@@ -74,11 +74,12 @@ def add_text(
         state.frame[f.FOLDED], state.frame[f.FOLDED_WIDE] = len(folded), step
         state.frame[f.TEXT_WIDE] = padded(heads * step, TILE)
     else:
-        counts = (
-            text.mask.sum(dim=1)
-            if text.mask is not None
-            else torch.full((len(text.source),), text.source.shape[1])
-        )
+        packed = text.source
+        counts = torch.full((len(packed),), packed.shape[1])
+        if text.mask is not None:  # the tokens that count go first
+            order = text.mask.int().argsort(dim=1, descending=True, stable=True)
+            packed = packed.gather(1, order[:, :, None].expand_as(packed))
+            counts = text.mask.sum(dim=1)
         state.text_counts = counts.numpy().astype(np.int64)
         state.frame[f.TEXT_WIDE] = state.frame[f.MERGED]
         state.frame[f.TEXT_ROOMS] = padded(text.source.shape[1], LANES)
@@ -90,7 +91,7 @@ def add_text(
             answer = FusedLinear(values, mode, head_in=len(folded))
             state.kept += [ask, answer]
         else:
-            k, v = layer.text_keys(text.packed())
+            k, v = layer.text_keys(packed)
             row[f.TEXT_K] = state.hold(key_blocks(k, dtype))
             row[f.TEXT_V] = state.hold(value_blocks(v, dtype))
             ask, answer = layer.cross_q, layer.cross_out  # type: ignore[assignment]

@@ -10,21 +10,19 @@ import torch
 
 from expotion import machine
 from expotion.errors import ExpotionError, Problem
-from expotion.musicgen.geometry import LMGeometry, parameter_count
+from expotion.musicgen.decoder import MusicGenLM
+from expotion.musicgen.geometry import LMGeometry
 
 SPARE_BYTES = 64 * 2**20
 """Left for everything that is not counted."""
 _BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "int8": 8}
 
 
-def weight_bytes(geometry: LMGeometry, mode: str) -> int:
+def weight_bytes(lm: MusicGenLM, mode: str) -> int:
     """Bytes of the packed weights. In int8 cross-attention and embeddings stay in 16 bits."""
-    numbers = parameter_count(geometry)
-    if mode != "int8":
-        return numbers * _BITS[mode] // 8
-    d = geometry.width
-    wide = geometry.n_layers * 4 * d * d + geometry.n_codebooks * (geometry.card + 1) * d
-    return (numbers - wide) + 2 * wide
+    sizes = {name: parameter.numel() for name, parameter in lm.named_parameters()}
+    wide = sum(size for name, size in sizes.items() if ".cross_" in name or name.startswith("embedding"))
+    return sum(sizes.values()) * _BITS[mode] // 8 + (wide if mode == "int8" else 0)
 
 
 def state_bytes(
@@ -39,10 +37,8 @@ def state_bytes(
 
     `n_rows`: rows of the batch; `prefix_rows`: rows of prefix over all clips.
     """
-    numbers = (
-        geometry.n_layers * geometry.width * (2 * n_rows * (n_positions + text_length) + 3 * prefix_rows)
-    )
-    return numbers * dtype.itemsize
+    vectors = 2 * n_rows * (n_positions + text_length) + 3 * prefix_rows
+    return geometry.n_layers * geometry.width * vectors * dtype.itemsize
 
 
 def check(needed: int, device: torch.device, what: str, fix: str) -> None:
@@ -50,14 +46,8 @@ def check(needed: int, device: torch.device, what: str, fix: str) -> None:
     free = machine.free_bytes(device)
     if free is None or needed + SPARE_BYTES <= free:
         return
-    raise ExpotionError(
-        Problem(
-            where=f"memory ({device})",
-            wanted=f"{size(needed)} for {what}",
-            got=f"{size(free)} free",
-            fix=f"lower it with {fix}",
-        )
-    )
+    wanted, got = f"{size(needed)} for {what}", f"{size(free)} free"
+    raise ExpotionError(Problem(f"memory ({device})", wanted, got, f"lower it with {fix}"))
 
 
 def size(n_bytes: int) -> str:

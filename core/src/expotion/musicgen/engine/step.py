@@ -183,7 +183,7 @@ class Engine:
         check_mode(mode, lm.device)
         shared = pack is plain_pack and mode == "fp32" and lm.dtype == torch.float32
         memory.check(
-            0 if shared else memory.weight_bytes(lm.geometry, mode),
+            0 if shared else memory.weight_bytes(lm, mode),
             lm.device,
             f"the model's weights in {mode}",
             "a smaller model, or a precision of fewer bits (bf16 halves fp32, int8 halves bf16)",

@@ -32,13 +32,6 @@ class SpokenText:
     mask: Tensor | None
     tokens: Tensor | None
 
-    def packed(self) -> Tensor:
-        """Sources with the tokens that count first, [Bt, L, d]."""
-        if self.mask is None:
-            return self.source
-        order = self.mask.int().argsort(dim=1, descending=True, stable=True)
-        return self.source.gather(1, order[:, :, None].expand_as(self.source))
-
 
 def spoken_text(source: Tensor, source_mask: Tensor | None) -> SpokenText:
     """What counts of sources [B, L, d] and masks bool [B, L]; a source of zeros is no text."""

@@ -18,11 +18,11 @@ from torch.nn import functional
 from expotion import machine
 from expotion.contracts import Mode
 from expotion.errors import ExpotionError, Problem
+from expotion.musicgen.layer import EPS
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS_HINT = 2
 """Rows that the packed layouts are chosen for: one clip and its null text."""
-EPS = 1e-5
 
 
 class Linear(Protocol):
@@ -60,11 +60,7 @@ class PlainLinear:
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the weight."""
-        return self.weight.numel() * self.weight.element_size()
+        self.n_bytes = weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         """In the weight's type."""
@@ -84,7 +80,7 @@ class PrepackedLinear:
 
     def __init__(self, weight: Tensor) -> None:
         self.dtype = weight.dtype
-        self.n_bytes = weight.numel() * weight.element_size()
+        self.n_bytes = weight.nbytes
         self.packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_HINT)
 
     def __call__(self, x: Tensor, then: str = "none") -> Tensor:
@@ -228,11 +224,6 @@ def int8_fits(device: torch.device) -> bool:
 def check_mode(mode: Mode, device: torch.device) -> None:
     """ExpotionError where this machine cannot run the mode."""
     if mode == "int8" and not int8_fits(device):
-        raise ExpotionError(
-            Problem(
-                "precision int8",
-                "a CPU on which torch multiplies int8 through oneDNN",
-                str(device) if device.type != "cpu" else "one without",
-                "use bf16 or fp32",
-            )
-        )
+        wanted = "a CPU on which torch multiplies int8 through oneDNN"
+        got = "one without" if device.type == "cpu" else str(device)
+        raise ExpotionError(Problem("precision int8", wanted, got, "use bf16 or fp32"))
