@@ -16,8 +16,9 @@ import torch
 
 import expotion.plugins
 from expotion.cli.main import run
+from expotion.features.encoders import EncodersFactory
 from expotion.features.extract import extract_many
-from expotion.features.job import EncodersFactory, extract, find_clips
+from expotion.features.job import extract, find_clips
 from expotion.features.store import code_version, read_entry
 
 PLUGIN = """

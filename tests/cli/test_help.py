@@ -79,3 +79,8 @@ def test_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
     assert "Usage" in capsys.readouterr().err
+
+
+def test_an_argument_stands_in_the_usage_line_without_braces(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: expotion generate [OPTIONS] CLIPS...\n")

@@ -79,6 +79,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of what an error says, or its type's name where it says nothing."""
+    return str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+
+
 def in_short(error: BaseException) -> str:
     """An error in a message: ours as it stands, any other as its type and first line."""
     if isinstance(error, ExpotionError):

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 
 def rough_time(seconds: float) -> str:
@@ -24,6 +25,11 @@ def rough_time(seconds: float) -> str:
         if seconds < limit_s:
             return f"{seconds / unit_s:.0f} {unit}"
     return f"{seconds / 86_400:,.0f} days"
+
+
+def columns(*heads: str) -> Table:
+    """A table without lines."""
+    return Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 class StageProgress:

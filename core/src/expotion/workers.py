@@ -29,7 +29,7 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 
 from expotion import machine
-from expotion.errors import ExpotionError, Problem, first_line, in_short
+from expotion.errors import ExpotionError, Problem, first_line, in_short, last_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -306,7 +306,7 @@ class _Tasks:
         try:
             return index, self._ray.get(task)
         except self._ray.exceptions.RayError as error:
-            return index, _died(str(error).strip().rpartition("\n")[2] or type(error).__name__)
+            return index, _died(last_line(error))
 
     def stop(self) -> None:
         """Interrupt what is being done, and wait for it for the grace."""

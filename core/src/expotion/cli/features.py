@@ -12,7 +12,7 @@ from expotion.errors import first_line
 
 if TYPE_CHECKING:
     from expotion.features.catalogue import Damaged, Entry
-    from expotion.features.job import EncodersFactory
+    from expotion.features.encoders import EncodersFactory
     from expotion.features.store import FeatureStore
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ class Times(StrEnum):
 def extract(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="CLIP|FOLDER...", help="Videos, and folders that are searched for them."),
+        typer.Argument(metavar="CLIP|FOLDER", help="Videos, and folders that are searched for them."),
     ],
     recipe: RecipeOption = None,
     encoder: EncoderOption = None,
@@ -356,7 +356,7 @@ def _factory(
     """Which encoders, checked before anything is built."""
     from expotion.cli.find import find_recipe
     from expotion.errors import Problem, RecipeError
-    from expotion.features.job import EncodersFactory
+    from expotion.features.encoders import EncodersFactory
     from expotion.plugins import discover
 
     if (recipe is None) == (encoder is None):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from expotion.features.catalogue import Entry
-from expotion.features.job import ClipFile, ClipReport, EncodersFactory, extract
+from expotion.features.encoders import EncodersFactory
+from expotion.features.job import ClipFile, ClipReport, extract
 from expotion.files import write_json
-from expotion.progress import rough_time
+from expotion.progress import columns, rough_time
 
 LINE_EVERY_S = 15.0
 
@@ -34,7 +35,7 @@ def run_and_tell(
     console = Console(highlight=False, soft_wrap=True)
     began = last = time.monotonic()
     reports: list[ClipReport] = []
-    columns = (
+    parts = (
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -45,7 +46,7 @@ def run_and_tell(
     try:
         with (
             contextlib.closing(results),  # type: ignore[type-var]  # a generator
-            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+            Progress(*parts, console=console, transient=True, disable=not console.is_terminal) as bar,
         ):
             task = bar.add_task("", total=len(files), rate="", note="")
             for report in results:
@@ -89,7 +90,7 @@ def _summary(console: Console, reports: Sequence[ClipReport], folder: Path, took
         for warning in dict.fromkeys(report.warnings):
             console.print(f"warning: {warning}", markup=False)
     if failed:
-        table = Table("clip", "encoder", "why it failed", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table = columns("clip", "encoder", "why it failed")
         for report in failed:
             for name, outcome in report.outcomes.items():
                 if outcome.error is not None:
@@ -107,7 +108,7 @@ def _write(
     plain: dict[str, Any] = {
         "stopped": stopped,
         "seconds": round(time.monotonic() - began, 3),
-        "clips": [report.to_json() | {"failed": report.failed} for report in reports],
+        "clips": [asdict(report) | {"failed": report.failed} for report in reports],
         "not_reached": [file.path for file in files if file.id not in done],
     }
     write_json(out, plain)
@@ -115,9 +116,7 @@ def _write(
 
 def print_entries(entries: Sequence[Entry], folder: Path) -> None:
     """The table of `list`, and the total."""
-    table = Table(
-        "clip", "encoder", "options", "rows", "width", "rate", "size", "age", "code", box=None, pad_edge=False
-    )
+    table = columns("clip", "encoder", "options", "rows", "width", "rate", "size", "age", "code")
     now = time.time()
     for entry in entries:
         rate = f"{entry.rate_hz:g} Hz" if entry.rate_hz else ""

@@ -33,9 +33,7 @@ work = functools.partial(typer.Option, rich_help_panel="Work")
 
 @steered
 def generate(
-    clips: Annotated[
-        list[Path], typer.Argument(metavar="CLIPS...", help="Video or sound files, or folders.")
-    ],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS", help="Video or sound files, or folders.")],
     *,
     out: Annotated[
         Path | None,

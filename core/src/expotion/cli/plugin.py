@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from expotion.plugins import Registry
+    from expotion.testing import CheckResult
 
 app = typer.Typer(
     help="List, show, check and begin plugins.\n\n\b\nExample: expotion plugin list",
@@ -22,15 +30,13 @@ def list_() -> None:
     Example: expotion plugin list
     """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from expotion.plugins import discover
+    from expotion.progress import columns
 
     registry = discover()
-    table = Table(
-        "distribution", "version", "health", "offers", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = columns("distribution", "version", "health", "offers")
     for plugin in registry.plugins:
         health = Text("ok", "green") if plugin.error is None else Text(f"broken: {plugin.error}", "red")
         offers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin.offers.items())
@@ -47,11 +53,10 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `
     """
     from rich.console import Console
 
-    from expotion.cli.plugin_view import describe
     from expotion.plugins import discover
 
     console = Console(soft_wrap=True, highlight=False)
-    for line in describe(discover(), name):
+    for line in _describe(discover(), name):
         console.print(line, markup=False)
 
 
@@ -76,17 +81,16 @@ def check(
     Example: expotion plugin check face_marlin --set geometry=tiny
     """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from expotion.cli.plugin_view import results_of
+    from expotion.progress import columns
     from expotion.testing import LEVELS
 
     if level not in LEVELS:
         raise typer.BadParameter(f"one of {', '.join(LEVELS)}", param_hint="--level")
-    results = results_of(name, _options(set_ or []), track or [], level)
+    results = _results(name, set_ or [], track or [], level)
     marks = {True: Text("ok", "green"), False: Text("failed", "red"), None: Text("not run", "yellow")}
-    table = Table("check", "result", "what was found", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = columns("check", "result", "what was found")
     for result in results:
         fix = f" -> {result.fix}" if result.passed is False and result.fix else ""
         table.add_row(result.name, marks[result.passed], f"{result.detail}{fix}")
@@ -100,7 +104,7 @@ def check(
 
 @app.command()
 def new(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its name in recipes.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name in recipes.")] = None,
     kind: Annotated[
         str | None,
         typer.Option("--kind", help="video, audio, track, token, metric, data or captioner."),
@@ -126,24 +130,125 @@ def new(
     blueprint = complete(name, kind, author, licence, description)
     made = write_package(blueprint, folder.expanduser())
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"Wrote {made}", markup=False)
-    for line in (
-        "Next:",
-        f"  cd {made}",
-        "  pip install -e . pytest",
-        "  pytest",
-        "  expotion recipe run recipe.yaml",
-    ):
-        console.print(line, markup=False)
+    console.print(f"Wrote {made}\nNext:", markup=False)
+    for line in (f"cd {made}", "pip install -e . pytest", "pytest", "expotion recipe run recipe.yaml"):
+        console.print(f"  {line}", markup=False)
 
 
-def _options(assignments: list[str]) -> dict[str, Any]:
+def _results(name: str, set_: list[str], track: list[str], level: str) -> list[CheckResult]:
+    """Results of the suite of whatever has that name. Raises PluginError where nothing has."""
+    from expotion import testing
     from expotion.errors import ExpotionError, Problem
+    from expotion.plugins import discover
     from expotion.recipe.nodes import parse_scalar
     from expotion.recipe.pairs import split_pairs
 
     problems: list[Problem] = []
-    pairs = split_pairs("--set", assignments, "OPTION=VALUE", "size=small", problems)
+    pairs = split_pairs("--set", set_, "OPTION=VALUE", "size=small", problems)
+    options = {option: parse_scalar(value) for option, value in pairs.items()}
+    wanted = "NAME=FILE with a file that is there"
+    files = split_pairs("--track", track, wanted, "gaze=gaze.csv", problems)
+    tracks = {sensor: Path(text).expanduser() for sensor, text in files.items()}
+    problems += [
+        Problem(f"--track {sensor}={path}", wanted, "no such file")
+        for sensor, path in tracks.items()
+        if not path.is_file()
+    ]
     if problems:
         raise ExpotionError(problems)
-    return {name: parse_scalar(value) for name, value in pairs.items()}
+    registry = discover()
+    if name not in registry.encoders:
+        if name in registry.metrics:
+            return testing.run_metric_checks(registry.metric(name))
+        if name in registry.offers("data source"):
+            return testing.run_data_source_checks(registry.data_source(name), options)
+        if name in registry.offers("captioner"):
+            return testing.run_captioner_checks(registry.captioner(name), options)
+    return testing.run_checks(registry.encoder(name), options, tracks=tracks, level=level)
+
+
+def _describe(registry: Registry, name: str) -> list[str]:
+    """Lines about everything that is offered under that name, or about the distribution of that name."""
+    from expotion.errors import PluginError, Problem
+    from expotion.plugins import KINDS
+
+    lines: list[str] = []
+    for kind in KINDS:
+        if name in registry.offers(kind):
+            offer = registry.offers(kind)[name]
+            lines += [
+                f"{name}: {kind} of {offer.distribution} {offer.version}",
+                f"  {offer.spec.description}",
+            ]
+            lines += [f"  {line}" for line in _details(kind, offer.spec)]
+    for plugin in registry.plugins:
+        if name in (plugin.name, plugin.distribution) and not lines:
+            lines.append(f"{plugin.distribution} {plugin.version}")
+            lines.append(f"  broken: {plugin.error}" if plugin.error else "  health: ok")
+            lines += [f"  {kind}: {', '.join(names)}" for kind, names in plugin.offers.items()]
+    if lines:
+        return lines
+    known = sorted({name for kind in KINDS for name in registry.offers(kind)})
+    close = difflib.get_close_matches(name, known, n=1)
+    fix = f"did you mean {close[0]!r}?" if close else registry.explain_missing("encoder", name)[2]
+    raise PluginError(Problem(f"plugin {name!r}", "a name that a plugin offers", None, fix))
+
+
+def _details(kind: str, spec: Any) -> Iterator[str]:
+    if hasattr(spec, "licence"):
+        yield f"licence: {spec.licence}" + (
+            " (non-commercial)" if getattr(spec, "non_commercial", False) else ""
+        )
+    if kind == "encoder":
+        yield f"needs: {', '.join(sorted(spec.needs))}; feeds: {spec.feeds}; smoother: {spec.smoother}"
+        yield from _of_defaults(spec)
+    if kind == "metric":
+        direction = "higher" if spec.higher_is_better else "lower"
+        yield f"{direction} is better" + (f"; unit: {spec.unit}" if spec.unit else "")
+        if spec.over == "set":
+            yield "over: the set of all sounds, one number for each condition"
+        if spec.sample_rate_hz:
+            yield f"sample rate: {spec.sample_rate_hz} Hz"
+        if spec.source:
+            yield f"source: {spec.source}"
+        if spec.packages:
+            yield f"packages: {', '.join(spec.packages)}"
+        for weights in spec.weights:
+            note = " (non-commercial)" if weights.non_commercial else ""
+            yield f"weights: {weights.name}, {weights.source}, {weights.licence}{note}"
+        if spec.measured_with():
+            yield f"here: {spec.measured_with()}"
+        yield from (f"missing: {lack.wanted}, {lack.got}; {lack.fix}" for lack in spec.missing())
+        if spec.not_comparable_with:
+            yield f"not comparable with: {spec.not_comparable_with}"
+    if hasattr(spec, "options"):
+        yield from _options(spec.options)
+
+
+def _of_defaults(spec: Any) -> Iterator[str]:
+    from pydantic import ValidationError
+
+    try:
+        options = spec.options()
+    except ValidationError:
+        return
+    rate_hz = spec.rate_hz(options)
+    yield f"width: {spec.width(options)}; rate: {f'{rate_hz:g} Hz' if rate_hz else 'none of its own'}"
+    for weights in spec.weights(options):
+        note = " (non-commercial)" if weights.non_commercial else ""
+        size = f", {weights.size_bytes / 1e6:.1f} MB" if weights.size_bytes else ""
+        yield f"weights: {weights.name}, {weights.source}, {weights.licence}{note}{size}"
+
+
+def _options(model: type[BaseModel]) -> Iterator[str]:
+    if not model.model_fields:
+        yield "options: none"
+        return
+    yield "options:"
+    for name, info in model.model_fields.items():
+        annotation = info.annotation
+        kind = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+        default = (
+            "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
+        )
+        yield f"  {name}: {kind}, {default}" + (f". {info.description}" if info.description else "")

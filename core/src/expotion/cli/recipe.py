@@ -39,13 +39,11 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     \b
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
-    from expotion.cli.recipe_view import print_plan
+    from expotion.cli.recipe_view import print_matrix, print_plan
     from expotion.recipe.plan import found_clips, plan_of
 
     matrix, registry = _load_matrix(recipe, profile, set_)
     if matrix is not None:
-        from expotion.cli.recipe_view import print_matrix
-
         print_matrix(matrix, registry)
         return
     loaded, registry = _load(recipe, profile, set_, ready=True)
@@ -95,6 +93,8 @@ def run(
     Example: expotion recipe run --resume runs/best
     Example: expotion recipe run recipes/table1.yaml --parallel 2
     """
+    from rich.console import Console
+
     from expotion.errors import Problem, RecipeError
 
     folder = Path(resume) if resume not in (None, "auto") else None
@@ -105,30 +105,28 @@ def run(
         recipe = str(_recipe_of_run(folder))
     set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}"])]
     matrix, registry = _load_matrix(recipe, profile, set_)
-    if matrix is not None:
-        from expotion.cli.recipe_view import run_cells
-
-        run_cells(matrix, registry, out=out, resume=folder, parallel=parallel, ray=ray)
-        return
-    set_ += [] if ray is None else [f"cluster.ray={ray}"]
-    loaded, registry = _load(recipe, profile, set_, ready=True)
-
-    from rich.console import Console
-
-    from expotion.run.stages import run_recipe
-
     console = Console()
-    finished = run_recipe(
-        recipe=loaded,
-        registry=registry,
-        out_dir=out,
-        resume="auto" if resume == "auto" else folder,
-        console=console,
-    )
-    report = finished / "report.html"
-    console.print(
-        f"Report: {report if report.is_file() else finished}", soft_wrap=True, highlight=False, markup=False
-    )
+    if matrix is not None:
+        from expotion.matrix.run import run_matrix
+
+        done = run_matrix(
+            matrix=matrix,
+            registry=registry,
+            out_dir=folder or out,
+            console=console,
+            parallel=parallel,
+            ray=ray,
+        )
+    else:
+        from expotion.run.stages import run_recipe
+
+        set_ += [] if ray is None else [f"cluster.ray={ray}"]
+        loaded, registry = _load(recipe, profile, set_, ready=True)
+        again = "auto" if resume == "auto" else folder
+        done = run_recipe(recipe=loaded, registry=registry, out_dir=out, resume=again, console=console)
+    report = done / "report.html"
+    told = f"Report: {report if report.is_file() else done}"
+    console.print(told, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command("list")
@@ -143,13 +141,13 @@ def list_(
     Example: expotion recipe list
     """
     from rich.console import Console
-    from rich.table import Table
 
     from expotion.cli.find import recipe_files
     from expotion.errors import RecipeError
+    from expotion.progress import columns
     from expotion.recipe import load_recipe, read_profiles
 
-    table = Table("recipe", "description", "profiles", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = columns("recipe", "description", "profiles")
     for path in recipe_files(folder):
         try:
             loaded = load_recipe(path, registry=None)
@@ -206,8 +204,8 @@ def _load(
     from expotion.plugins import discover
     from expotion.recipe import load_recipe
 
-    path = find_recipe(name)
     registry = discover()
+    path = find_recipe(name)
     return load_recipe(path, registry=registry, profile=profile, sets=sets or (), ready=ready), registry
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from expotion import machine
 from expotion.errors import listed
 from expotion.plugins import Registry
-from expotion.progress import rough_time
+from expotion.progress import columns, rough_time
 from expotion.recipe import Recipe
 from expotion.recipe.plan import Plan
 
@@ -27,7 +25,7 @@ def print_plan(recipe: Recipe, plan: Plan, registry: Registry) -> None:
     """Print each stage with its shapes and rates, the trainable parameters, and the rough cost."""
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
     console.print(f"[bold]{escape(recipe.name)}[/bold] {escape(recipe.description)}")
-    table = _columns("stage", "what", "shape and rate")
+    table = columns("stage", "what", "shape and rate")
     for stage, what, shape in _rows(recipe, plan):
         table.add_row(stage, escape(what), escape(shape))
     console.print(table)
@@ -98,12 +96,12 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
     cost, cores = cost_of(matrix, registry), machine.cores()
     console.print(f"[bold]{escape(matrix.name)}[/bold] {escape(matrix.description)}")
-    shared = _columns("made once", "for", f"estimate, {cores} cores")
+    shared = columns("made once", "for", f"estimate, {cores} cores")
     for part in cost.shared:
         shared.add_row(escape(part.what), escape(listed(part.cells, SHOWN)), _wall_time(part.seconds, cores))
     console.print(shared)
     console.print()
-    table = _columns("cell", "what", "train", "generate", "disk")
+    table = columns("cell", "what", "train", "generate", "disk")
     for cell, own in zip(cost.cells, matrix.cells, strict=True):
         steps = own.recipe.train.steps if own.recipe.conditions else 0
         table.add_row(
@@ -127,34 +125,10 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     _in_order(console, registry)
 
 
-def run_cells(
-    matrix: Matrix,
-    registry: Registry,
-    *,
-    out: Path | None,
-    resume: Path | None,
-    parallel: int,
-    ray: str | None,
-) -> None:
-    """Run the cells and say where the page is."""
-    from expotion.matrix.run import run_matrix
-
-    console = Console()
-    folder = run_matrix(
-        matrix=matrix, registry=registry, out_dir=resume or out, console=console, parallel=parallel, ray=ray
-    )
-    page = folder / "report.html"
-    console.print(f"Report: {page}", soft_wrap=True, highlight=False, markup=False)
-
-
 def _in_order(console: Console, registry: Registry) -> None:
     for plugin in registry.broken:
         console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
     console.print("[green]The recipe is in order.[/green]")
-
-
-def _columns(*heads: str) -> Table:
-    return Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _estimate(seconds: float | None) -> str:

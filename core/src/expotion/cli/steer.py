@@ -172,6 +172,10 @@ def _file(path: Path, problems: list[Problem]) -> Node:
 class Panels(TyperCommand):
     """A command whose help shows its options in groups (their `rich_help_panel`), without loading rich."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What the usage line says: `CLIPS...` where typer would write `{CLIPS}...`."""
+        return [piece.strip("{").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments first, then a section for each panel, in the order of the options."""
         panels: dict[str, list[tuple[str, str]]] = {}

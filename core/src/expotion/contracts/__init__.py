@@ -10,17 +10,19 @@ clips.py     clips, their video and truth; data sources and captioners
 encoder.py   encoders
 metrics.py   metrics, of one sound or of a set
 engines.py   backbones, and engines that compute their steps
-runs.py      training callbacks and report sections
-golden.py    golden numbers
-hooks.py     the hooks that announce all these
+hooks.py     golden numbers, training callbacks, report sections; the hooks that announce all these
 """
 
 from expotion.contracts.base import API_VERSION, ENTRY_POINT_GROUP, Options, Weights, pulled_weights
 from expotion.contracts.clips import CaptionerSpec, Clip, DataSource, DataSourceSpec, Truth, Video, read_ahead
 from expotion.contracts.encoder import Encoder, EncoderSpec, Feed, Need, Overlay
 from expotion.contracts.engines import BackboneSpec, EngineSpec, Mode
-from expotion.contracts.golden import GoldenCheckSpec, GoldenFile
 from expotion.contracts.hooks import (
+    CallbackSpec,
+    GoldenCheckSpec,
+    GoldenFile,
+    ReportSectionSpec,
+    TrainingCallback,
     expotion_backbones,
     expotion_captioners,
     expotion_data_sources,
@@ -34,7 +36,6 @@ from expotion.contracts.hooks import (
     hookspec,
 )
 from expotion.contracts.metrics import MetricNeed, MetricSpec, Rows, Score, Scored, SetStatistic
-from expotion.contracts.runs import CallbackSpec, ReportSectionSpec, TrainingCallback
 from expotion.contracts.tracks import FEATURES_VERSION, SmoothedTrack, TimedFeatures, TokenFeatures
 from expotion.files import cache_folder
 

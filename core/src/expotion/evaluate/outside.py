@@ -16,6 +16,7 @@ from pathlib import Path
 from expotion import timeline
 from expotion.contracts import Clip, Scored
 from expotion.errors import ExpotionError, Problem, listed
+from expotion.files import file_sha256
 from expotion.video.audio import fit, load_audio
 
 _SOUNDS = (".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a", ".aac", ".aif", ".aiff")
@@ -66,7 +67,7 @@ class OutsideRow:
         digest = hashlib.sha256(self.name.encode())
         for clip_id, path in sorted(self.files.items()):
             digest.update(clip_id.encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(bytes.fromhex(file_sha256(path)))
         return digest.hexdigest()
 
     def scored(self, sample_rate_hz: int, prompt_of: Callable[[Clip], str | None]) -> list[Scored]:

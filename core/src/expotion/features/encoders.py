@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from expotion.contracts import Encoder, EncoderSpec
 from expotion.musicgen.codes import CodesEncoder
 from expotion.musicgen.load import load_backbone
-from expotion.plugins import Registry
+from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe
 
 CODES = "@codes"
@@ -23,7 +23,7 @@ def build_encoder(spec: EncoderSpec, options: Mapping[str, Any]) -> Encoder:
 
 def build_encoders(recipe: Recipe, registry: Registry) -> dict[str, Encoder]:
     """Condition name -> encoder."""
-    encoders = {}
+    encoders: dict[str, Encoder] = {}
     for condition in recipe.conditions:
         encoder = build_encoder(registry.encoder(condition.encoder), condition.options)
         if condition.smooth.max_gap_s is not None:
@@ -42,17 +42,23 @@ def build_text_encoder(recipe: Recipe, registry: Registry, backbone_source: str)
 
 
 @dataclass(frozen=True)
-class EncoderFactory:
-    """Builds a recipe's encoders, and the codec as `CODES`, in another process: plain data in."""
+class EncodersFactory:
+    """Builds the encoders of a recipe, or one by name, in whichever process; plain data in."""
 
-    recipe: dict[str, Any]
-    codec_source: str
+    recipe: dict[str, Any] | None = None
+    encoder: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    codec_source: str | None = None
+    """With it the codec is among a recipe's encoders, as `CODES`, so that the music's codes are kept, too."""
 
     def __call__(self) -> dict[str, Encoder]:
-        """The encoders, and the codec."""
-        from expotion.plugins import discover  # noqa: PLC0415 - runs in the worker
-
-        encoders = build_encoders(Recipe.from_dict(self.recipe), discover())
-        codec = load_backbone(self.codec_source, parts=frozenset({"codec"})).codec
-        assert codec is not None
-        return {**encoders, CODES: CodesEncoder(codec)}
+        """Encoders by name."""
+        registry = discover()
+        if self.recipe is None:
+            return {self.encoder: build_encoder(registry.encoder(self.encoder), self.options)}
+        encoders = build_encoders(Recipe.from_dict(self.recipe), registry)
+        if self.codec_source is not None:
+            codec = load_backbone(self.codec_source, parts=frozenset({"codec"})).codec
+            assert codec is not None
+            encoders[CODES] = CodesEncoder(codec)
+        return encoders

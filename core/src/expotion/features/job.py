@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from expotion.contracts import Encoder, TimedFeatures
 from expotion.errors import MediaError, Problem, in_short
-from expotion.features.encoders import CODES, EncoderFactory, build_encoder, build_encoders
+from expotion.features.encoders import CODES, EncodersFactory
 from expotion.features.extract import extract_all
 from expotion.features.store import FeatureStore
 from expotion.video.clip import FileClip
@@ -92,32 +92,6 @@ class ClipReport:
     def kept(self) -> bool:
         """Whether all was in the store already."""
         return all(outcome.how == "kept" for outcome in self.outcomes.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class EncodersFactory:
-    """Builds the encoders of a recipe or one by name, in whichever process; plain data in."""
-
-    recipe: dict[str, Any] | None = None
-    encoder: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    codec_source: str | None = None
-    """With it the codec is among a recipe's encoders, so that the music's codes are kept, too."""
-
-    def __call__(self) -> dict[str, Encoder]:
-        """Encoders by name."""
-        from expotion.plugins import discover  # noqa: PLC0415 - runs in the worker
-        from expotion.recipe import Recipe  # noqa: PLC0415
-
-        if self.recipe is None:
-            return {self.encoder: build_encoder(discover().encoder(self.encoder), self.options)}
-        if self.codec_source is not None:
-            return EncoderFactory(self.recipe, self.codec_source)()
-        return build_encoders(Recipe.from_dict(self.recipe), discover())
 
 
 def extract_one(store: FeatureStore, encoders: Mapping[str, Encoder], file: ClipFile) -> ClipReport:

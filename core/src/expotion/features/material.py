@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from expotion import timeline
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
 from expotion.errors import ExpotionError, OutputError, Problem
-from expotion.features.encoders import CODES, EncoderFactory
+from expotion.features.encoders import CODES, EncodersFactory
 from expotion.features.extract import Extraction, extract_many
 from expotion.features.smooth import coverage, sampled_at, smooth_track
 from expotion.features.store import Features, FeatureStore
@@ -73,7 +73,7 @@ def extract_all(
             left,
             store,
             workers=n_workers(len(left), items_per_worker=8),
-            factory=EncoderFactory(recipe.to_dict(), codec_source),
+            factory=EncodersFactory(recipe.to_dict(), codec_source=codec_source),
             progress=lambda done, _total, _clip: progress(len(kept) + done, len(clips)),
         )
     found.features = {clip.id: kept.get(clip.id) or found.features[clip.id] for clip in clips}

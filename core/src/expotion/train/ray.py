@@ -20,7 +20,7 @@ from torch import Tensor
 
 from expotion import machine
 from expotion.adaptor.adaptor import Adaptor
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, last_line
 from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import Found, read_files, write_files
@@ -112,12 +112,11 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], folder: Path, 
     if follower.error is not None:
         raise follower.error
     if "error" in outcome:
-        # The last line is what a worker died of.
-        lines = str(outcome["error"]).strip().splitlines() or [type(outcome["error"]).__name__]
         fix = f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)"
-        raise ExpotionError(
-            Problem("train.workers", "workers that stay alive", lines[-1].strip(), fix)
-        ) from outcome["error"]
+        died = last_line(outcome["error"])
+        raise ExpotionError(Problem("train.workers", "workers that stay alive", died, fix)) from outcome[
+            "error"
+        ]
     return outcome["result"].checkpoint
 
 

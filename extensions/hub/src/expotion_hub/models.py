@@ -29,13 +29,13 @@ def list_() -> None:
     Example: expotion models list
     """
     from rich.console import Console
-    from rich.table import Table
 
     from expotion.plugins import discover
+    from expotion.progress import columns
     from expotion_hub.catalogue import catalogue
     from expotion_hub.pull import pulled
 
-    table = Table("name", "in the cache", "size", "licence", "source", "used by", box=None, pad_edge=False)
+    table = columns("name", "in the cache", "size", "licence", "source", "used by")
     for entry in catalogue(discover()).values():
         there = pulled(entry.name)
         table.add_row(

@@ -33,17 +33,17 @@ def verify(
 ) -> None:
     """Run the checks and print the table."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from expotion.files import write_json
     from expotion.plugins import discover
+    from expotion.progress import columns
     from expotion_verify.run import verify as run
 
     terminal = Console().is_terminal
     console = Console(highlight=False, width=None if terminal else WIDTH)
     rows = list(run(paths, discover()))
-    table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = columns(*COLUMNS)
     for row in rows:
         deviation = "" if row.deviation is None else f"{row.deviation:.2g}"
         tolerance = "" if row.tolerance is None else "exact" if row.tolerance == 0 else f"{row.tolerance:g}"
