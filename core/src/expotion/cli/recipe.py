@@ -122,8 +122,13 @@ def run(
 
         set_ += [] if ray is None else [f"cluster.ray={ray}"]
         loaded, registry = _load(recipe, profile, set_, ready=True)
-        again = "auto" if resume == "auto" else folder
-        done = run_recipe(recipe=loaded, registry=registry, out_dir=out, resume=again, console=console)
+        done = run_recipe(
+            recipe=loaded,
+            registry=registry,
+            out_dir=out,
+            resume="auto" if resume == "auto" else folder,
+            console=console,
+        )
     report = done / "report.html"
     told = f"Report: {report if report.is_file() else done}"
     console.print(told, soft_wrap=True, highlight=False, markup=False)
