@@ -114,11 +114,10 @@ def _verdict(data: ReportData, main: str, controls: list[str], info: MetricInfo)
     if beats_controls(data.metrics, main, info):
         return "clear"
     sign = 1.0 if info.higher_is_better else -1.0
-    sides = []
-    for control in controls:
-        difference = data.comparisons.get(control, {}).get(main, {}).get(info.name)
-        sides.append(_side(difference, sign))
-    if sides and all(side > 0 for side in sides):
+    sides = [
+        _side(data.comparisons.get(control, {}).get(main, {}).get(info.name), sign) for control in controls
+    ]
+    if all(side > 0 for side in sides):
         return "likely"
     return "worse" if any(side < 0 for side in sides) else "none"
 
