@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,8 +53,6 @@ def prepare(
     \b
     Example: expotion data prepare videos/ --out corpus --clip 10 --min 3
     """
-    from functools import partial
-
     from expotion.manifest.rows import ManifestError
     from expotion.plugins import discover
     from expotion.progress import stage_progress
@@ -217,7 +216,7 @@ def stats(
     from expotion_corpus.work import tempo_of
 
     rows = read_manifest(manifest, files=tempo)
-    numbers: dict[str, Any] = run(rows, tempo_of(manifest.parent) if tempo else None)
+    numbers: dict[str, Any] = run(rows, partial(tempo_of, manifest.parent) if tempo else None)
     if as_json:
         typer.echo(json.dumps(numbers, indent=1))
     else:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from expotion.contracts import Clip, Video
+from expotion.contracts import Clip
 from expotion.errors import MediaError, Problem
 from expotion.files import write_json, write_text
 from expotion.video.writing import write_video
@@ -41,12 +39,9 @@ def export_clip(job: tuple[Clip, Path]) -> Path:
         if clip.caption:
             write_text(folder / f"{name}.txt", clip.caption + "\n")
         times_s = np.asarray(video.frame_times_s, dtype=np.float64)
-        write_video(path, _frames(video, times_s), times_s, samples, SOUND_HZ, duration_s=clip.duration_s)
+        parts = (times_s[at : at + _AT_ONCE] for at in range(0, len(times_s), _AT_ONCE))
+        frames = (frame for part in parts for frame in video.frames_at(part))
+        write_video(path, frames, times_s, samples, SOUND_HZ, duration_s=clip.duration_s)
     finally:
         clip.close()
     return path
-
-
-def _frames(video: Video, times_s: NDArray[np.float64]) -> Iterator[NDArray[np.uint8]]:
-    for at in range(0, len(times_s), _AT_ONCE):
-        yield from video.frames_at(times_s[at : at + _AT_ONCE])

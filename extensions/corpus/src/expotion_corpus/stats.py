@@ -124,20 +124,19 @@ def verify(
         by_file.setdefault(row.file(manifest.parent), []).append(row)
     problems: list[Problem] = []
     for done, (file, clips) in enumerate(by_file.items(), start=1):
-        problems += _wrong(file, clips)
+        try:
+            if not file.is_file():
+                named = clips[0].id + (f" and {len(clips) - 1} more clips" if len(clips) > 1 else "")
+                problems.append(
+                    Problem(str(file), f"a file that is there (for {named})", "nothing", "put it back")
+                )
+            elif file_sha256(file) != clips[0].file_sha256:
+                fix = "run `expotion data prepare` again"
+                problems.append(Problem(str(file), "the file that was prepared", "another content", fix))
+            else:
+                found = scan(file)
+                problems += [problem for row in clips for problem in differences(row, found, str(file))]
+        except ExpotionError as error:
+            problems += error.problems
         progress(done, len(by_file))
     return rows, problems
-
-
-def _wrong(file: Path, clips: list[Row]) -> list[Problem]:
-    if not file.is_file():
-        named = clips[0].id + (f" and {len(clips) - 1} more clips" if len(clips) > 1 else "")
-        return [Problem(str(file), f"a file that is there (for {named})", "nothing", "put it back")]
-    try:
-        if file_sha256(file) != clips[0].file_sha256:
-            fix = "run `expotion data prepare` again"
-            return [Problem(str(file), "the file that was prepared", "another content", fix)]
-        found = scan(file)
-    except ExpotionError as error:
-        return list(error.problems)
-    return [problem for row in clips for problem in differences(row, found, str(file))]

@@ -163,12 +163,9 @@ class Finish:
         return out
 
 
-def tempo_of(folder: Path) -> Callable[[Row], float | None]:
-    """A function that estimates a row's tempo from its sound."""
+def tempo_of(folder: Path, row: Row) -> float | None:
+    """A row's tempo, estimated from its sound."""
     from expotion.evaluate.beats import TRACKER_RATE_HZ, track_beats
 
-    def tempo(row: Row) -> float | None:
-        sound = ManifestClip(row, folder).audio(TRACKER_RATE_HZ)
-        return None if sound is None else track_beats(sound, TRACKER_RATE_HZ).tempo_bpm
-
-    return tempo
+    sound = ManifestClip(row, folder).audio(TRACKER_RATE_HZ)
+    return None if sound is None else track_beats(sound, TRACKER_RATE_HZ).tempo_bpm

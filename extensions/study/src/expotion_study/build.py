@@ -23,8 +23,6 @@ from expotion_study.sources import Sources
 from expotion_study.stimuli import System, has_picture, match_levels, write_clip
 
 DEFAULT_RATINGS, DEFAULT_COMPARISONS = 12, 10
-DEFAULT_LUFS = -23.0
-"""Programme loudness of EBU R 128: room for the peaks of uncompressed music."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class Asked:
     ratings: int | None = None
     comparisons: int | None = None
     attention_checks: int = 0
-    loudness_lufs: float = DEFAULT_LUFS
+    loudness_lufs: float = -23.0
+    """By default that of programmes in EBU R 128: room for the peaks of uncompressed music."""
     only: tuple[str, ...] = ()
     common: bool = False
 

@@ -34,43 +34,36 @@ def build(
     ],
     *,
     videos: Annotated[
-        Path | None, typer.Option("--videos", metavar="DIR", help="Videos named by clip. E.g. clips/.")
+        Path | None, typer.Option(metavar="DIR", help="Videos named by clip. E.g. clips/.")
     ] = None,
     prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts", metavar="FILE", help="Descriptions by clip, CSV or JSON. E.g. prompts.csv."
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Descriptions by clip, CSV or JSON. E.g. prompts.csv.")
     ] = None,
     clips: Annotated[
-        str | None, typer.Option("--clips", metavar="LIST", help="Only these clips. E.g. clip_01,clip_07.")
+        str | None, typer.Option(metavar="LIST", help="Only these clips. E.g. clip_01,clip_07.")
     ] = None,
     common: Annotated[
         bool, typer.Option("--common", help="Only clips that every system has music for.")
     ] = False,
     ratings: Annotated[
-        int | None, typer.Option("--ratings", metavar="N", help="Clips that each participant rates. E.g. 12.")
+        int | None, typer.Option(metavar="N", help="Clips that each participant rates. E.g. 12.")
     ] = None,
     comparisons: Annotated[
-        int | None,
-        typer.Option("--comparisons", metavar="N", help="Pairs that each compares. E.g. 10, or 0."),
+        int | None, typer.Option(metavar="N", help="Pairs that each compares. E.g. 10, or 0.")
     ] = None,
     attention: Annotated[
-        int, typer.Option("--attention", metavar="N", help="Attention checks among the ratings. E.g. 1.")
+        int, typer.Option(metavar="N", help="Attention checks among the ratings. E.g. 1.")
     ] = 0,
     loudness: Annotated[
-        float, typer.Option("--loudness", metavar="LUFS", help="Loudness of all sounds (BS.1770). E.g. -23.")
+        float, typer.Option(metavar="LUFS", help="Loudness of all sounds (BS.1770). E.g. -23.")
     ] = -23.0,
     title: Annotated[
-        str, typer.Option("--title", metavar="TEXT", help='Shown on every page. E.g. "Music for dance".')
+        str, typer.Option(metavar="TEXT", help='Shown on every page. E.g. "Music for dance".')
     ] = "Music for videos",
     intro: Annotated[
-        Path | None,
-        typer.Option("--intro", metavar="FILE", help="Your own text for the first page. E.g. intro.txt."),
+        Path | None, typer.Option(metavar="FILE", help="Your own text for the first page. E.g. intro.txt.")
     ] = None,
-    contact: Annotated[
-        str, typer.Option("--contact", metavar="TEXT", help='Who answers questions. E.g. "a@b.org".')
-    ] = "",
+    contact: Annotated[str, typer.Option(metavar="TEXT", help='Who answers questions. E.g. "a@b.org".')] = "",
 ) -> None:
     """Make a blind test: media at one loudness under opaque names, and a balanced plan of who hears what.
 
@@ -119,7 +112,7 @@ def serve(
         int, typer.Option("--port", "-p", metavar="N", help="0 takes any that is free. E.g. 8765.")
     ] = 8765,
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="0.0.0.0 lets other machines in.")
+        str, typer.Option(metavar="ADDRESS", help="0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
 ) -> None:
     """Serve a study as a web page until Ctrl-C. Answers go to answers.sqlite in its folder.

@@ -101,8 +101,7 @@ class Answers:
         Free is what nobody holds whose answers will count: not those who failed the headphones check, nor those
         who left more than HELD_HOURS ago without finishing.
         """
-        now = datetime.now(UTC)
-        since = (now - timedelta(hours=HELD_HOURS)).isoformat(timespec="seconds")
+        since = _stamp(timedelta(hours=HELD_HOURS))
         code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
         with self._writing() as connection:
             held = connection.execute(
@@ -132,9 +131,8 @@ class Answers:
         return self._people("")
 
     def _people(self, which: str, *values: str) -> list[Participant]:
-        query = (
-            "select id, code, slot, training, finished is not null from participants" + which + " order by id"
-        )
+        columns = "id, code, slot, training, finished is not null"
+        query = "select " + columns + " from participants" + which + " order by id"
         tried = "select passed from headphones where participant = ? order by attempt"
         with self._connected() as connection:
             found = []
@@ -217,5 +215,5 @@ class Answers:
             yield connection
 
 
-def _stamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _stamp(before: timedelta = timedelta()) -> str:
+    return (datetime.now(UTC) - before).isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ from expotion.contracts import GoldenFile
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.train.objective import codebook_loss
-from expotion_verify.tensors import CFG_SCALE, LOGITS, compare_generation, language_model, tensor, tensors
+from expotion_verify.tensors import LOGITS, compare_generation, language_model, tensor, tensors
 
 PREFIX = 1e-5
 LOSS = 1e-5
@@ -83,13 +83,10 @@ def _check(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
 
     # Greedy with guidance, the prefix in both branches. From row `limit` on the last row before it is used.
     frames = int(golden.setting("config", "max_n_frames"))
-    scale = float(golden.about.get("cfg_coef", CFG_SCALE))
     # In the short run the caller's maximum is both the length and the limit of the rows.
     short = golden.array("gen/short_tokens").shape[-1]
     for run, limit in {"full": frames, "beyond": frames, "continuation": frames, "short": short}.items():
         with torch.no_grad():
             guided = guided_prefix(adaptor, lm, inputs, row_limit=limit)
         prompt = tensor(golden, "gen/prompt") if run == "continuation" else None
-        compare_generation(
-            golden, lm, source, run, quantity=f"greedy {run}", prefix=guided, prompt=prompt, cfg_scale=scale
-        )
+        compare_generation(golden, lm, source, run, quantity=f"greedy {run}", prefix=guided, prompt=prompt)

@@ -8,7 +8,7 @@ import torch
 from expotion.contracts import GoldenFile
 from expotion.musicgen import delay
 from expotion.musicgen.codec import codec_from_audiocraft, codec_from_hf
-from expotion_verify.tensors import CFG_SCALE, LOGITS, compare_generation, language_model, tensor, tensors
+from expotion_verify.tensors import LOGITS, compare_generation, language_model, tensor, tensors
 
 CODEC = 1e-5
 """On latents and sound of order one; codes are exact. The same library on the same machine gives 0."""
@@ -78,9 +78,8 @@ def check_musicgen_lm(golden: GoldenFile) -> None:
     golden.compare("logits", logits, "out/logits", LOGITS)
     golden.compare("raw logits", lm(tensor(golden, "in/raw_sequence"), source), "out/raw_logits", LOGITS)
 
-    scale = float(golden.about.get("cfg_coef", CFG_SCALE))
     for run, prompt in (("greedy", None), ("prompted", tensor(golden, "gen/prompt"))):
-        compare_generation(golden, lm, source, run, quantity=run, prompt=prompt, cfg_scale=scale)
+        compare_generation(golden, lm, source, run, quantity=run, prompt=prompt)
 
 
 def check_encodec(golden: GoldenFile) -> None:

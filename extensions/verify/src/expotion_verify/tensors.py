@@ -44,7 +44,6 @@ def compare_generation(
     quantity: str,
     prefix: Prefix | None = None,
     prompt: Tensor | None,
-    cfg_scale: float,
 ) -> None:
     """Greedy generation against `gen/RUN_tokens`, which give its length, and the guided logits of each call."""
     tokens, guided = f"gen/{run}_tokens", f"gen/{run}_cfg_logits"
@@ -55,7 +54,7 @@ def compare_generation(
             source,
             golden.array(tokens).shape[-1],
             prefix=prefix,
-            cfg_scale=cfg_scale,
+            cfg_scale=float(golden.about.get("cfg_coef", CFG_SCALE)),
             sampler=Sampler(greedy=True),
             prompt=prompt,
             on_logits=seen.append,
