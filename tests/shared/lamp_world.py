@@ -230,6 +230,7 @@ def write_model(folder: Path) -> Path:
 
 def registry_of(model: Path, more: Sequence[Any] = ()) -> Registry:
     """The lamps, two encoders, the words and the random model; `more` are entry points of other distributions."""
+    from expotion.musicgen.engine import expotion_engines
     from expotion_text_t5 import SPEC as TEXT
 
     module = ModuleType("lamps")
@@ -240,6 +241,7 @@ def registry_of(model: Path, more: Sequence[Any] = ()) -> Registry:
             BackboneSpec("lamps", "a random MusicGen", lambda: model),
             BackboneSpec("tiny", "a random MusicGen", lambda: model),
         ],
+        "expotion_engines": expotion_engines(),
         "expotion_metrics": [MetricSpec("loudness", "RMS", lambda: loudness, higher_is_better=True)],
     }
     for hook, specs in offers.items():

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from expotion import plugins
 from expotion.contracts import EngineSpec, Mode, hookimpl
 from expotion.machine import auto_precision
-from expotion.plugins import discover
 
 if TYPE_CHECKING:
     from expotion.musicgen.decoder import MusicGenLM
@@ -29,7 +29,7 @@ def prepare(lm: MusicGenLM, mode: Mode | Literal["auto"] | str = "auto") -> Engi
     machine cannot run the mode, or where the packed weights do not fit into memory.
     """
     chosen = auto_precision(lm.device) if mode == "auto" else cast("Mode", mode)
-    specs = (offer.spec for offer in discover().offers("engine").values())
+    specs = (offer.spec for offer in plugins.discover().offers("engine").values())
     fitting = [spec for spec in specs if spec.can_run(chosen, lm.device)]
     best = min(fitting, key=lambda spec: (-spec.priority, spec.name))
     engine: Engine = best.build(lm, chosen)
