@@ -12,6 +12,7 @@ from types import ModuleType
 import lamp_world
 import pytest
 
+import expotion.musicgen.engine  # binds the real `discover` before a test replaces it
 import expotion.plugins
 from expotion.cli.main import run
 from expotion.plugins import Registry
