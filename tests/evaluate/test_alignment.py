@@ -96,3 +96,32 @@ def test_unusable_sounds_are_named(samples: np.ndarray, reason: str | None) -> N
     found = level_metrics.build_level_sane()(Scored(samples.astype(np.float32), 32_000, SyntheticClip()))
     assert found.value == float(reason is None)
     assert found.reason == reason
+
+
+def test_cells_are_means_over_their_own_part_of_the_picture() -> None:
+    """12 x 18 pixels make 6 x 6 cells of 2 x 3; a flow of (row, column) has the cell's middle as its mean."""
+    rows, columns = np.mgrid[0:12, 0:18].astype(np.float32)
+    means = beat_alignment._cell_means(np.stack([rows, columns], axis=-1))
+    assert means.shape == (6, 6, 2)
+    assert means[:, 0, 0].tolist() == means[:, 5, 0].tolist() == [0.5, 2.5, 4.5, 6.5, 8.5, 10.5]
+    assert means[0, :, 1].tolist() == means[5, :, 1].tolist() == [1, 4, 7, 10, 13, 16]
+
+
+def test_the_picture_is_looked_at_until_a_picture_after_its_last_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frames at 0 and 1 s: the flow is wanted up to 1.04 s, or the end of the clip if that is earlier."""
+    seen: list[float] = []
+
+    def flow(_: object, end_s: float) -> np.ndarray:
+        seen.append(end_s)
+        return np.zeros((0, 6, 6, 2))
+
+    monkeypatch.setattr(beat_alignment, "cell_flow", flow)
+    for duration_s, wanted_s in ((2.0, 1.04), (0.5, 0.5)):
+        clip = SyntheticClip(2.0, 1.0)
+        clip.duration_s = duration_s
+        assert clip.video is not None
+        assert clip.video.frame_times_s.tolist() == [0.0, 1.0]
+        motion_beats(clip)
+        assert seen.pop() == pytest.approx(wanted_s)

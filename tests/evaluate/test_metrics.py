@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expotion.contracts import MetricSpec, Score, Scored
+from expotion.contracts import MetricSpec, Score, Scored, Truth
 from expotion.errors import PluginError, RecipeError
+from expotion.evaluate import level_metrics
 from expotion.evaluate.level_metrics import curve_times_s, level_db, smoothed
 from expotion.evaluate.registry import BUILT_IN, choose_metrics
 
@@ -98,6 +99,67 @@ def test_smoothing_by_hand():
     assert smoothed(times_s, step, np.array([0.0, 0.5, 1.0, 1.125, 2.0])) == pytest.approx(
         [0.0, 0.0, 0.5, 0.75, 1.0], abs=0.02
     )
+
+
+def test_the_first_and_the_last_point_of_a_curve_count():
+    """A ramp from 0 to 1: windows cut at the ends are the means of 26 points, 0, 0.01, .. 0.25 from the end."""
+    times_s = np.array([0.0, 1.0])
+    assert smoothed(times_s, times_s, times_s) == pytest.approx([0.125, 0.875], abs=1e-9)
+
+
+def test_a_curve_is_read_within_half_a_second_only():
+    """Away from a curve that is 1 at 1 s and 2 at 2 s, its ends are held."""
+    times_s = np.array([1.0, 2.0])
+    assert smoothed(times_s, times_s, np.array([0.0, 3.0])).tolist() == [1.0, 2.0]
+
+
+def test_level_counts_the_first_sample_and_nothing_outside():
+    """A single 1 in 100 samples at 100 Hz: a window of 25 samples at 0 s, of none before the sound."""
+    samples = np.zeros(100, np.float32)
+    samples[0] = 1.0
+    found = level_db(samples, 100, np.array([-1.0, 0.0, 0.5, 3.0]))
+    assert found == pytest.approx([-80.0, 10 * np.log10(1 / 25), -80.0, -80.0])
+
+
+def test_intensity_is_held_against_the_level_up_to_its_last_time(make_clip):
+    """Half a second is six points, just enough; a curve that ends a quarter of a second earlier is not."""
+    rising = (np.linspace(0.01, 0.5, RATE_HZ) * np.sign(np.sin(np.arange(RATE_HZ)))).astype(np.float32)
+    for last_s, enough in ((0.5, True), (0.25, False)):
+        clip = make_clip(rising, np.zeros(0))
+        clip.truth = Truth(np.zeros(0), np.array([0.0, 0.1, last_s]), np.array([0.0, 0.2, 1.0]), None)
+        score = BUILT_IN["intensity_correlation"].build()(Scored(rising, RATE_HZ, clip))
+        assert (score.value is not None) == enough
+        assert enough == (score.value is not None and score.value > 0.9)
+
+
+@pytest.mark.parametrize(("swing_db", "wanted"), [(0.001, 1.0), (0.000999, 0.0)])
+def test_a_level_that_varies_by_a_thousandth_of_a_decibel_is_not_constant(
+    make_clip, monkeypatch, swing_db, wanted
+):
+    """Up and down by the limit around 0 dB: exactly the limit as its standard deviation."""
+    curve = np.tile([1.0, -1.0], 41)
+    monkeypatch.setattr(level_metrics, "smoothed", lambda times_s, values, at_s: curve[: len(at_s) // 2 * 2])
+    monkeypatch.setattr(level_metrics, "level_db", lambda *_: swing_db * curve[:80])
+    sound = np.zeros(8 * RATE_HZ, np.float32)
+    clip = make_clip(sound, np.zeros(0), intensity=np.zeros(401))
+    assert np.std(0.001 * curve[:80]) == level_metrics.CONSTANT_DB
+    assert value_of("intensity_correlation", sound, clip).value == pytest.approx(wanted)
+
+
+def test_limits_of_usable_sound_are_themselves_usable(make_clip):
+    """Exactly a tenth as the mean (four of five samples are an eighth), and exactly 1 % of the samples clipped."""
+    offset = np.tile(np.array([0.125, 0.125, 0.125, 0.125, 0.0], np.float32), RATE_HZ // 5)
+    assert float(offset.mean(dtype=np.float64)) == 0.1
+    assert value_of("level_sane", offset, make_clip(offset)).value == 1.0
+    higher = offset + np.float32(0.001)
+    assert value_of("level_sane", higher, make_clip(higher)).value == 0.0
+    clipped = np.tile(np.array([0.5, -0.5], np.float32), RATE_HZ // 2)
+    clipped[::100] = 1.0
+    assert value_of("level_sane", clipped, make_clip(clipped)).value == 1.0
+    clipped[50] = -1.0
+    assert value_of("level_sane", clipped, make_clip(clipped)).value == 0.0
+    silence = np.zeros(RATE_HZ, np.float32)
+    assert value_of("level_sane", silence, make_clip(silence)).value == 0.0
 
 
 def test_unknown_metrics_are_named_all_at_once():

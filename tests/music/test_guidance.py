@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expotion.music.guidance import plan
+from expotion.music.guidance import Branch, plan
 from expotion.musicgen.generate import guide
 
 SCALES = st.sampled_from([0.0, 0.5, 1.0, 3.0, 4.0])
@@ -64,3 +64,17 @@ def test_the_cost_in_branches(
     controls: list[str], text: float, rest: float | None, own: dict[str, float], n_branches: int
 ) -> None:
     assert len(plan(controls, text, rest, own)) == n_branches
+
+
+def test_the_branch_with_most_comes_first_and_controls_of_one_scale_enter_together() -> None:
+    """1 (nothing), 3 (text), 4 (face and motion): each branch weighs its scale less the next one's."""
+    assert plan(["face", "motion"], 3.0, 4.0, {}) == [
+        Branch(True, frozenset({"face", "motion"}), 4.0),
+        Branch(True, frozenset(), 3.0 - 4.0),
+        Branch(False, frozenset(), 1.0 - 3.0),
+    ]
+    assert plan(["face", "motion"], 3.0, 4.0, {"face": 3.0}) == [
+        Branch(True, frozenset({"face", "motion"}), 4.0),
+        Branch(True, frozenset({"face"}), 3.0 - 4.0),
+        Branch(False, frozenset(), 1.0 - 3.0),
+    ]

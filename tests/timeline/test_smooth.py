@@ -125,6 +125,42 @@ def test_events_in_a_tie_go_to_the_earlier_row_and_outside_ones_are_dropped():
     assert values == pytest.approx([1.0, 6.0, 0.0])
 
 
+def test_events_up_to_half_a_row_beyond_the_ends_are_kept():
+    """Two rows a second apart: -0.4 and 1.4 s lie within half a second of them, -0.6 and 1.6 s do not."""
+    samples = track((-0.6, 8.0, True), (-0.4, 1.0, True), (1.4, 2.0, True), (1.6, 16.0, True))
+    values, _ = run(samples, [0.0, 1.0], kind="event", max_gap_s=10.0)
+    assert values == [1.0, 2.0]
+    values, _ = run(samples, [-1.0, 0.0, 1.0], kind="event", max_gap_s=10.0, native_period_s=1.0)
+    assert values == [8.0, 1.0, 2.0]
+
+
+def test_one_row_gathers_the_events_within_half_a_period():
+    samples = track((0.0, 1.0, True), (0.15, 2.0, True), (0.25, 4.0, True))
+    values, _ = run(samples, [0.0], kind="event", native_period_s=0.4)
+    assert values == [3.0]
+
+
+def test_the_tolerance_is_a_microsecond_and_belongs_to_what_is_valid():
+    """Samples stand at 0 s, so that the limits are numbers that a float holds exactly."""
+    reach_s = 0.25 + timeline.EPSILON_S
+    first = track((0.0, 5.0, True), (0.25, 5.0, True))
+    assert run(first, [-reach_s, -1.01 * reach_s])[1] == [True, False]
+    last = track((-0.25, 5.0, True), (0.0, 5.0, True))
+    assert run(last, [reach_s, 1.01 * reach_s])[1] == [True, False]
+    one = track((0.0, 5.0, True))
+    assert run(one, [-timeline.EPSILON_S, timeline.EPSILON_S, 2 * timeline.EPSILON_S])[1] == [
+        True,
+        True,
+        False,
+    ]
+    for gap_s, joined in (
+        (timeline.MIN_GAP_S + timeline.EPSILON_S, True),
+        (timeline.MIN_GAP_S + 2e-6, False),
+    ):
+        pair = track((0.0, 5.0, True), (gap_s, 5.0, True))
+        assert run(pair, [0.25], native_period_s=0.1)[1] == [joined]
+
+
 @pytest.mark.parametrize(
     ("samples", "message"),
     [

@@ -104,3 +104,14 @@ def test_refuses_a_mask_of_another_length(small_lm):
             torch.zeros(1, 4, 9, dtype=torch.int64),
             torch.ones(4, 8, dtype=torch.bool),
         )
+
+
+def test_a_clip_shorter_than_the_longest_delay_scores_its_first_codebooks_alone(small_lm):
+    """Two frames: both of codebook 0, the first of codebook 1, none of those that are later."""
+    torch.manual_seed(0)
+    codes = torch.randint(0, 20, (2, 4, 2))
+    hidden = torch.randn(2, 3, 32)
+    ones = torch.ones(2, 4, 2, dtype=torch.bool)
+    value, _, n = literal.loss(hidden.double().numpy(), heads_of(small_lm), codes.numpy(), ones.numpy())
+    assert n == loss.count_scored(ones[:, 0], 4) == 2 * (2 + 1)
+    assert loss.codebook_loss(small_lm, hidden, codes).item() == pytest.approx(value, rel=1e-6)

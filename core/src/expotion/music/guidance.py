@@ -39,20 +39,16 @@ def plan(
     scale_of = {name: scales.get(name, rest) for name in controls}
     # Stable: the order of the recipe among equals.
     ordered = sorted(controls, key=lambda name: (scale_of[name] != text_scale, -scale_of[name]))
-    # Scale of the term that each branch adds: nothing, text, one group of equal controls after another.
+    # Scale of the term that each branch adds: nothing, text, one control after another.
     steps: list[tuple[bool, frozenset[str], float]] = [
         (False, frozenset(), 1.0),
         (True, frozenset(), text_scale),
     ]
     for name in ordered:
-        seen = steps[-1][1] | {name}
-        if steps[-1][1] and steps[-1][2] == scale_of[name]:
-            steps[-1] = (True, seen, scale_of[name])
-        else:
-            steps.append((True, seen, scale_of[name]))
+        steps.append((True, steps[-1][1] | {name}, scale_of[name]))
     branches = []
     for index, (text, seen, scale) in enumerate(steps):
         following = steps[index + 1][2] if index + 1 < len(steps) else 0.0
-        if scale != following:
+        if scale != following:  # between controls of one scale the weight is 0
             branches.append(Branch(text, seen, scale - following))
     return branches[::-1] or [Branch(True, frozenset(ordered), 1.0)]
