@@ -16,7 +16,7 @@ import soundfile
 from expotion.cli.main import run
 from expotion.music import make as music_work
 from expotion.plugins import Registry
-from expotion.video.probe import probe
+from expotion.video.scan import scan
 from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 
@@ -78,8 +78,8 @@ def test_a_clip_gets_music_of_its_length(start: Start, clip: Path, tmp_path: Pat
     samples, rate_hz = soundfile.read(out.with_suffix(".wav"))
     assert (len(samples), rate_hz) == (round(1.2 * RATE_HZ), RATE_HZ)
     assert np.isfinite(samples).all()
-    made = probe(out)
-    assert made.video is not None and made.audio is not None
+    made = scan(out)
+    assert made.picture is not None and made.sound is not None
     assert made.duration_s == pytest.approx(1.2, abs=0.05)
     record = json.loads(out.with_suffix(".json").read_text())
     assert record["asked"]["composing"]["prompt"] == record["made"]["prompt"] == "warm lamp"

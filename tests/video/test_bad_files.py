@@ -9,7 +9,7 @@ from expotion.errors import MediaError
 from expotion.video.clip import FileClip
 from expotion.video.container import Limits
 from expotion.video.frames import FileVideo
-from expotion.video.probe import probe
+from expotion.video.scan import check, scan
 from expotion.video.sound_files import write_wav
 
 
@@ -52,7 +52,7 @@ def test_unusable_as_a_video(bad, name, message):
     assert str(bad / name) in str(caught.value)
     assert caught.value.problems[0].fix
     with pytest.raises(MediaError, match=message):
-        probe(bad / name, require="video")
+        check(scan(bad / name), "video")
 
 
 def test_silent_video_where_sound_is_required(make):
@@ -60,8 +60,8 @@ def test_silent_video_where_sound_is_required(make):
         FileClip(make(), require="audio")
 
 
-def test_one_frame_is_no_video_but_can_be_probed(bad):
-    assert probe(bad / "one.mp4").video.n_frames == 1
+def test_one_frame_is_no_video_but_can_be_looked_at(bad):
+    assert len(scan(bad / "one.mp4").picture.pts) == 1
     with pytest.raises(MediaError, match="no movement"):
         FileVideo(bad / "one.mp4")
 
@@ -84,7 +84,7 @@ def test_long_files_need_a_window(make):
     assert FileClip(path, 300.0, 200.0).duration_s == 200.0
     assert FileClip(path, limits=Limits(max_duration_s=2000.0)).duration_s == pytest.approx(1200.0)
     with pytest.raises(MediaError, match="bytes"):
-        probe(path, limits=Limits(max_bytes=100))
+        scan(path, limits=Limits(max_bytes=100))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])

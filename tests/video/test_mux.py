@@ -11,9 +11,10 @@ from media import MATRICES
 
 from expotion.errors import MediaError, OutputError
 from expotion.video.audio import load_audio
+from expotion.video.decoders import PyAvDecoder
 from expotion.video.frames import FileVideo
 from expotion.video.mux import mux_video
-from expotion.video.probe import probe
+from expotion.video.scan import scan
 from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 
@@ -56,14 +57,13 @@ def test_wav_round_trip_is_clipped_and_16_bit(tmp_path):
 
 @pytest.mark.parametrize(("suffix", "codecs"), [("mp4", ("h264", "aac")), ("webm", ("vp9", "opus"))])
 def test_written_video_says_what_it_is(make, suffix, codecs):
-    info = probe(make(f"a.{suffix}", fps=25.0, duration_s=1.0, sound=True))
-    assert info.video is not None
-    assert info.audio is not None
-    assert (info.video.codec.removeprefix("lib"), info.audio.codec.removeprefix("lib")) == codecs
-    assert info.duration_s == pytest.approx(1.0, abs=2e-3)
-    assert info.video.n_frames == 25
-    assert info.video.fps == pytest.approx(25.0, rel=2e-3)
-    assert info.audio.duration_s == pytest.approx(1.0, abs=0.03)
+    made = scan(make(f"a.{suffix}", fps=25.0, duration_s=1.0, sound=True))
+    picture, sound = made.picture, made.sound
+    assert (picture.codec.removeprefix("lib"), sound.codec.removeprefix("lib")) == codecs
+    assert made.duration_s == pytest.approx(1.0, abs=2e-3)
+    assert len(picture.pts) == 25
+    assert picture.fps == pytest.approx(25.0, rel=2e-3)
+    assert sound.end_s - sound.start_s == pytest.approx(1.0, abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "bframes.mp4", "a.mkv", "a.webm", "late.mp4", "turned.mp4"])
@@ -79,11 +79,10 @@ def test_new_sound_under_a_copied_picture(make, tmp_path, name):
     )
     length_s = mux_video(path, click(9.0, 0.5), RATE_HZ, tmp_path / "out.mp4")
     before, after = FileVideo(path), FileVideo(tmp_path / "out.mp4")
-    info = probe(tmp_path / "out.mp4")
+    heard = scan(tmp_path / "out.mp4").sound
     sound = load_audio(tmp_path / "out.mp4", RATE_HZ)
     assert length_s == pytest.approx(before.duration_s, abs=0.01)
-    assert info.audio is not None
-    assert info.audio.duration_s == pytest.approx(1.25, abs=0.04)
+    assert heard.end_s - heard.start_s == pytest.approx(1.25, abs=0.04)
     assert after.frame_times_s == pytest.approx(before.frame_times_s, abs=2e-3)
     assert np.array_equal(after.frames_at(after.frame_times_s), before.frames_at(before.frame_times_s))
     assert np.abs(sound).argmax() / RATE_HZ == pytest.approx(0.5005, abs=0.003)
@@ -147,11 +146,15 @@ def test_packets_are_copied_bit_for_bit_at_their_times(make, tmp_path, name, suf
         [t - begin_s for t, _ in before], abs=1e-6 if exact else 1.1e-3
     )
     was, now = FileVideo(path), FileVideo(out)
-    assert (now.size, probe(out).video.rotation_deg) == (was.size, 90 if "turned" in name else 0)
+    assert (now.size, PyAvDecoder(scan(out)).orientation.rotation_deg) == (
+        was.size,
+        90 if "turned" in name else 0,
+    )
     assert now.frame_times_s == pytest.approx(was.frame_times_s, abs=2e-3)
     sound = load_audio(out, RATE_HZ)
     assert np.abs(sound).argmax() / RATE_HZ == pytest.approx(0.5005, abs=0.004)
-    assert probe(out).audio.duration_s == pytest.approx(was.duration_s, abs=0.021)  # one codec frame is 20 ms
+    heard = scan(out).sound
+    assert heard.end_s - heard.start_s == pytest.approx(was.duration_s, abs=0.021)  # one codec frame is 20 ms
 
 
 @pytest.mark.parametrize(

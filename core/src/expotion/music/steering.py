@@ -34,8 +34,7 @@ from expotion.recipe.nodes import Node, from_plain
 from expotion.recipe.problems import field_path, problems_of
 from expotion.recipe.schema import NotNegative, Sampling, Seed
 from expotion.timeline import CODEC_RATE_HZ, frames_duration_s
-from expotion.video.probe import check
-from expotion.video.scan import scan
+from expotion.video.scan import check, scan
 
 DEFAULT_PROMPT = "a calm piano piece"
 MAX_SEED = 2**63 - 1

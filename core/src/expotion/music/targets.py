@@ -13,8 +13,7 @@ from expotion.errors import MediaError, Problem
 from expotion.music.steering import MAX_SEED
 from expotion.video.container import DEFAULT_LIMITS, SOUND_NAMES, VIDEO_NAMES
 from expotion.video.mux import check_output
-from expotion.video.probe import check
-from expotion.video.scan import Scan, scan
+from expotion.video.scan import Scan, check, scan
 
 SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
 VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")

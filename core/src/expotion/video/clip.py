@@ -17,8 +17,7 @@ from expotion.files import file_sha256
 from expotion.video.audio import hear
 from expotion.video.container import DEFAULT_LIMITS, Limits
 from expotion.video.frames import FileVideo
-from expotion.video.probe import Require, check
-from expotion.video.scan import Scan, scan
+from expotion.video.scan import Require, Scan, check, scan
 
 
 class FileClip(Clip):

@@ -30,71 +30,18 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-
 FORMATS = (
-    *(
-        "mov",
-        "matroska",
-        "webm",
-        "avi",
-        "mpegts",
-        "mpeg",
-        "mpegvideo",
-        "flv",
-        "asf",
-        "ogg",
-        "mxf",
-        "ivf",
-        "gif",
-    ),
-    *(
-        "h264",
-        "hevc",
-        "mjpeg",
-        "yuv4mpegpipe",
-        "dv",
-        "image2",
-        "png_pipe",
-        "jpeg_pipe",
-        "bmp_pipe",
-        "webp_pipe",
-    ),
-    *("mp3", "wav", "w64", "flac", "aac", "aiff", "caf", "amr", "ac3", "eac3", "au"),
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,gif,h264,hevc,mjpeg,yuv4mpegpipe,dv,image2,"
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,mp3,wav,w64,flac,aac,aiff,caf,amr,ac3,eac3,au"
 )
 """Formats that are opened. Playlists are not: they make a reader open other files and addresses."""
 
 MEDIA_FIX = "give a video file such as mp4, mov, mkv or webm"
 
-
-VIDEO_NAMES = frozenset(
-    "." + name
-    for name in (
-        *("mp4", "m4v", "mov", "qt", "mkv", "webm", "avi", "mpg", "mpeg", "m2v", "ts", "mts", "m2ts", "vob"),
-        *("flv", "f4v", "wmv", "asf", "ogv", "3gp", "3g2", "mxf", "gif"),
-    )
-)
-SOUND_NAMES = frozenset(
-    "." + name
-    for name in (
-        *(
-            "wav",
-            "flac",
-            "mp3",
-            "opus",
-            "ogg",
-            "oga",
-            "m4a",
-            "aac",
-            "aif",
-            "aiff",
-            "caf",
-            "w64",
-            "wma",
-            "mp2",
-        ),
-        *("ac3", "au", "amr", "mka", "weba"),
-    )
-)
+_VIDEO = "mp4 m4v mov qt mkv webm avi mpg mpeg m2v ts mts m2ts vob flv f4v wmv asf ogv 3gp 3g2 mxf gif"
+_SOUND = "wav flac mp3 opus ogg oga m4a aac aif aiff caf w64 wma mp2 ac3 au amr mka weba"
+VIDEO_NAMES = frozenset(f".{name}" for name in _VIDEO.split())
+SOUND_NAMES = frozenset(f".{name}" for name in _SOUND.split())
 """File names' suffixes, in small letters, of videos and of sound: the one list for every command."""
 
 
@@ -111,20 +58,13 @@ def open_container(path: Path, limits: Limits = DEFAULT_LIMITS) -> InputContaine
     if size == 0:
         raise MediaError(Problem(where, "the file is empty", "0 bytes", "copy or download it again"))
     if size > limits.max_bytes:
-        raise MediaError(
-            Problem(
-                where,
-                f"at most {limits.max_bytes} bytes",
-                f"{size} bytes",
-                "cut the file, or raise max_bytes",
-            )
-        )
+        fix = "cut the file, or raise max_bytes"
+        raise MediaError(Problem(where, f"at most {limits.max_bytes} bytes", f"{size} bytes", fix))
     try:
-        options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
         return av.open(str(path.resolve()), mode="r", metadata_errors="ignore", container_options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         fix = f"the file is cut off, damaged or no media file; {MEDIA_FIX}"
-        raise MediaError(
-            Problem(where, "the file cannot be read as video or audio", str(reason), fix)
-        ) from error
+        wanted = "the file cannot be read as video or audio"
+        raise MediaError(Problem(where, wanted, str(reason), fix)) from error

@@ -1,6 +1,7 @@
 """Two decoders behind one interface: decord, and PyAV for what decord lacks or refuses.
 
-Both take frame indices in presentation order and give RGB frames with rotation metadata applied.
+`read` takes increasing frame indices in presentation order and gives each with its RGB frame, uint8 [H, W, 3],
+rotation metadata applied; it raises Unsupported where one fails.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from expotion import machine
 from expotion.errors import MediaError, Problem
 from expotion.video.container import open_container
-from expotion.video.memory import resize_frame
+from expotion.video.memory import Size, resize_frame
 from expotion.video.scan import Scan
 
 if TYPE_CHECKING:
@@ -75,20 +77,6 @@ class Unsupported(Exception):
     """This decoder cannot be trusted with this file; another one should try."""
 
 
-class Decoder(Protocol):
-    """Reads frames by index."""
-
-    name: str
-
-    def read(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Frames uint8 [H, W, 3] of increasing indices, in order. Raises Unsupported where one fails."""
-        ...
-
-    def close(self) -> None:
-        """Free the file."""
-        ...
-
-
 def decode_threads() -> int:
     """Decoder threads: OMP_NUM_THREADS where it is set, else up to 4."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -120,9 +108,8 @@ class DecordDecoder:
             if n != len(picture.times_s):
                 raise Unsupported(f"decord sees {n} frames, the container has {len(picture.times_s)}")
             stamps = np.asarray(self._reader.get_frame_timestamp(list(range(n))), dtype=np.float64)[:, 0]
-            if not np.allclose(
-                np.diff(stamps), np.diff(picture.times_s), atol=1e-3 + 1e-6 * float(stamps[-1])
-            ):
+            allowed_s = 1e-3 + 1e-6 * float(stamps[-1])
+            if not np.allclose(np.diff(stamps), np.diff(picture.times_s), atol=allowed_s):
                 raise Unsupported("decord reads other timestamps")
         except Unsupported:
             raise
@@ -130,7 +117,7 @@ class DecordDecoder:
             raise Unsupported(f"decord: {error}") from error
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """See Decoder. At most 8 MiB of frames are held at a time, at least one."""
+        """Frames of increasing indices. At most 8 MiB of them are held at a time, at least one."""
         step = max(1, _BATCH_BYTES // (self.size[0] * self.size[1] * 3))
         for begin in range(0, len(indices), step):
             part = list(indices[begin : begin + step])
@@ -159,42 +146,32 @@ class PyAvDecoder:
         self._container: Any = None
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._next = 0
-        self._size: tuple[int, int] | None = None
-        self._orientation: Orientation | None = None
         self.resized = False
         """Whether a frame had another size than the first one and was scaled to it."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the first frame that decodes; all others are scaled to it."""
-        if self._size is None:
-            for _, frame in self._decode(0):
-                self._orientation = Orientation.of(frame)
-                turned = self._orientation.transposed
-                self._size = (frame.width, frame.height) if turned else (frame.height, frame.width)
-                break
-            self.close()
-        if self._size is None:
-            raise MediaError(
-                Problem(
-                    str(self._scan.path),
-                    "a picture that can be decoded",
-                    "no frame decodes",
-                    "use another file",
-                )
-            )
-        return self._size
+        return self._first[0]
 
     @property
     def orientation(self) -> Orientation:
         """How the first frame that decodes is shown."""
-        if self._orientation is None:
-            _ = self.size
-        assert self._orientation is not None
-        return self._orientation
+        return self._first[1]
+
+    @cached_property
+    def _first(self) -> tuple[Size, Orientation]:
+        _, frame = next(self._decode(0), (0, None))
+        self.close()
+        if frame is None:
+            wanted, got = "a picture that can be decoded", "no frame decodes"
+            raise MediaError(Problem(str(self._scan.path), wanted, got, "use another file"))
+        way = Orientation.of(frame)
+        return ((frame.width, frame.height) if way.transposed else (frame.height, frame.width)), way
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """See Decoder."""
+        """Frames of increasing indices."""
+        _ = self.size  # looked up before a reading begins, which it would end
         for target in indices:
             yield target, self._rgb(self._find(target))
 
@@ -209,9 +186,6 @@ class PyAvDecoder:
     def close(self) -> None:
         """Free the file."""
         self._frames = iter(())
-        self._close_container()
-
-    def _close_container(self) -> None:
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -237,7 +211,8 @@ class PyAvDecoder:
         """Intact frames with their indices, from a keyframe on. Damaged packets are passed over."""
         import av  # noqa: PLC0415
 
-        self._close_container()
+        if self._container is not None:
+            self._container.close()
         self._container = container = open_container(self._scan.path)
         stream = container.streams[self._picture.stream_index]
         context = stream.codec_context
@@ -277,11 +252,5 @@ class PyAvDecoder:
         way = "POINT" if self._picture.bits > 8 else None
         picture = np.asarray(frame.to_ndarray(format="rgb24", interpolation=way), dtype=np.uint8)
         picture = Orientation.of(frame).shown(picture)
-        self.resized |= picture.shape[:2] != self.size_of(picture)
-        return resize_frame(picture, self.size_of(picture))
-
-    def size_of(self, picture: NDArray[np.uint8]) -> tuple[int, int]:
-        """The size that all frames have; taken from the first frame that is read."""
-        if self._size is None:
-            self._size = picture.shape[0], picture.shape[1]
-        return self._size
+        self.resized |= picture.shape[:2] != self.size
+        return resize_frame(picture, self.size)

@@ -34,8 +34,8 @@ class PictureSource:
 
     def __init__(self, scan: Scan, picture: Picture, backend: Backend, limits: Limits) -> None:
         self._scan, self._picture, self._asked, self._limits = scan, picture, backend, limits
+        self._pyav = PyAvDecoder(scan)
         self._decoder: DecordDecoder | PyAvDecoder | None = None
-        self._native_size: tuple[int, int] | None = None
         self._stands_for: NDArray[np.int64] | None = None
         self.until_s = math.inf
         self.decoded_frames = 0
@@ -53,15 +53,12 @@ class PictureSource:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames."""
-        if self._native_size is None:
-            self._native_size = PyAvDecoder(self._scan).size
-        height, width = self._native_size
-        return scaled_size((height, width), min(self._limits.work_shorter_side, height, width))
+        return scaled_size(self._pyav.size, min(self._limits.work_shorter_side, *self._pyav.size))
 
     @property
     def changes_size(self) -> bool:
         """Whether frames read so far had several sizes; they were scaled to that of the first one."""
-        return isinstance(self._decoder, PyAvDecoder) and self._decoder.resized
+        return self._pyav.resized
 
     @property
     def verified(self) -> bool:
@@ -89,8 +86,7 @@ class PictureSource:
             fix = "the file is damaged: repair it or encode it anew"
             raise MediaError(Problem(where, "frames that decode twice alike", None, fix))
         self.close()
-        self._decoder = decoder = PyAvDecoder(self._scan)
-        good = decoder.good_frames()
+        good = self._pyav.good_frames()
         if not bool(good.any()):
             fix = "the file is damaged or empty: copy or download it again"
             raise MediaError(Problem(where, "a picture that can be decoded", "no frame decodes", fix))
@@ -109,21 +105,24 @@ class PictureSource:
             self._decoder = None
 
     def _choose(self) -> DecordDecoder | PyAvDecoder:
-        fallback = PyAvDecoder(self._scan)
-        height, width = fallback.size
-        too_large = self._asked == "auto" and height * width > DECORD_PIXELS
+        (height, width), orientation = self._pyav.size, self._pyav.orientation
         # decord knows no mirrors, and no turns in matroska
-        turned = self._asked == "auto" and fallback.orientation != Orientation()
-        if self._asked == "pyav" or self.verified or too_large or turned or fallback.orientation.mirrored:
-            return fallback
+        better = height * width > DECORD_PIXELS or orientation != Orientation()
+        if (
+            self._asked == "pyav"
+            or self.verified
+            or orientation.mirrored
+            or (self._asked == "auto" and better)
+        ):
+            return self._pyav
         try:
-            return DecordDecoder(self._scan, fallback.size)
+            return DecordDecoder(self._scan, self._pyav.size)
         except Unsupported as reason:
             if self._asked == "decord":
                 fix = "use backend='auto', which falls back to PyAV"
                 wanted = "a file that decord reads"
                 raise MediaError(Problem(str(self._scan.path), wanted, str(reason), fix)) from None
-            return fallback
+            return self._pyav
 
 
 # Decoding ahead: a thread that decodes the frames that come next while a model works on the present ones.

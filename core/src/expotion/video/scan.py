@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from expotion import timeline
 from expotion.errors import MediaError, Problem
 from expotion.video.container import DEFAULT_LIMITS, MEDIA_FIX, Limits, open_container
 from expotion.video.packets import PacketLog, Packets, read_packets
+
+Require = Literal["any", "video", "audio"]
+"""What a file must have: `video` at least two frames, `audio` sound."""
 
 _STATES_DURATION = ("mov,", "matroska,", "avi")
 """Containers whose header states a duration; for others FFmpeg may estimate it."""
@@ -109,6 +112,20 @@ def scan(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Scan:
     while len(_SCANS) > _SCANS_KEPT:
         _SCANS.popitem(last=False)
     return found if found.path == path else replace(found, path=path)
+
+
+def check(source: Scan, require: Require) -> None:
+    """Raise MediaError where a scanned file lacks what is required, or lasts no time."""
+    where = str(source.path)
+    if require == "video" and source.picture is None:
+        raise MediaError(Problem(where, "a video", "a file with sound only", MEDIA_FIX))
+    if require == "video" and source.picture is not None and len(source.picture.pts) < 2:
+        fix = "a single picture has no movement: give a video"
+        raise MediaError(Problem(where, "a video of at least two frames", "one frame", fix))
+    if require == "audio" and source.sound is None:
+        raise MediaError(Problem(where, "a file with sound", "none", "give a file with a sound track"))
+    if source.duration_s <= 0.0:
+        raise MediaError(Problem(where, "a clip that lasts some time", "0 s", MEDIA_FIX))
 
 
 def _scan(path: Path, limits: Limits) -> Scan:

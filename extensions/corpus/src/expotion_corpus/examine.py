@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from expotion.errors import ExpotionError
 from expotion.files import file_sha256
 from expotion.video.audio import hear, resample
+from expotion.video.decoders import PyAvDecoder
 from expotion.video.frames import FileVideo
 from expotion.video.loudness import loudness_lufs
-from expotion.video.probe import check, probe
-from expotion.video.scan import Scan, scan
+from expotion.video.scan import Scan, check, scan
 from expotion_corpus.match import EMPTY, RATE_HZ, Print, fingerprint, joined
 from expotion_corpus.tables import Item
 
@@ -109,14 +109,15 @@ def examine(settings: Settings, item: Item) -> Examined:
 
 def _examine(settings: Settings, item: Item, out: Examined) -> None:
     source = scan(item.path)
-    info = probe(item.path, require="video")
+    check(source, "video")
+    height, width = PyAvDecoder(source).size
     check(source, "audio")
     out.warnings += source.notes
-    assert info.video is not None and source.sound is not None
+    assert source.picture is not None and source.sound is not None
     known = {
-        "width": info.video.width,
-        "height": info.video.height,
-        "fps": round(info.video.fps, 4),
+        "width": width,
+        "height": height,
+        "fps": round(source.picture.fps, 4),
         "sample_rate_hz": source.sound.sample_rate_hz,
     }
     out.sha256 = file_sha256(item.path)
