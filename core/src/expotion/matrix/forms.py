@@ -70,6 +70,11 @@ def heads_of(table: Table) -> list[str]:
     return list(table["columns"]) or ["row"]
 
 
+def groups_of(table: Table) -> list[tuple[str, int]]:
+    """Heads over neighbouring metrics: (head, columns)."""
+    return [(head, len(list(same))) for head, same in groupby(metric["group"] for metric in table["metrics"])]
+
+
 def size_note(table: Table) -> str:
     """Sample size and duration in a sentence."""
     made = [row for row in table["rows"] if row["role"] in ("system", "reference")]
@@ -111,12 +116,8 @@ def to_markdown(table: Table) -> str:
         notes.append(f"*Published*: {table['published']['source']}: another data set, not to be compared.")
     notes += [f"{row['name']}: {row['error']}" for row in table["rows"] if row["error"]]
     notes += [*table["notes"], *metric_notes(table)]
-    blocks = [
-        f"# {table['description'] or table['name']}",
-        "\n".join(markdown(rows, len(heads))),
-        *notes,
-    ]
-    return "\n\n".join(blocks) + "\n"
+    title = f"# {table['description'] or table['name']}"
+    return "\n\n".join([title, "\n".join(markdown(rows, len(heads))), *notes]) + "\n"
 
 
 def metric_notes(table: Table) -> list[str]:
@@ -171,8 +172,7 @@ def to_csv(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A table for a paper (booktabs), with heads over groups of metrics."""
     metrics, heads = table["metrics"], heads_of(table)
-    merged = [(head, len(list(same))) for head, same in groupby(metric["group"] for metric in metrics)]
-    top = [""] * len(heads) + [rf"\multicolumn{{{n}}}{{c}}{{{_tex(head)}}}" for head, n in merged]
+    top = [""] * len(heads) + [rf"\multicolumn{{{n}}}{{c}}{{{_tex(head)}}}" for head, n in groups_of(table)]
     names = [
         _tex(m["name"]) + (r" $\uparrow$" if m["higher_is_better"] else r" $\downarrow$") for m in metrics
     ]
