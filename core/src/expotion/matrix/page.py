@@ -142,7 +142,8 @@ def _lines(
 def _cell(cell: Mapping[str, Any], info: MetricInfo) -> dict[str, str]:
     """A cell of the table: value, interval, what it says, and what it is compared with."""
     if cell["mean"] is None:
-        return {"mean": "–", "title": "not defined for these sounds"}
+        empty = {"interval": "", "verdict": "", "published": ""}
+        return {"mean": "–", "title": "not defined for these sounds", **empty}
     parts = [f"{cell['n']} clips" + (f", {cell['n_seeds']} seeds" if cell["n_seeds"] > 1 else "")]
     if cell["difference"] is not None and cell["difference"].get("p_holm") is not None:
         difference = wording.with_interval(cell["difference"], info)
