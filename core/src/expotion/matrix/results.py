@@ -15,7 +15,7 @@ from expotion.errors import RunFolderError
 from expotion.evaluate.evaluate import evaluate
 from expotion.evaluate.outside import OutsideRow
 from expotion.evaluate.registry import choose_metrics
-from expotion.evaluate.sets import SetScore, score_sets
+from expotion.evaluate.sets import score_sets
 from expotion.files import write_json
 from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
@@ -122,46 +122,36 @@ def _scored(
     rows: Sequence[Sounds], specs: Sequence[MetricSpec], seed: int, progress: Any
 ) -> tuple[list[RowScores], list[str]]:
     """Scores of every row: those that cells have are taken, the others made; sets are scored together."""
-    notes: list[str] = []
     over_clips = [spec for spec in specs if spec.over == "clip"]
-    over_sets = [spec for spec in specs if spec.over == "set"]
-    new = {row.name: row.seeds[0] for row in rows if row.per_clip is None}
-    lacking = {
-        f"{row.name}\n{index}": sounds
+    sounds = {f"{row.name}\n{i}": heard for row in rows for i, heard in enumerate(row.seeds)}
+    kept = {
+        f"{row.name}\n{i}": per_clip
         for row in rows
-        for index, sounds in enumerate(row.seeds)
-        if row.per_clip is not None and any(_lacks(row.per_clip[index], spec) for spec in over_clips)
+        for i, per_clip in enumerate(row.per_clip or ())
+        if not any(_lacks(per_clip, spec) for spec in over_clips)
     }
     made = evaluate(
-        {**new, **lacking},
+        {key: heard for key, heard in sounds.items() if key not in kept},
         over_clips,
         seed=seed,
         baselines=(),
-        on_progress=lambda what, done, total: progress(done, total, what),
+        on_progress=lambda what, done, total: progress(done, total, what.partition("\n")[0]),
     )
+    found = score_sets(sounds, [spec for spec in specs if spec.over == "set"])
     used = {spec.name: spec.measured_with() for spec in specs}  # stands with the metric already
-    notes += [f"{m}: {text}" for m, texts in made.notes.items() for text in texts if text != used[m]]
-    found = score_sets(
-        {f"{row.name}\n{i}": sounds for row in rows for i, sounds in enumerate(row.seeds)}, over_sets
-    )
-    notes += [
+    notes = [
         f"{metric}: {text}".replace("\n0", "").replace("\n", ", seed ")
-        for metric, texts in found.notes.items()
+        for noted in (made.notes, found.notes)
+        for metric, texts in noted.items()
         for text in texts
         if text != used[metric]
     ]
+    per_clip = made.per_clip | kept
     scored = []
     for row in rows:
-        per_clip: list[Any] = []
-        sets: list[Mapping[str, SetScore]] = []
-        for index in range(len(row.seeds)):
-            key = f"{row.name}\n{index}"
-            if row.per_clip is None:
-                per_clip.append(made.per_clip[row.name])
-            else:
-                per_clip.append(made.per_clip.get(key, row.per_clip[index]))
-            sets.append(found.by_condition.get(key, {}))
-        scored.append(RowScores(row.name, row.labels, row.role, per_clip, sets, row.control_of, row.error))
+        keys = [f"{row.name}\n{i}" for i in range(len(row.seeds))]
+        measured, sets = [per_clip[key] for key in keys], [found.by_condition.get(key, {}) for key in keys]
+        scored.append(RowScores(row.name, row.labels, row.role, measured, sets, row.control_of, row.error))
     return scored, notes
 
 
