@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.video.container import DEFAULT_LIMITS, Limits, open_container
+from expotion.video.container import open_container
 from expotion.video.scan import Scan, scan
 
 if TYPE_CHECKING:
@@ -57,16 +57,10 @@ class Heard:
 
 
 def load_audio(
-    path: Path | str,
-    sample_rate_hz: int,
-    start_s: float = 0.0,
-    duration_s: float | None = None,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    scanned: Scan | None = None,
+    path: Path | str, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
 ) -> NDArray[np.float32] | None:
     """Mono samples float32 [n] of a stretch of a file, or None where it has no sound: those of `hear`."""
-    heard = hear(scanned or scan(path, limits), sample_rate_hz, start_s, duration_s)
+    heard = hear(scan(path), sample_rate_hz, start_s, duration_s)
     return None if heard is None else heard.samples
 
 

@@ -59,13 +59,11 @@ class ArrayVideo:
     def __init__(self, frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> None:
         times_s = np.asarray(times_s, dtype=np.float64)
         if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-            raise MediaError(
-                Problem("ArrayVideo", "frames uint8 [n, H, W, 3]", f"{frames.dtype} {frames.shape}")
-            )
+            got = f"{frames.dtype} {frames.shape}"
+            raise MediaError(Problem("ArrayVideo", "frames uint8 [n, H, W, 3]", got))
         if times_s.shape != (len(frames),) or len(frames) == 0:
-            raise MediaError(
-                Problem("ArrayVideo", f"times [{len(frames)}], one frame or more", str(times_s.shape))
-            )
+            wanted = f"times [{len(frames)}], one frame or more"
+            raise MediaError(Problem("ArrayVideo", wanted, str(times_s.shape)))
         if float(times_s[0]) < 0 or bool(np.any(np.diff(times_s) <= 0)):
             raise MediaError(Problem("ArrayVideo", "times that increase from 0 or later"))
         self._frames, self._times_s = frames, times_s

@@ -19,7 +19,7 @@ from expotion.video.audio import MAX_DRIFT_S, fit
 from expotion.video.container import DEFAULT_LIMITS, Limits, open_container
 from expotion.video.copying import copied_packets, difference, obstacle
 from expotion.video.frames import FileVideo
-from expotion.video.scan import Picture, Scan, Sound, scan
+from expotion.video.scan import Picture, Scan, scan
 from expotion.video.writing import (
     OPUS_RATE_HZ,
     OWN_SOUND,
@@ -95,9 +95,8 @@ def mux_video(
     written = scan(out_path, limits)
     allowed_s = 0.1 + 1.0 / picture.fps
     if abs(written.duration_s - length_s) > allowed_s:
-        raise MediaError(
-            Problem(str(out_path), f"a length of {length_s:.3f} s", f"{written.duration_s:.3f} s")
-        )
+        got = f"{written.duration_s:.3f} s"
+        raise MediaError(Problem(str(out_path), f"a length of {length_s:.3f} s", got))
     return written.duration_s
 
 
@@ -220,11 +219,6 @@ def _encoded(source: Scan, suffix: str, start_s: float, length_s: float, limits:
             yield scan(path, limits)
 
 
-def _holds_sound(suffix: str, sound: Sound) -> bool:
-    """Whether a container takes sound of a codec as it is."""
-    return plain_name(sound.codec) in SOUNDS[suffix]
-
-
 class OriginalSound:
     """Feeds a stretch of a file's sound to an open container, in step with the picture.
 
@@ -238,7 +232,8 @@ class OriginalSound:
         self._origin_s = source.zero_s + start_s
         self._container = open_container(source.path)
         self._stream: Any = self._container.streams[source.sound.stream_index]
-        self.copied = start_s <= 0.0 and source.sound.ordered and _holds_sound(suffix, source.sound)
+        held = plain_name(source.sound.codec) in SOUNDS[suffix]
+        self.copied = start_s <= 0.0 and source.sound.ordered and held
         if self.copied:
             self.stream = out.add_stream_from_template(self._stream, opaque=True)
         else:

@@ -132,9 +132,8 @@ def _scan(path: Path, limits: Limits) -> Scan:
     with open_container(path, limits) as container:
         videos = [s for s in container.streams.video if not _is_cover(s)]
         if videos and all(s.codec_context is None for s in videos):
-            raise MediaError(
-                Problem(str(path), "a picture that can be decoded", "a stream of unknown format", MEDIA_FIX)
-            )
+            got = "a stream of unknown format"
+            raise MediaError(Problem(str(path), "a picture that can be decoded", got, MEDIA_FIX))
         videos = [s for s in videos if s.codec_context is not None]
         sounds = [s for s in container.streams.audio if s.codec_context is not None]
         logs = read_packets(container, [*videos, *sounds])
@@ -185,9 +184,8 @@ def _chosen(streams: Sequence[Any], logs: Mapping[int, PacketLog]) -> Any | None
     def rank(stream: Any) -> tuple[bool, float]:
         first, last = logs[stream.index].span()
         moving = stream.type != "video" or len(logs[stream.index].pts) > 1
-        return moving and bool(stream.disposition & Disposition.default), (last - first) * logs[
-            stream.index
-        ].tick_s
+        default = moving and bool(stream.disposition & Disposition.default)
+        return default, (last - first) * logs[stream.index].tick_s
 
     return max(streams, key=rank, default=None)
 

@@ -55,21 +55,12 @@ def write_sound(
         try:
             soundfile.write(part, np.clip(samples, -1.0, 1.0), sample_rate_hz, **settings[suffix])
         except soundfile.LibsndfileError as error:
-            _explain(path, error, sample_rate_hz)
+            if "System error" in str(error):  # of the disk, not of the format
+                raise OSError(str(error)) from error
+            wanted = f"a format that holds {sample_rate_hz} Hz"
+            raise MediaError(Problem(str(path), wanted, str(error), "write a wav")) from error
 
 
 def write_wav(path: Path | str, samples: NDArray[np.float32], sample_rate_hz: int) -> None:
-    """Write mono samples float32 [n] as 16-bit PCM, clipped to -1..1, atomically."""
-    check_samples(path, samples)
-    import soundfile  # noqa: PLC0415
-
-    with replacing(path) as part:
-        soundfile.write(part, np.clip(samples, -1.0, 1.0), sample_rate_hz, subtype="PCM_16", format="WAV")
-
-
-def _explain(path: Path | str, error: Exception, sample_rate_hz: int) -> None:
-    """libsndfile's error as one of the disk where it is, else as one of the format."""
-    if "System error" in str(error):
-        raise OSError(str(error)) from error
-    wanted = f"a format that holds {sample_rate_hz} Hz"
-    raise MediaError(Problem(str(path), wanted, str(error), "write a wav")) from error
+    """Write a wav of 16 bits: `write_sound` for a name that ends in it."""
+    write_sound(path, samples, sample_rate_hz)

@@ -49,9 +49,8 @@ def open_output(
         except av.FFmpegError as error:
             if error.errno in _DISK:  # `replacing` explains those
                 raise OSError(error.errno, error.strerror) from error
-            raise MediaError(
-                Problem(str(path), "a file that can be written", str(error.strerror), _OTHER_SUFFIX)
-            ) from error
+            wanted = "a file that can be written"
+            raise MediaError(Problem(str(path), wanted, str(error.strerror), _OTHER_SUFFIX)) from error
 
 
 def name_track(out: OutputContainer, stream: Any, title: str, *, default: bool) -> None:
@@ -203,9 +202,8 @@ def check_picture(path: Path | str, suffix: str, codec: str) -> None:
     others = [other for other in VIDEO_SUFFIXES if holds_picture(other, codec)]
     fix = f"write {' or '.join(others)}" if others else "convert the clip to H.264 first, or write a wav"
     taken = ", ".join(sorted(PICTURES[suffix]))
-    raise MediaError(
-        Problem(str(path), f"a picture that {suffix[1:]} holds ({taken})", plain_name(codec), fix)
-    )
+    wanted = f"a picture that {suffix[1:]} holds ({taken})"
+    raise MediaError(Problem(str(path), wanted, plain_name(codec), fix))
 
 
 VIDEO_TICKS_HZ = 90_000
@@ -267,10 +265,8 @@ def write_video(
         written = 0
         for tick, frame in zip(ticks.tolist(), chain([first], iterator), strict=False):
             if frame.shape != first.shape or frame.dtype != np.uint8:
-                got = f"{frame.dtype} {frame.shape}"
-                raise MediaError(
-                    Problem(str(path), f"frames uint8 {first.shape}", f"{got} as frame {written}")
-                )
+                got = f"{frame.dtype} {frame.shape} as frame {written}"
+                raise MediaError(Problem(str(path), f"frames uint8 {first.shape}", got))
             image = av.VideoFrame.from_ndarray(_even(frame) if even else frame, format="rgb24")
             image.pts, image.time_base = tick, base
             _mux_timed(out, stream.encode(image), lasting)
@@ -288,8 +284,8 @@ def _add_picture(out: Any, codec: str, fps: Fraction, path: Path | str) -> Any:
     try:
         return out.add_stream(codec, rate=fps)
     except ValueError as error:  # PyAV's answer to a codec that the container cannot hold
-        fix = "use another file name suffix (mp4, mov, mkv, webm) or another codec"
-        raise MediaError(Problem(str(path), "a codec that the container holds", str(error), fix)) from error
+        wanted = "a codec that the container holds"
+        raise MediaError(Problem(str(path), wanted, str(error), _OTHER_SUFFIX)) from error
 
 
 def _mux_timed(out: Any, packets: Any, lasting: dict[int, int]) -> None:
