@@ -42,7 +42,7 @@ def test_each_cell_of_each_matrix_loads(path: Path, profile: str | None) -> None
         return
     hashes = {cell.recipe.content_hash for cell in matrix.cells}
     assert len(hashes) == len(matrix.cells) > 1, "cells that do not differ"
-    assert matrix.reference_row in {row.name for row in matrix.rows}
+    assert matrix.spec.reference_row in {row.name for row in matrix.rows}
 
 
 def test_table1_has_the_papers_rows_and_numbers() -> None:

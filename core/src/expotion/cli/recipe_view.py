@@ -118,8 +118,8 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
         f"\n{len(matrix.cells)} cells in {len(matrix.rows)} rows; estimate: {told}, "
         f"{cost.disk_bytes / 1e6:,.0f} MB of disk ({cost.feature_bytes / 1e6:,.0f} MB of them in the cache)"
     )
-    if matrix.reference_row is not None:
-        console.print(f"compared with: {escape(matrix.reference_row)}")
+    if matrix.spec.reference_row is not None:
+        console.print(f"compared with: {escape(matrix.spec.reference_row)}")
     for name, folder in matrix.outside.items():
         console.print(f"from outside: {escape(name)} in {escape(folder)}")
     _in_order(console, registry)

@@ -7,7 +7,7 @@ Cells that differ in a seed only are one row of the table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,11 +81,6 @@ class Matrix:
     outside: Mapping[str, str]
     plain: Mapping[str, Any]
 
-    @property
-    def reference_row(self) -> str | None:
-        """The row that the others are compared with."""
-        return self.spec.reference_row
-
     def cell(self, name: str) -> Cell:
         """The cell of that name. Raises KeyError."""
         return {cell.name: cell for cell in self.cells}[name]
@@ -115,9 +110,8 @@ def load_matrix(
     cells: list[Cell] = []
     for combination in found:
         try:
-            cells.append(
-                Cell(combination.name, combination.row, recipe_of(combination.root, registry, ready=ready))
-            )
+            recipe = recipe_of(combination.root, registry, ready=ready)
+            cells.append(Cell(combination.name, combination.row, recipe))
         except RecipeError as error:
             problems += error.problems
     rows = _rows(found)
@@ -126,24 +120,14 @@ def load_matrix(
         raise RecipeError(in_file_order(list(dict.fromkeys(problems))))
     outside = dict(cells[0].recipe.evaluate.outside)
     # Rows from outside are scored once for the whole table, not in every cell.
-    cells = [
-        Cell(
-            c.name,
-            c.row,
-            c.recipe.model_copy(update={"evaluate": c.recipe.evaluate.model_copy(update={"outside": {}})}),
-        )
-        for c in cells
-    ]
-    plain = root.plain()
-    return Matrix(
-        plain["name"],
-        str(plain.get("description") or ""),
-        spec,
-        tuple(cells),
-        rows,
-        outside,
-        plain,
+    alone = [cell.recipe.evaluate.model_copy(update={"outside": {}}) for cell in cells]
+    resolved = tuple(
+        replace(cell, recipe=cell.recipe.model_copy(update={"evaluate": evaluate}))
+        for cell, evaluate in zip(cells, alone, strict=True)
     )
+    plain = root.plain()
+    description = str(plain.get("description") or "")
+    return Matrix(plain["name"], description, spec, resolved, rows, outside, plain)
 
 
 def _section(section: Node, problems: list[Problem]) -> MatrixSection | None:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from expotion.contracts import Clip, MetricSpec
+from expotion.contracts import MetricSpec
 from expotion.errors import RunFolderError
 from expotion.evaluate.evaluate import evaluate
 from expotion.evaluate.outside import OutsideRow
@@ -21,11 +21,10 @@ from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
 from expotion.matrix.forms import FORMS, RESULTS, read_results, to_text, write_results
 from expotion.matrix.page import write_page
-from expotion.matrix.rows import Sounds, rows_of
+from expotion.matrix.rows import Sounds, clips_of, rows_of
 from expotion.matrix.table import RowScores, Settings, build_table
 from expotion.plugins import Registry
 from expotion.progress import stage_progress
-from expotion.recipe import Recipe
 from expotion.run.folder import RunFolder
 
 TABLE_VERSION = 2
@@ -37,7 +36,7 @@ PER_CLIP = "results_per_clip.json"
 def write_table(matrix: Matrix, registry: Registry, folder: MatrixFolder, console: Console) -> None:
     """Write results.{json,csv,md,tex} and report.html unless they are those of these cells, and print the table."""
     specs = _specs(matrix, registry)
-    clips = _clips(matrix.cells[0].recipe, registry)
+    clips = clips_of(matrix.cells[0].recipe, registry)
     outside = [OutsideRow(name, path, clips) for name, path in matrix.outside.items()]
     key = _key(matrix, folder, specs, outside)
     files = [folder.path / f"{RESULTS}{form}" for form in FORMS]
@@ -53,7 +52,7 @@ def write_table(matrix: Matrix, registry: Registry, folder: MatrixFolder, consol
         scored,
         specs,
         Settings(
-            reference=matrix.reference_row,
+            reference=matrix.spec.reference_row,
             groups=matrix.spec.groups,
             published={} if published is None else published.rows,
             published_source="" if published is None else published.source,
@@ -83,11 +82,6 @@ def _specs(matrix: Matrix, registry: Registry) -> list[MetricSpec]:
     """Every metric of any cell."""
     names = list(dict.fromkeys(name for cell in matrix.cells for name in cell.recipe.evaluate.metrics))
     return choose_metrics(names, {name: offer.spec for name, offer in registry.metrics.items()})
-
-
-def _clips(recipe: Recipe, registry: Registry) -> list[Clip]:
-    data = registry.data_source(recipe.data.source)
-    return list(data.build(data.options(**recipe.data.options)).clips("test"))
 
 
 def _key(

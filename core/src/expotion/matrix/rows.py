@@ -20,6 +20,7 @@ from expotion.features.store import FeatureStore
 from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import MatrixFolder
 from expotion.music.sound import to_sound
+from expotion.musicgen.codec import Codec
 from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
@@ -32,12 +33,18 @@ GROUND_TRUTH, CODEC_CEILING, SILENCE, SHUFFLED = "ground_truth", "codec_ceiling"
 TITLES = {GROUND_TRUTH: "ground truth", CODEC_CEILING: "codec round trip", SILENCE: "silence"}
 
 
-def sample_rate_of(recipe: Recipe, registry: Registry) -> int:
-    """Rate of the sounds of the recipe's codec, in Hz."""
+def clips_of(recipe: Recipe, registry: Registry, *, train: bool = False) -> list[Clip]:
+    """Test clips of a recipe's data, behind those that it trains on where they are wanted."""
+    data = registry.data_source(recipe.data.source)
+    source = data.build(data.options(**recipe.data.options))
+    return [*(source.clips("train") if train else ()), *source.clips("test")]
+
+
+def _codec(recipe: Recipe, registry: Registry) -> Codec:
     source = backbone_folder(recipe.backbone.source, registry)
     codec = load_backbone(source, parts=frozenset({"codec"})).codec
     assert codec is not None
-    return codec.sample_rate_hz
+    return codec
 
 
 def control_sounds(
@@ -85,8 +92,7 @@ def _round_trip(recipe: Recipe, registry: Registry, clips: Sequence[Clip], folde
         tracks = material.extract_all(
             bare, {}, source, left, FeatureStore(), material.Failures(), progress=lambda done, total: None
         )
-        codec = load_backbone(source, parts=frozenset({"codec"})).codec
-        assert codec is not None
+        codec = _codec(recipe, registry)
         import torch  # noqa: PLC0415
 
         for clip in left:
@@ -118,8 +124,7 @@ def rows_of(
     outside: Sequence[OutsideRow],
 ) -> tuple[list[Sounds], list[str]]:
     """Systems in the order of the recipe, outside rows, then controls."""
-    first = matrix.cells[0].recipe
-    rate_hz = sample_rate_of(first, registry)
+    rate_hz = _codec(matrix.cells[0].recipe, registry).sample_rate_hz
     own = {clip.id: clip.caption for clip in clips}
     systems: list[Sounds] = []
     shuffled: list[Sounds] = []
@@ -148,7 +153,9 @@ def rows_of(
                     f"{row.name}/{SHUFFLED}", told, "control", with_shuffled, folder, clips, rate_hz, None
                 )
             )
-    spokesman = matrix.cell(_row_cells(matrix)[0])
+    # The reference row's prompts count for rows without prompts of their own.
+    of_row = {row.name: row.cells for row in matrix.rows}
+    spokesman = matrix.cell(of_row.get(matrix.spec.reference_row or "", matrix.rows[0].cells)[0])
     prompts = spokesman.recipe
     _captions([spokesman], registry, folder, clips, own)
     head = columns[0] if columns else "row"
@@ -164,12 +171,6 @@ def rows_of(
         ).items()
     ]
     return [*systems, *others, *shuffled, *controls], notes
-
-
-def _row_cells(matrix: Matrix) -> tuple[str, ...]:
-    """Cells of the reference row, whose prompts count for rows without prompts of their own."""
-    by_name = {row.name: row.cells for row in matrix.rows}
-    return by_name.get(matrix.reference_row or "", matrix.rows[0].cells)
 
 
 def _of_cells(

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from expotion import machine
-from expotion.contracts import Clip
 from expotion.errors import ExpotionError, Problem, in_short
 from expotion.features import material
 from expotion.features.encoders import build_encoders
@@ -22,6 +21,7 @@ from expotion.features.store import FeatureStore
 from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import CellsFailed, MatrixFolder
 from expotion.matrix.results import write_table
+from expotion.matrix.rows import clips_of
 from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import Registry, discover, installed_versions
 from expotion.progress import stage_progress
@@ -74,12 +74,6 @@ def prepare(recipes: Sequence[Recipe], registry: Registry, captions: Path, conso
             console.print(f"[yellow]shared stages[/] {escape(_why(error))}", highlight=False)
 
 
-def _clips(recipe: Recipe, registry: Registry, *, train: bool) -> list[Clip]:
-    data = registry.data_source(recipe.data.source)
-    source = data.build(data.options(**recipe.data.options))
-    return [*(source.clips("train") if train else ()), *source.clips("test")]
-
-
 def _extract(group: Sequence[Recipe], registry: Registry, store: FeatureStore, console: Console) -> None:
     train = any(recipe.conditions for recipe in group)
     union = group[0].model_copy(update={"conditions": encoders_of(group)})
@@ -90,7 +84,7 @@ def _extract(group: Sequence[Recipe], registry: Registry, store: FeatureStore, c
             union,
             build_encoders(union, registry),
             source,
-            _clips(union, registry, train=train),
+            clips_of(union, registry, train=train),
             store,
             failures,
             progress=progress,
@@ -108,9 +102,8 @@ def _captions(group: Sequence[Recipe], registry: Registry, path: Path, console: 
     for recipes in told.values():
         train = any(recipe.conditions for recipe in recipes)
         with stage_progress(console, "captions, shared") as progress:
-            write_captions(
-                recipes[0], registry, _clips(recipes[0], registry, train=train), path, progress=progress
-            )
+            clips = clips_of(recipes[0], registry, train=train)
+            write_captions(recipes[0], registry, clips, path, progress=progress)
 
 
 @dataclass(frozen=True)
