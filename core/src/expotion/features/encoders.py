@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from expotion import plugins
 from expotion.contracts import Encoder, EncoderSpec
 from expotion.musicgen.codes import CodesEncoder
 from expotion.musicgen.load import load_backbone
-from expotion.plugins import Registry, discover
+from expotion.plugins import Registry
 from expotion.recipe import Recipe
 
 CODES = "@codes"
@@ -53,7 +54,7 @@ class EncodersFactory:
 
     def __call__(self) -> dict[str, Encoder]:
         """Encoders by name."""
-        registry = discover()
+        registry = plugins.discover()  # looked up when it is called: the plugins of the moment
         if self.recipe is None:
             return {self.encoder: build_encoder(registry.encoder(self.encoder), self.options)}
         encoders = build_encoders(Recipe.from_dict(self.recipe), registry)
