@@ -139,9 +139,7 @@ def against_reference(path: Path, folder: Path) -> tuple[dict[str, float | None]
     plain_s, plain_network_s, plain_values = extract_timed(plain, path)
     peaks[torch.float32].append(peak_flops(torch.float32))
     started = time.perf_counter()
-    rows += [
-        reference_marlin.features(frames, start, state, heads=12) for start in starts[len(starts) // 2 :]
-    ]
+    rows += [reference_marlin.features(frames, start, state, heads=12) for start in starts[len(starts) // 2 :]]
     reference_s += time.perf_counter() - started
     fast.append(extract_timed(ours, path))
     peaks[torch.bfloat16].append(peak_flops(torch.bfloat16))
@@ -170,9 +168,7 @@ def against_reference(path: Path, folder: Path) -> tuple[dict[str, float | None]
     }
     notes = ["reference: float32, one window at a time, lossless re-encoding to 80 fps in process with PyAV"]
     if not half:
-        notes.append(
-            "no bfloat16 units: the default is float32, only its target holds; peak_fraction_bf16 null"
-        )
+        notes.append("no bfloat16 units: the default is float32, only its target holds; peak_fraction_bf16 null")
     return found, notes
 
 
@@ -217,9 +213,7 @@ def together(path: Path) -> tuple[dict[str, float | None], list[str]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, help="a video to loop instead of a drawn conductor")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the face's clip")
     parser.add_argument("--only", choices=("reference", "joint"))

@@ -32,9 +32,7 @@ def frames_of(video: Path | None, seconds: float, face: bool) -> list[NDArray[np
     if not face:
         return list(frames)
     left, top, width, height = box.round().astype(int)
-    return [
-        resize_frame(frame[top : top + height, left : left + width], (FACE_PX, FACE_PX)) for frame in frames
-    ]
+    return [resize_frame(frame[top : top + height, left : left + width], (FACE_PX, FACE_PX)) for frame in frames]
 
 
 class Loaded(Clip):

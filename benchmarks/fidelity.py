@@ -158,8 +158,7 @@ def measure(world: World, held: Material, name: str, recipe: Recipe, adaptor: Ad
     """Scores of one row, said on standard error."""
     values = score(world, recipe, held, adaptor)
     shown = {
-        metric: round(mean_interval(list(by_clip.values())).mean or 0.0, 3)
-        for metric, by_clip in values.items()
+        metric: round(mean_interval(list(by_clip.values())).mean or 0.0, 3) for metric, by_clip in values.items()
     }
     print(f"{name}: {shown}", file=sys.stderr, flush=True)
     return values
@@ -183,9 +182,7 @@ def table_row(values: Scores, ours: Scores) -> Row:
 def main() -> None:
     """Train and measure every variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--only", nargs="*", default=[], help="parts of the names of variants; ours always runs"
-    )
+    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of variants; ours always runs")
     parser.add_argument("--steps", type=int, help="training steps instead of the recipe's")
     parser.add_argument("--train-clips", type=int, default=256)
     parser.add_argument("--test-clips", type=int, default=24)

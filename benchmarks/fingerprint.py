@@ -135,10 +135,7 @@ def measure(clips: list[tuple[str, Sound]], others: list[Sound]) -> dict[str, fl
     began = time.perf_counter()
     prints = [printed(samples) for _, samples in clips]
     print_s = time.perf_counter() - began
-    result: dict[str, float | int | None] = {
-        "clips": len(clips),
-        "pieces": len({piece for piece, _ in clips}),
-    }
+    result: dict[str, float | int | None] = {"clips": len(clips), "pieces": len({piece for piece, _ in clips})}
     for name, change in CHANGES.items():
         found = []
         for i, (_, samples) in enumerate(clips):
@@ -178,14 +175,10 @@ def measure(clips: list[tuple[str, Sound]], others: list[Sound]) -> dict[str, fl
 
 def main() -> None:
     """Measure and print one line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=150, help="clips of the conductor world")
     parser.add_argument("--real", type=Path, help="a folder of sound files")
-    parser.add_argument(
-        "--skip", nargs="*", default=[], help="names of files in it that thresholds were chosen on"
-    )
+    parser.add_argument("--skip", nargs="*", default=[], help="names of files in it that thresholds were chosen on")
     arguments = parser.parse_args()
     clips, others = conductor_clips(arguments.clips)
     if arguments.real is not None:

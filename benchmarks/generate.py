@@ -102,8 +102,7 @@ def adaptor_for(geometry: LMGeometry, n_frames: int, device: str) -> tuple[Adapt
     adaptor.gates.data.fill_(0.1)
     generator = torch.Generator().manual_seed(0)
     inputs = {
-        m.name: TrackInput(torch.randn(1, n_frames + 1, 96, generator=generator).to(device))
-        for m in modalities
+        m.name: TrackInput(torch.randn(1, n_frames + 1, 96, generator=generator).to(device)) for m in modalities
     }
     return adaptor.to(device), inputs
 
@@ -186,9 +185,7 @@ def summary(
     read = engines[fastest].step_bytes * calls / best[f"ours_{fastest}"]
     bandwidth: float | None = read / max(ceiling.values())
     if bandwidth is not None and bandwidth > 1.0:
-        notes.append(
-            f"bandwidth_fraction: {bandwidth:.2f}; other work slowed the linears that are the ceiling"
-        )
+        notes.append(f"bandwidth_fraction: {bandwidth:.2f}; other work slowed the linears that are the ceiling")
         bandwidth = None
     return {
         "speedup_vs_audiocraft_best": ratio("audiocraft_fp32", f"ours_{fastest}"),

@@ -65,9 +65,7 @@ def ratio(joins: list[float], others: list[float], rng: np.random.Generator) -> 
     return [round(float(x), 3) for x in (a.mean() / b.mean(), low, high)]
 
 
-def f1_within(
-    found_s: NDArray[np.float64], true_s: NDArray[np.float64], spans: list[tuple[float, float]]
-) -> float:
+def f1_within(found_s: NDArray[np.float64], true_s: NDArray[np.float64], spans: list[tuple[float, float]]) -> float:
     """Beat F1 (70 ms) over the beats inside some spans."""
 
     def inside(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,9 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument(
-        "--overlap", type=float, default=None, help="seconds of a window that continue the last"
-    )
+    parser.add_argument("--overlap", type=float, default=None, help="seconds of a window that continue the last")
     asked = parser.parse_args()
     composer = expotion.load()
     rng = np.random.default_rng(0)
@@ -111,11 +107,7 @@ def main() -> None:
         far = [(a + 1.0, b - 1.0) for a, b in zip([0.0, *joins], [*joins, asked.seconds], strict=True)]
         for spans, into in ((near, 0), (far, 1)):
             f1[into].append(f1_within(beats_s, clip.truth.beats_s, spans))
-        print(
-            f"clip {seed}: F1 near joins {f1[0][-1]:.2f}, elsewhere {f1[1][-1]:.2f}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"clip {seed}: F1 near joins {f1[0][-1]:.2f}, elsewhere {f1[1][-1]:.2f}", file=sys.stderr, flush=True)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         json.dumps(

@@ -57,17 +57,12 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "latency_s": {
-                    "mean": round(float(np.mean(latencies)), 3),
-                    "largest": round(max(latencies), 3),
-                },
+                "latency_s": {"mean": round(float(np.mean(latencies)), 3), "largest": round(max(latencies), 3)},
                 "real_time_factor": round(float(np.mean(works)) / asked.hop, 3),
                 "dropouts": late,
                 "hops": len(works),
                 "beat_f1": None if score.value is None else round(score.value, 3),
-                "notes": [
-                    f"hop {asked.hop:g} s, window {asked.window:g} s; the player starts {lead_s:.2f} s late"
-                ],
+                "notes": [f"hop {asked.hop:g} s, window {asked.window:g} s; the player starts {lead_s:.2f} s late"],
             }
         )
     )

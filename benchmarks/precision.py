@@ -43,9 +43,7 @@ METRICS = ("beat_f1", "intensity_correlation")
 def logits_of(model: Engine, sequence: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """Logits [B, K, S, V] of a delayed sequence [B, K, S], fed one step at a time."""
     state = model.start(source, sequence.shape[2], source_mask=mask)
-    return torch.stack(
-        [model.step(sequence[:, :, i], state) for i in range(sequence.shape[2])], dim=2
-    ).float()
+    return torch.stack([model.step(sequence[:, :, i], state) for i in range(sequence.shape[2])], dim=2).float()
 
 
 @torch.inference_mode()
@@ -57,12 +55,7 @@ def of_logits() -> dict[str, dict[str, float]]:
     source = backbone.lm.project_text(hidden, mask)
     generators = [torch.Generator().manual_seed(index) for index in range(len(PROMPTS))]
     codes = generate_codes(
-        prepare(backbone.lm, "fp32"),
-        source,
-        N_FRAMES,
-        cfg_scale=3.0,
-        sampler=Sampler(),
-        generators=generators,
+        prepare(backbone.lm, "fp32"), source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(), generators=generators
     )
     sequence = delay.build(codes, backbone.lm.geometry.special_token, valid_only=True)
     exact = backbone.lm(sequence, source, source_mask=mask.bool()).float()

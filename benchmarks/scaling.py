@@ -92,9 +92,7 @@ def worker(arguments: argparse.Namespace) -> dict[str, Any]:
         condition_dropout={},
         text_dropout=0.0,
     )
-    run = TrainingRun(
-        lm.to(device), Adaptor(config, seed=1).to(device), examples, settings, seed=0, world=world
-    )
+    run = TrainingRun(lm.to(device), Adaptor(config, seed=1).to(device), examples, settings, seed=0, world=world)
     run.step()
     world.seconds, world.bytes = 0.0, 0
     seconds = [run.step()["step_s"] for _ in range(arguments.steps)]
@@ -125,9 +123,7 @@ def measure(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Parse, measure each number of workers, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--geometry", choices=SIZES, default="tiny")
     parser.add_argument("--batch", type=int, default=4)

@@ -86,9 +86,7 @@ def main() -> None:
         settings = base.model_copy(update={"control_scale": control_scale, "guidance": scales})
         codes = compose(lm, composer.adaptor, requests, settings, windows)
         rate = composer.backbone.sample_rate_hz
-        sounds = [
-            to_sound(codec, c, round(clip.duration_s * rate)) for c, clip in zip(codes, clips, strict=True)
-        ]
+        sounds = [to_sound(codec, c, round(clip.duration_s * rate)) for c, clip in zip(codes, clips, strict=True)]
         row: dict[str, object] = {"control_scale": control_scale, "scales": scales}
         row["rows"] = len(plan(list(composer.encoders), settings.cfg_scale, control_scale, scales))
         for name, function in functions.items():

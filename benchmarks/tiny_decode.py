@@ -80,9 +80,7 @@ def main() -> None:
     frames = n // hop
     ours_frames, peer_frames = (w.flatten()[: frames * hop].view(frames, hop) for w in (ours_wave, wave))
     equal = (ours_frames - peer_frames).abs().amax(dim=1) < 1e-3
-    print(
-        f"ours {our_s:.2f} s, with a prefix {prefix_s:.2f} s, transformers {peer_s:.2f} s for 10 s of music"
-    )
+    print(f"ours {our_s:.2f} s, with a prefix {prefix_s:.2f} s, transformers {peer_s:.2f} s for 10 s of music")
     print(
         json.dumps(
             {

@@ -162,12 +162,7 @@ def child(arguments: argparse.Namespace) -> None:
         result = released_side(geometry, arguments.batch, arguments.steps)
     else:
         result = our_side(
-            arguments.side,
-            geometry,
-            arguments.batch,
-            arguments.steps,
-            arguments.device,
-            arguments.precision,
+            arguments.side, geometry, arguments.batch, arguments.steps, arguments.device, arguments.precision
         )
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(result))
@@ -188,9 +183,7 @@ def measure(side: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 def main() -> None:
     """Parse, measure in turns, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--geometry", choices=GEOMETRIES, default="small")
     parser.add_argument("--batch", type=int, default=4)
@@ -240,9 +233,7 @@ def summary(best: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> d
         "memory_ratio": ratio("ours", "released", "peak_mib"),
         "memory_ratio_recomputed": ratio("ours_recomputed", "released", "peak_mib"),
         "step_s": {side: round(found["step_s"], 3) for side, found in best.items()},
-        "peak_mib": {
-            side: round(found.get("peak_gpu_mib", found["peak_mib"])) for side, found in best.items()
-        },
+        "peak_mib": {side: round(found.get("peak_gpu_mib", found["peak_mib"])) for side, found in best.items()},
         "tflops": round(flops / best["ours"]["step_s"] / 1e12, 3) if "ours" in best else None,
         "notes": notes,
     }

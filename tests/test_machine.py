@@ -26,9 +26,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("quota", "wanted"), [("max 100000", 6), ("150000 100000", 2), ("9000000 100000", 6)]
-)
+@pytest.mark.parametrize(("quota", "wanted"), [("max 100000", 6), ("150000 100000", 2), ("9000000 100000", 6)])
 def test_a_quota_counts_in_whole_cores(system: Path, quota: str, wanted: int) -> None:
     (system / "groups" / "cpu.max").write_text(quota + "\n")
     assert cores() == wanted

@@ -28,11 +28,7 @@ def settings(sizes: dict[str, Any]) -> dict[str, Any]:
         "dtype": "float32",
         "codebooks_pattern": {
             "modeling": "delay",
-            "delay": {
-                "delays": list(range(sizes["n_codebooks"])),
-                "flatten_first": 0,
-                "empty_initial": 0,
-            },
+            "delay": {"delays": list(range(sizes["n_codebooks"])), "flatten_first": 0, "empty_initial": 0},
         },
         "transformer_lm": {
             "dim": sizes["width"],

@@ -42,9 +42,7 @@ def linear_rates(modes: list[Mode], total_bytes: int, device: str) -> dict[str, 
     rates: dict[str, float] = {}
     for mode in modes:
         for kind in ("plain", "packed"):
-            if (mode == "int8" and kind == "plain") or (
-                kind == "packed" and (mode == "fp32" or device != "cpu")
-            ):
+            if (mode == "int8" and kind == "plain") or (kind == "packed" and (mode == "fp32" or device != "cpu")):
                 continue  # fp32 is read as it is, so there is no packed kind of it
             name = mode if kind == "plain" else f"packed_{mode}"
             for n, k in SHAPES:

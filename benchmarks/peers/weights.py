@@ -11,11 +11,7 @@ from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
 
 NORMS = {"norm1": "norm1", "norm_cross": "norm_cross", "norm2": "norm2"}
-HF_NORMS = {
-    "norm1": "self_attn_layer_norm",
-    "norm_cross": "encoder_attn_layer_norm",
-    "norm2": "final_layer_norm",
-}
+HF_NORMS = {"norm1": "self_attn_layer_norm", "norm_cross": "encoder_attn_layer_norm", "norm2": "final_layer_norm"}
 
 
 def random_lm(geometry: LMGeometry, seed: int = 0, device: str = "cpu") -> MusicGenLM:
@@ -48,9 +44,7 @@ def for_audiocraft(lm: MusicGenLM) -> dict[str, Tensor]:
         layer, name = lm.block(index), f"transformer.layers.{index}"
         out[f"{name}.self_attn.in_proj_weight"] = layer.qkv.weight
         out[f"{name}.self_attn.out_proj.weight"] = layer.out.weight
-        out[f"{name}.cross_attention.in_proj_weight"] = torch.cat(
-            [layer.cross_q.weight, layer.cross_kv.weight]
-        )
+        out[f"{name}.cross_attention.in_proj_weight"] = torch.cat([layer.cross_q.weight, layer.cross_kv.weight])
         out[f"{name}.cross_attention.out_proj.weight"] = layer.cross_out.weight
         out[f"{name}.linear1.weight"] = layer.ffn_in.weight
         out[f"{name}.linear2.weight"] = layer.ffn_out.weight

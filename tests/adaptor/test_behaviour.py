@@ -76,9 +76,7 @@ def test_strength_zero_everywhere_is_the_frozen_model(lm, adaptor, inputs, keep)
     dropped = {name: dataclasses.replace(track, keep=keep) for name, track in inputs.items()}
     assert adaptor(lm, dropped) is None
     assert adaptor(lm, {}) is None
-    invalid = {
-        n: dataclasses.replace(t, valid=torch.zeros(3, 9, dtype=torch.bool)) for n, t in inputs.items()
-    }
+    invalid = {n: dataclasses.replace(t, valid=torch.zeros(3, 9, dtype=torch.bool)) for n, t in inputs.items()}
     assert guided_prefix(adaptor, lm, invalid) is None
 
 
@@ -95,9 +93,7 @@ def test_strength_moves_from_null_to_full(adaptor, lm, inputs):
     """a = 0.5 is the middle of dropped and full in the latent; a = 1 is W f itself."""
     projector = adaptor.projector("face")
     projected = projector.projected(inputs["face"])
-    latents = [
-        projector.latent(projected, torch.full((3, 9), amount), 0, (3, 9)) for amount in (0.0, 0.5, 1.0)
-    ]
+    latents = [projector.latent(projected, torch.full((3, 9), amount), 0, (3, 9)) for amount in (0.0, 0.5, 1.0)]
     assert torch.equal(latents[0], projector.null.expand(3, 9, -1))
     assert torch.equal(latents[2], projected)
     assert torch.allclose(latents[1], (latents[0] + latents[2]) / 2, atol=1e-6)
@@ -169,17 +165,13 @@ def test_positions_beyond_the_rows_use_the_last_one(lm, adaptor, inputs, source)
     tokens = torch.randint(0, 21, (3, 4, 12))
     prefix = adaptor(lm, inputs, for_generation=True)
     longer = dataclasses.replace(
-        prefix,
-        q=tuple(torch.cat([q, q[:, :, -1:].expand(-1, -1, 3, -1)], dim=2) for q in prefix.q),
-        row_limit=12,
+        prefix, q=tuple(torch.cat([q, q[:, :, -1:].expand(-1, -1, 3, -1)], dim=2) for q in prefix.q), row_limit=12
     )
     assert torch.allclose(lm(tokens, source, prefix), lm(tokens, source, longer), atol=1e-6)
 
 
 def test_released_preset_reuses_the_last_frame_row_in_generation(lm, make_adaptor, inputs):
-    adaptor = make_adaptor(
-        released_code(width=32, n_lm_layers=3, n_adapted=2, feature_width=6, rank=4, n_rows=9)
-    )
+    adaptor = make_adaptor(released_code(width=32, n_lm_layers=3, n_adapted=2, feature_width=6, rank=4, n_rows=9))
     tracks = {"features": TrackInput(inputs["face"].values)}
     assert adaptor(lm, tracks).row_limit == 9
     assert adaptor(lm, tracks, for_generation=True).row_limit == 8
@@ -232,10 +224,7 @@ def test_encoders_may_bring_their_own_projection(lm, config, inputs):
         ({"fac": TrackInput(torch.zeros(1, 4, 6))}, "'fac'"),
         ({"face": TrackInput(torch.zeros(1, 4, 7))}, r"\[B, R, 6\]"),
         ({"face": TrackInput(torch.zeros(1, 4, 6), torch.ones(1, 3, dtype=torch.bool))}, "valid"),
-        (
-            {"face": TrackInput(torch.zeros(1, 4, 6)), "motion": TrackInput(torch.zeros(1, 5, 5))},
-            "one length",
-        ),
+        ({"face": TrackInput(torch.zeros(1, 4, 6)), "motion": TrackInput(torch.zeros(1, 5, 5))}, "one length"),
     ],
 )
 def test_inputs_that_do_not_fit(lm, adaptor, broken, words):

@@ -24,11 +24,7 @@ def test_comes_back_the_same(folder, config, make_adaptor, lm, inputs, tokens, s
     assert adaptor.config == config
     original = make_adaptor(config)
     assert torch.equal(lm(tokens, source, adaptor(lm, inputs)), lm(tokens, source, original(lm, inputs)))
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md",
-        "adaptor.json",
-        "adaptor.safetensors",
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "adaptor.json", "adaptor.safetensors"]
     assert "| face | 6 | 3 |" in (folder / "README.md").read_text()
 
 

@@ -61,9 +61,7 @@ def test_logits_loss_and_gradients(golden, adaptor, inputs, source):
         **{f"merge_linear.{i}.weight": grad for i, grad in enumerate(embedding.fusion.grad)},
     }
     if len(adaptor.config.modalities) > 1:
-        ours["masked_embedding"] = torch.cat(
-            [adaptor.projector(n).null.grad for n in ("body", "vid")], dim=-1
-        )
+        ours["masked_embedding"] = torch.cat([adaptor.projector(n).null.grad for n in ("body", "vid")], dim=-1)
     wanted = golden.under("grad/")
     assert ours.keys() == wanted.keys()
     for name, gradient in ours.items():

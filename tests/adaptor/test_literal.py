@@ -40,10 +40,7 @@ def test_fast_form_equals_the_equations(lm, make_adaptor, tokens, source, option
     values = {"face": torch.randn(3, 9, 6), "motion": torch.randn(3, 9, 5)}
     valid = torch.rand(3, 9) > 0.4
     keep = torch.tensor([1.0, 0.0, 0.6])
-    inputs = {
-        "face": TrackInput(values["face"], valid=valid),
-        "motion": TrackInput(values["motion"], keep=keep),
-    }
+    inputs = {"face": TrackInput(values["face"], valid=valid), "motion": TrackInput(values["motion"], keep=keep)}
     fast = lm.hidden(tokens, source, adaptor(lm, inputs)).detach().double().numpy()
 
     weights, trained = float64(lm), float64(adaptor)

@@ -44,16 +44,9 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     offers: dict[str, list[Any]] = {
         "expotion_encoders": [
             EncoderSpec(
-                "hands",
-                "hands in video",
-                frozenset({"video"}),
-                _never,
-                width=lambda o: 5,
-                rate_hz=lambda o: 10.0,
+                "hands", "hands in video", frozenset({"video"}), _never, width=lambda o: 5, rate_hz=lambda o: 10.0
             ),
-            EncoderSpec(
-                "words", "words", frozenset({"text"}), _never, width=lambda o: 8, feeds="cross_attention"
-            ),
+            EncoderSpec("words", "words", frozenset({"text"}), _never, width=lambda o: 8, feeds="cross_attention"),
         ],
         "expotion_data_sources": [DataSourceSpec("world", "a world", lambda options: World())],
         "expotion_backbones": [BackboneSpec("tiny", "a small one", _never)],

@@ -58,9 +58,7 @@ def test_list_shows_recipes_profiles_and_faulty_ones(recipes: Path, capsys: Capt
     assert "1 problems: expotion recipe check" in shown
 
 
-def test_list_without_recipes_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_list_without_recipes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["recipe", "list"]) == 2
     assert "a folder of recipes" in capsys.readouterr().err
@@ -176,9 +174,7 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
 
 
 @pytest.mark.parametrize("strength", ["motion", "=1", "motion="])
-def test_a_strength_that_is_none(
-    strength: str, registry: Registry, stand_in: StandIn, capsys: Capture
-) -> None:
+def test_a_strength_that_is_none(strength: str, registry: Registry, stand_in: StandIn, capsys: Capture) -> None:
     calls = stand_in(*GENERATE, lambda **rest: [])
     assert run(["generate", "a.mp4", "--strength", strength]) == 0
     said = [str(problem) for problem in calls[0]["problems"]]

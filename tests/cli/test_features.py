@@ -203,9 +203,7 @@ def test_imported_features_are_what_a_recipe_gets(clips, tmp_path, capsys):
     assert "options: {features: flow, width: 4, rate_hz: 5}" in text
     options = {"features": "flow", "width": 4, "rate_hz": 5.0}
     factory = EncodersFactory(encoder="precomputed", options=options)
-    found = extract_many(
-        factory(), [file.open() for file in find_clips([clips / "one.mp4", clips / "two.mp4"])]
-    )
+    found = extract_many(factory(), [file.open() for file in find_clips([clips / "one.mp4", clips / "two.mp4"])])
     assert found.features["one"]["precomputed"].values.tolist() == [[3.0] * 4] * 10
     assert found.features["two"]["precomputed"].values.max() == 4.0
 
@@ -219,10 +217,7 @@ def test_imported_features_are_what_a_recipe_gets(clips, tmp_path, capsys):
         (["extract", "{clips}", "--encoder", "bright", "--option", "gian=1"], "options: gain"),
         (["prune"], "one of --older-than"),
         (["import", "{clips}"], "an export"),
-        (
-            ["import", "{clips}/one.mp4", "--clip", "{clips}/one.mp4", "--encoder", "x", "--rate", "5"],
-            "torch.save",
-        ),
+        (["import", "{clips}/one.mp4", "--clip", "{clips}/one.mp4", "--encoder", "x", "--rate", "5"], "torch.save"),
         (["import", "{clips}", "--encoder", "x", "--rate", "5"], "--clips DIR"),
         (["export", "{clips}/x.tar"], "at least one entry"),
     ],

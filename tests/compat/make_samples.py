@@ -65,16 +65,7 @@ def runs(recipe: str) -> None:
     expotion("recipe", "run", "lamps.yaml", "--out", "run")
     expotion("features", "export", "features.tar")
     clip(Path("clip.mp4"), 5, 200, 220.0)
-    steering = (
-        "--seed",
-        "7",
-        "--prompt",
-        "warm lamp",
-        "--strength",
-        "glow=0:1,0.4:0.2",
-        "--temperature",
-        "0.9",
-    )
+    steering = ("--seed", "7", "--prompt", "warm lamp", "--strength", "glow=0:1,0.4:0.2", "--temperature", "0.9")
     expotion("generate", "clip.mp4", "--adaptor", "run", "--out", "music.wav", *steering)
     Path("matrix.yaml").write_text(recipe + MATRIX)
     expotion("recipe", "run", "matrix.yaml", "--out", "matrix")
@@ -120,9 +111,7 @@ def study() -> None:
     for name in ("walk", "run"):
         clip(Path("sources") / "videos" / f"{name}.mp4", 4, 180, 220.0)
         for system in ("alpha", "beta"):
-            write_wav(
-                Path("sources") / system / f"{name}.wav", rng.normal(0, 0.1, 3200).astype(np.float32), 8000
-            )
+            write_wav(Path("sources") / system / f"{name}.wav", rng.normal(0, 0.1, 3200).astype(np.float32), 8000)
     expotion("study", "build", "sources/alpha", "sources/beta", "--videos", "sources/videos", "--out", "study",
              "--ratings", "2", "--comparisons", "1", "--attention", "0")  # fmt: skip
     made = Study.load(Path("study"))

@@ -48,9 +48,7 @@ def stamps(samples: Path) -> Callable[[str], dict[str, tuple[int, int]]]:
 
     def of(folder: str) -> dict[str, tuple[int, int]]:
         files = [path for path in (samples / folder).rglob("*") if path.is_file()]
-        kept = [
-            path for path in files if path.name not in {"run.json", "log.txt", "matrix.json", "recipe.yaml"}
-        ]
+        kept = [path for path in files if path.name not in {"run.json", "log.txt", "matrix.json", "recipe.yaml"}]
         return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in kept}
 
     return of
@@ -99,9 +97,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(then: Path) -> None:
     assert records[:2] == first and [record["step"] for record in records] == [0, 1, 2, 3]
     # The uninterrupted run, by today's code: the same weights.
     assert run(["recipe", "run", "stopped.yaml", "--out", "whole"]) == 0
-    weights = [
-        load_file(then / folder / "adaptor/adaptor.safetensors") for folder in ("interrupted", "whole")
-    ]
+    weights = [load_file(then / folder / "adaptor/adaptor.safetensors") for folder in ("interrupted", "whole")]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
 
@@ -121,9 +117,7 @@ def test_a_deleted_key_keeps_its_part_in_the_hash(then: Path, values: dict[str, 
     assert Recipe.from_dict(other.to_dict()).content_hash == other.content_hash
 
 
-def test_a_finished_matrix_stays_as_it_is(
-    then: Path, stamps: Callable[[str], object], capsys: Capture
-) -> None:
+def test_a_finished_matrix_stays_as_it_is(then: Path, stamps: Callable[[str], object], capsys: Capture) -> None:
     before = stamps("matrix")
     assert run(["recipe", "run", "matrix.yaml", "--out", "matrix"]) == 0
     assert "2 cells, 2 done" in capsys.readouterr().out
@@ -135,9 +129,7 @@ def test_an_archive_of_features_is_imported(then: Path, capsys: Capture) -> None
     assert "8 new, 0 there already, 0 refused" in capsys.readouterr().out
     assert run(["features", "list", "--store", "store", "--json"]) == 0
     entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    found = {
-        (entry["clip"], entry["encoder"], *entry["shape"]) for entry in entries if entry["encoder"] == "glow"
-    }
+    found = {(entry["clip"], entry["encoder"], *entry["shape"]) for entry in entries if entry["encoder"] == "glow"}
     assert found == {(f"lamp-{seed}", "glow", 5, 2) for seed in (0, 1, 100)}
     assert run(["features", "verify", "--store", "store"]) == 0
 
@@ -160,17 +152,12 @@ def test_answers_of_a_study_are_counted_as_they_were(samples: Path) -> None:
     # Sounds and videos are megabytes that were not kept; who counts answers only asks whether they are there.
     about = json.loads((samples / "study" / "study.json").read_text())
     checks = [*about["screening"]["softest"], about["screening"]["calibration"]]
-    played = [
-        *(each["file"] for each in about["stimuli"].values()),
-        *(f"media/{token}.wav" for token in checks),
-    ]
+    played = [*(each["file"] for each in about["stimuli"].values()), *(f"media/{token}.wav" for token in checks)]
     (samples / "study" / "media").mkdir()
     for name in played:
         (samples / "study" / name).touch()
     assert run(["study", "results", "study", "--out", "new"]) == 0
-    old, new = (
-        json.loads((samples / where / "results.json").read_text()) for where in ("study/results", "new")
-    )
+    old, new = (json.loads((samples / where / "results.json").read_text()) for where in ("study/results", "new"))
     assert new["participants"] == old["participants"]
     assert new["ratings"] == old["ratings"]
     assert list(csv.DictReader((samples / "new/answers.csv").open())) == list(

@@ -65,14 +65,8 @@ def test_every_public_name_is_listed() -> None:
     ("plugin", "arguments"),
     [
         ("sensor", ["--track", "wrist_accelerometer=wrist.csv"]),
-        (
-            "pose",
-            ["--set", "source=results", "--track", f"pose={EXAMPLES}/pose/tests/data/synthetic_pose.jsonl"],
-        ),
-        (
-            "gaze",
-            ["--set", "source=results", "--track", f"gaze={EXAMPLES}/gaze/tests/data/synthetic_gaze.jsonl"],
-        ),
+        ("pose", ["--set", "source=results", "--track", f"pose={EXAMPLES}/pose/tests/data/synthetic_pose.jsonl"]),
+        ("gaze", ["--set", "source=results", "--track", f"gaze={EXAMPLES}/gaze/tests/data/synthetic_gaze.jsonl"]),
     ],
 )
 def test_a_wheel_built_for_1_2_is_found_and_keeps_the_contract(
@@ -80,9 +74,7 @@ def test_a_wheel_built_for_1_2_is_found_and_keeps_the_contract(
 ) -> None:
     with zipfile.ZipFile(HERE / "wheels" / f"expotion_{plugin}-0.1.0-py3-none-any.whl") as wheel:
         wheel.extractall(tmp_path)
-    lines = ["time_s,x_m_per_s2,y_m_per_s2,z_m_per_s2"] + [
-        f"{i / 50},{i % 9},{i % 7},9.81" for i in range(400)
-    ]
+    lines = ["time_s,x_m_per_s2,y_m_per_s2,z_m_per_s2"] + [f"{i / 50},{i % 9},{i % 7},9.81" for i in range(400)]
     (tmp_path / "wrist.csv").write_text("\n".join(lines), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", CHECK, plugin, *arguments],
@@ -101,6 +93,4 @@ def _where(plugin: str, folder: Path) -> str:
     """The file that the plugin's package is imported from."""
     code = f"import expotion_{plugin} as found; print(found.__file__)"
     env = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout

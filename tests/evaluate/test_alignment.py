@@ -107,9 +107,7 @@ def test_cells_are_means_over_their_own_part_of_the_picture() -> None:
     assert means[0, :, 1].tolist() == means[5, :, 1].tolist() == [1, 4, 7, 10, 13, 16]
 
 
-def test_the_picture_is_looked_at_until_a_picture_after_its_last_frame(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_picture_is_looked_at_until_a_picture_after_its_last_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames at 0 and 1 s: the flow is wanted up to 1.04 s, or the end of the clip if that is earlier."""
     seen: list[float] = []
 

@@ -60,9 +60,7 @@ def test_beats_go_back_to_the_very_first_frame() -> None:
 
 
 @pytest.mark.parametrize(("level", "audible"), [(0.012, True), (0.008, False)])
-def test_what_is_below_a_hundredth_of_the_loudest_is_before_the_first_sound(
-    level: float, audible: bool
-) -> None:
+def test_what_is_below_a_hundredth_of_the_loudest_is_before_the_first_sound(level: float, audible: bool) -> None:
     strength = pulses(*range(200, 600, 50))
     strength[[100, 150]] = level
     assert (100.0 in beats.best_beats(strength, 120.0)) == audible

@@ -9,13 +9,7 @@ import pytest
 
 from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, OutputError, RunFolderError
-from expotion.evaluate.evaluate import (
-    Evaluation,
-    evaluate,
-    load_evaluation,
-    summarise,
-    write_evaluation,
-)
+from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, summarise, write_evaluation
 from expotion.evaluate.statistics import Interval
 from expotion.evaluate.tables import counted, markdown, table_text
 

@@ -101,8 +101,7 @@ def test_inception_score_of_known_sets() -> None:
 
 def test_inception_score_refuses_what_is_not_probabilities() -> None:
     assert (
-        inception_score([np.full((3, 4), 0.5, np.float32)] * 2, []).reason
-        == "the rows are not class probabilities"
+        inception_score([np.full((3, 4), 0.5, np.float32)] * 2, []).reason == "the rows are not class probabilities"
     )
     assert inception_score([np.full((3, 4), 0.25, np.float32)], []).value is None
 

@@ -133,9 +133,7 @@ def test_intensity_is_held_against_the_level_up_to_its_last_time(make_clip):
 
 
 @pytest.mark.parametrize(("swing_db", "wanted"), [(0.001, 1.0), (0.000999, 0.0)])
-def test_a_level_that_varies_by_a_thousandth_of_a_decibel_is_not_constant(
-    make_clip, monkeypatch, swing_db, wanted
-):
+def test_a_level_that_varies_by_a_thousandth_of_a_decibel_is_not_constant(make_clip, monkeypatch, swing_db, wanted):
     """Up and down by the limit around 0 dB: exactly the limit as its standard deviation."""
     curve = np.tile([1.0, -1.0], 41)
     monkeypatch.setattr(level_metrics, "smoothed", lambda times_s, values, at_s: curve[: len(at_s) // 2 * 2])
@@ -165,10 +163,7 @@ def test_limits_of_usable_sound_are_themselves_usable(make_clip):
 def test_unknown_metrics_are_named_all_at_once():
     with pytest.raises(RecipeError) as caught:
         choose_metrics(["beat_f", "beat_f1", "loudnes"])
-    assert [problem.where for problem in caught.value.problems] == [
-        "evaluate.metrics[0]",
-        "evaluate.metrics[2]",
-    ]
+    assert [problem.where for problem in caught.value.problems] == ["evaluate.metrics[0]", "evaluate.metrics[2]"]
     assert "did you mean 'beat_f1'" in str(caught.value)
 
 

@@ -73,12 +73,9 @@ def test_a_folder_without_any_of_the_clips_is_refused(tmp_path: Path, kind: str)
         OutsideRow("vidmuse", folder, clips("a"))
     said = str(caught.value)
     assert "outside row 'vidmuse'" in said
-    assert {
-        "missing": "no such folder",
-        "file": "a file",
-        "empty": "no sound file",
-        "strangers": "1 sound files",
-    }[kind] in said
+    assert {"missing": "no such folder", "file": "a file", "empty": "no sound file", "strangers": "1 sound files"}[
+        kind
+    ] in said
 
 
 def test_the_hash_follows_the_files(tmp_path: Path) -> None:

@@ -52,12 +52,7 @@ def conditions(make_clip: Callable[..., Any]) -> dict[str, list[Scored]]:
 def test_the_jackknife_of_a_mean_is_its_standard_error(conditions: dict[str, list[Scored]]) -> None:
     found = score_sets(conditions, [SPEC]).by_condition["face"]["set_mean"].as_dict()
     half = t.ppf(0.975, 4) * np.std([1, 2, 3, 4, 5], ddof=1) / np.sqrt(5)
-    assert found == {
-        "mean": 3.0,
-        "ci_low": pytest.approx(3 - half),
-        "ci_high": pytest.approx(3 + half),
-        "n": 5,
-    }
+    assert found == {"mean": 3.0, "ci_low": pytest.approx(3 - half), "ci_high": pytest.approx(3 + half), "n": 5}
 
 
 def test_differences_leave_the_same_clips_out_of_both(conditions: dict[str, list[Scored]]) -> None:
@@ -70,12 +65,7 @@ def test_differences_leave_the_same_clips_out_of_both(conditions: dict[str, list
 
 def test_a_single_sound_has_no_spread(conditions: dict[str, list[Scored]]) -> None:
     found = score_sets({"face": conditions["face"], "one": conditions["text_only"][:1]}, [SPEC])
-    assert found.by_condition["one"]["set_mean"].as_dict() == {
-        "mean": 1.0,
-        "ci_low": 1.0,
-        "ci_high": 1.0,
-        "n": 1,
-    }
+    assert found.by_condition["one"]["set_mean"].as_dict() == {"mean": 1.0, "ci_low": 1.0, "ci_high": 1.0, "n": 1}
     assert found.difference("face", "one", "set_mean") == {"mean": 2.0, "ci_low": 2.0, "ci_high": 2.0, "n": 1}
 
 
@@ -89,8 +79,7 @@ def test_rows_are_made_once_for_metrics_that_share_them(conditions: dict[str, li
 def test_many_clips_are_left_out_in_groups(make_clip: Callable[..., Any]) -> None:
     rng = np.random.default_rng(0)
     sounds = [
-        Scored(np.full(10, rng.normal(), np.float32), 32_000, make_clip(None, clip_id=str(i)))
-        for i in range(80)
+        Scored(np.full(10, rng.normal(), np.float32), 32_000, make_clip(None, clip_id=str(i))) for i in range(80)
     ]
     found = score_sets({"face": sounds}, [SPEC]).by_condition["face"]["set_mean"]
     assert len(found.left_out) == 32
@@ -131,12 +120,7 @@ def test_faults_are_noted_and_the_rest_goes_on(conditions: dict[str, list[Scored
     assert found.by_condition["face"]["fragile"].n == 3
     assert "face, clip1: left out, RuntimeError: no such layer" in found.notes["fragile"]
     assert "face, clip2: left out, ValueError: too quiet" in found.notes["fragile"]
-    assert found.by_condition["face"]["broken"].as_dict() == {
-        "mean": None,
-        "ci_low": None,
-        "ci_high": None,
-        "n": 0,
-    }
+    assert found.by_condition["face"]["broken"].as_dict() == {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
     assert found.notes["broken"][-1] == "the metric could not be loaded: ImportError: no torch"
 
 

@@ -41,9 +41,7 @@ def table() -> dict[str, Any]:
         RowScores("lost", {"control": "lost"}, "system", [], error="lost-seed_1 failed: no luck"),
         RowScores("human", {"control": "human"}, "outside", [seed_of(rng, 0.99, 0.0, n=12)]),
         RowScores("good/shuffled", {"control": "x"}, "control", [seed_of(rng, 0.4, 30.0)], control_of="good"),
-        RowScores(
-            "silence", {"control": "silence"}, "control", [{"c0": {"hits": {"value": None, "reason": "-"}}}]
-        ),
+        RowScores("silence", {"control": "silence"}, "control", [{"c0": {"hits": {"value": None, "reason": "-"}}}]),
     ]
     settings = Settings(
         reference="frozen",

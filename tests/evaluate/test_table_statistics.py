@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from expotion.evaluate.sets import SetScore
-from expotion.evaluate.statistics import (
-    difference,
-    estimate,
-    holm,
-    mean_interval,
-    paired_difference,
-    sign_flip_p,
-)
+from expotion.evaluate.statistics import difference, estimate, holm, mean_interval, paired_difference, sign_flip_p
 from expotion.matrix.table import set_difference, set_estimate
 
 

@@ -115,9 +115,7 @@ class Sized(Encoder):
     def extract(self, clip):
         times_s = clip.video.frame_times_s
         read_ahead(clip.video, times_s, shorter_side=self.side)
-        means = [
-            clip.video.frames_at(times_s[[i]], shorter_side=self.side).mean() for i in range(len(times_s))
-        ]
+        means = [clip.video.frames_at(times_s[[i]], shorter_side=self.side).mean() for i in range(len(times_s))]
         return TimedFeatures(np.array(means, np.float32)[:, None], times_s, np.ones(len(times_s), np.bool_))
 
 

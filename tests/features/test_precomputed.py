@@ -11,8 +11,7 @@ from expotion.features.store import FeatureStore
 
 
 @pytest.mark.parametrize(
-    "wrap",
-    [lambda x: x, lambda x: x[None], lambda x: {"face_p": x, "more": x[:2]}, lambda x: {"f": x.half()}],
+    "wrap", [lambda x: x, lambda x: x[None], lambda x: {"face_p": x, "more": x[:2]}, lambda x: {"f": x.half()}]
 )
 def test_layouts_of_feature_files(tmp_path, wrap):
     rows = torch.arange(20.0).reshape(10, 2)

@@ -26,9 +26,7 @@ WINDOWS = Windows(N_FRAMES)
 @pytest.fixture(scope="module")
 def lm() -> Engine:
     torch.manual_seed(0)
-    lm = MusicGenLM(
-        LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6)
-    )
+    lm = MusicGenLM(LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6))
     for parameter in lm.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.4)
@@ -77,12 +75,7 @@ def test_all_strengths_zero_is_the_frozen_model(lm: Engine, adaptor: Adaptor, sc
 
 def test_a_request_does_not_depend_on_its_neighbours(lm: Engine, adaptor: Adaptor) -> None:
     """Prompts of other lengths, other controls, none at all: each gets what it would get alone."""
-    batch = [
-        request(1),
-        request(2, face=0.0, motion=0.0),
-        replace(request(3), tracks={}),
-        request(4, face=0.5),
-    ]
+    batch = [request(1), request(2, face=0.0, motion=0.0), replace(request(3), tracks={}), request(4, face=0.5)]
     together = compose(lm, adaptor, batch, SETTINGS, WINDOWS)
     for one, codes in zip(batch, together, strict=True):
         assert torch.equal(compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0], codes)
@@ -155,8 +148,7 @@ def test_a_scale_for_each_control(lm: Engine, adaptor: Adaptor) -> None:
     unheard = Steering(top_k=6, control_scale=4.0, guidance={"face": 0.0})
     dropped = replace(one, strengths={"face": 0.0})
     assert torch.equal(
-        compose(lm, adaptor, [one], unheard, WINDOWS)[0],
-        compose(lm, adaptor, [dropped], together, WINDOWS)[0],
+        compose(lm, adaptor, [one], unheard, WINDOWS)[0], compose(lm, adaptor, [dropped], together, WINDOWS)[0]
     )
     different = Steering(top_k=6, control_scale=4.0, guidance={"face": 2.0})
     assert not torch.equal(
@@ -169,8 +161,7 @@ def test_a_strength_may_change_over_time(lm: Engine, adaptor: Adaptor) -> None:
     rows = np.ones(N_FRAMES + 1, dtype=np.float32)
     constant = replace(one, strengths={"face": rows, "motion": 1.0})
     assert torch.equal(
-        compose(lm, adaptor, [constant], SETTINGS, WINDOWS)[0],
-        compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0],
+        compose(lm, adaptor, [constant], SETTINGS, WINDOWS)[0], compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0]
     )
     silent = replace(one, strengths={"face": 0 * rows, "motion": 0 * rows})
     assert torch.equal(
@@ -178,8 +169,7 @@ def test_a_strength_may_change_over_time(lm: Engine, adaptor: Adaptor) -> None:
     )
     fading = replace(one, strengths={"face": np.linspace(1, 0, N_FRAMES + 1), "motion": 1.0})
     assert not torch.equal(
-        compose(lm, adaptor, [fading], SETTINGS, WINDOWS)[0],
-        compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0],
+        compose(lm, adaptor, [fading], SETTINGS, WINDOWS)[0], compose(lm, adaptor, [one], SETTINGS, WINDOWS)[0]
     )
 
 

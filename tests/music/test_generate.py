@@ -53,8 +53,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
     """A file of every kind that cannot be used, by what is wrong with it."""
     folder.mkdir()
     bad = {
-        kind: folder / f"{kind}.mp4"
-        for kind in ("missing", "empty", "random", "truncated", "one_frame", "long")
+        kind: folder / f"{kind}.mp4" for kind in ("missing", "empty", "random", "truncated", "one_frame", "long")
     }
     bad["picture"] = folder / "picture.png"
     bad["text"] = folder / "text.mp4"
@@ -166,10 +165,7 @@ def test_a_fault_of_the_program_in_one_clip_leaves_the_others(
         (["--backbone", "attic"], "attic"),
         (["--out", "{file}/music.mp4"], "could not be made"),
         (["--out", "{clip}"], "not to be written over a clip"),
-        (
-            ["--out", "music.ogg"],
-            "a name that ends in .wav, .flac, .mp3, .opus, .mp4, .mov, .mkv, .webm, got .ogg",
-        ),
+        (["--out", "music.ogg"], "a name that ends in .wav, .flac, .mp3, .opus, .mp4, .mov, .mkv, .webm, got .ogg"),
         (["--out", "file"], "could not be made"),
         (["--out", "file/deep/folder"], "could not be made"),
         (["--strength", "glow=0:1,5:0.2,3:1"], "times that go forwards from 0, got 0:1,5:0.2,3:1"),
@@ -203,10 +199,7 @@ def test_a_fault_of_the_program_in_one_clip_leaves_the_others(
         (["--top-k", "-1"], "--top-k: a number of at least 0"),
         (["--format", "ogg"], "--format: some of wav, flac, mp3, opus, mp4"),
         (["--format", "wav,"], "got an empty name"),
-        (
-            ["--format", "webm"],
-            "a picture that webm holds (av1, vp8, vp9), got h264; write .mp4 or .mov or .mkv",
-        ),
+        (["--format", "webm"], "a picture that webm holds (av1, vp8, vp9), got h264; write .mp4 or .mov or .mkv"),
         (["--depth", "8"], "--depth: one of 16, 24, float, got 8"),
         (["--loudness", "16"], "for example --loudness -16"),
         (["--loudness", "nan"], "--loudness: a number of LUFS"),
@@ -320,11 +313,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_what_is_written(
-    options: list[str],
-    names: set[str],
-    start: Start,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    options: list[str], names: set[str], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lamp = write_lamp(tmp_path / "lamp.mp4")
@@ -334,9 +323,7 @@ def test_what_is_written(
     assert made == names | records
 
 
-def test_a_record_makes_the_same_bytes_again(
-    start: Start, clip: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_a_record_makes_the_same_bytes_again(start: Start, clip: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     formats = "wav,flac,mp3,opus,mp4,mkv,mov"
     options = ("-f", formats, "--loudness", "-20", "--keep-original-sound", "--depth", "24", "--seed", 7)
@@ -382,12 +369,7 @@ def test_takes_have_seeds_of_their_own_and_are_made_again_alone(
     ],
 )
 def test_a_record_that_cannot_be_followed(
-    damage: Callable[[Path, Path], Any],
-    message: str,
-    start: Start,
-    clip: Path,
-    tmp_path: Path,
-    capsys: Capture,
+    damage: Callable[[Path, Path], Any], message: str, start: Start, clip: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert start(clip, "--out", tmp_path / "a.wav") == 0
     record = tmp_path / "a.json"

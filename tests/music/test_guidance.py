@@ -24,10 +24,7 @@ def literal(controls: list[str], text: float, scales: dict[str, float], logits: 
 
 
 @given(
-    st.lists(st.sampled_from("abc"), unique=True),
-    SCALES,
-    st.dictionaries(st.sampled_from("abc"), SCALES),
-    SCALES,
+    st.lists(st.sampled_from("abc"), unique=True), SCALES, st.dictionaries(st.sampled_from("abc"), SCALES), SCALES
 )
 def test_the_weighted_sum_is_the_formula(
     controls: list[str], text: float, own: dict[str, float], rest: float

@@ -38,9 +38,7 @@ def test_errors_of_numpy_torch_and_the_system() -> None:
 
 
 def test_an_error_that_came_as_text() -> None:
-    found = text_problem(
-        "clip: face", "MemoryError: Unable to allocate 31.0 MiB for an array with shape (64, 3)"
-    )
+    found = text_problem("clip: face", "MemoryError: Unable to allocate 31.0 MiB for an array with shape (64, 3)")
     assert str(found).startswith("clip: face: 33 MB more memory, got 2.0 GB free")
 
 

@@ -17,9 +17,7 @@ def test_a_number_is_constant() -> None:
 
 def test_points_are_joined_and_held_outside() -> None:
     schedule = Schedule.of("1:1.0,5:0.2")
-    assert schedule.at(np.array([0.0, 1.0, 3.0, 5.0, 9.0])).tolist() == pytest.approx(
-        [1.0, 1.0, 0.6, 0.2, 0.2]
-    )
+    assert schedule.at(np.array([0.0, 1.0, 3.0, 5.0, 9.0])).tolist() == pytest.approx([1.0, 1.0, 0.6, 0.2, 0.2])
     assert Schedule.of(str(schedule)) == schedule
 
 

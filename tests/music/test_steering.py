@@ -100,10 +100,7 @@ def test_options_count_more_than_the_file(steered: Callable[..., Steering], calm
     beside = ("--seed", 0, "--strength", "glow=1", "--control", f"sway={clip}", "--top-k", 9)
     found = steered(*beside, "--steering", calm)
     assert (found.seed, found.top_k, found.temperature) == (0, 9, 0.9)
-    assert {name: str(schedule) for name, schedule in found.strengths.items()} == {
-        "glow": "1",
-        "sway": "0:1,1:0.2",
-    }
+    assert {name: str(schedule) for name, schedule in found.strengths.items()} == {"glow": "1", "sway": "0:1,1:0.2"}
     assert found.controls == {"sway": clip}
     assert found.guidance == {"glow": 2.0}
 
@@ -164,9 +161,7 @@ def test_keywords_and_a_steering_make_one_piece(finished: Path, lamps: Registry,
         composer.compose(clip, steering, seed=1)
     with pytest.raises(ExpotionError, match="temprature: unknown field; did you mean 'temperature'"):
         composer.compose(clip, temprature=1.0)  # type: ignore[call-arg]
-    with pytest.raises(
-        ExpotionError, match=r"(?s)top_p: a number of at most 1.*seed: a number of at least 0"
-    ):
+    with pytest.raises(ExpotionError, match=r"(?s)top_p: a number of at most 1.*seed: a number of at least 0"):
         composer.compose(clip, seed=-1, top_p=1.5)
 
 
@@ -270,9 +265,7 @@ def test_records_of_before_are_made_again_and_count_as_done(
     assert composing.pop("control_scale") is None
     assert composing["strengths"] == {"glow": "0.5"}
     composing["strengths"] = {"glow": "0.50"}
-    names = (
-        "adaptor backbone prompt seed cfg_scale strengths guidance controls overlap_s precision temperature"
-    )
+    names = "adaptor backbone prompt seed cfg_scale strengths guidance controls overlap_s precision temperature"
     assert set(composing) == {*names.split(), "top_k", "top_p"}
     (out / "lamp.json").write_text(json.dumps(record))
     capsys.readouterr()

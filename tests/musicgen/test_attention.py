@@ -15,9 +15,7 @@ def test_blocks_give_the_fused_operators_result_and_gradients(monkeypatch, causa
     monkeypatch.setattr(attention, "BLOCK_NUMBERS", block)
     torch.manual_seed(0)
     n_keys = 150 if causal else 170
-    q, k, v = (
-        torch.randn(2, 2, n, 8, dtype=torch.bfloat16, requires_grad=True) for n in (150, n_keys, n_keys)
-    )
+    q, k, v = (torch.randn(2, 2, n, 8, dtype=torch.bfloat16, requires_grad=True) for n in (150, n_keys, n_keys))
     slope = torch.randn(2, 2, 150, 8, dtype=torch.bfloat16)
     out = attention.attend(q, k, v, causal=causal)
     assert "BlockAttention" in type(out.grad_fn).__name__

@@ -53,9 +53,7 @@ def test_a_norm_inside_an_int8_product_never_overflows():
     assert (got - wanted).abs().max() < 2e-3 * wanted.abs().max()
 
 
-@pytest.mark.parametrize(
-    ("mode", "tolerance"), [("fp32", 1e-6), ("bf16", 0.01), ("fp16", 1e-3), ("int8", 0.01)]
-)
+@pytest.mark.parametrize(("mode", "tolerance"), [("fp32", 1e-6), ("bf16", 0.01), ("fp16", 1e-3), ("int8", 0.01)])
 def test_packed_matrices_multiply(mode, tolerance):
     torch.manual_seed(0)
     weight, x = torch.randn(24, 64), torch.randn(2, 64)
@@ -68,9 +66,7 @@ def test_packed_matrices_multiply(mode, tolerance):
 def test_memory_that_is_not_there_is_an_error_that_says_what_helps(monkeypatch, small_lm):
     engine = prepare(small_lm, "fp32")
     monkeypatch.setattr(machine, "free_bytes", lambda device: memory.SPARE_BYTES + 1000)
-    with pytest.raises(
-        ExpotionError, match=r"MB for 900000 positions.* free; lower it with a shorter window"
-    ):
+    with pytest.raises(ExpotionError, match=r"MB for 900000 positions.* free; lower it with a shorter window"):
         engine.start(torch.randn(1, 3, 32), 900_000)
     with pytest.raises(ExpotionError, match=r"weights in int8.*smaller model"):
         prepare(small_lm, "int8")

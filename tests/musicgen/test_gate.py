@@ -56,14 +56,7 @@ def test_a_joined_prefix_names_all_rows_and_silences_only_who_was_silent() -> No
 
 @pytest.mark.parametrize(
     ("rows", "wanted"),
-    [
-        ([2, 3, 4], slice(2, 5)),
-        ([7], slice(7, 8)),
-        ([2, 4], None),
-        ([3, 2], None),
-        ([1, 1, 3], None),
-        ([], None),
-    ],
+    [([2, 3, 4], slice(2, 5)), ([7], slice(7, 8)), ([2, 4], None), ([3, 2], None), ([1, 1, 3], None), ([], None)],
 )
 def test_a_run_of_rows_is_a_slice(rows: list[int], wanted: slice | None) -> None:
     given = torch.tensor(rows, dtype=torch.int64)

@@ -30,9 +30,7 @@ def test_same_seed_same_codes_alone_or_in_a_batch(engine):
 def test_without_guidance_only_the_conditional_rows_run(engine):
     source = torch.randn(2, 3, 32)
     seen: list[torch.Tensor] = []
-    codes = generate_codes(
-        engine, source, 5, cfg_scale=1.0, sampler=Sampler(greedy=True), on_logits=seen.append
-    )
+    codes = generate_codes(engine, source, 5, cfg_scale=1.0, sampler=Sampler(greedy=True), on_logits=seen.append)
     same = generate_codes(engine, source, 5, cfg_scale=1.0 + 1e-9, sampler=Sampler(greedy=True))
     assert torch.equal(codes, same)
     assert seen[0].shape == (2, 4, 20) and len(seen) == 5 + 3

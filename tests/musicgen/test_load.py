@@ -55,9 +55,7 @@ def test_sharded_half_precision_and_decoder_only_give_the_same_model(folder, ten
     config = json.loads((folder / "config.json").read_text())
     decoder_only = tmp_path / "decoder"
     decoder_only.mkdir()
-    (decoder_only / "config.json").write_text(
-        json.dumps(config["decoder"] | {"model_type": "musicgen_decoder"})
-    )
+    (decoder_only / "config.json").write_text(json.dumps(config["decoder"] | {"model_type": "musicgen_decoder"}))
     own = {n.removeprefix("decoder."): t.half() for n, t in tensors.items() if n.startswith("decoder.")}
     save_file(own, decoder_only / "model.safetensors")
     backbone = load_backbone(decoder_only)
@@ -164,8 +162,7 @@ def test_audiocraft_codec_in_its_newer_form(golden, tmp_path, musicgen_folder):
     whole = load_file(musicgen_folder / "model.safetensors")
     prefix = "audio_encoder."
     save_file(
-        {n.removeprefix(prefix): t for n, t in whole.items() if n.startswith(prefix)},
-        codec / "model.safetensors",
+        {n.removeprefix(prefix): t for n, t in whole.items() if n.startswith(prefix)}, codec / "model.safetensors"
     )
     torch.save({"pretrained": str(codec)}, tmp_path / "compression_state_dict.bin")
     assert load_codec(tmp_path / "compression_state_dict.bin").n_codebooks == 4

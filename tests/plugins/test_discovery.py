@@ -72,13 +72,9 @@ def test_every_kind_of_offer_has_its_table() -> None:
 
 
 def test_a_broken_plugin_is_kept_with_its_cause_and_the_others_work() -> None:
-    registry = found(
-        Point("bad", ImportError("No module named 'mediapipe'")), Point("pose", offering("pose"))
-    )
+    registry = found(Point("bad", ImportError("No module named 'mediapipe'")), Point("pose", offering("pose")))
     assert list(registry.encoders) == ["pose"]
-    assert [(p.name, p.error) for p in registry.broken] == [
-        ("bad", "ImportError: No module named 'mediapipe'")
-    ]
+    assert [(p.name, p.error) for p in registry.broken] == [("bad", "ImportError: No module named 'mediapipe'")]
 
 
 def test_a_hook_that_raises_breaks_only_its_own_plugin() -> None:
@@ -187,9 +183,7 @@ def test_a_kind_has_the_one_default_that_a_plugin_declares() -> None:
     one = module_with(expotion_encoders=hookimpl(lambda: [replace(encoder_spec("words"), default=True)]))
     other = module_with(expotion_encoders=hookimpl(lambda: [replace(encoder_spec("verse"), default=True)]))
     assert found(Point("a", offering("pose")), Point("b", one)).default("encoder") == "words"
-    with pytest.raises(
-        PluginError, match=r"default encoder: one installed plugin.*, got none; name the encoder"
-    ):
+    with pytest.raises(PluginError, match=r"default encoder: one installed plugin.*, got none; name the encoder"):
         found(Point("a", offering("pose"))).default("encoder")
     with pytest.raises(PluginError, match="got 2: words, verse"):
         found(Point("b", one), Point("c", other)).default("encoder")

@@ -12,11 +12,7 @@ from expotion.errors import MediaError, Problem, first_line, in_short, last_line
         (KeyError("beat"), "'beat'", "KeyError: 'beat'"),
         (MemoryError(), "MemoryError", "MemoryError"),
         (OSError("\n\n"), "OSError", "OSError"),
-        (
-            MediaError(Problem("a.mp4", "a video", "text")),
-            "a.mp4: a video, got text",
-            "a.mp4: a video, got text",
-        ),
+        (MediaError(Problem("a.mp4", "a video", "text")), "a.mp4: a video, got text", "a.mp4: a video, got text"),
     ],
 )
 def test_an_error_in_a_line(error: Exception, line: str, short: str) -> None:

@@ -53,9 +53,7 @@ def strings(tree: ast.Module) -> Iterator[ast.Constant]:
 def test_no_string_of_core_names_a_plugin() -> None:
     wanted = names()
     assert {"face_marlin", "expotion-conductor", "tiny", "text_t5", "conductor"} <= wanted
-    name = re.compile(
-        rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(wanted, key=len, reverse=True)))})(?![\w-])"
-    )
+    name = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(wanted, key=len, reverse=True)))})(?![\w-])")
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
         for constant in strings(ast.parse(path.read_text(encoding="utf-8"))):

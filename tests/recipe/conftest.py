@@ -11,15 +11,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from expotion.contracts import (
-    BackboneSpec,
-    DataSourceSpec,
-    EncoderSpec,
-    MetricSpec,
-    Options,
-    Weights,
-    hookimpl,
-)
+from expotion.contracts import BackboneSpec, DataSourceSpec, EncoderSpec, MetricSpec, Options, Weights, hookimpl
 from expotion.plugins import Registry, discover
 
 RECIPE = """\
@@ -108,12 +100,7 @@ def registry(tiny_folder: Path) -> Registry:
         "expotion-text-t5": {
             "expotion_encoders": [
                 EncoderSpec(
-                    "text_t5",
-                    "text",
-                    frozenset({"text"}),
-                    _never,
-                    width=lambda o: 64,
-                    feeds="cross_attention",
+                    "text_t5", "text", frozenset({"text"}), _never, width=lambda o: 64, feeds="cross_attention"
                 )
             ]
         },

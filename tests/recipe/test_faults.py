@@ -16,23 +16,11 @@ Write = Callable[[str], Path]
 
 FAULTS = [
     # 1 an unknown field
-    (
-        "rank: 12}",
-        "rnak: 12}",
-        "dance.yaml:8 conditions[0].rnak: unknown field; did you mean 'rank'?",
-    ),
+    ("rank: 12}", "rnak: 12}", "dance.yaml:8 conditions[0].rnak: unknown field; did you mean 'rank'?"),
     # 2 a value of the wrong type
-    (
-        "steps: 160",
-        "steps: many",
-        "dance.yaml:11 train.steps: a whole number, got 'many'",
-    ),
+    ("steps: 160", "steps: many", "dance.yaml:11 train.steps: a whole number, got 'many'"),
     # 3 a value out of bounds
-    (
-        "batch_size: 8,",
-        "batch_size: 0,",
-        "dance.yaml:11 train.batch_size: a number of at least 1, got 0",
-    ),
+    ("batch_size: 8,", "batch_size: 0,", "dance.yaml:11 train.batch_size: a number of at least 1, got 0"),
     # 4 a word that is none of the choices
     (
         "adaptor: {layers: all}",
@@ -66,11 +54,7 @@ FAULTS = [
         "dance.yaml:8 conditions[0].options.geometri: unknown field; did you mean 'geometry'?",
     ),
     # 9 an option of a data source
-    (
-        "train_clips: 16",
-        "train_clips: 0",
-        "dance.yaml:4 data.train_clips: a number of at least 1, got 0",
-    ),
+    ("train_clips: 16", "train_clips: 0", "dance.yaml:4 data.train_clips: a number of at least 1, got 0"),
     # 10 a plugin that is needed but not declared
     (
         "plugins: [expotion-face-marlin, ",
@@ -88,8 +72,7 @@ FAULTS = [
     (
         "name: motion,",
         "name: face,",
-        "dance.yaml:9 conditions[1].name: a name of its own, got 'face' as in conditions[0]; "
-        "choose another name",
+        "dance.yaml:9 conditions[1].name: a name of its own, got 'face' as in conditions[0]; choose another name",
     ),
     # 13 a name that the evaluation uses itself
     (
@@ -112,17 +95,9 @@ FAULTS = [
         "dance.yaml:10 adaptor.null_branch: one of none, null_vectors, full, got 'off'; write none",
     ),
     # 16 a quoted number
-    (
-        "steps: 160",
-        "steps: '160'",
-        "dance.yaml:11 train.steps: a whole number, got '160'; remove the quotes: 160",
-    ),
+    ("steps: 160", "steps: '160'", "dance.yaml:11 train.steps: a whole number, got '160'; remove the quotes: 160"),
     # 17 a fraction where a whole number is wanted
-    (
-        "batch_size: 8,",
-        "batch_size: 8.0,",
-        "dance.yaml:11 train.batch_size: a whole number, got 8.0; write 8",
-    ),
+    ("batch_size: 8,", "batch_size: 8.0,", "dance.yaml:11 train.batch_size: a whole number, got 8.0; write 8"),
     # 18 a condition that is measured but does not exist
     (
         "{metrics: [beat_f1]}",
@@ -131,11 +106,7 @@ FAULTS = [
         "got 'moton'; did you mean 'motion'?",
     ),
     # 19 an infinite number
-    (
-        "cfg_scale: 3.0",
-        "cfg_scale: .inf",
-        "dance.yaml:12 generate.cfg_scale: a finite number, got inf",
-    ),
+    ("cfg_scale: 3.0", "cfg_scale: .inf", "dance.yaml:12 generate.cfg_scale: a finite number, got inf"),
     # 20 a backbone that is nowhere
     (
         "source: tiny",
@@ -228,8 +199,7 @@ def test_plugins_that_are_not_there_misspelt_or_broken(recipe_text: str, write: 
         "ImportError: No module named 'mediapipe'; reinstall expotion-gaze",
         "dance.yaml:3 plugins[1]: an installed plugin, got 'my-controls>=1'; install it: uv add 'my-controls>=1'",
         "dance.yaml:3 plugins[2]: an installed plugin, got 'expotion-gazze'; install it: uv add 'expotion-gazze'",
-        "dance.yaml:3 plugins[3]: a distribution, with a range if you like, got '=?'; "
-        "for example my-plugin>=0.1",
+        "dance.yaml:3 plugins[3]: a distribution, with a range if you like, got '=?'; for example my-plugin>=0.1",
     ]
 
 
@@ -249,9 +219,7 @@ def test_only_a_plugin_of_nearly_the_same_name_is_meant(
     assert caught.value.problems[0].fix == fix
 
 
-def test_a_gap_shorter_than_the_distance_of_samples(
-    recipe_text: str, registry: Registry, write: Write
-) -> None:
+def test_a_gap_shorter_than_the_distance_of_samples(recipe_text: str, registry: Registry, write: Write) -> None:
     wrong = recipe_text.replace(
         "encoder: flow, rank: 4", "encoder: flow, rank: 4, smooth: {rate_hz: 4.0, max_gap_s: 0.2}"
     )
@@ -264,9 +232,7 @@ def test_a_gap_shorter_than_the_distance_of_samples(
 
 
 def test_smoothing_token_features_is_an_error(recipe_text: str, registry: Registry, write: Write) -> None:
-    wrong = recipe_text.replace(
-        "encoder: flow, rank: 4", "encoder: text_t5, rank: 4, smooth: {max_gap_s: 1.0}"
-    )
+    wrong = recipe_text.replace("encoder: flow, rank: 4", "encoder: text_t5, rank: 4, smooth: {max_gap_s: 1.0}")
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(wrong), registry=registry)
     assert [str(problem) for problem in caught.value.problems] == [
@@ -279,9 +245,7 @@ def test_smoothing_token_features_is_an_error(recipe_text: str, registry: Regist
 
 def test_a_recipe_that_is_not_there_lists_those_that_are(registry: Registry, write: Write) -> None:
     write("name: dance")
-    with pytest.raises(
-        RecipeError, match=r"dnace\.yaml: an existing recipe, got no such file; .*dance\.yaml"
-    ):
+    with pytest.raises(RecipeError, match=r"dnace\.yaml: an existing recipe, got no such file; .*dance\.yaml"):
         load_recipe("dnace.yaml", registry=registry)
 
 

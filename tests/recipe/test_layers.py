@@ -107,18 +107,11 @@ def test_set_wins_over_the_profile(load: Load) -> None:
             "conditions[moton].rank=3",
             "--set conditions[moton].rank=3: the name of an entry, got 'moton'; did you mean 'motion'?",
         ),
-        (
-            "conditions[7].rank=3",
-            "--set conditions[7].rank=3: an index below 2, got 7; entries: face, motion",
-        ),
-        (
-            "seed.x=3",
-            "--set seed.x=3: a path into a mapping or list, got 'x' below the value 7; check the path",
-        ),
+        ("conditions[7].rank=3", "--set conditions[7].rank=3: an index below 2, got 7; entries: face, motion"),
+        ("seed.x=3", "--set seed.x=3: a path into a mapping or list, got 'x' below the value 7; check the path"),
         (
             "text.prompt=[a",
-            "--set text.prompt=[a: a YAML value, "
-            "got expected ',' or ']', but got '<stream end>'; quote the value",
+            "--set text.prompt=[a: a YAML value, got expected ',' or ']', but got '<stream end>'; quote the value",
         ),
     ],
 )

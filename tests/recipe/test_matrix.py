@@ -135,16 +135,10 @@ def test_outside_rows_belong_to_the_table_and_not_to_the_cells(load: Load) -> No
         ("matrix: {axes: {seed: []}}\n", "matrix.axes.seed: at least one value, got none"),
         ("matrix: {axes: {seed: [1, 1]}}\n", "matrix.axes.seed: each value once, got 1 twice"),
         ("matrix: {axes: {train: [{steps: 1}]}}\n", "name the values"),
-        (
-            "matrix: {axes: {'conditions[voice].rank': [1]}}\n",
-            "matrix.axes.conditions[voice].rank: the name of",
-        ),
+        ("matrix: {axes: {'conditions[voice].rank': [1]}}\n", "matrix.axes.conditions[voice].rank: the name of"),
         ("matrix: {rows: {a: {}, a: {}}}\n", "a"),
         ("matrix: {rows: {shuffled: {}}}\n", "not like a control"),
-        (
-            "matrix: {rows: {a: {}}, exclude: [{row: b}]}\n",
-            "matrix.exclude[0]: a combination that the matrix has",
-        ),
+        ("matrix: {rows: {a: {}}, exclude: [{row: b}]}\n", "matrix.exclude[0]: a combination that the matrix has"),
         ("matrix: {rows: {a: {}}, exclude: [{raw: a}]}\n", "did you mean 'row'?"),
         ("matrix: {rows: {a: {}}, exclude: [{row: a}]}\n", "at least one cell that is left"),
         ("matrix: {rows: {a: {}}, reference_row: b}\n", "matrix.reference_row: a row of the matrix, got 'b'"),
@@ -170,9 +164,7 @@ def test_the_recipe_alone_is_what_cells_share(tmp_path: Path) -> None:
 
 
 def test_all_stands_for_every_control_together(load: Load) -> None:
-    matrix = load(
-        "matrix: {rows: {both: {}, none: {conditions: []}}}\n", "evaluate.conditions=[all, shuffled]"
-    )
+    matrix = load("matrix: {rows: {both: {}, none: {conditions: []}}}\n", "evaluate.conditions=[all, shuffled]")
     both, none = (cell.recipe.evaluation_conditions() for cell in matrix.cells)
     assert both == ["face+motion", "shuffled"]
     assert none == ["text_only"]

@@ -76,9 +76,7 @@ def test_short_forms_of_training() -> None:
         Train.model_validate({"context_swap": {"min_frames": 9, "max_frames": 3}})
 
 
-@pytest.mark.parametrize(
-    ("layers", "n"), [("all", 48), ("last_half", 24), ("last_quarter", 12), (5, 5), (99, 48)]
-)
+@pytest.mark.parametrize(("layers", "n"), [("all", 48), ("last_half", 24), ("last_quarter", 12), (5, 5), (99, 48)])
 def test_adapted_layers(layers: int | str, n: int) -> None:
     assert Adaptor.model_validate({"layers": layers}).n_adapted(48) == n
 

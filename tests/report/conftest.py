@@ -63,10 +63,7 @@ def data(metrics):
         validation=[{"step": 0, "loss": 5.0}, {"step": 19, "loss": 3.4}],
         gates=[{"step": s, "gates": [0.01 * s, -0.02 * s]} for s in range(0, 20, 5)],
     )
-    values = {
-        "beat_f1": {"value": 0.6, "reason": None},
-        "brightness": {"value": None, "reason": "too <short>"},
-    }
+    values = {"beat_f1": {"value": 0.6, "reason": None}, "brightness": {"value": None, "reason": "too <short>"}}
     return ReportData(
         run=RunInfo(
             name="face_motion <script>alert(1)</script>",
@@ -81,10 +78,7 @@ def data(metrics):
         metrics=metrics,
         comparisons={"text_only": {"face+motion": {"beat_f1": numbers(0.39, 0.3, 0.45)}}},
         per_clip={name: {f"clip{i}": values for i in range(3)} for name in metrics},
-        metric_info=[
-            MetricInfo.of(BUILT_IN["beat_f1"]),
-            MetricInfo("brightness", "centroid", True, "Hz"),
-        ],
+        metric_info=[MetricInfo.of(BUILT_IN["beat_f1"]), MetricInfo("brightness", "centroid", True, "Hz")],
         training=history,
         samples=samples,
     )

@@ -31,11 +31,7 @@ def test_envelope_of_silence_and_of_nothing():
 
 @pytest.mark.parametrize(
     ("low", "high", "texts"),
-    [
-        (0.0, 1.0, ["0.0", "0.5", "1.0"]),
-        (-0.3, 0.21, ["−0.2", "0.0", "0.2"]),
-        (0, 160, ["0", "50", "100", "150"]),
-    ],
+    [(0.0, 1.0, ["0.0", "0.5", "1.0"]), (-0.3, 0.21, ["−0.2", "0.0", "0.2"]), (0, 160, ["0", "50", "100", "150"])],
 )
 def test_round_ticks(low, high, texts):
     found = plot.ticks(low, high)

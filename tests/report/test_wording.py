@@ -28,11 +28,7 @@ def test_clear_effect_in_plain_words(data):
 
 @pytest.mark.parametrize(
     ("difference", "verdict"),
-    [
-        (numbers(0.1, 0.02, 0.2), "likely"),
-        (numbers(0.1, -0.1, 0.2), "none"),
-        (numbers(-0.2, -0.3, -0.1), "worse"),
-    ],
+    [(numbers(0.1, 0.02, 0.2), "likely"), (numbers(0.1, -0.1, 0.2), "none"), (numbers(-0.2, -0.3, -0.1), "worse")],
 )
 def test_overlapping_intervals_leave_it_to_the_pairs(data, metrics, difference, verdict):
     metrics["face+motion"]["beat_f1"] = numbers(0.25, 0.2, 0.3)

@@ -27,9 +27,7 @@ def clip(path: Path, seconds: float = 4.0, sound: np.ndarray | None = None) -> P
 
 def prepared(source: Path, out: Path, *options: str) -> tuple[int, str, dict[str, object]]:
     """Exit code, output without line ends, and the report."""
-    done = CliRunner().invoke(
-        app, ["data", "prepare", str(source), "--out", str(out), "--min", "1", *options]
-    )
+    done = CliRunner().invoke(app, ["data", "prepare", str(source), "--out", str(out), "--min", "1", *options])
     report = out / "report.json"
     told = done.output if done.exception is None else f"{done.output} {done.exception}"
     return done.exit_code, told, json.loads(report.read_text()) if report.is_file() else {}

@@ -23,8 +23,7 @@ def test_a_falling_loss_falls() -> None:
     assert len(lines) == 12 + 3
     thirds = (range(20), range(20, 40), range(40, 60))
     heights = [
-        min(row for row in range(12) for column in third if line_at(lines, row, column) == "·")
-        for third in thirds
+        min(row for row in range(12) for column in third if line_at(lines, row, column) == "·") for third in thirds
     ]
     assert heights[0] < heights[1] < heights[2]
 

@@ -158,9 +158,7 @@ def test_a_second_run_of_what_is_complete_only_prints(
 ) -> None:
     fewer = ("evaluate.metrics=[loudness, peak]", "matrix.exclude=[{row: broken}]")
     assert start(copied, *fewer) == 0
-    before = {
-        path: path.stat().st_mtime_ns for path in copied.rglob("*.*") if path.suffix in (".html", ".csv")
-    }
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*.*") if path.suffix in (".html", ".csv")}
     first = capsys.readouterr().out
 
     def never(*args: Any, **kwargs: Any) -> None:
@@ -256,16 +254,13 @@ def test_seeds_are_one_row(tmp_path: Path, start: Start) -> None:
     assert (row["seeds"], row["clips"]) == (2, 2)
     assert row["cells"]["loudness"]["n_seeds"] == 2
     both = [
-        json.loads((out / "cells" / f"glow-seed_{seed}" / "metrics.json").read_text())["glow"]
-        for seed in (1, 2)
+        json.loads((out / "cells" / f"glow-seed_{seed}" / "metrics.json").read_text())["glow"] for seed in (1, 2)
     ]
     mean = np.mean([one["loudness"]["mean"] for one in both])
     assert row["cells"]["loudness"]["mean"] == pytest.approx(mean)
 
 
-def test_the_plan_is_shown_before_anything_runs(
-    matrix_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_plan_is_shown_before_anything_runs(matrix_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recipe", "check", str(matrix_file)]) == 0
     said = capsys.readouterr().out
     assert "features of glow" in said and "glow, both" in said

@@ -212,9 +212,7 @@ def test_a_batch_that_fails_is_listed_and_made_by_the_next_run(
     assert read_metrics(folder) == read_metrics(finished)
 
 
-def test_generation_that_fails_everywhere_ends_the_run(
-    run_lamps: Run, tmp_path: Path, capsys: Capture
-) -> None:
+def test_generation_that_fails_everywhere_ends_the_run(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("no such instruction")
 
@@ -235,9 +233,7 @@ def test_a_clip_that_no_encoder_can_read_is_listed(run_lamps: Run, tmp_path: Pat
 # ------------------------------------------------------------------------------------------- what it refuses
 
 
-def test_another_recipe_may_not_use_the_folder(
-    run_lamps: Run, copy_of_finished: Path, capsys: Capture
-) -> None:
+def test_another_recipe_may_not_use_the_folder(run_lamps: Run, copy_of_finished: Path, capsys: Capture) -> None:
     before = (copy_of_finished / "run.json").read_bytes()
     assert run_lamps(copy_of_finished, "train.steps=5") == 1
     error = capsys.readouterr().err

@@ -19,10 +19,7 @@ WORLD = Path(__file__).parents[1] / "shared" / "lamp_world.py"
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_the_run_does(
-    lamps: Registry,
-    model: Path,
-    recipe_file: Path,
-    tmp_path: Path,
+    lamps: Registry, model: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     """The recipe asks for so many steps that the signal comes in the middle of training."""
     folder = tmp_path / "run"
@@ -46,10 +43,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
     finally:
         process.kill()
     assert process.returncode == 130, error
-    assert error.splitlines()[-2:] == [
-        "Stopped.",
-        f"Go on where it stopped: expotion recipe run --resume {folder}",
-    ]
+    assert error.splitlines()[-2:] == ["Stopped.", f"Go on where it stopped: expotion recipe run --resume {folder}"]
     assert "Traceback" not in error
     assert len(list((folder / "checkpoints").glob("step_*"))) <= 1
 

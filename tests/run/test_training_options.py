@@ -19,9 +19,7 @@ def test_samples_are_written_while_training_goes_on(run_lamps: Run, tmp_path: Pa
     assert [path.name for path in written] == ["step_000002.wav", "step_000004.wav"]
     sounds = [load_audio(path, 32_000) for path in written]
     assert all(sound is not None and len(sound) == 32_000 for sound in sounds)
-    same = [
-        (folder / "adaptor" / "adaptor.safetensors").read_bytes() for folder in (tmp_path / "run", finished)
-    ]
+    same = [(folder / "adaptor" / "adaptor.safetensors").read_bytes() for folder in (tmp_path / "run", finished)]
     assert same[0] == same[1]  # listening changes nothing
 
 
@@ -51,9 +49,7 @@ def test_a_cache_that_vanishes_between_stages_is_made_again(
     assert results(tmp_path / "run") == results(finished)
 
 
-def test_the_curve_is_shown_at_the_end(
-    run_lamps: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_curve_is_shown_at_the_end(run_lamps: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_lamps(tmp_path / "run") == 0
     shown = capsys.readouterr().out
     assert "· training" in shown

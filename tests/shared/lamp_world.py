@@ -213,9 +213,7 @@ def write_model(folder: Path) -> Path:
     tensors |= {f"audio_encoder.{name}": tensor for name, tensor in codec.state_dict().items()}
     tensors |= {f"text_encoder.{name}": tensor for name, tensor in T5EncoderModel(text).state_dict().items()}
     folder.mkdir(parents=True)
-    save_file(
-        {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors"
-    )
+    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config, default=str))
     inner = Tokenizer(
         models.WordLevel({w: i for i, w in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}, unk_token="<unk>")

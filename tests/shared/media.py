@@ -81,18 +81,14 @@ def encode(
             fifo = av.AudioFrame.from_ndarray((tone * 9000).astype(np.int16)[None, :], "s16", "mono")
             fifo.sample_rate, fifo.pts = rate_hz, round(start_s * rate_hz)
             fifo.time_base = Fraction(1, rate_hz)
-            resampler = av.AudioResampler(
-                audio.codec_context.format, "mono", rate_hz, audio.frame_size or 1024
-            )
+            resampler = av.AudioResampler(audio.codec_context.format, "mono", rate_hz, audio.frame_size or 1024)
             for part in [*resampler.resample(fifo), *resampler.resample(None)]:
                 out.mux(audio.encode(part))
             out.mux(audio.encode(None))
     return path
 
 
-def remux(
-    source: Path, target: Path, change: Callable[[int, Any], None] = lambda number, packet: None
-) -> Path:
+def remux(source: Path, target: Path, change: Callable[[int, Any], None] = lambda number, packet: None) -> Path:
     """The same packets in another container; `change` may alter the number-th packet of the picture."""
     with av.open(str(source)) as read, av.open(str(target), "w") as out:
         streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in read.streams}

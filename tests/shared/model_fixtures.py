@@ -26,9 +26,7 @@ class Golden:
         return torch.from_numpy(self.arrays[name])
 
     def under(self, prefix: str) -> dict[str, torch.Tensor]:
-        return {
-            name.removeprefix(prefix): self[name] for name in self.arrays.files if name.startswith(prefix)
-        }
+        return {name.removeprefix(prefix): self[name] for name in self.arrays.files if name.startswith(prefix)}
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +68,7 @@ def tokenizer():
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +78,7 @@ def musicgen_folder(tmp_path_factory):
 
     torch.manual_seed(1)
     config = hf.MusicgenConfig(
-        text_encoder=hf.T5Config(
-            vocab_size=16, d_model=12, d_kv=4, d_ff=16, num_layers=2, num_heads=3
-        ).to_dict(),
+        text_encoder=hf.T5Config(vocab_size=16, d_model=12, d_kv=4, d_ff=16, num_layers=2, num_heads=3).to_dict(),
         audio_encoder=hf.EncodecConfig(
             target_bandwidths=[0.8],
             sampling_rate=1200,

@@ -176,9 +176,7 @@ class Anonymous(Centre):
         (Anonymous, "build", "set self.options"),
     ],
 )
-def test_each_way_of_being_unsound_is_caught_with_advice(
-    encoder: type[Centre], check: str, message: str
-) -> None:
+def test_each_way_of_being_unsound_is_caught_with_advice(encoder: type[Centre], check: str, message: str) -> None:
     assert message in failed(spec_of(encoder))[check]
 
 

@@ -10,16 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ConfigDict
 
-from expotion.contracts import (
-    CaptionerSpec,
-    Clip,
-    DataSource,
-    DataSourceSpec,
-    MetricSpec,
-    Options,
-    Score,
-    Scored,
-)
+from expotion.contracts import CaptionerSpec, Clip, DataSource, DataSourceSpec, MetricSpec, Options, Score, Scored
 from expotion.testing import SyntheticClip, check_captioner, check_data_source, check_metric
 
 
@@ -69,9 +60,7 @@ class Source(DataSource):
 
     def clips(self, split: Literal["train", "test"]) -> Sequence[Clip]:
         start = 0.5 if split == "train" else 1.0
-        return [
-            SyntheticClip(start + k / 10, id=f"{split}-{k}", caption=split) for k in range(self.options.n)
-        ]
+        return [SyntheticClip(start + k / 10, id=f"{split}-{k}", caption=split) for k in range(self.options.n)]
 
 
 class Leaking(Source):

@@ -25,9 +25,7 @@ def test_samples_and_frames():
         timeline.samples_per_frame(44_101)
 
 
-@pytest.mark.parametrize(
-    ("time_s", "frame"), [(0.0, 0), (0.0199, 0), (0.02, 1), (0.3 - 1e-17, 15), (-1.0, 0)]
-)
+@pytest.mark.parametrize(("time_s", "frame"), [(0.0, 0), (0.0199, 0), (0.02, 1), (0.3 - 1e-17, 15), (-1.0, 0)])
 def test_frame_at(time_s, frame):
     assert timeline.frame_at(time_s, 50.0) == frame
 

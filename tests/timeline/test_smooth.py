@@ -43,9 +43,7 @@ def test_given_period_rules_over_the_estimate():
 
 
 def test_gap_up_to_half_a_second_is_joined():
-    samples = track(
-        (0.0, 0.0, True), (0.1, 9.0, False), (0.5, 5.0, True), (1.01, 6.0, True), (1.11, 7.0, True)
-    )
+    samples = track((0.0, 0.0, True), (0.1, 9.0, False), (0.5, 5.0, True), (1.01, 6.0, True), (1.11, 7.0, True))
     values, valid = run(samples, [0.25, 0.5, 0.75, 1.01, 1.06], native_period_s=0.1)
     assert valid == [True, True, False, True, True]
     assert values == pytest.approx([2.5, 5.0, 0.0, 6.0, 6.5], abs=1e-6)
@@ -148,15 +146,8 @@ def test_the_tolerance_is_a_microsecond_and_belongs_to_what_is_valid():
     last = track((-0.25, 5.0, True), (0.0, 5.0, True))
     assert run(last, [reach_s, 1.01 * reach_s])[1] == [True, False]
     one = track((0.0, 5.0, True))
-    assert run(one, [-timeline.EPSILON_S, timeline.EPSILON_S, 2 * timeline.EPSILON_S])[1] == [
-        True,
-        True,
-        False,
-    ]
-    for gap_s, joined in (
-        (timeline.MIN_GAP_S + timeline.EPSILON_S, True),
-        (timeline.MIN_GAP_S + 2e-6, False),
-    ):
+    assert run(one, [-timeline.EPSILON_S, timeline.EPSILON_S, 2 * timeline.EPSILON_S])[1] == [True, True, False]
+    for gap_s, joined in ((timeline.MIN_GAP_S + timeline.EPSILON_S, True), (timeline.MIN_GAP_S + 2e-6, False)):
         pair = track((0.0, 5.0, True), (gap_s, 5.0, True))
         assert run(pair, [0.25], native_period_s=0.1)[1] == [joined]
 

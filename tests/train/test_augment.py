@@ -30,9 +30,7 @@ def test_no_swap_leaves_everything() -> None:
     assert not bool(foreign.any())
 
 
-@given(
-    n_frames=st.integers(8, 600), seed=st.integers(0, 1000), low=st.integers(1, 50), more=st.floats(0.0, 1.0)
-)
+@given(n_frames=st.integers(8, 600), seed=st.integers(0, 1000), low=st.integers(1, 50), more=st.floats(0.0, 1.0))
 def test_a_quarter_always_stays_its_own(n_frames: int, seed: int, low: int, more: float) -> None:
     swap = ContextSwap(
         prob=1.0, min_frames=low, max_frames=400, more_prob=more, more_min_frames=5, more_max_frames=60

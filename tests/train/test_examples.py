@@ -51,6 +51,4 @@ def test_nan_features_name_the_control_and_the_clip() -> None:
 def test_rows_must_match_frames() -> None:
     good = make_examples()
     with pytest.raises(ExpotionError, match="rows to match the codes"):
-        Examples(
-            good.codes, good.n_frames, good.text, good.text_mask, {"face": torch.zeros(5, 7, 2)}, good.valid
-        )
+        Examples(good.codes, good.n_frames, good.text, good.text_mask, {"face": torch.zeros(5, 7, 2)}, good.valid)

@@ -69,9 +69,7 @@ def make_examples(n: int = 7, seed: int = 0) -> Examples:
     )
 
 
-def make_run(
-    settings: Train = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any
-) -> TrainingRun:
+def make_run(settings: Train = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any) -> TrainingRun:
     keeper = None if folder is None else CheckpointFolder(folder)
     return TrainingRun(
         frozen_lm(), fresh_adaptor(), make_examples(), settings, seed=3, keeper=keeper, trace=trace, **more

@@ -50,12 +50,8 @@ def test_a_step_minimises_the_literal_loss():
     foreign, lengths = draw.foreign.numpy(), batch.n_frames.numpy()
     assert foreign.any() and not draw.with_text.all() and len(set(lengths)) > 1
 
-    read = literal.history(
-        batch.codes.numpy(), lengths, donors.codes.numpy(), donors.n_frames.numpy(), foreign, 8
-    )
-    inputs = {
-        name: TrackInput(batch.controls[name], batch.valid[name], draw.keep[name]) for name in run.names
-    }
+    read = literal.history(batch.codes.numpy(), lengths, donors.codes.numpy(), donors.n_frames.numpy(), foreign, 8)
+    inputs = {name: TrackInput(batch.controls[name], batch.valid[name], draw.keep[name]) for name in run.names}
     source = lm.project_text(batch.text, batch.text_mask & draw.with_text[:, None])
     with torch.no_grad():
         hidden = lm.hidden(torch.from_numpy(read), source, run.adaptor(lm, inputs)).double().numpy()

@@ -13,9 +13,7 @@ N, T, D = 3, 10, 2
 
 def examples() -> Examples:
     generator = torch.Generator().manual_seed(0)
-    values = torch.randn(N, T + 1, D, generator=generator) * torch.tensor([100.0, 0.01]) + torch.tensor(
-        [5.0, -1.0]
-    )
+    values = torch.randn(N, T + 1, D, generator=generator) * torch.tensor([100.0, 0.01]) + torch.tensor([5.0, -1.0])
     valid = torch.ones(N, T + 1, dtype=torch.bool)
     valid[0, 4:] = False
     values[0, 4:] = 1e6  # must not count

@@ -89,13 +89,7 @@ def test_half_precision_leaves_out_steps_that_overflow_and_resumes_exactly(tmp_p
     def half(folder: Path | None = None) -> TrainingRun:
         run: TrainingRun = NAMES["make_run"](settings, folder)
         fresh = TrainingRun(
-            run.lm.half(),
-            run.adaptor,
-            run.examples,
-            settings,
-            seed=3,
-            validation=run.validation,
-            keeper=run.keeper,
+            run.lm.half(), run.adaptor, run.examples, settings, seed=3, validation=run.validation, keeper=run.keeper
         )
         assert fresh.loss_scale is not None
         fresh.loss_scale.value = 2.0**40  # overflows at once

@@ -38,11 +38,7 @@ def together(folder: Path, size: int, batch_size: int, n_parts: int) -> list[Res
     rendezvous = f"file://{folder / 'rendezvous'}"
     processes = [
         subprocess.Popen(
-            [
-                sys.executable,
-                str(WORKER),
-                *map(str, (rank, size, rendezvous, folder, batch_size, n_parts)),
-            ]
+            [sys.executable, str(WORKER), *map(str, (rank, size, rendezvous, folder, batch_size, n_parts))]
         )
         for rank in range(size)
     ]
@@ -91,10 +87,7 @@ def test_workers_see_disjoint_clips_and_all_of_them() -> None:
     seen: list[int] = []
     for step in range(2):  # an epoch: 2 steps of 6 clips out of 12
         draw = draw_step(run.examples, run.names, settings, 3, step)
-        own = [
-            [int(i) for part in share(3, World(rank, 3)) for i in draw.part(part, 2).index]
-            for rank in range(3)
-        ]
+        own = [[int(i) for part in share(3, World(rank, 3)) for i in draw.part(part, 2).index] for rank in range(3)]
         assert all(len(clips) == 2 for clips in own)
         seen += [clip for clips in own for clip in clips]
     assert sorted(seen) == list(range(12))

@@ -23,9 +23,7 @@ N, N_FRAMES = 5, 20
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    lm = MusicGenLM(
-        LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6)
-    )
+    lm = MusicGenLM(LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6))
     for parameter in lm.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)

@@ -43,9 +43,7 @@ def changed(settings: Train, **changes: Any) -> Train:
 def make_run(settings: Train, folder: Path | None = None, world: World | None = None) -> TrainingRun:
     """The same run whoever asks: clips of unequal lengths, a face that is missing in some."""
     torch.manual_seed(0)
-    lm = MusicGenLM(
-        LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6)
-    )
+    lm = MusicGenLM(LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6))
     for parameter in lm.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -63,9 +61,7 @@ def make_run(settings: Train, folder: Path | None = None, world: World | None = 
     )
     keeper = None if folder is None else CheckpointFolder(folder)
     held_out = examples.take(torch.arange(5).numpy())
-    return TrainingRun(
-        lm, adaptor, examples, settings, seed=3, validation=held_out, keeper=keeper, world=world
-    )
+    return TrainingRun(lm, adaptor, examples, settings, seed=3, validation=held_out, keeper=keeper, world=world)
 
 
 def main(rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n_parts: int) -> None:

@@ -57,9 +57,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / name
         samples = _tone(duration_s) if sound else None
         frames = _draw(times_s, *size)
-        write_video(
-            path, frames, times_s, samples, RATE_HZ if sound else None, duration_s=duration_s, **options
-        )
+        write_video(path, frames, times_s, samples, RATE_HZ if sound else None, duration_s=duration_s, **options)
         if matrix is not None:
             turn(path, matrix)
         return path

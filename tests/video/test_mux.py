@@ -38,11 +38,7 @@ def streams(path: Path) -> list[tuple[str, str, bool]]:
     """Kind, codec and whether it is a default track, of every stream."""
     with av.open(str(path)) as container:
         return [
-            (
-                s.type,
-                s.codec_context.name.removeprefix("lib"),
-                bool(s.disposition & av.stream.Disposition.default),
-            )
+            (s.type, s.codec_context.name.removeprefix("lib"), bool(s.disposition & av.stream.Disposition.default))
             for s in container.streams
         ]
 
@@ -146,10 +142,7 @@ def test_packets_are_copied_bit_for_bit_at_their_times(make, tmp_path, name, suf
         [t - begin_s for t, _ in before], abs=1e-6 if exact else 1.1e-3
     )
     was, now = FileVideo(path), FileVideo(out)
-    assert (now.size, PyAvDecoder(scan(out)).orientation.rotation_deg) == (
-        was.size,
-        90 if "turned" in name else 0,
-    )
+    assert (now.size, PyAvDecoder(scan(out)).orientation.rotation_deg) == (was.size, 90 if "turned" in name else 0)
     assert now.frame_times_s == pytest.approx(was.frame_times_s, abs=2e-3)
     sound = load_audio(out, RATE_HZ)
     assert np.abs(sound).argmax() / RATE_HZ == pytest.approx(0.5005, abs=0.004)

@@ -32,9 +32,7 @@ def test_announced_frames_are_the_same_and_decoded_once(make, backend):
     wanted = plain.frames_at(plain.frame_times_s, shorter_side=24)
     video = FileVideo(path, backend=backend, cache_bytes=40 * FRAME_BYTES)
     contracts.read_ahead(video, video.frame_times_s, shorter_side=24)
-    found = [
-        video.frames_at(video.frame_times_s[start : start + 7], shorter_side=24) for start in range(0, 100, 7)
-    ]
+    found = [video.frames_at(video.frame_times_s[start : start + 7], shorter_side=24) for start in range(0, 100, 7)]
     assert np.array_equal(np.concatenate(found), wanted)
     assert video.decoded_frames == 100
     video.close()
@@ -142,6 +140,4 @@ def test_large_frames_are_read_by_pyav_whose_memory_is_bounded(make):
     path = make(size=(490, 864), duration_s=0.2)
     large, small = FileVideo(path), FileVideo(make("b.mp4", duration_s=0.2))
     assert (large.backend, small.backend) == ("pyav", "decord")
-    assert np.array_equal(
-        large.frames_at(np.zeros(1)), FileVideo(path, backend="decord").frames_at(np.zeros(1))
-    )
+    assert np.array_equal(large.frames_at(np.zeros(1)), FileVideo(path, backend="decord").frames_at(np.zeros(1)))

@@ -30,9 +30,7 @@ def test_every_format_keeps_length_level_and_time(music, tmp_path, suffix):
     read = load_audio(path, RATE_HZ)
     # A reader that does not know how much an encoder padded sees whole frames: mp3's have 1152 samples.
     assert abs(len(read) - len(music)) <= {".mp3": 1152, ".opus": 640}.get(suffix, 0)
-    assert np.sqrt(np.mean(read[:RATE_HZ] ** 2)) == pytest.approx(
-        np.sqrt(np.mean(music[:RATE_HZ] ** 2)), rel=0.05
-    )
+    assert np.sqrt(np.mean(read[:RATE_HZ] ** 2)) == pytest.approx(np.sqrt(np.mean(music[:RATE_HZ] ** 2)), rel=0.05)
     shift = np.correlate(read[14_000:18_000], music[14_200:17_800]).argmax() - 200
     assert abs(shift) <= 2
     assert os.listdir(tmp_path / "new") == [f"a{suffix}"]

@@ -73,18 +73,13 @@ def test_pyav_takes_over_where_decord_is_missing(make, monkeypatch):
         FileVideo(path, backend="decord").frames_at(np.array([0.0]))
 
 
-@pytest.mark.parametrize(
-    ("name", "shift_s"), [("a.mp4", -0.4), ("a.mp4", 5.0), ("a.mkv", 5.0), ("a.ts", 0.4)]
-)
+@pytest.mark.parametrize(("name", "shift_s"), [("a.mp4", -0.4), ("a.mp4", 5.0), ("a.mkv", 5.0), ("a.ts", 0.4)])
 def test_start_offset_and_negative_timestamps(make, tmp_path, name, shift_s):
     """What lies before an mp4's own start is not shown; any other offset vanishes, and nothing is damaged."""
     import av
 
     path, moved = make("source.mp4"), tmp_path / name
-    with (
-        av.open(str(path)) as source,
-        av.open(str(moved), "w", options={"avoid_negative_ts": "disabled"}) as out,
-    ):
+    with av.open(str(path)) as source, av.open(str(moved), "w", options={"avoid_negative_ts": "disabled"}) as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:

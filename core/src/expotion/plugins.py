@@ -241,10 +241,7 @@ def _discover(entry_points: Iterable[EntryPoint], builtins: Sequence[str]) -> Re
 
 def _announced(module: Any, name: str) -> dict[str, list[Any]]:
     """Kind -> specs that one plugin announces, each checked for its type."""
-    wanted, spoken = (
-        str(getattr(module, "EXPOTION_API", API_VERSION)).split(".")[0],
-        API_VERSION.split(".")[0],
-    )
+    wanted, spoken = (str(getattr(module, "EXPOTION_API", API_VERSION)).split(".")[0], API_VERSION.split(".")[0])
     if wanted != spoken:
         raise PluginError(
             Problem(

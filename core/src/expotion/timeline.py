@@ -64,9 +64,7 @@ def samples_per_frame(sample_rate_hz: int, rate_hz: float = CODEC_RATE_HZ) -> in
     if abs(hop - round(hop)) > 1e-9:
         raise ExpotionError(
             Problem(
-                "samples_per_frame",
-                "the frame rate must divide the sample rate",
-                f"{sample_rate_hz} / {rate_hz}",
+                "samples_per_frame", "the frame rate must divide the sample rate", f"{sample_rate_hz} / {rate_hz}"
             )
         )
     return round(hop)
@@ -211,9 +209,7 @@ def _check(values: NDArray[np.float32], times_s: NDArray[np.float64], valid: NDA
         raise ExpotionError(Problem("smooth", "times_s must increase strictly"))
     if not bool(np.isfinite(values[valid]).all()):
         raise ExpotionError(
-            Problem(
-                "smooth", "valid values must be finite", fix="mark samples without a value by valid=False"
-            )
+            Problem("smooth", "valid values must be finite", fix="mark samples without a value by valid=False")
         )
 
 

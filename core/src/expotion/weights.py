@@ -165,11 +165,7 @@ def hub_snapshot(
     for local_only in (False, True) if newest else (True, False):
         try:
             found = snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=cache,
-                allow_patterns=wanted,
-                local_files_only=local_only,
+                repository, revision=revision, cache_dir=cache, allow_patterns=wanted, local_files_only=local_only
             )
         except Exception as error:  # the hub raises its HTTP client's errors, whose classes change
             # why the hub cannot be reached says more than that the cache is empty

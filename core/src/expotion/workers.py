@@ -198,9 +198,7 @@ class _Processes:
         self._context = multiprocessing.get_context("spawn")  # forked ones inherit the locks of threads
         self._free: list[tuple[Any, Any]] = []
         self._busy: dict[Any, tuple[Any, int]] = {}
-        atexit.register(
-            self.stop
-        )  # a kept traceback may hold the loop, and Python waits for processes at its end
+        atexit.register(self.stop)  # a kept traceback may hold the loop, and Python waits for processes at its end
 
     def give(self, index: int, item: bytes) -> None:
         """Let a free process do an item."""
@@ -319,9 +317,7 @@ class _Tasks:
 
 
 @contextlib.contextmanager
-def connected(
-    address: str, *, cpus: int, store_bytes: int = 100_000_000, library: str = "ray"
-) -> Iterator[Any]:
+def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, library: str = "ray") -> Iterator[Any]:
     """The module `ray`, connected. `address` is 'local' (starts one here), 'auto', HOST:PORT or ray://HOST:PORT.
 
     `cpus` and `store_bytes` (shared memory) size a Ray that is started here; `library` is what of Ray will be

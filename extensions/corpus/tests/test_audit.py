@@ -59,12 +59,7 @@ def test_the_leaks_of_the_authors_lists_are_found(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("\n".join(test) + "\n")
     report = audit([tmp_path / "train.txt", tmp_path / "test.txt"])
     found = {(leak["by"], leak["value"]) for leak in report["leaks"]}
-    assert found == {
-        ("recording", "ann-moon"),
-        ("song", "moon"),
-        ("song", "sun"),
-        ("sound", "sun_clip0.wav.npy"),
-    }
+    assert found == {("recording", "ann-moon"), ("song", "moon"), ("song", "sun"), ("sound", "sun_clip0.wav.npy")}
     assert line_of(report, "recording", "test.txt")["shared"] == 1
     assert line_of(report, "recording", "test.txt")["values"] == 2
     assert line_of(report, "song", "test.txt")["leaking_clips"] == 2

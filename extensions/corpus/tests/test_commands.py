@@ -124,15 +124,10 @@ def test_captions_by_a_captioner_with_options(
         (["data", "overview", "none.jsonl"], "expotion data prepare"),
         (["data", "check", "none.jsonl"], "expotion data prepare"),
         (["data", "export", "nobody", "--out", "v"], "data source 'nobody'"),
-        (
-            ["data", "export", "manifest", "--out", "v", "--set", "clips=3"],
-            "--set clips (manifest): one of path",
-        ),
+        (["data", "export", "manifest", "--out", "v", "--set", "clips=3"], "--set clips (manifest): one of path"),
     ],
 )
-def test_wrong_input_is_one_clear_error(
-    videos: Path, capsys: Capture, arguments: list[str], told: str
-) -> None:
+def test_wrong_input_is_one_clear_error(videos: Path, capsys: Capture, arguments: list[str], told: str) -> None:
     if "corpus/manifest.jsonl" in arguments:
         assert run(PREPARE) == 0
         capsys.readouterr()
@@ -146,9 +141,7 @@ def test_wrong_input_is_one_clear_error(
 def test_clips_of_a_source_become_files_that_prepare_reads(videos: Path, capsys: Capture) -> None:
     assert run([*PREPARE, "--prompt", "a tune"]) == 0
     rows = read_manifest(Path("corpus/manifest.jsonl"))[:2]
-    parted = [
-        row.model_copy(update={"split": part}) for row, part in zip(rows, ("train", "test"), strict=True)
-    ]
+    parted = [row.model_copy(update={"split": part}) for row, part in zip(rows, ("train", "test"), strict=True)]
     write_manifest(Path("corpus/two.jsonl"), parted, {})
     asked = ["data", "export", "manifest", "--out", "exported", "--set", "path=corpus/two.jsonl"]
     assert run(asked) == 0

@@ -32,11 +32,7 @@ def test_a_sound_file_is_measured(tmp_path: Path, write: Write) -> None:
     found = examine(SETTINGS, item(write(tmp_path / "a.mp4", seconds=5.0)))
     assert found.dropped == []
     assert found.warnings == []
-    assert [(clip["start_s"], clip["duration_s"]) for clip in found.clips] == [
-        (0.0, 2.0),
-        (2.0, 2.0),
-        (4.0, 1.0),
-    ]
+    assert [(clip["start_s"], clip["duration_s"]) for clip in found.clips] == [(0.0, 2.0), (2.0, 2.0), (4.0, 1.0)]
     first = found.clips[0]
     assert (first["width"], first["fps"], first["sample_rate_hz"]) == (32, 10.0, 8000)
     assert -30 < first["loudness_lufs"] < -10
@@ -164,9 +160,7 @@ def test_a_damaged_picture_is_cut_where_it_stops(tmp_path: Path, write: Write) -
     found = examine(SETTINGS, item(path))
     assert ["the file is damaged" in text for text in found.warnings] == [True, False]
     assert "the picture stops decoding at 4.0" in found.warnings[1]
-    assert (
-        0 < sum(clip["duration_s"] for clip in found.clips) < sum(clip["duration_s"] for clip in whole.clips)
-    )
+    assert 0 < sum(clip["duration_s"] for clip in found.clips) < sum(clip["duration_s"] for clip in whole.clips)
 
 
 def test_long_files_are_read_in_parts(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

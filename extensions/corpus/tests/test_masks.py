@@ -80,8 +80,7 @@ def test_clips_that_the_data_keeps_for_validation_are_not_trained_on() -> None:
 
     def parts(*arguments: int) -> list[list[int]]:
         return [
-            [] if part is None else part.codes[:, 0, 0].tolist()
-            for part in split_validation(examples, *arguments)
+            [] if part is None else part.codes[:, 0, 0].tolist() for part in split_validation(examples, *arguments)
         ]
 
     assert parts(16, 5) == [list(range(15)), list(range(15, 20))]

@@ -5,16 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from expotion_corpus.match import (
-    EMPTY,
-    RATE_HZ,
-    clusters,
-    fingerprint,
-    joined,
-    matches,
-    same_sound,
-    similarity,
-)
+from expotion_corpus.match import EMPTY, RATE_HZ, clusters, fingerprint, joined, matches, same_sound, similarity
 
 Notes = Callable[..., np.ndarray]
 
@@ -48,9 +39,7 @@ def test_the_same_rhythm_with_other_notes_is_another_sound() -> None:
     t = np.arange(RATE_HZ // 2) / RATE_HZ
 
     def piece(bars: list[float]) -> np.ndarray:
-        tones = [
-            np.sin(2 * np.pi * f * t) * np.exp(-4 * t) + 0.5 * np.sin(2 * np.pi * 2.01 * f * t) for f in bars
-        ]
+        tones = [np.sin(2 * np.pi * f * t) * np.exp(-4 * t) + 0.5 * np.sin(2 * np.pi * 2.01 * f * t) for f in bars]
         return np.concatenate(tones).astype(np.float32)
 
     shared = [220.0, 330.0, 262.0, 392.0]

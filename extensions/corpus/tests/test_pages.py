@@ -45,9 +45,7 @@ def test_findings_name_what_to_look_at(tmp_path: Path, row: MakeRow) -> None:
         row("same2", caption="c", sound="s"),
     ]
     write_manifest(tmp_path / "m.jsonl", rows, {"settings": {"clip_s": 10.0}})
-    fine, bad, short, same, _ = (
-        [one.text for one in several] for several in findings(rows, tmp_path / "m.jsonl")
-    )
+    fine, bad, short, same, _ = ([one.text for one in several] for several in findings(rows, tmp_path / "m.jsonl"))
     assert fine == []
     assert bad == [
         "the picture stands still",
@@ -69,9 +67,7 @@ def test_a_histogram_counts_every_value_once() -> None:
     values = {"train": [1.0, 2.0, 2.0, 9.0], "test": [2.0]}
     view = histogram_of("Length", "s", values)
     assert view is not None
-    counts = {
-        name: sum(int(bar.told.split()[0]) for bar in view.bars if bar.split == name) for name in values
-    }
+    counts = {name: sum(int(bar.told.split()[0]) for bar in view.bars if bar.split == name) for name in values}
     assert counts == {"train": 4, "test": 1}
     assert view.most == 3
     at_two = [bar for bar in view.bars if bar.told.split(", ")[1].startswith("1.8")]

@@ -50,11 +50,7 @@ def test_rows_report_and_header(tmp_path: Path, folder: Path, examine_all: Any) 
     assert reasons["quiet.mp4"] == "100% silent"
     header = read_header(tmp_path / "corpus" / "manifest.jsonl")
     assert header["settings"]["clip_s"] == 4.0
-    assert (header["clips"], header["prompt"], header["versions"]) == (
-        3,
-        "music",
-        {"expotion": core_version()},
-    )
+    assert (header["clips"], header["prompt"], header["versions"]) == (3, "music", {"expotion": core_version()})
     report = json.loads((tmp_path / "corpus" / "report.json").read_text())
     assert (report["files"], report["clips"], report["duration_s"]) == (5, 3, 12.0)
 
@@ -116,9 +112,7 @@ def test_missing_files_are_reported(tmp_path: Path, folder: Path, examine_all: A
     assert made.report["dropped"][0]["reason"].startswith("no such file")
 
 
-def test_nothing_usable_is_an_error_and_nothing_is_written(
-    tmp_path: Path, examine_all: Any, write: Write
-) -> None:
+def test_nothing_usable_is_an_error_and_nothing_is_written(tmp_path: Path, examine_all: Any, write: Write) -> None:
     write(tmp_path / "v" / "short.mp4", seconds=1.0)
     with pytest.raises(ManifestError, match="at least one usable clip") as error:
         made_of(tmp_path / "v", tmp_path / "corpus", examine_all(SETTINGS))
@@ -129,9 +123,7 @@ def test_nothing_usable_is_an_error_and_nothing_is_written(
 @pytest.mark.parametrize(
     "settings", [Settings(4, 4, 5), Settings(4, 0, 3), Settings(4, 4, 0), Settings(9999, 4, 3)]
 )
-def test_settings_that_make_no_sense(
-    tmp_path: Path, folder: Path, examine_all: Any, settings: Settings
-) -> None:
+def test_settings_that_make_no_sense(tmp_path: Path, folder: Path, examine_all: Any, settings: Settings) -> None:
     with pytest.raises(ManifestError, match="0 < --min <= --clip <= 600 and --hop > 0"):
         prepare(folder, tmp_path / "corpus", settings, examine_all(settings))
 
@@ -139,9 +131,7 @@ def test_settings_that_make_no_sense(
 def test_manifests_list_every_bad_line(tmp_path: Path, row: Callable[..., Row]) -> None:
     path = tmp_path / "m.jsonl"
     good = row("a").model_dump_json()
-    bad = json.dumps(
-        json.loads(good) | {"id": "b", "duration_s": -1, "sample_rate_hz": 0, "loudness_lufs": "loud"}
-    )
+    bad = json.dumps(json.loads(good) | {"id": "b", "duration_s": -1, "sample_rate_hz": 0, "loudness_lufs": "loud"})
     path.write_text(f"{good}\n{bad}\nnot json\n{good}\n")
     with pytest.raises(ManifestError) as error:
         read_manifest(path, files=True)

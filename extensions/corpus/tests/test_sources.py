@@ -48,9 +48,7 @@ def test_csv_and_jsonl_say_the_same(tmp_path: Path) -> None:
         {"file_name": "v/a.mp4", "text": "calm, slow", "song": "s", "start_s": "0", "duration_s": "2.5"},
         {"file_name": "v/a.mp4", "text": "", "song": "s", "start_s": "2.5", "duration_s": ""},
     ]
-    with (tmp_path / "list.csv").open(
-        "w", newline="", encoding="utf-8-sig"
-    ) as file:  # as spreadsheets write it
+    with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -30,8 +30,7 @@ names = st.one_of(st.none(), st.sampled_from(["a", "B", " b", "c", "d", "e", "f"
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(names, names, names, names, st.integers(0, 9)), min_size=1, max_size=40),
-    st.integers(0, 5),
+    st.lists(st.tuples(names, names, names, names, st.integers(0, 9)), min_size=1, max_size=40), st.integers(0, 5)
 )
 def test_nothing_ever_crosses(clips: list[tuple[str | None, ...]], seed: int) -> None:
     rows = [

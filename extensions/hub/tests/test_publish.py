@@ -32,9 +32,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             (root / repository).mkdir(parents=True, exist_ok=True)
             (root / repository / "private").write_text(str(private))
 
-        def upload_folder(
-            self, *, repo_id: str, folder_path: str, allow_patterns: list[str], **rest: Any
-        ) -> None:
+        def upload_folder(self, *, repo_id: str, folder_path: str, allow_patterns: list[str], **rest: Any) -> None:
             assert rest["commit_message"]
             snapshot = root / repo_id / "snapshots" / COMMIT
             snapshot.mkdir(parents=True, exist_ok=True)
@@ -104,9 +102,7 @@ def test_other_peoples_files_are_left_alone(finished: Path, lamps: Registry, tmp
     assert [p.name for p in (tmp_path / "letters").iterdir()] == ["love.txt"]
 
 
-def test_through_the_hub(
-    finished: Path, hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_through_the_hub(finished: Path, hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["adaptor", "push", str(finished), "hf:me/lamps", "--private"]) == 0
     assert "https://huggingface.co/me/lamps" in capsys.readouterr().out
     assert (hub / "me/lamps/private").read_text() == "True"
@@ -122,9 +118,7 @@ def test_music_is_made_with_an_adaptor_by_id(
 ) -> None:
     push_adaptor(finished, "hf:me/lamps", lamps)
     clip = Path(__file__).parents[3] / "nowhere.mp4"
-    assert (
-        run(["generate", str(clip), "--adaptor", "hf:me/lamps"]) != 0
-    )  # the clip is missing, not the adaptor
+    assert run(["generate", str(clip), "--adaptor", "hf:me/lamps"]) != 0  # the clip is missing, not the adaptor
     from expotion.music.composer import open_composer
     from expotion.music.steering import Steering
 
@@ -156,9 +150,7 @@ def test_damaged_tensors_are_refused(finished: Path, hub: Path, lamps: Registry)
         adaptor_folder("hf:me/lamps")
 
 
-def test_an_imported_adaptor_has_no_recipe_to_publish(
-    finished: Path, lamps: Registry, tmp_path: Path
-) -> None:
+def test_an_imported_adaptor_has_no_recipe_to_publish(finished: Path, lamps: Registry, tmp_path: Path) -> None:
     shutil.copytree(finished / "adaptor", tmp_path / "bare")
     description = json.loads((tmp_path / "bare" / "adaptor.json").read_text())
     description["metadata"] = {}

@@ -35,9 +35,7 @@ def registry(monkeypatch, server) -> Registry:
         "hands", "hands", frozenset({"video"}), lambda o: None, options=HandsOptions, weights=weights
     )
     module.expotion_encoders = hookimpl(lambda: [spec])
-    point: Any = SimpleNamespace(
-        name="hands", dist=SimpleNamespace(name="hands", version="1"), load=lambda: module
-    )
+    point: Any = SimpleNamespace(name="hands", dist=SimpleNamespace(name="hands", version="1"), load=lambda: module)
     found = discover([point], builtins=())
     monkeypatch.setattr(expotion.plugins, "discover", lambda: found)
     return found

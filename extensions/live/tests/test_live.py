@@ -136,9 +136,7 @@ class _Capture:
         self.released = True
 
 
-def test_a_camera_gives_small_rgb_frames_with_the_times_at_which_they_came(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_camera_gives_small_rgb_frames_with_the_times_at_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
     monkeypatch.setattr(cv2, "VideoCapture", _Capture)
@@ -179,9 +177,7 @@ class _Pictures:
         self.closed = True
 
 
-def test_frames_that_cannot_wait_are_counted_and_errors_are_passed_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_frames_that_cannot_wait_are_counted_and_errors_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_frames, "WAITING_MAX", 5)
     source = _Pictures(8)
     with Arriving(source) as arriving:
@@ -189,10 +185,7 @@ def test_frames_that_cannot_wait_are_counted_and_errors_are_passed_on(
         assert len(list(arriving.until(threading.Event()))) == 5
         assert arriving.left_out == 3
     assert source.closed
-    with (
-        Arriving(_Pictures(2, ValueError("the cable"))) as arriving,
-        pytest.raises(ValueError, match="cable"),
-    ):
+    with Arriving(_Pictures(2, ValueError("the cable"))) as arriving, pytest.raises(ValueError, match="cable"):
         list(arriving.until(threading.Event()))
 
 

@@ -28,9 +28,7 @@ def _picture_hash(path: Path) -> str:
     return hashlib.sha256(b"".join(packets)).hexdigest()
 
 
-def test_every_sound_has_the_same_loudness_and_every_picture_is_the_clips_own(
-    built: Path, sources: Path
-) -> None:
+def test_every_sound_has_the_same_loudness_and_every_picture_is_the_clips_own(built: Path, sources: Path) -> None:
     study = Study.load(built)
     assert study.systems == SYSTEMS
     assert len(study.stimuli) == 12
@@ -53,9 +51,7 @@ def test_names_say_nothing(built: Path) -> None:
     assert len({(each.system, each.clip) for each in study.stimuli.values()}) == 12
 
 
-def test_levels_are_matched_below_the_peaks_without_a_limiter(
-    build: Callable[..., Study], tmp_path: Path
-) -> None:
+def test_levels_are_matched_below_the_peaks_without_a_limiter(build: Callable[..., Study], tmp_path: Path) -> None:
     notes: list[str] = []
     study = build(tmp_path / "pulses", notes, loudness_lufs=-10.0, only=("walk",), pulses=True)
     assert -50.0 < study.loudness_lufs < -10.5
@@ -76,13 +72,7 @@ def test_without_pictures_and_prompts_their_questions_are_left_out(sources: Path
     found = open_sources([str(sources / name) for name in SYSTEMS], discover())
     found.clips = {clip: FileClip(sources / "alpha_net" / f"{clip}.wav", id=clip) for clip in CLIPS}
     notes: list[str] = []
-    study = build_study(
-        found,
-        tmp_path / "sound",
-        Asked(),
-        note=notes.append,
-        progress=lambda *_: None,
-    )
+    study = build_study(found, tmp_path / "sound", Asked(), note=notes.append, progress=lambda *_: None)
     assert study.criteria == ("musicality", "creativity")
     assert {each.media_type for each in study.stimuli.values()} == {"audio/flac"}
     assert len(notes) == 2
@@ -95,9 +85,7 @@ def _problems(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[
     return code, said.err + said.out
 
 
-def test_one_system_is_not_a_comparison(
-    sources: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_one_system_is_not_a_comparison(sources: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "study"
     arguments = ["build", str(sources / "alpha_net"), "--videos", str(sources / "videos"), "-o", str(out)]
     code, said = _problems(arguments, capfd)
@@ -142,9 +130,7 @@ def test_wrong_options_are_one_clear_error(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_that_cannot_be_used(
-    sources: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_that_cannot_be_used(sources: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     systems = [str(sources / name) for name in SYSTEMS]
     videos = ["--videos", str(sources / "videos")]
     full = tmp_path / "full"
@@ -154,9 +140,7 @@ def test_folders_that_cannot_be_used(
     assert code == 1 and "a new or empty folder" in said
     code, said = _problems(["build", *systems, *videos, "-o", str(full / "mine.txt" / "x")], capfd)
     assert code == 1 and "cannot be written to" in said
-    code, said = _problems(
-        ["build", str(tmp_path / "no"), "again=" + systems[0], "-o", str(tmp_path / "y")], capfd
-    )
+    code, said = _problems(["build", str(tmp_path / "no"), "again=" + systems[0], "-o", str(tmp_path / "y")], capfd)
     assert code == 1 and "no: a folder, got none" in said
     code, said = _problems(["build", systems[0], systems[0], "-o", str(tmp_path / "z")], capfd)
     assert code == 1 and "alpha_net twice" in said

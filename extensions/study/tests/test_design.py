@@ -59,9 +59,7 @@ def test_clips_are_not_repeated_where_there_are_enough(n_systems: int, n_clips: 
 
 
 @pytest.mark.parametrize(("n_systems", "n_clips"), [(2, 5), (3, 4), (4, 3), (5, 6), (6, 7)])
-def test_systems_stand_at_every_position_equally_often_over_a_whole_cycle(
-    n_systems: int, n_clips: int
-) -> None:
+def test_systems_stand_at_every_position_equally_often_over_a_whole_cycle(n_systems: int, n_clips: int) -> None:
     n_rows = len(williams_rows(n_systems))
     at_position: Counter[tuple[int, int]] = Counter()
     for slot in range(n_rows * n_clips):
@@ -71,9 +69,7 @@ def test_systems_stand_at_every_position_equally_often_over_a_whole_cycle(
     assert set(counts) == {n_clips * n_rows // n_systems}
 
 
-@pytest.mark.parametrize(
-    ("n_systems", "n_clips", "n_comparisons"), [(2, 3, 4), (3, 4, 5), (4, 4, 6), (5, 3, 7)]
-)
+@pytest.mark.parametrize(("n_systems", "n_clips", "n_comparisons"), [(2, 3, 4), (3, 4, 5), (4, 4, 6), (5, 3, 7)])
 def test_comparisons_meet_every_pair_on_every_clip_once_in_each_order(
     n_systems: int, n_clips: int, n_comparisons: int
 ) -> None:

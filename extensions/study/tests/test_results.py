@@ -66,9 +66,7 @@ def test_means_and_preferences_come_out_as_they_were_put_in(study_folder: Path) 
         for each, truth in zip(estimates, QUALITY, strict=True):
             assert each.value is not None and each.ci_low is not None and each.ci_high is not None
             assert each.ci_low <= each.value <= each.ci_high
-            assert (
-                each.ci_low - 0.25 < truth < each.ci_high + 0.25
-            )  # the drawn clips have a mean of their own
+            assert each.ci_low - 0.25 < truth < each.ci_high + 0.25  # the drawn clips have a mean of their own
             assert (each.n_answers, each.n_participants, each.n_clips) == (80, 40, 4)
     shares = [each.value or 0.0 for each in found.shares]
     assert shares == sorted(shares) and shares[2] - shares[0] > 0.2

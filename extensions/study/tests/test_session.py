@@ -221,10 +221,7 @@ def test_answers_that_cannot_be_stored_are_said_so(
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(Answers, "add_attempt", full)
-    fields = {
-        "attempt": "0",
-        **{token: str(place) for token, place in server.study.screening.softest.items()},
-    }
+    fields = {"attempt": "0", **{token: str(place) for token, place in server.study.screening.softest.items()}}
     assert visitor.post(f"{server.address}s/{visitor.code}/headphones", fields) == 503
     assert "could not be stored" in visitor.page
 
@@ -241,9 +238,7 @@ def test_a_port_in_use_and_addresses_that_are_not_ours(
     assert "an address of this machine" in capfd.readouterr().err
 
 
-def test_answers_of_another_study_are_not_touched(
-    study_folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_answers_of_another_study_are_not_touched(study_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Answers(study_folder / "answers.sqlite", "0" * 32)
     for command in ("serve", "results"):
         assert run(["study", command, str(study_folder)]) == 1

@@ -53,15 +53,11 @@ def test_a_place_is_free_again_after_a_failed_check_and_after_a_day(answers: Ans
     answers.add_attempt(first.id, 1, 3, False)
     assert answers.join("none").slot == first.slot
     with sqlite3.connect(answers.path) as connection:
-        connection.execute(
-            "update participants set seen = '2020-01-01T00:00:00+00:00' where id = ?", (second.id,)
-        )
+        connection.execute("update participants set seen = '2020-01-01T00:00:00+00:00' where id = ?", (second.id,))
     assert answers.join("none").slot == second.slot
     answers.add_answer(third.id, 0, "rating", ["t"], {}, last=True)
     with sqlite3.connect(answers.path) as connection:
-        connection.execute(
-            "update participants set seen = '2020-01-01T00:00:00+00:00' where id = ?", (third.id,)
-        )
+        connection.execute("update participants set seen = '2020-01-01T00:00:00+00:00' where id = ?", (third.id,))
     assert answers.join("none").slot == 4  # who has finished keeps the place
 
 

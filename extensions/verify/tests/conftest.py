@@ -22,9 +22,7 @@ class Recorded(Golden):
 
     comparisons: list[tuple[str, Any, Any, float, bool]] = field(default_factory=list)
 
-    def compare(
-        self, quantity: str, got: Any, wanted: Any, tolerance: float, *, relative: bool = False
-    ) -> None:
+    def compare(self, quantity: str, got: Any, wanted: Any, tolerance: float, *, relative: bool = False) -> None:
         self.comparisons.append((quantity, got, wanted, tolerance, relative))
         super().compare(quantity, got, wanted, tolerance, relative=relative)
 

@@ -91,9 +91,7 @@ def test_an_array_that_is_gone_misshaped_or_of_another_type_fails(kind, read, re
 def test_an_array_that_the_json_forgets_too_fails(kind, name, read, registry):
     golden = read(kind)
     del golden.arrays[name], golden.about["arrays"][name]
-    failed = [
-        f for f in check_golden(golden, registry.offers("golden check")[kind].spec.build()) if not f.passed
-    ]
+    failed = [f for f in check_golden(golden, registry.offers("golden check")[kind].spec.build()) if not f.passed]
     assert len(failed) == 1 and name.rpartition("/")[2] in failed[0].note
 
 
@@ -102,9 +100,7 @@ def test_an_array_that_nothing_uses_fails(read, registry):
     golden.arrays["spare"] = np.zeros(2)
     golden.about["arrays"]["spare"] = {"shape": [2], "dtype": "float64"}
     failed = [
-        f
-        for f in check_golden(golden, registry.offers("golden check")["lr_schedule"].spec.build())
-        if not f.passed
+        f for f in check_golden(golden, registry.offers("golden check")["lr_schedule"].spec.build()) if not f.passed
     ]
     assert [(f.quantity, f.note) for f in failed] == [("spare", "no check uses this array")]
 

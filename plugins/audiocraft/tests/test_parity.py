@@ -112,12 +112,7 @@ def test_other_delays(release):
     wanted = theirs.lm.generate_codes(PROMPTS[:2], N_FRAMES, greedy=True)
     source = source_of(ours, PROMPTS[:2])
     got = generate_codes(
-        Engine(ours.lm, "fp32"),
-        source,
-        N_FRAMES,
-        cfg_scale=3.0,
-        sampler=Sampler(greedy=True),
-        delays=ours.delays,
+        Engine(ours.lm, "fp32"), source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(greedy=True), delays=ours.delays
     )
     assert torch.equal(got, wanted)
 

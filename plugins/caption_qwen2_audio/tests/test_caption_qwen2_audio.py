@@ -184,9 +184,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, models: tuple[Path, P
         captioner((tmp_path / "empty", models[1]))
 
 
-def test_a_model_that_is_nowhere_is_one_error(
-    monkeypatch: pytest.MonkeyPatch, models: tuple[Path, Path]
-) -> None:
+def test_a_model_that_is_nowhere_is_one_error(monkeypatch: pytest.MonkeyPatch, models: tuple[Path, Path]) -> None:
     import huggingface_hub
 
     def offline(name: str, **options: Any) -> str:

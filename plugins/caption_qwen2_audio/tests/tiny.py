@@ -74,11 +74,7 @@ def tiny_qwen2_audio(folder: Path, seed: int = 0) -> Path:
     # One second instead of thirty: what is cut or padded is then seen in a short test.
     extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1, return_attention_mask=True)
     _published(
-        folder,
-        extractor,
-        tokenizer,
-        "Qwen2AudioProcessor",
-        Qwen2AudioProcessor(extractor, tokenizer).chat_template,
+        folder, extractor, tokenizer, "Qwen2AudioProcessor", Qwen2AudioProcessor(extractor, tokenizer).chat_template
     )
     return folder
 
@@ -86,11 +82,7 @@ def tiny_qwen2_audio(folder: Path, seed: int = 0) -> Path:
 def tiny_qwen2_vl(folder: Path, seed: int = 1) -> Path:
     """A Qwen2-VL of 40 thousand parameters and its processor."""
     import torch
-    from transformers import (
-        Qwen2VLConfig,
-        Qwen2VLForConditionalGeneration,
-        Qwen2VLImageProcessor,
-    )
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessor
 
     tokenizer = _tokenizer(VIDEO_SPECIAL)
     number = tokenizer.convert_tokens_to_ids

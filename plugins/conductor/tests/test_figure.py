@@ -129,9 +129,7 @@ def test_the_haar_cascade_finds_the_face_where_it_is() -> None:
         truth = scene.figure.face_boxes(times_s)
         assert truth[:, 2].min() >= 40.0
         for frame, (x, y, side, _) in zip(scene.draw(times_s), truth, strict=True):
-            boxes = cascade.detectMultiScale(
-                cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), 1.1, 3, minSize=(40, 40)
-            )
+            boxes = cascade.detectMultiScale(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), 1.1, 3, minSize=(40, 40))
             for bx, by, bside, _ in boxes:
                 near = np.hypot(bx + bside / 2 - x - side / 2, by + bside / 2 - y - side / 2) < 0.2 * side
                 found += bool(near and 0.6 < bside / side < 1.5)
@@ -147,9 +145,7 @@ def test_every_seed_can_be_drawn(offset: int) -> None:
 
 def test_a_plan_shorter_than_a_beat_has_no_ictus_inside() -> None:
     plan = make_plan(DEVELOPMENT_SEEDS, 10.0)
-    empty = dataclasses.replace(
-        plan, beats_s=plan.beats_s[:0], beat_in_bar=plan.beat_in_bar[:0], duration_s=0.2
-    )
+    empty = dataclasses.replace(plan, beats_s=plan.beats_s[:0], beat_in_bar=plan.beat_in_bar[:0], duration_s=0.2)
     wrist = Figure(empty).joints(np.linspace(0.0, 0.2, 5))["right_wrist"]
     assert np.isfinite(wrist).all()
 

@@ -1,14 +1,7 @@
 import numpy as np
 import pytest
 
-from expotion_conductor.plan import (
-    GRID_S,
-    MOODS,
-    TEMPO_RANGE_BPM,
-    TEST_SEEDS,
-    TIMBRES,
-    make_plan,
-)
+from expotion_conductor.plan import GRID_S, MOODS, TEMPO_RANGE_BPM, TEST_SEEDS, TIMBRES, make_plan
 
 SEEDS = range(TEST_SEEDS + 900_000, TEST_SEEDS + 900_100)
 

@@ -40,9 +40,7 @@ def test_import_brings_neither_torch_nor_opencv() -> None:
         "c.expotion_data_sources(); c.expotion_backbones();"
         "print(sorted({'torch', 'cv2', 'scipy', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
 

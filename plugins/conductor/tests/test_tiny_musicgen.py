@@ -31,12 +31,7 @@ def test_geometry_is_that_of_musicgen(tiny) -> None:
     import torch
 
     codec, decoder = tiny.config.audio_encoder, tiny.config.decoder
-    assert (codec.sampling_rate, codec.frame_rate, codec.num_quantizers, codec.codebook_size) == (
-        32000,
-        50,
-        4,
-        256,
-    )
+    assert (codec.sampling_rate, codec.frame_rate, codec.num_quantizers, codec.codebook_size) == (32000, 50, 4, 256)
     assert (decoder.num_codebooks, decoder.vocab_size, decoder.pad_token_id) == (4, 256, 256)
     assert decoder.ffn_dim == 4 * decoder.hidden_size and decoder.audio_channels == 1
     assert tiny.generation_config.decoder_start_token_id == decoder.bos_token_id == 256

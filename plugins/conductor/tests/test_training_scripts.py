@@ -55,9 +55,7 @@ def test_blockwise_attention_is_causal_attention(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(ours, exact.transpose(1, 2))
 
 
-def test_spliced_sequences_stay_within_timbre_and_mood(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_spliced_sequences_stay_within_timbre_and_mood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = load("codes", monkeypatch)
     groups = np.array(["organ/sad", "piano/calm"] * 5)
     # Every code tells which clip it is from.
@@ -73,9 +71,7 @@ def test_spliced_sequences_stay_within_timbre_and_mood(
         assert {str(groups[clip]) for clip in np.unique(row)} == {caption}
 
 
-def test_k_means_and_the_quantiser_reduce_the_error_with_every_codebook(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_k_means_and_the_quantiser_reduce_the_error_with_every_codebook(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     module = load("codec_quantise", monkeypatch)
@@ -87,9 +83,7 @@ def test_k_means_and_the_quantiser_reduce_the_error_with_every_codebook(
     assert module.nearest(centres, centres).tolist() == list(range(64))
 
 
-def test_a_section_of_the_log_is_replaced_and_others_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_section_of_the_log_is_replaced_and_others_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     common = load("common", monkeypatch)
     path = tmp_path / "TRAINING.md"
     common.log_section("Codec", ["old"], path)

@@ -46,11 +46,7 @@ def export(whole: nn.Module, tokenizer: Any, folder: Path) -> None:
     config_path = beside / "config.json"
     config_path.write_text(json.dumps(_plain(json.loads(config_path.read_text())), indent=2) + "\n")
     rate = whole.config.audio_encoder.sampling_rate
-    processor = {
-        "feature_extractor_type": "EncodecFeatureExtractor",
-        "feature_size": 1,
-        "sampling_rate": rate,
-    }
+    processor = {"feature_extractor_type": "EncodecFeatureExtractor", "feature_size": 1, "sampling_rate": rate}
     processor |= {"padding_side": "left", "padding_value": 0.0, "return_attention_mask": True}
     (beside / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
     os.chmod(beside, 0o755)

@@ -231,17 +231,13 @@ def log(args: argparse.Namespace, budget: Budget, history: list, usage: list[str
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=18.0, help="wall time of the training")
     parser.add_argument("--steps", type=int, help="a number of steps instead of minutes, for exact repeats")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/conductor-train")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument(
-        "--more-decoder", type=float, help="with --resume: minutes more for the decoder alone"
-    )
+    parser.add_argument("--more-decoder", type=float, help="with --resume: minutes more for the decoder alone")
     parser.add_argument("--smoke", action="store_true", help="a few steps on a few clips, in seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clips", type=int, default=800)

@@ -20,9 +20,7 @@ CLIP_S = 12.0
 VALIDATION_CLIPS = 48
 
 
-def make_shards(
-    codec_dir: Path, folder: Path, n_clips: int, threads: int, shard_clips: int = SHARD_CLIPS
-) -> None:
+def make_shards(codec_dir: Path, folder: Path, n_clips: int, threads: int, shard_clips: int = SHARD_CLIPS) -> None:
     """Encode clips until ``n_clips`` are there; shards that exist are kept. Shard ``validation`` comes first."""
     from transformers import EncodecModel  # noqa: PLC0415
 
@@ -81,9 +79,7 @@ class Codes:
             self.members = {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
         return len(self.codes)
 
-    def batch(
-        self, size: int, spliced: float, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], list[str]]:
+    def batch(self, size: int, spliced: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[str]]:
         """Sequences int64 [size, 4, n_frames] with their captions, a share of them spliced.
 
         A spliced sequence is two to four stretches of different clips of one timbre and mood, so that beat phase,

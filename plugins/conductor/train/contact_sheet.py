@@ -24,9 +24,7 @@ COLUMNS, LEVELS = 4, (0.05, 0.5, 0.95)
 
 def main() -> None:
     """Write the sheet."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images/conductor_world.png"))
     parser.add_argument("--first-seed", type=int, default=REPORT_SEEDS)
     parser.add_argument("--size", type=int, default=192, help="side of each picture in pixels")

@@ -193,9 +193,7 @@ def log(args: argparse.Namespace, budget: Budget, history: list[dict[str, Any]],
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=35.0, help="wall time of the training")
     parser.add_argument("--steps", type=int, help="a number of steps instead of minutes, for exact repeats")
     parser.add_argument("--seed", type=int, default=0)

@@ -87,10 +87,7 @@ def delayed(codes: Tensor) -> tuple[Tensor, Tensor]:
 def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of each codebook, float32 [4]."""
     return torch.stack(
-        [
-            nn.functional.cross_entropy(logits[:, k].flatten(0, 1).float(), targets[:, k].flatten())
-            for k in range(4)
-        ]
+        [nn.functional.cross_entropy(logits[:, k].flatten(0, 1).float(), targets[:, k].flatten()) for k in range(4)]
     )
 
 
@@ -102,9 +99,7 @@ class Optimisers:
         for name, p in model.named_parameters():
             (inner if "decoder.layers" in name and p.ndim == 2 else outer).append(p)
         self.parts = [
-            torch.optim.Muon(
-                inner, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-            ),
+            torch.optim.Muon(inner, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(outer, lr=rate, weight_decay=0.0, betas=(0.9, 0.95)),
         ]
 

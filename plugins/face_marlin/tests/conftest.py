@@ -34,9 +34,7 @@ class FakeVideo:
     def size(self) -> tuple[int, int]:
         return self.frames.shape[1], self.frames.shape[2]
 
-    def frames_at(
-        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
-    ) -> NDArray[np.uint8]:
+    def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> NDArray[np.uint8]:
         self.asked += len(times_s)
         shown = np.clip(np.searchsorted(self.times_s, np.asarray(times_s) + 1e-6, side="right") - 1, 0, None)
         frames = self.frames[shown]

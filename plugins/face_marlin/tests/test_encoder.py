@@ -104,9 +104,7 @@ def test_decoding_stops_in_the_middle(
     assert track.valid.tolist() == [True] * 5 + [False] * 5
 
 
-def test_sound_longer_than_picture(
-    encoder: FaceMarlinEncoder, face_video: Video, fakes: SimpleNamespace
-) -> None:
+def test_sound_longer_than_picture(encoder: FaceMarlinEncoder, face_video: Video, fakes: SimpleNamespace) -> None:
     track = encoder.extract(fakes.clip(face_video, 3.0))
     assert track.valid.tolist() == [True] * 10 + [False] * 5
     assert bool(np.all(np.diff(track.times_s) > 0))
@@ -124,9 +122,7 @@ def test_whole_frames_as_crops(face_video: Video, fakes: SimpleNamespace, blank:
     assert encoder.extract(fakes.clip(blank(np.arange(50) / 25.0), 2.0)).valid.all()
 
 
-def test_each_frame_is_cropped_once(
-    encoder: FaceMarlinEncoder, face_video: Video, fakes: SimpleNamespace
-) -> None:
+def test_each_frame_is_cropped_once(encoder: FaceMarlinEncoder, face_video: Video, fakes: SimpleNamespace) -> None:
     video = fakes.video(face_video.frames_at(face_video.frame_times_s), face_video.frame_times_s)
     encoder.extract(fakes.clip(video, 2.0))
     assert video.asked <= 50 + 10  # every frame for the crops, ten for detection

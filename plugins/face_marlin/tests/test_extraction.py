@@ -44,9 +44,7 @@ def test_bfloat16_products_stay_close_to_float32(windows: tuple[torch.Tensor, to
     assert float(torch.cosine_similarity(found, wanted).min()) > 0.999
 
 
-def test_pooling_before_the_last_layer_is_pooling_after_it(
-    windows: tuple[torch.Tensor, torch.Tensor],
-) -> None:
+def test_pooling_before_the_last_layer_is_pooling_after_it(windows: tuple[torch.Tensor, torch.Tensor]) -> None:
     model = network()
     crops, index = windows
     clips = crops[index].permute(0, 4, 1, 2, 3).float() / 255.0
@@ -87,9 +85,7 @@ def test_long_clips_do_not_pile_up_crops(fakes: SimpleNamespace, monkeypatch: py
     encoder = FaceMarlinEncoder(SPEC, FaceMarlinOptions(crop="frame", batch_size=4))
     held = []
     encode = encoder.encode
-    monkeypatch.setattr(
-        encoder, "encode", lambda crops, index: (held.append(len(crops)), encode(crops, index))[1]
-    )
+    monkeypatch.setattr(encoder, "encode", lambda crops, index: (held.append(len(crops)), encode(crops, index))[1])
     track = encoder.extract(clip)
     assert video.asked == 500
     assert len(held) == 25 and max(held) <= 4 * 6 + 1

@@ -45,9 +45,7 @@ class Clock:
     def __init__(self, duration_s: float) -> None:
         self.frame_times_s = np.arange(round(10 * duration_s)) / 10.0
 
-    def frames_at(
-        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
-    ) -> NDArray[np.uint8]:
+    def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> NDArray[np.uint8]:
         frames = np.repeat(GREY[None], len(times_s), axis=0)
         frames[:, 0, 0, 0] = np.round(np.asarray(times_s) * 10)
         return frames

@@ -28,9 +28,7 @@ def test_golden_encoder(golden: Path) -> None:
         config["depth"],
         config["heads"],
     )
-    state = {
-        f"encoder.{key[4:]}": torch.from_numpy(arrays[key]) for key in arrays.files if key.startswith("enc/")
-    }
+    state = {f"encoder.{key[4:]}": torch.from_numpy(arrays[key]) for key in arrays.files if key.startswith("enc/")}
     model = build_from_state(state, geometry)
     assert isinstance(model, MarlinEncoder)
     clips = torch.from_numpy(arrays["in/clip_u8"]).float() / 255.0
@@ -76,9 +74,7 @@ def test_official_keys_and_shapes(name: str) -> None:
         }
         for i in range(n):
             block = f"{part}.blocks.{i}"
-            wanted |= {
-                f"{block}.{norm}.{kind}": (d,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")
-            }
+            wanted |= {f"{block}.{norm}.{kind}": (d,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")}
             wanted |= {
                 f"{block}.attn.q_bias": (d,),
                 f"{block}.attn.v_bias": (d,),
@@ -119,9 +115,7 @@ def test_windows_over_shared_crops_equal_their_pixels() -> None:
         torch.testing.assert_close(
             model.patch_embedding.of_windows(crops, index), model.patch_embedding(clips), atol=1e-5, rtol=1e-5
         )
-        torch.testing.assert_close(
-            model.pooled_windows(crops, index), model.pooled(clips), atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(model.pooled_windows(crops, index), model.pooled(clips), atol=1e-5, rtol=1e-5)
 
 
 def test_non_square_grid_and_masked_decoding() -> None:

@@ -80,9 +80,7 @@ def batch(data: Windows, rows: NDArray[np.int64], rng: np.random.Generator, wand
         y, x = (SHIFT_PX, SHIFT_PX) if wander else rng.integers(0, 2 * SHIFT_PX + 1, 2)
         window = padded[i, :, y : y + size, x : x + size]
         window = np.ascontiguousarray(window[:, :, ::-1] if rng.random() < 0.5 else window)
-        relit = cv2.convertScaleAbs(
-            window.reshape(-1, size), None, rng.uniform(0.8, 1.2), rng.uniform(-12, 12)
-        )
+        relit = cv2.convertScaleAbs(window.reshape(-1, size), None, rng.uniform(0.8, 1.2), rng.uniform(-12, 12))
         both[i] = relit.reshape(window.shape)
         seen[i] = moved(both[i, :-1], rng, wander) if wander else both[i, :-1]
     clips = torch.from_numpy(seen).permute(0, 4, 1, 2, 3).float() / 255.0
@@ -169,9 +167,7 @@ def train(
     """AdamW with warm-up and a cosine over the processor time allowed. Returns (step, mean loss) pairs."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    drawing = Drawing(
-        model.geometry.width, batch(data, rng.integers(0, len(data.index), SAMPLES), rng).differences
-    )
+    drawing = Drawing(model.geometry.width, batch(data, rng.integers(0, len(data.index), SAMPLES), rng).differences)
     parameters = [p for p in (*model.parameters(), *drawing.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(
         [
@@ -224,9 +220,7 @@ def write(model: MarlinEncoder, data: Windows, report: dict[str, object], out: P
 
 def main() -> None:
     """Collect, train, probe, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="processor time, without rendering")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=int, default=300, help="clips to train on")

@@ -61,9 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ClapFeatureExtractor(feature_size=64, truncation="rand_trunc").save_pretrained(path)
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(
-        path
-    )
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(path)
     return path
 
 
@@ -105,9 +103,7 @@ def test_similarity_is_the_cosine_with_the_prompt(pulled: Path) -> None:
     assert found.value == pytest.approx(float(clap.audio(music)[0] @ clap.text("warm strings")), abs=1e-6)
     other = function(Scored(music, 48_000, SyntheticClip(), "steady drum"))
     assert other.value != found.value
-    assert (
-        function(Scored(music, 48_000, SyntheticClip(), None)).reason == "the sound was made without a prompt"
-    )
+    assert function(Scored(music, 48_000, SyntheticClip(), None)).reason == "the sound was made without a prompt"
 
 
 @pytest.mark.parametrize("spec", plugin.expotion_metrics(), ids=lambda spec: spec.name)

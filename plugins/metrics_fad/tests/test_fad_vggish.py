@@ -88,9 +88,7 @@ def test_rows_of_a_sound(pulled: Path) -> None:
     rows = plugin.build()(Scored(sound, 16_000, SyntheticClip()))
     assert rows.shape == (3, 128)
     model = vggish.load(pulled)
-    torch.testing.assert_close(
-        torch.from_numpy(rows[1:2]), model(torch.from_numpy(vggish.log_mel(sound)[1:2]))
-    )
+    torch.testing.assert_close(torch.from_numpy(rows[1:2]), model(torch.from_numpy(vggish.log_mel(sound)[1:2])))
 
 
 @pytest.mark.parametrize("spec", [plugin.FAD_VGGISH, plugin.FAD_VGGISH_INFINITY], ids=lambda spec: spec.name)
@@ -99,9 +97,7 @@ def test_the_metric_keeps_the_contract(spec: plugin.MetricSpec, pulled: Path) ->
     assert spec.missing() == []
 
 
-def test_missing_weights_are_said_before_and_refused_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_weights_are_said_before_and_refused_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path))
     lack = plugin.FAD_VGGISH.missing()
     assert [problem.fix for problem in lack] == ["expotion models pull vggish"]

@@ -54,10 +54,7 @@ def saved(folder: Path, config: dict[str, Any], name: str = "pytorch_model.bin")
             parameter.normal_(std=0.3)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
-    extra = {
-        "logit_scale": torch.zeros(()),
-        "text_model.embeddings.token_embedding.weight": torch.zeros(3, 2),
-    }
+    extra = {"logit_scale": torch.zeros(()), "text_model.embeddings.token_embedding.weight": torch.zeros(3, 2)}
     torch.save(tower.state_dict() | extra, folder / name)
     return folder / name
 
@@ -110,9 +107,7 @@ def test_without_time_it_is_transformers_clip(tmp_path: Path) -> None:
         "image_size",
     )
     theirs = CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            **{key: VIDEO["vision_config"][key] for key in keys}, projection_dim=6, hidden_act="gelu"
-        )
+        CLIPVisionConfig(**{key: VIDEO["vision_config"][key] for key in keys}, projection_dim=6, hidden_act="gelu")
     ).eval()
     missing, unexpected = theirs.load_state_dict(tower.state_dict(), strict=False)
     assert (missing, unexpected) == ([], [])

@@ -70,9 +70,7 @@ def test_times_shapes_and_determinism(encoder):
     batches = RaftEncoder(RaftOptions(flow="raft", batch_size=5)).extract(clip_at(25))
     np.testing.assert_allclose(batches.values, track.values, atol=1e-3)
     assert len(encoder.weights_hash) == 64 and encoder.raft is not None
-    assert not any(
-        parameter.requires_grad for parameter in [*encoder.raft.parameters(), *encoder.cnn.parameters()]
-    )
+    assert not any(parameter.requires_grad for parameter in [*encoder.raft.parameters(), *encoder.cnn.parameters()])
 
 
 def test_flow_points_where_the_square_goes():
@@ -99,9 +97,7 @@ def test_constant_motion_has_the_same_flow_at_any_frame_rate(fps):
     encoder = RaftEncoder(RaftOptions(flow="dis", cnn="seeded"))
     reference, other = encoder.extract(clip_at(50)), encoder.extract(clip_at(fps))
     a, b = reference.values[4:-4].mean(0), other.values[4:-4].mean(0)
-    limit = (
-        0.3 if fps < 20 else 0.2
-    )  # below 25 fps the two pictures of a flow are farther apart than asked for
+    limit = 0.3 if fps < 20 else 0.2  # below 25 fps the two pictures of a flow are farther apart than asked for
     assert np.linalg.norm(a - b) < limit * np.linalg.norm(a)
 
 

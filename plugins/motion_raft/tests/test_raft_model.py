@@ -58,9 +58,7 @@ def test_same_names_and_shapes_as_torchvision(size):
     with torch.device("meta"):
         ours = build_raft(GEOMETRIES[size]).state_dict()
         theirs = getattr(optical_flow, f"raft_{size}")(weights=None).state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {
-        key: value.shape for key, value in theirs.items()
-    }
+    assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}
     assert loader.to_torchvision(theirs).keys() == theirs.keys()
 
 
@@ -75,11 +73,7 @@ def test_every_difference_is_listed():
         weights.fill(model, loader.to_torchvision(state), "raft.pth")
     text = str(caught.value)
     assert len(caught.value.problems) == 3
-    for part in (
-        "feature_encoder.convnormrelu.0.bias: shape [32], got [3]",
-        "stranger",
-        "convgru1.convz.bias",
-    ):
+    for part in ("feature_encoder.convnormrelu.0.bias: shape [32], got [3]", "stranger", "convgru1.convz.bias"):
         assert part in text
 
 

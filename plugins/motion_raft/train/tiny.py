@@ -81,9 +81,7 @@ def moving_pictures(frames: Tensor, rng: np.random.Generator) -> tuple[Tensor, T
         angle = uniform(0, 2 * math.pi, batch, 1, 1)
         dx, dy = reach * torch.cos(angle), reach * torch.sin(angle)
 
-        def inside(
-            x: Tensor, y: Tensor, x0: Tensor = x0, y0: Tensor = y0, a: Tensor = a, b: Tensor = b
-        ) -> Tensor:
+        def inside(x: Tensor, y: Tensor, x0: Tensor = x0, y0: Tensor = y0, a: Tensor = a, b: Tensor = b) -> Tensor:
             distance = (((x - x0) / a) ** 2 + ((y - y0) / b) ** 2).sqrt()
             return ((1.0 - distance) * torch.minimum(a, b) + 0.5).clamp(0, 1)
 
@@ -96,9 +94,7 @@ def moving_pictures(frames: Tensor, rng: np.random.Generator) -> tuple[Tensor, T
 
 def _look(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
     size = picture.shape[-1]
-    grid = (
-        torch.stack((x.expand(len(picture), -1, -1), y.expand(len(picture), -1, -1)), dim=-1) * 2 / size - 1
-    )
+    grid = torch.stack((x.expand(len(picture), -1, -1), y.expand(len(picture), -1, -1)), dim=-1) * 2 / size - 1
     return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
@@ -136,9 +132,7 @@ def train_raft(world: World, *, minutes: float, seed: int, batch: int, peak_lr: 
             count + 1,
         )
         if time.process_time() - said > 20.0 * min(1.0, minutes / 5):
-            say(
-                f"raft step {step}: end-point error {total / count:.3f} px, of no motion {still / count:.3f} px"
-            )
+            say(f"raft step {step}: end-point error {total / count:.3f} px, of no motion {still / count:.3f} px")
             said, total, still, count = time.process_time(), 0.0, 0.0, 0
     return model.eval()
 
@@ -191,13 +185,9 @@ def train_cnn(
     step, total, count = 0, 0.0, 0
     while (done := (time.process_time() - begin) / (60 * minutes)) < 1.0:
         for group in optimiser.param_groups:
-            group["lr"] = (
-                3e-3 * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-            )
+            group["lr"] = 3e-3 * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
         clips, rows = rng.integers(0, len(flow), size=batch), rng.integers(0, flow.shape[1], size=batch)
-        x = torch.from_numpy(
-            np.stack([flow[c, r] for c, r in zip(clips, rows, strict=True)]).astype(np.float32)
-        )
+        x = torch.from_numpy(np.stack([flow[c, r] for c, r in zip(clips, rows, strict=True)]).astype(np.float32))
         mirror = torch.from_numpy(rng.random(batch) < 0.5).view(-1, 1, 1, 1)
         x = torch.where(mirror, x.flip(3) * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1), x)
         loss = functional.mse_loss(heads(norm(model(x))), torch.from_numpy(wanted[clips, rows]))
@@ -222,12 +212,7 @@ def score(model: FlowCnn, world: World, flow: NDArray[np.float16]) -> str:
     """Probe table row: half of the clips fit the probe, the others are scored."""
     found = [
         Example(
-            describe(model, rows),
-            pair_times_s(len(rows)),
-            t.beats_s,
-            t.tempo_bpm,
-            t.intensity_times_s,
-            t.intensity,
+            describe(model, rows), pair_times_s(len(rows)), t.beats_s, t.tempo_bpm, t.intensity_times_s, t.intensity
         )
         for rows, t in zip(flow, world.truths, strict=True)
     ]
@@ -236,20 +221,14 @@ def score(model: FlowCnn, world: World, flow: NDArray[np.float16]) -> str:
 
 def main() -> None:
     """Train everything, probe, save."""
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    arguments.add_argument(
-        "--minutes", type=float, default=10.0, help="processor time: 60%% RAFT, 20%% each CNN"
-    )
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--minutes", type=float, default=10.0, help="processor time: 60%% RAFT, 20%% each CNN")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--clips", type=int, default=240, help="training clips, from ENCODER_SEEDS")
     arguments.add_argument(
         "--flow-clips", type=int, default=240, help="of these, the ones whose flow trains the CNNs"
     )
-    arguments.add_argument(
-        "--probe-clips", type=int, default=40, help="held-out clips, half to fit the probes"
-    )
+    arguments.add_argument("--probe-clips", type=int, default=40, help="held-out clips, half to fit the probes")
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
     arguments.add_argument("--out", type=Path, default=SHIPPED)
     arguments.add_argument(
@@ -297,16 +276,11 @@ def main() -> None:
         untrained = FlowCnn(GEOMETRY.pool)
         seed_weights(untrained, options.seed)
         say(f"{name}, random CNN: {score(untrained.eval(), held_out, unseen)}")
-        cnn = train_cnn(
-            cnn_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say
-        )
+        cnn = train_cnn(cnn_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say)
         say(f"{name}, trained CNN: {score(cnn, held_out, unseen)}")
         rows = torch.from_numpy(np.concatenate([describe(cnn, clip) for clip in flow[:40]]))
         state |= {f"cnn_{name}.{key}": value.detach().half() for key, value in cnn.state_dict().items()}
-        state |= {
-            f"cnn_{name}.output.mean": rows.mean(0),
-            f"cnn_{name}.output.std": rows.std(0).clamp(min=1e-3),
-        }
+        state |= {f"cnn_{name}.output.mean": rows.mean(0), f"cnn_{name}.output.std": rows.std(0).clamp(min=1e-3)}
     save(state, options.out)
     say(f"wrote {options.out} ({options.out.stat().st_size / 1e6:.2f} MB)")
 

@@ -14,8 +14,6 @@ def test_conformance():
 
 
 def test_announcing_imports_nothing_heavy():
-    code = (
-        "import sys, expotion_motion_synchformer as p; p.expotion_encoders(); print('torch' in sys.modules)"
-    )
+    code = "import sys, expotion_motion_synchformer as p; p.expotion_encoders(); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -18,9 +18,7 @@ from expotion_motion_synchformer.options import Geometry
 from expotion_motion_synchformer.sync_model import SyncGeometry, SyncModel, load_sync
 from expotion_motion_synchformer.sync_sound import segments_mel
 
-VISUAL = Geometry(
-    image=32, patch=16, frames=16, tubelet=2, dim=24, depth=1, heads=2, resize=36, segment_step=8
-)
+VISUAL = Geometry(image=32, patch=16, frames=16, tubelet=2, dim=24, depth=1, heads=2, resize=36, segment_step=8)
 SMALL = SyncGeometry(visual=VISUAL, segments=3, sound_depth=1, depth=1, heads=2, offsets=21)
 
 

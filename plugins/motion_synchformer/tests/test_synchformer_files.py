@@ -51,10 +51,7 @@ def plain(encoder, tmp_path_factory):
 
 def moved(path, target, shift_s):
     """The same packets with all timestamps later by `shift_s`."""
-    with (
-        av.open(str(path)) as source,
-        av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as out,
-    ):
+    with av.open(str(path)) as source, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:

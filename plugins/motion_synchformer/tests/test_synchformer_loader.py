@@ -40,9 +40,7 @@ class Bomb:
         return (print, ("executed",))
 
 
-@pytest.mark.parametrize(
-    "content", ["missing", "empty", "noise", "pickle", "list", "foreign", "bad_safetensors"]
-)
+@pytest.mark.parametrize("content", ["missing", "empty", "noise", "pickle", "list", "foreign", "bad_safetensors"])
 def test_unusable_files_are_one_clear_error(tmp_path, content, capsys):
     path = tmp_path / ("w.safetensors" if content == "bad_safetensors" else "w.pt")
     if content == "list":
@@ -50,9 +48,7 @@ def test_unusable_files_are_one_clear_error(tmp_path, content, capsys):
     elif content == "foreign":
         torch.save({"state_dict": {"layer.weight": torch.zeros(1)}}, path)
     elif content != "missing":
-        path.write_bytes(
-            {"empty": b"", "pickle": pickle.dumps({"a": Bomb()})}.get(content, b"\x07noise" * 99)
-        )
+        path.write_bytes({"empty": b"", "pickle": pickle.dumps({"a": Bomb()})}.get(content, b"\x07noise" * 99))
     with pytest.raises(WeightsError) as caught:
         loader.load(path, SMALL)
     assert str(path) in str(caught.value)
@@ -63,12 +59,8 @@ def test_unusable_files_are_one_clear_error(tmp_path, content, capsys):
 def test_wrong_standardisation_is_refused_and_right_one_is_kept(tmp_path):
     state = seeded(SMALL, 0).state_dict()
     with pytest.raises(WeightsError, match=r"output\.std"):
-        loader.load(
-            save(tmp_path, state | {"output.mean": torch.ones(8), "output.std": torch.ones(9)}), SMALL
-        )
-    loaded = loader.load(
-        save(tmp_path, state | {"output.mean": torch.ones(8), "output.std": torch.ones(8)}), SMALL
-    )
+        loader.load(save(tmp_path, state | {"output.mean": torch.ones(8), "output.std": torch.ones(9)}), SMALL)
+    loaded = loader.load(save(tmp_path, state | {"output.mean": torch.ones(8), "output.std": torch.ones(8)}), SMALL)
     assert loaded.mean is not None and loaded.mean.tolist() == [1.0] * 8
 
 

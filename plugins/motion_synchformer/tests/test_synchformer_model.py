@@ -106,9 +106,7 @@ def test_official_keys_and_shapes():
         wanted |= {f"spatial_attn_agg.{norm}.{part}": (768,) for part in ("weight", "bias")}
     for number in range(12):
         name = f"blocks.{number}"
-        wanted |= {
-            f"{name}.{norm}.{part}": shape for norm, shape in block.items() for part in ("weight", "bias")
-        }
+        wanted |= {f"{name}.{norm}.{part}": shape for norm, shape in block.items() for part in ("weight", "bias")}
         for attention in ("attn", "timeattn"):
             wanted |= {f"{name}.{attention}.qkv.weight": (2304, 768), f"{name}.{attention}.qkv.bias": (2304,)}
             wanted |= {f"{name}.{attention}.proj.weight": (768, 768), f"{name}.{attention}.proj.bias": (768,)}

@@ -29,9 +29,7 @@ def clicks(tempo_bpm, first_s, duration_s=6.0, rate_hz=8000):
     samples = np.zeros(round(duration_s * rate_hz), np.float32)
     for beat_s in np.arange(first_s, duration_s - 0.1, 60.0 / tempo_bpm):
         start = round(beat_s * rate_hz)
-        samples[start : start + 400] += np.exp(-np.arange(400) / 80).astype(np.float32) * np.sin(
-            np.arange(400)
-        )
+        samples[start : start + 400] += np.exp(-np.arange(400) / 80).astype(np.float32) * np.sin(np.arange(400))
     return samples, rate_hz
 
 

@@ -57,9 +57,7 @@ def targets(example: Example, grid_s: Floats) -> Floats:
     nearest = np.round((grid_s - example.beats_s[0]) * hz) / hz + example.beats_s[0]
     pulse = np.exp(-0.5 * ((grid_s - nearest) / PULSE_S) ** 2)
     intensity = np.interp(grid_s, example.intensity_times_s, example.intensity)
-    return np.stack(
-        (np.sin(phase), np.cos(phase), pulse, np.full_like(phase, np.log2(hz)), intensity), axis=1
-    )
+    return np.stack((np.sin(phase), np.cos(phase), pulse, np.full_like(phase, np.log2(hz)), intensity), axis=1)
 
 
 def at_50_hz(example: Example) -> tuple[Floats, Floats]:
@@ -91,9 +89,7 @@ def probe(fit: Sequence[Example], test: Sequence[Example], *, ridge: float = 10.
 
     levels = np.linspace(0.1, 0.7, 13)
     fit_read = [(example, *read(example)) for example in fit[:40]]
-    level = max(
-        levels, key=lambda v: np.mean([_f1(pick(g, p[:, 2], v), e.beats_s, g) for e, g, p in fit_read])
-    )
+    level = max(levels, key=lambda v: np.mean([_f1(pick(g, p[:, 2], v), e.beats_s, g) for e, g, p in fit_read]))
     read_all = [(example, *read(example)) for example in test]
     predicted = np.concatenate([p for _, _, p in read_all])
     true = np.concatenate([targets(e, g) for e, g, _ in read_all])
@@ -103,17 +99,13 @@ def probe(fit: Sequence[Example], test: Sequence[Example], *, ridge: float = 10.
         beat_f1=float(np.mean([_f1(pick(g, p[:, 2], float(level)), e.beats_s, g) for e, g, p in read_all])),
         log_tempo_r=r[3],
         intensity_r=r[4],
-        intensity_r_in_clip=float(
-            np.mean([_correlation(p[:, 4], targets(e, g)[:, 4]) for e, g, p in read_all])
-        ),
+        intensity_r_in_clip=float(np.mean([_correlation(p[:, 4], targets(e, g)[:, 4]) for e, g, p in read_all])),
     )
 
 
 def pick(grid_s: Floats, curve: Floats, level: float) -> Floats:
     """Times of local maxima above a level, at least 0.25 s apart (the higher one wins)."""
-    inner = (
-        np.flatnonzero((curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:]) & (curve[1:-1] > level)) + 1
-    )
+    inner = np.flatnonzero((curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:]) & (curve[1:-1] > level)) + 1
     kept: list[int] = []
     for index in sorted(inner, key=lambda i: -curve[i]):
         if all(abs(grid_s[index] - grid_s[other]) >= 0.25 for other in kept):

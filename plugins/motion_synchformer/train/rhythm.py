@@ -82,9 +82,7 @@ def fit_pulse(onsets: Floats) -> tuple[float, float]:
     hz = TEMPO_GRID_BPM / 60.0
     coefficients = np.exp(-2j * np.pi * hz[:, None] * times_s) @ onsets
     size = np.abs(coefficients)
-    peaks = np.flatnonzero(
-        (size >= 0.6 * size.max()) & (size >= np.maximum(np.roll(size, 1), np.roll(size, -1)))
-    )
+    peaks = np.flatnonzero((size >= 0.6 * size.max()) & (size >= np.maximum(np.roll(size, 1), np.roll(size, -1))))
     best = int(peaks[0]) if len(peaks) else int(size.argmax())
     return float(hz[best]), float(np.angle(coefficients[best]) / (2 * np.pi))
 

@@ -116,15 +116,7 @@ class Synchrony(nn.Module):
         return result
 
 
-WEIGHTS = {
-    "rows": 0.25,
-    "segments": 0.1,
-    "motion": 1.0,
-    "onset": 1.0,
-    "pulse": 2.0,
-    "tempo": 0.5,
-    "level": 0.5,
-}
+WEIGHTS = {"rows": 0.25, "segments": 0.1, "motion": 1.0, "onset": 1.0, "pulse": 2.0, "tempo": 0.5, "level": 0.5}
 
 
 def start_on_motion(model: VisualEncoder) -> None:
@@ -165,12 +157,8 @@ def draw(world: World, n_clips: int, geometry: Geometry, rng: np.random.Generato
     """A batch of one segment of each of `n_clips` clips, pictures varied, and its targets."""
     length = world.frames.shape[1]
     picks = rng.choice(len(world.sounds), size=n_clips, replace=len(world.sounds) < n_clips)
-    starts = geometry.tubelet * rng.integers(
-        0, (length - geometry.frames) // geometry.tubelet + 1, size=n_clips
-    )
-    pictures = np.stack(
-        [world.frames[c, s : s + geometry.frames] for c, s in zip(picks, starts, strict=True)]
-    )
+    starts = geometry.tubelet * rng.integers(0, (length - geometry.frames) // geometry.tubelet + 1, size=n_clips)
+    pictures = np.stack([world.frames[c, s : s + geometry.frames] for c, s in zip(picks, starts, strict=True)])
     offsets = np.arange(geometry.rows) * geometry.tubelet + (geometry.tubelet - 1) / 2
     out: dict[str, list[NDArray[np.float32]]] = {
         key: [] for key in ("log_mel", "at", "onset", "pulse", "tempo", "level")
@@ -197,9 +185,7 @@ def draw(world: World, n_clips: int, geometry: Geometry, rng: np.random.Generato
     return batch
 
 
-def vary(
-    video: Tensor, motion: Tensor, geometry: Geometry, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def vary(video: Tensor, motion: Tensor, geometry: Geometry, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Shift, mirror, brightness, contrast and loss of colour, constant within a segment.
 
     video [B, 3, F, H, W]; motion [B, t, 2, H / 3, W / 3], moved and mirrored with the picture and then
@@ -227,12 +213,7 @@ def embed(
     """Rows of one clip as the encoder would give them before standardising: values [n, D] and times [n]."""
     geometry = model.geometry
     plan = segments.plan_segments(
-        len(frames) / FPS,
-        fps=FPS,
-        frames=geometry.frames,
-        tubelet=geometry.tubelet,
-        step=step,
-        windows="cover",
+        len(frames) / FPS, fps=FPS, frames=geometry.frames, tubelet=geometry.tubelet, step=step, windows="cover"
     )
     points = np.minimum(plan.starts[:, None] + np.arange(geometry.frames), len(frames) - 1)
     with torch.inference_mode():
@@ -252,13 +233,7 @@ def examples(
 
 
 def warm_start(
-    model: Synchrony,
-    world: World,
-    geometry: Geometry,
-    *,
-    minutes: float,
-    seed: int,
-    say: Callable[[str], None],
+    model: Synchrony, world: World, geometry: Geometry, *, minutes: float, seed: int, say: Callable[[str], None]
 ) -> None:
     """Teach the patch embedding and the first MLP what moves, patch by patch and without attention, which is cheap.
 
@@ -272,10 +247,7 @@ def warm_start(
     while (done := (time.process_time() - begin) / (60.0 * minutes)) < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = 3e-3 * min(1.0, (done + 1e-3) / 0.04) * (0.05 + 0.95 * (1.0 - done))
-        clips, rows = (
-            rng.integers(0, len(world.sounds), size=96),
-            rng.integers(0, world.motion.shape[1], size=96),
-        )
+        clips, rows = (rng.integers(0, len(world.sounds), size=96), rng.integers(0, world.motion.shape[1], size=96))
         pictures = np.stack(
             [world.frames[c, tubelet * r : tubelet * (r + 1)] for c, r in zip(clips, rows, strict=True)]
         )
@@ -297,11 +269,7 @@ def warm_start(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step, lost, power = (
-            step + 1,
-            lost + float(loss.detach()),
-            power + float(target[moving].square().mean()),
-        )
+        step, lost, power = (step + 1, lost + float(loss.detach()), power + float(target[moving].square().mean()))
         if time.process_time() - said > 10.0 * min(1.0, minutes):
             say(f"warm start step {step}: {1 - lost / power:.3f} of the patches' motion explained")
             said, lost, power = time.process_time(), 0.0, 0.0
@@ -381,17 +349,13 @@ def save(model: VisualEncoder, mean: NDArray[np.float32], std: NDArray[np.float3
 
 def main() -> None:
     """Render, train, standardise, probe, save."""
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument(
         "--minutes", type=float, default=15.0, help="processor time of the training, after rendering"
     )
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--clips", type=int, default=600, help="training clips, from ENCODER_SEEDS")
-    arguments.add_argument(
-        "--probe-clips", type=int, default=80, help="held-out clips, half to fit the probes"
-    )
+    arguments.add_argument("--probe-clips", type=int, default=80, help="held-out clips, half to fit the probes")
     arguments.add_argument("--clips-per-step", type=int, default=16)
     arguments.add_argument("--lr", type=float, default=1.5e-3)
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
@@ -410,11 +374,7 @@ def main() -> None:
         print(text, flush=True)
 
     train_world = render(
-        range(ENCODER_SEEDS, ENCODER_SEEDS + options.clips),
-        options.cache,
-        geometry,
-        duration_s=duration_s,
-        say=say,
+        range(ENCODER_SEEDS, ENCODER_SEEDS + options.clips), options.cache, geometry, duration_s=duration_s, say=say
     )
     held_out = render(
         range(DEVELOPMENT_SEEDS, DEVELOPMENT_SEEDS + options.probe_clips),

@@ -26,11 +26,7 @@ class Adaptor(nn.Module):
     """
 
     def __init__(
-        self,
-        config: AdaptorConfig,
-        projections: Mapping[str, nn.Module] | None = None,
-        *,
-        seed: int | None = None,
+        self, config: AdaptorConfig, projections: Mapping[str, nn.Module] | None = None, *, seed: int | None = None
     ) -> None:
         super().__init__()
         self.config = config
@@ -88,9 +84,7 @@ class Adaptor(nn.Module):
             batch, n_rows = track.values.shape[:2]
         if batch is None or n_rows is None:
             if force_active:
-                raise ExpotionError(
-                    "a prefix without any modality needs the batch size and the number of rows"
-                )
+                raise ExpotionError("a prefix without any modality needs the batch size and the number of rows")
             return None
         self.embedding.check_length(n_rows)
         device = self.gates.device
@@ -140,8 +134,7 @@ class Adaptor(nn.Module):
 
         def latents(layer: int) -> Tensor:
             parts = [
-                self.projector(name).latent(projected.get(name), keep, layer, shape)
-                for name, keep in keeps.items()
+                self.projector(name).latent(projected.get(name), keep, layer, shape) for name, keep in keeps.items()
             ]
             return torch.cat(parts, dim=-1)
 

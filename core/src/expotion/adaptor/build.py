@@ -14,16 +14,13 @@ from expotion.musicgen.geometry import LMGeometry
 from expotion.recipe import Recipe
 
 
-def build_adaptor(
-    recipe: Recipe, encoders: Mapping[str, Encoder], geometry: LMGeometry, n_rows: int
-) -> Adaptor:
+def build_adaptor(recipe: Recipe, encoders: Mapping[str, Encoder], geometry: LMGeometry, n_rows: int) -> Adaptor:
     """A fresh adaptor with each encoder's own projection, seeded by the recipe; `n_rows` = T + 1 in training."""
     torch.manual_seed(recipe.train_seed)
     settings, widths = recipe.adaptor, _widths(recipe, encoders)
     config = AdaptorConfig(
         modalities=tuple(
-            Modality(name=c.name, d_in=widths[c.name], rank=c.rank, null=settings.null)
-            for c in recipe.conditions
+            Modality(name=c.name, d_in=widths[c.name], rank=c.rank, null=settings.null) for c in recipe.conditions
         ),
         width=geometry.width,
         n_lm_layers=geometry.n_layers,

@@ -89,18 +89,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def check_adaptor(folder: Path, where: str) -> dict[str, Any]:
-    """The description of a whole adaptor; WeightsError where its tensors do not have the hash that it states."""
+def check_adaptor(folder: Path, reference: str | None = None) -> dict[str, Any]:
+    """The description of a whole adaptor; WeightsError where its tensors do not have the hash that it states.
+
+    `reference` is what errors call it, where that is not the folder.
+    """
     description = read_description(folder)
     path = folder / TENSORS
+    where = str(path) if reference is None else f"{reference} {TENSORS}"
     try:
         digest = weights.sha256(path)
     except OSError as error:
-        raise WeightsError(Problem(where, f"a readable {TENSORS}", error.strerror or str(error))) from None
+        raise WeightsError(Problem(where, "a readable file", error.strerror or str(error))) from None
     if digest != description.get("sha256"):
         wanted = str(description.get("sha256"))[:16]
-        fix = "the file was damaged or exchanged: fetch it again"
-        raise WeightsError(Problem(f"{where} {TENSORS}", f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))
+        fix = "the file was damaged or exchanged: bring it here again, or train the adaptor anew"
+        raise WeightsError(Problem(where, f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))
     return description
 
 
@@ -108,7 +112,7 @@ def load_adaptor(
     folder: Path, *, projections: Mapping[str, nn.Module] | None = None
 ) -> tuple[Adaptor, dict[str, Any]]:
     """The adaptor and the metadata saved with it. `projections` as for `Adaptor`, from the same encoders."""
-    description, path = check_adaptor(folder, str(folder)), folder / TENSORS
+    description, path = check_adaptor(folder), folder / TENSORS
     config = description.get("config")
     if not isinstance(config, dict):
         raise WeightsError(Problem(str(folder / DESCRIPTION), "a config", repr(config)))

@@ -130,9 +130,7 @@ def run_prefix(
     for index in range(config.n_adapted):
         assert following is not None
         if recompute and torch.is_grad_enabled():
-            q, k, v, following = checkpoint(
-                step, following, index, use_reentrant=False, preserve_rng_state=False
-            )
+            q, k, v, following = checkpoint(step, following, index, use_reentrant=False, preserve_rng_state=False)
         else:
             q, k, v, following = step(following, index)
         kept.append((q, k, v))

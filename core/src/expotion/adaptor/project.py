@@ -74,9 +74,7 @@ class Projector(nn.Module):
         self.modality = modality
         if modality.projection == "identity":
             projection = nn.Identity()
-        self.linear = (
-            projection if projection is not None else nn.Linear(modality.d_in, modality.rank, bias=False)
-        )
+        self.linear = projection if projection is not None else nn.Linear(modality.d_in, modality.rank, bias=False)
         self.null: nn.Parameter | None = None
         if modality.null == "vector":
             self.null = nn.Parameter(torch.zeros(modality.rank))
@@ -109,9 +107,7 @@ class Projector(nn.Module):
         result: Tensor = self.linear(values)
         return result
 
-    def latent(
-        self, projected: Tensor | None, keep: Tensor | None, layer: int, shape: tuple[int, int]
-    ) -> Tensor:
+    def latent(self, projected: Tensor | None, keep: Tensor | None, layer: int, shape: tuple[int, int]) -> Tensor:
         """z_i [B, R, r] of one adapted layer; `projected` None means dropped, `keep` None means 1."""
         null = self.null_latent(layer, shape[1])
         if projected is None:

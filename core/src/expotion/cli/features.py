@@ -32,8 +32,7 @@ OptionsOption = Annotated[
     typer.Option("--option", metavar="KEY=VALUE", help="An option of --encoder; may be given several times."),
 ]
 StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", metavar="DIR", help="The feature store; default: in the cache folder."),
+    Path | None, typer.Option("--store", metavar="DIR", help="The feature store; default: in the cache folder.")
 ]
 OnlyEncoder = Annotated[str | None, typer.Option("--encoder", help="Only this encoder's.")]
 OnlyClip = Annotated[str | None, typer.Option("--clip", help="Only clips whose id contains this.")]
@@ -57,15 +56,13 @@ class Times(StrEnum):
 @app.command()
 def extract(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="CLIP|FOLDER", help="Videos, and folders that are searched for them."),
+        list[Path], typer.Argument(metavar="CLIP|FOLDER", help="Videos, and folders that are searched for them.")
     ],
     recipe: RecipeOption = None,
     encoder: EncoderOption = None,
     option: OptionsOption = None,
     codes: Annotated[
-        bool,
-        typer.Option("--codes", help="With --recipe: also the codes of the clips' own sound, for training."),
+        bool, typer.Option("--codes", help="With --recipe: also the codes of the clips' own sound, for training.")
     ] = False,
     workers: Annotated[
         int,
@@ -105,9 +102,7 @@ def extract(
 def list_(
     encoder: OnlyEncoder = None,
     clip: OnlyClip = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="One line of JSON per entry, with its provenance.")
-    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One line of JSON per entry, with its provenance.")] = False,
     store: StoreOption = None,
 ) -> None:
     """List what is in the store, newest first.
@@ -137,9 +132,7 @@ def show(
     option: OptionsOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="The page; default: CLIP's name and .features.html."
-        ),
+        typer.Option("--out", "-o", metavar="FILE", help="The page; default: CLIP's name and .features.html."),
     ] = None,
     store: StoreOption = None,
 ) -> None:
@@ -198,9 +191,7 @@ def prune(
     stale: Annotated[
         bool, typer.Option("--stale", help="Entries of code or weights that are not installed any more.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
     store: StoreOption = None,
 ) -> None:
     """Remove entries by age, total size, encoder, or because nothing would read them again.
@@ -243,8 +234,7 @@ def export(
     encoder: OnlyEncoder = None,
     clip: OnlyClip = None,
     format_: Annotated[
-        Format,
-        typer.Option("--format", help="npz is for other tools; only safetensors can be imported again."),
+        Format, typer.Option("--format", help="npz is for other tools; only safetensors can be imported again.")
     ] = Format.safetensors,
     store: StoreOption = None,
 ) -> None:
@@ -350,9 +340,7 @@ def _chosen(
     return [entry for entry in mine if clip is None or clip in entry.notes.get("clip", "")], damaged
 
 
-def _factory(
-    recipe: str | None, encoder: str | None, option: list[str] | None, codes: bool
-) -> EncodersFactory:
+def _factory(recipe: str | None, encoder: str | None, option: list[str] | None, codes: bool) -> EncodersFactory:
     """Which encoders, checked before anything is built."""
     from expotion.cli.find import find_recipe
     from expotion.errors import Problem, RecipeError

@@ -57,14 +57,10 @@ def run_and_tell(
                 if not console.is_terminal and now - last >= LINE_EVERY_S and len(reports) < len(files):
                     last = now
                     left_s = (now - began) / len(reports) * (len(files) - len(reports))
-                    console.print(
-                        f"{len(reports)}/{len(files)}, {rate}, about {left_s:.0f} s left", markup=False
-                    )
+                    console.print(f"{len(reports)}/{len(files)}, {rate}, about {left_s:.0f} s left", markup=False)
     except KeyboardInterrupt:
         _write(out, reports, files, began, stopped=True)
-        console.print(
-            f"Stopped after {len(reports)} of {len(files)} clips; what was finished is in {folder}."
-        )
+        console.print(f"Stopped after {len(reports)} of {len(files)} clips; what was finished is in {folder}.")
         console.print("The same command goes on where it stopped.")
         raise typer.Exit(130) from None
     _summary(console, reports, folder, time.monotonic() - began)
@@ -84,9 +80,7 @@ def _summary(console: Console, reports: Sequence[ClipReport], folder: Path, took
     for report in reports:
         for name, outcome in report.outcomes.items():
             if outcome.coverage is not None and outcome.coverage < 0.9:
-                console.print(
-                    f"{report.clip}: {name} covers {outcome.coverage:.0%} of its rows", markup=False
-                )
+                console.print(f"{report.clip}: {name} covers {outcome.coverage:.0%} of its rows", markup=False)
         for warning in dict.fromkeys(report.warnings):
             console.print(f"warning: {warning}", markup=False)
     if failed:

@@ -44,9 +44,7 @@ def generate(
     ] = 1,
     formats: Annotated[
         str,
-        files(
-            "--format", "-f", metavar="LIST", help="wav, flac, mp3, opus, mp4, mov, mkv, webm. E.g. mp3,mkv."
-        ),
+        files("--format", "-f", metavar="LIST", help="wav, flac, mp3, opus, mp4, mov, mkv, webm. E.g. mp3,mkv."),
     ] = "",
     depth: Annotated[
         str, files("--depth", metavar="BITS", help="16, 24 or float, of wav and flac. E.g. 24.")
@@ -59,8 +57,7 @@ def generate(
         bool, files("--keep-original-sound", help="The clip's own sound as second track. E.g. with -f mp4.")
     ] = False,
     jobs: Annotated[
-        int | None,
-        work("--jobs", "-j", metavar="N", help="Processes of one thread; 0: none, all threads. E.g. 4."),
+        int | None, work("--jobs", "-j", metavar="N", help="Processes of one thread; 0: none, all threads. E.g. 4.")
     ] = None,
     ray: Annotated[
         str | None, work("--ray", metavar="ADDRESS", help="Over Ray. E.g. auto, local or host:6379.")
@@ -127,8 +124,7 @@ Example: expotion again music.json
 def again(
     record: Annotated[Path, typer.Argument(metavar="JSON", help="The JSON that was written beside a piece.")],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="PATH", help="File to write, or a folder. E.g. music.mp4."),
+        Path | None, typer.Option("--out", "-o", metavar="PATH", help="File to write, or a folder. E.g. music.mp4.")
     ] = None,
 ) -> None:
     """Make it again; see AGAIN_HELP."""

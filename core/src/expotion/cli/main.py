@@ -51,10 +51,7 @@ class Commands(TyperGroup):
         width = formatter.width - 6 - max(map(len, own))
         with formatter.section("Commands"):
             formatter.write_dl(
-                [
-                    (name, found.get_short_help_str(width) if found else _about(name))
-                    for name, found in own.items()
-                ]
+                [(name, found.get_short_help_str(width) if found else _about(name)) for name, found in own.items()]
             )
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

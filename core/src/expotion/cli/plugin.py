@@ -62,9 +62,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `
 
 @app.command()
 def check(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="An encoder, metric, data source or captioner.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An encoder, metric, data source or captioner.")],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", metavar="OPTION=VALUE", help="An option of it; may be repeated."),
@@ -106,8 +104,7 @@ def check(
 def new(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name in recipes.")] = None,
     kind: Annotated[
-        str | None,
-        typer.Option("--kind", help="video, audio, track, token, metric, data or captioner."),
+        str | None, typer.Option("--kind", help="video, audio, track, token, metric, data or captioner.")
     ] = None,
     folder: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where the package's folder is made.")
@@ -176,10 +173,7 @@ def _describe(registry: Registry, name: str) -> list[str]:
     for kind in KINDS:
         if name in registry.offers(kind):
             offer = registry.offers(kind)[name]
-            lines += [
-                f"{name}: {kind} of {offer.distribution} {offer.version}",
-                f"  {offer.spec.description}",
-            ]
+            lines += [f"{name}: {kind} of {offer.distribution} {offer.version}", f"  {offer.spec.description}"]
             lines += [f"  {line}" for line in _details(kind, offer.spec)]
     for plugin in registry.plugins:
         if name in (plugin.name, plugin.distribution) and not lines:
@@ -196,9 +190,7 @@ def _describe(registry: Registry, name: str) -> list[str]:
 
 def _details(kind: str, spec: Any) -> Iterator[str]:
     if hasattr(spec, "licence"):
-        yield f"licence: {spec.licence}" + (
-            " (non-commercial)" if getattr(spec, "non_commercial", False) else ""
-        )
+        yield f"licence: {spec.licence}" + (" (non-commercial)" if getattr(spec, "non_commercial", False) else "")
     if kind == "encoder":
         yield f"needs: {', '.join(sorted(spec.needs))}; feeds: {spec.feeds}; smoother: {spec.smoother}"
         yield from _of_defaults(spec)
@@ -248,7 +240,5 @@ def _options(model: type[BaseModel]) -> Iterator[str]:
     for name, info in model.model_fields.items():
         annotation = info.annotation
         kind = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-        default = (
-            "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
-        )
+        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
         yield f"  {name}: {kind}, {default}" + (f". {info.description}" if info.description else "")

@@ -54,20 +54,16 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
 @app.command()
 def run(
     recipe: Annotated[
-        str | None,
-        typer.Argument(metavar="RECIPE", help="A recipe file or name; with --resume DIR not needed."),
+        str | None, typer.Argument(metavar="RECIPE", help="A recipe file or name; with --resume DIR not needed.")
     ] = None,
     profile: ProfileOption = None,
     set_: SetOption = None,
     resume: Annotated[
         str | None,
-        typer.Option(
-            "--resume", metavar="DIR|auto", help="Go on with a run: its folder, or the newest that fits."
-        ),
+        typer.Option("--resume", metavar="DIR|auto", help="Go on with a run: its folder, or the newest that fits."),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="The run folder; made if it does not exist."),
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="The run folder; made if it does not exist.")
     ] = None,
     workers: Annotated[
         int | None,
@@ -110,12 +106,7 @@ def run(
         from expotion.matrix.run import run_matrix
 
         done = run_matrix(
-            matrix=matrix,
-            registry=registry,
-            out_dir=folder or out,
-            console=console,
-            parallel=parallel,
-            ray=ray,
+            matrix=matrix, registry=registry, out_dir=folder or out, console=console, parallel=parallel, ray=ray
         )
     else:
         from expotion.run.stages import run_recipe
@@ -158,9 +149,7 @@ def list_(
             loaded = load_recipe(path, registry=None)
             table.add_row(path.stem, loaded.description, ", ".join(read_profiles(path)))
         except RecipeError as error:
-            table.add_row(
-                path.stem, f"[red]{len(error.problems)} problems: expotion recipe check {path}[/red]", ""
-            )
+            table.add_row(path.stem, f"[red]{len(error.problems)} problems: expotion recipe check {path}[/red]", "")
     Console().print(table)
 
 

@@ -42,9 +42,7 @@ def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(("backbone", recipe.backbone.source, "sizes are read once its weights are here"))
     else:
         sizes = f"width {geometry.width}, {geometry.n_layers} layers, {geometry.n_heads} heads"
-        codes = (
-            f"codes [{geometry.n_codebooks}, {plan.n_steps}] of {geometry.card} at {geometry.rate_hz:g} Hz"
-        )
+        codes = f"codes [{geometry.n_codebooks}, {plan.n_steps}] of {geometry.card} at {geometry.rate_hz:g} Hz"
         rows.append(("backbone", recipe.backbone.source, f"{sizes}; {codes}"))
     prompt = "each clip's caption" if recipe.text.fixed_prompt is None else repr(recipe.text.prompt)
     rows.append(("text", recipe.text.encoder, f"{prompt}, to cross-attention"))
@@ -60,14 +58,10 @@ def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
     train = recipe.train
     work = f"{train.steps} steps of {train.batch_size} clips" if plan.conditions else "nothing to train"
     if plan.train_flops:
-        work += (
-            f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_estimate(plan.train_seconds)} on two CPU cores"
-        )
+        work += f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_estimate(plan.train_seconds)} on two CPU cores"
     rows.append(("train", f"seed {recipe.train_seed}", work))
     generate = recipe.generate
-    sampling = (
-        f"guidance {generate.cfg_scale:g}, top-k {generate.top_k}, temperature {generate.temperature:g}"
-    )
+    sampling = f"guidance {generate.cfg_scale:g}, top-k {generate.top_k}, temperature {generate.temperature:g}"
     if plan.generate_seconds and plan.clips["test"]:
         sampling += f"; {_estimate(plan.generate_seconds)} for all test clips on two CPU cores"
     rows.append(("generate", f"seed {recipe.generate_seed}", sampling))

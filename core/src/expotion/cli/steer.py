@@ -38,8 +38,7 @@ def _options(
         ),
     ] = None,
     guidance: Annotated[
-        list[str] | None,
-        steer("--guidance", metavar="NAME=SCALE", help="A control's own guidance. E.g. motion=2."),
+        list[str] | None, steer("--guidance", metavar="NAME=SCALE", help="A control's own guidance. E.g. motion=2.")
     ] = None,
     mute: Annotated[
         list[str] | None, steer("--mute", metavar="NAME", help="Leave a control out. E.g. face.")
@@ -49,8 +48,7 @@ def _options(
         steer("--control", metavar="NAME=CLIP", help="Take it from another clip. E.g. motion=b.mp4."),
     ] = None,
     overlap_s: Annotated[
-        float | None,
-        steer("--overlap", metavar="SECONDS", help="How much a window continues the last. E.g. 4."),
+        float | None, steer("--overlap", metavar="SECONDS", help="How much a window continues the last. E.g. 4.")
     ] = None,
     steering: Annotated[
         Path | None,

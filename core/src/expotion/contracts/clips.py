@@ -28,9 +28,7 @@ class Video(Protocol):
         """(height, width) in pixels, after rotation metadata."""
         ...
 
-    def frames_at(
-        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
-    ) -> NDArray[np.uint8]:
+    def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> NDArray[np.uint8]:
         """RGB frames shown at these times (the last frame whose timestamp is not later), uint8 [m, H, W, 3].
 
         `shorter_side` scales frames (area averaging, aspect kept). Each source frame is decoded once however

@@ -33,9 +33,7 @@ class TimedFeatures:
             ("valid", self.valid, np.bool_, self.valid.shape == (n,), "[n]"),
         )
         problems = [
-            Problem(
-                f"TimedFeatures.{name}", f"{np.dtype(dtype)} {shape}, n = {n}", f"{array.dtype} {array.shape}"
-            )
+            Problem(f"TimedFeatures.{name}", f"{np.dtype(dtype)} {shape}, n = {n}", f"{array.dtype} {array.shape}")
             for name, array, dtype, fits, shape in expected
             if not fits or array.dtype != dtype
         ]
@@ -45,12 +43,7 @@ class TimedFeatures:
             raise ExpotionError(Problem("TimedFeatures.times_s", "strictly increasing seconds"))
         if not bool(np.isfinite(self.values).all()):
             raise ExpotionError(
-                Problem(
-                    "TimedFeatures.values",
-                    "finite values",
-                    "NaN or infinity",
-                    "mark such samples valid=False",
-                )
+                Problem("TimedFeatures.values", "finite values", "NaN or infinity", "mark such samples valid=False")
             )
 
     @property

@@ -77,9 +77,7 @@ BEAT_F1 = _spec(
 )
 
 
-def _tempo(
-    score_of: Callable[[float, float], float], without_tempo: float | None
-) -> Callable[[Scored], Score]:
+def _tempo(score_of: Callable[[float, float], float], without_tempo: float | None) -> Callable[[Scored], Score]:
     """A metric of the output's and the clip's tempo in BPM; `without_tempo` where the output has none.
 
     Not defined where the clip has too few beats for a tempo.

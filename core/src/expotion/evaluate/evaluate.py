@@ -71,8 +71,7 @@ def evaluate(
         rows: dict[str, ClipRow] = {}
         for scored in sounds:
             rows[scored.clip.id] = {
-                name: _scored(function, at_rate(scored, rate_hz))
-                for name, (function, rate_hz) in functions.items()
+                name: _scored(function, at_rate(scored, rate_hz)) for name, (function, rate_hz) in functions.items()
             }
             done += 1
             if on_progress is not None:
@@ -121,13 +120,9 @@ def summarise(
 ) -> Evaluation:
     """Means, intervals and paired differences from the values per clip."""
     options: dict[str, int] = {"seed": seed, "n_resamples": n_resamples}
-    values = {
-        condition: {name: values_of(rows, name) for name in metrics} for condition, rows in per_clip.items()
-    }
+    values = {condition: {name: values_of(rows, name) for name in metrics} for condition, rows in per_clip.items()}
     summary = {
-        condition: {
-            name: mean_interval(list(found.values()), **options).as_dict() for name, found in row.items()
-        }
+        condition: {name: mean_interval(list(found.values()), **options).as_dict() for name, found in row.items()}
         for condition, row in values.items()
     }
     comparisons = {

@@ -25,9 +25,7 @@ def curve_times_s(duration_s: float) -> NDArray[np.float64]:
     return np.arange(int(np.floor(duration_s * RATE_HZ + 1e-6)) + 1, dtype=np.float64) / RATE_HZ
 
 
-def level_db(
-    samples: NDArray[np.float32], sample_rate_hz: int, at_s: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def level_db(samples: NDArray[np.float32], sample_rate_hz: int, at_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """RMS level in dB full scale at times [k], each over the 0.5 s around it, float64 [k].
 
     The smoothing is of power, before the logarithm, so that the pauses between notes do not outweigh the

@@ -37,10 +37,7 @@ def available_metrics(plugin_metrics: Mapping[str, MetricSpec] | None = None) ->
 
 
 def choose_metrics(
-    names: Sequence[str],
-    plugin_metrics: Mapping[str, MetricSpec] | None = None,
-    *,
-    ready: bool = False,
+    names: Sequence[str], plugin_metrics: Mapping[str, MetricSpec] | None = None, *, ready: bool = False
 ) -> list[MetricSpec]:
     """The named metrics in the order asked for.
 

@@ -148,9 +148,7 @@ def inception_score(sounds: Sequence[Rows], reference: Sequence[Rows]) -> Score:
         return Score(None, "the rows are not class probabilities")
     note = None
     if len(rows) < SMALL_SET:
-        note = (
-            f"{len(rows)} windows: the score grows with the number of sounds; compare only sets of one size"
-        )
+        note = f"{len(rows)} windows: the score grows with the number of sounds; compare only sets of one size"
     return Score(float(np.exp(divergence(rows, rows.mean(axis=0)).mean())), note)
 
 
@@ -202,10 +200,7 @@ class SetScores:
 
 
 def score_sets(
-    conditions: Mapping[str, Sequence[Scored]],
-    specs: Sequence[MetricSpec],
-    *,
-    on_progress: Progress | None = None,
+    conditions: Mapping[str, Sequence[Scored]], specs: Sequence[MetricSpec], *, on_progress: Progress | None = None
 ) -> SetScores:
     """Every set metric of every condition; `on_progress` is told (condition, sounds done, sounds in all).
 
@@ -279,9 +274,7 @@ def _score(
 class _RowMaker:
     """Rows of a sound, or None with the reason noted once."""
 
-    def __init__(
-        self, build: Callable[[], Callable[[Scored], Any]], rate_hz: int | None, notes: list[str]
-    ) -> None:
+    def __init__(self, build: Callable[[], Callable[[Scored], Any]], rate_hz: int | None, notes: list[str]) -> None:
         self.rate_hz, self.notes = rate_hz, notes
         self.function: Callable[[Scored], Any] | None = None
         try:

@@ -49,11 +49,7 @@ def mean_interval(values: Sequence[float], *, seed: int = 0, n_resamples: int = 
 
 
 def paired_difference(
-    values: Mapping[str, float],
-    baseline: Mapping[str, float],
-    *,
-    seed: int = 0,
-    n_resamples: int = N_RESAMPLES,
+    values: Mapping[str, float], baseline: Mapping[str, float], *, seed: int = 0, n_resamples: int = N_RESAMPLES
 ) -> Interval:
     """Mean of value minus baseline over the clips that have both, with its 95 % interval.
 

@@ -47,11 +47,7 @@ def _rows(metrics: Summary, specs: Sequence[MetricSpec]) -> list[list[str]]:
     for condition, row in metrics.items():
         cells = [_cell(row.get(spec.name), 1 if spec.unit else 2) for spec in specs]
         rows.append(
-            [
-                condition,
-                *cells,
-                counted([int(row[spec.name]["n"] or 0) for spec in specs if spec.name in row]),
-            ]
+            [condition, *cells, counted([int(row[spec.name]["n"] or 0) for spec in specs if spec.name in row])]
         )
     return rows
 

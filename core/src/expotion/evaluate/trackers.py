@@ -25,9 +25,7 @@ from expotion.evaluate.beats import BeatTrack, track_beats, tracked
 VARIABLE = "EXPOTION_BEAT_TRACKER"
 CHOICES = ("auto", "core", "beat_this", "librosa")
 BEAT_THIS = Weights(
-    "beat_this_final0",
-    "https://cloud.cp.jku.at/public.php/dav/files/7ik4RrBKTS273gp/final0.ckpt",
-    "MIT",
+    "beat_this_final0", "https://cloud.cp.jku.at/public.php/dav/files/7ik4RrBKTS273gp/final0.ckpt", "MIT"
 )
 
 

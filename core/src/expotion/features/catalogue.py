@@ -206,9 +206,7 @@ class Imported:
     refused: list[str] = field(default_factory=list)
 
 
-def export(
-    entries: Sequence[Entry], to: Path, kind: Literal["safetensors", "npz"] = "safetensors"
-) -> list[str]:
+def export(entries: Sequence[Entry], to: Path, kind: Literal["safetensors", "npz"] = "safetensors") -> list[str]:
     """Write entries and an index to a new folder, or to one file where the name ends in .tar.
 
     Returns what was left out because it is damaged. Raises OutputError where it cannot be written, ExpotionError

@@ -156,9 +156,7 @@ def extract_many(
     if encoders is not None and workers < 2:
         factory = partial(dict, encoders)
     if factory is None:
-        wanted = (
-            "a factory of encoders where workers are used" if workers > 1 else "encoders or a factory of them"
-        )
+        wanted = "a factory of encoders where workers are used" if workers > 1 else "encoders or a factory of them"
         raise ExpotionError(Problem("extract_many", wanted, "none" if workers > 1 else "neither"))
     out = Extraction({name: {} for name in ids})
     results = spread(partial(_extract, store), clips, build=factory, workers=workers)

@@ -44,9 +44,7 @@ def find_clips(paths: Sequence[Path]) -> list[ClipFile]:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
-                problems.append(
-                    Problem(str(path), f"a folder with videos ({', '.join(sorted(SUFFIXES))})", "none")
-                )
+                problems.append(Problem(str(path), f"a folder with videos ({', '.join(sorted(SUFFIXES))})", "none"))
             files.update(dict.fromkeys(p.resolve() for p in inside))
         elif path.is_file():
             files[path.resolve()] = None
@@ -106,9 +104,7 @@ def extract_one(store: FeatureStore, encoders: Mapping[str, Encoder], file: Clip
     n_before = len(store.reports)
     features, failures, report.warnings = extract_all(encoders, clip, store)
     for name, track in features.items():
-        replaced = any(
-            f"from {encoders[name].spec.name} are computed" in text for text in store.reports[n_before:]
-        )
+        replaced = any(f"from {encoders[name].spec.name} are computed" in text for text in store.reports[n_before:])
         how: How = "kept" if name in there and not replaced else "computed"
         coverage = track.coverage if isinstance(track, TimedFeatures) else None
         report.outcomes[name] = Outcome(how, len(track.values), coverage)

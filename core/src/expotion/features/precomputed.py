@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 class PrecomputedOptions(Options):
     """Options of `precomputed`."""
 
-    features: str = Field(
-        min_length=1, description="the name that the features were imported by, --encoder NAME"
-    )
+    features: str = Field(min_length=1, description="the name that the features were imported by, --encoder NAME")
     width: int = Field(ge=1, description="D, values per row")
     rate_hz: float = Field(gt=0.0, description="rows per second")
     store: Path | None = Field(None, description="folder of the feature store; default: the cache's")
@@ -140,9 +138,7 @@ def as_track(
         times_s = (np.arange(n) + (0.5 if times == "centre" else 0.0)) / rate_hz
     inside = times_s <= duration_s + 1e-9
     return TimedFeatures(
-        np.ascontiguousarray(rows[inside]),
-        times_s[inside].astype(np.float64),
-        np.ones(inside.sum(), np.bool_),
+        np.ascontiguousarray(rows[inside]), times_s[inside].astype(np.float64), np.ones(inside.sum(), np.bool_)
     )
 
 
@@ -171,9 +167,7 @@ def read_list(path: Path) -> list[tuple[str, str]]:
             continue
         name = first.strip().replace("\\", "/").rsplit("/", 1)[-1]
         if not name.endswith(".pt"):
-            problems.append(
-                Problem(f"{path}:{number}", "a feature file .pt in the first field", name or "nothing")
-            )
+            problems.append(Problem(f"{path}:{number}", "a feature file .pt in the first field", name or "nothing"))
             continue
         caption = caption.replace("<s>", "").replace("</s>", "").replace("\n", "").strip()
         found.append((name, caption))
@@ -218,9 +212,7 @@ def import_folder(
     A file without a clip, a listed file that is not there and one that does not fit are refused, never replaced.
     """
     wanted = (
-        [entry for entry, _ in read_list(list_file)]
-        if list_file
-        else sorted(p.name for p in folder.glob("*.pt"))
+        [entry for entry, _ in read_list(list_file)] if list_file else sorted(p.name for p in folder.glob("*.pt"))
     )
     if not wanted:
         raise ExpotionError(Problem(str(list_file or folder), "feature files .pt", "none"))

@@ -34,9 +34,7 @@ def write_entry(path: Path, features: Features, notes: Mapping[str, str]) -> Non
     kind = "timed" if isinstance(features, TimedFeatures) else "token"
     told = {**notes, "kind": kind}
     blob = save(tensors, metadata=told | {"sha256": _checksum(tensors, told)})
-    with replacing(
-        path, fix="free some space, or set EXPOTION_CACHE to a folder that can be written"
-    ) as draft:
+    with replacing(path, fix="free some space, or set EXPOTION_CACHE to a folder that can be written") as draft:
         draft.write_bytes(blob)
 
 
@@ -58,9 +56,7 @@ def parse_entry(blob: bytes, where: str) -> tuple[Features, dict[str, str]]:
         raise ExpotionError(Problem(where, "a readable entry", f"{error}", "it is replaced")) from error
     told = {name: text for name, text in notes.items() if name != "sha256"}
     if notes.get("sha256") != _checksum(tensors, told):
-        raise ExpotionError(
-            Problem(where, "an entry that matches its checksum", "other bytes", "it is replaced")
-        )
+        raise ExpotionError(Problem(where, "an entry that matches its checksum", "other bytes", "it is replaced"))
     if notes.get("kind") == "timed":
         return TimedFeatures(tensors["values"], tensors["times_s"], tensors["valid"]), notes
     return TokenFeatures(tensors["values"], tensors["mask"]), notes
@@ -181,9 +177,7 @@ class FeatureStore:
         path = self.path(key)
         features, notes = parse_entry(path.read_bytes(), str(path))
         if notes.get("key") != key:
-            raise ExpotionError(
-                Problem(str(path), "the entry of its name", notes.get("key"), "it is replaced")
-            )
+            raise ExpotionError(Problem(str(path), "the entry of its name", notes.get("key"), "it is replaced"))
         return features
 
     def save(self, clip: Clip, encoder: Encoder, features: Features) -> Path:
@@ -240,11 +234,7 @@ def imported_key(clip_hash: str, name: str) -> str:
 def made(key: str) -> dict[str, str]:
     """When and where an entry is made, and its key."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {
-        "key": key,
-        "made at": now,
-        "made on": f"{platform.node()} {platform.system()} {platform.machine()}",
-    }
+    return {"key": key, "made at": now, "made on": f"{platform.node()} {platform.system()} {platform.machine()}"}
 
 
 def _digest(parts: dict[str, str]) -> str:

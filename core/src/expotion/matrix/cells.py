@@ -96,9 +96,7 @@ def _row_choices(section: Node, problems: list[Problem]) -> list[list[Choice]]:
             problems.append(Problem(f"{where}.labels", "a mapping from columns to text", show(told)))
             told = {}
         overrides = _overrides(content, f"matrix.rows.{name}", problems)
-        choices.append(
-            Choice(ROW, str(name), str(name), overrides, {str(k): str(v) for k, v in told.items()})
-        )
+        choices.append(Choice(ROW, str(name), str(name), overrides, {str(k): str(v) for k, v in told.items()}))
     return [choices]
 
 
@@ -152,9 +150,7 @@ def _path_choices(axis: str, node: Node, where: str, name: str, problems: list[P
     return choices
 
 
-def _overrides(
-    content: Mapping[str, Node], name: str, problems: list[Problem]
-) -> tuple[tuple[str, Node], ...]:
+def _overrides(content: Mapping[str, Node], name: str, problems: list[Problem]) -> tuple[tuple[str, Node], ...]:
     found = []
     for key, child in content.items():
         if _known(parse_path(str(key)), str(key), f"{child.where} {name}", problems):
@@ -188,10 +184,7 @@ def _label(value: Any) -> str:
 
 
 def _without_excluded(
-    every: list[tuple[Choice, ...]],
-    dimensions: Sequence[Sequence[Choice]],
-    section: Node,
-    problems: list[Problem],
+    every: list[tuple[Choice, ...]], dimensions: Sequence[Sequence[Choice]], section: Node, problems: list[Problem]
 ) -> list[tuple[Choice, ...]]:
     excluded = section.value.get("exclude")
     if excluded is None or not isinstance(excluded.value, list):

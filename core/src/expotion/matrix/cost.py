@@ -86,8 +86,7 @@ def cost_of(matrix: Matrix, registry: Registry) -> Cost:
         for key, recipes in by_data.items()
     }
     plans = {
-        cell.name: plan_of(cell.recipe, registry, found[cell.recipe.section_hash("data")])
-        for cell in matrix.cells
+        cell.name: plan_of(cell.recipe, registry, found[cell.recipe.section_hash("data")]) for cell in matrix.cells
     }
     groups: dict[str, list[Cell]] = {}
     for cell in matrix.cells:
@@ -109,9 +108,7 @@ def _shared(cells: Sequence[Cell], plans: Mapping[str, Plan], registry: Registry
     n_clips = plan.clips["test"] + (plan.clips["train"] if trained else 0)
     clip_s = n_clips * plan.clip_s
     names = tuple(cell.name for cell in cells)
-    found = [
-        Shared(f"{n_clips} clips of {plan.clip_s:g} s: opened, codes", names, clip_s * (OPEN_S + CODES_S))
-    ]
+    found = [Shared(f"{n_clips} clips of {plan.clip_s:g} s: opened, codes", names, clip_s * (OPEN_S + CODES_S))]
     n_bytes = round(clip_s * CODES_BYTES_PER_S)
     users: dict[tuple[str, str], list[str]] = {}
     rates: dict[tuple[str, str], float | None] = {}

@@ -96,10 +96,7 @@ class MatrixFolder:
 
     def note(self, cell: Cell, failure: str | None) -> None:
         """Keep how a cell ended."""
-        entry: dict[str, Any] = {
-            "state": "done" if failure is None else "failed",
-            "versions": cell.recipe.versions,
-        }
+        entry: dict[str, Any] = {"state": "done" if failure is None else "failed", "versions": cell.recipe.versions}
         if failure is not None:
             entry["error"] = failure
         self.state["cells"][cell.name] = entry

@@ -173,9 +173,7 @@ def to_latex(table: Table) -> str:
     """A table for a paper (booktabs), with heads over groups of metrics."""
     metrics, heads = table["metrics"], heads_of(table)
     top = [""] * len(heads) + [rf"\multicolumn{{{n}}}{{c}}{{{_tex(head)}}}" for head, n in groups_of(table)]
-    names = [
-        _tex(m["name"]) + (r" $\uparrow$" if m["higher_is_better"] else r" $\downarrow$") for m in metrics
-    ]
+    names = [_tex(m["name"]) + (r" $\uparrow$" if m["higher_is_better"] else r" $\downarrow$") for m in metrics]
     lines = [
         "% " + size_note(table),
         "% " + method_note(table).replace("%", r"\%"),

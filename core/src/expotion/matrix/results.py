@@ -84,9 +84,7 @@ def _specs(matrix: Matrix, registry: Registry) -> list[MetricSpec]:
     return choose_metrics(names, {name: offer.spec for name, offer in registry.metrics.items()})
 
 
-def _key(
-    matrix: Matrix, folder: MatrixFolder, specs: Sequence[MetricSpec], outside: Sequence[OutsideRow]
-) -> str:
+def _key(matrix: Matrix, folder: MatrixFolder, specs: Sequence[MetricSpec], outside: Sequence[OutsideRow]) -> str:
     states = {}
     for cell in matrix.cells:
         try:

@@ -66,8 +66,7 @@ def control_sounds(
         SILENCE: lambda clip: np.zeros(timeline.n_samples(clip.duration_s, sample_rate_hz), np.float32),
     }
     return {
-        name: _scored(((clip, sound_of[name](clip)) for clip in clips), recipe, sample_rate_hz)
-        for name in names
+        name: _scored(((clip, sound_of[name](clip)) for clip in clips), recipe, sample_rate_hz) for name in names
     }
 
 
@@ -117,11 +116,7 @@ class Sounds:
 
 
 def rows_of(
-    matrix: Matrix,
-    registry: Registry,
-    folder: MatrixFolder,
-    clips: Sequence[Clip],
-    outside: Sequence[OutsideRow],
+    matrix: Matrix, registry: Registry, folder: MatrixFolder, clips: Sequence[Clip], outside: Sequence[OutsideRow]
 ) -> tuple[list[Sounds], list[str]]:
     """Systems in the order of the recipe, outside rows, then controls."""
     rate_hz = _codec(matrix.cells[0].recipe, registry).sample_rate_hz
@@ -134,9 +129,7 @@ def rows_of(
     for row in matrix.rows:
         cells = [matrix.cell(name) for name in row.cells]
         done = [
-            cell
-            for cell in cells
-            if cell.name not in errors and (folder.cell(cell.name) / "metrics.json").exists()
+            cell for cell in cells if cell.name not in errors and (folder.cell(cell.name) / "metrics.json").exists()
         ]
         failed = [f"{cell.name} failed: {errors[cell.name]}" for cell in cells if cell.name in errors]
         labels = dict(row.labels) or {"row": row.name}
@@ -149,9 +142,7 @@ def rows_of(
             head = next(iter(labels))
             told = {**labels, head: f"{labels[head]}, another clip’s video"}
             shuffled.append(
-                _of_cells(
-                    f"{row.name}/{SHUFFLED}", told, "control", with_shuffled, folder, clips, rate_hz, None
-                )
+                _of_cells(f"{row.name}/{SHUFFLED}", told, "control", with_shuffled, folder, clips, rate_hz, None)
             )
     # The reference row's prompts count for rows without prompts of their own.
     of_row = {row.name: row.cells for row in matrix.rows}

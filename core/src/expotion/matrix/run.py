@@ -52,8 +52,7 @@ def encoders_of(recipes: Sequence[Recipe]) -> list[Condition]:
         for condition in recipe.conditions:
             key = f"{condition.encoder} {sorted(condition.options.items(), key=str)}"
             found.setdefault(
-                key,
-                Condition(name=f"c{len(found)}", encoder=condition.encoder, options=condition.options),
+                key, Condition(name=f"c{len(found)}", encoder=condition.encoder, options=condition.options)
             )
     return list(found.values())
 

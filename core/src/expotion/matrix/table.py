@@ -43,13 +43,7 @@ def set_difference(ours: Sequence[SetScore], theirs: Sequence[SetScore]) -> Diff
     from scipy.stats import t  # noqa: PLC0415
 
     half, error, freedom = reach
-    p = (
-        1.0
-        if error == 0.0 and a == b
-        else 0.0
-        if error == 0.0
-        else float(2 * t.sf(abs(a - b) / error, freedom))
-    )
+    p = 1.0 if error == 0.0 and a == b else 0.0 if error == 0.0 else float(2 * t.sf(abs(a - b) / error, freedom))
     return Difference(a - b, a - b - half, a - b + half, n, min(1.0, p))
 
 
@@ -58,9 +52,7 @@ def _mean(scores: Sequence[SetScore]) -> tuple[float, NDArray[np.float64]]:
     values = np.array([score.value for score in scores], dtype=np.float64)
     groups = {len(score.left_out) for score in scores}
     left = (
-        np.array([score.left_out for score in scores], dtype=np.float64)
-        if len(groups) == 1
-        else np.zeros((1, 0))
+        np.array([score.left_out for score in scores], dtype=np.float64) if len(groups) == 1 else np.zeros((1, 0))
     )
     return float(values.mean()), np.asarray(left.mean(axis=0))
 
@@ -113,11 +105,7 @@ def build_table(
     by_name = {row.name: row for row in rows}
     estimates = {(r.name, s.name): _estimate(r, s, settings.seed) for r in rows for s in specs}
     against_reference = _differences(
-        [
-            (r, by_name[settings.reference])
-            for r in rows
-            if settings.reference in by_name and r.role != "control"
-        ],
+        [(r, by_name[settings.reference]) for r in rows if settings.reference in by_name and r.role != "control"],
         specs,
         settings,
     )
@@ -191,9 +179,7 @@ def _differences(
                 left, right = ([values_of(one, spec.name) for one in r.seeds] for r in (row, other))
                 found[row.name, spec.name] = difference(left, right, seed=settings.seed)
     adjusted = holm({key: d.p for key, d in found.items() if d.p is not None})
-    return {
-        key: Difference(d.mean, d.ci_low, d.ci_high, d.n, d.p, adjusted.get(key)) for key, d in found.items()
-    }
+    return {key: Difference(d.mean, d.ci_low, d.ci_high, d.n, d.p, adjusted.get(key)) for key, d in found.items()}
 
 
 def verdict(spec: MetricSpec, found: Difference | None) -> str | None:

@@ -109,9 +109,7 @@ def text_sources(lm: FrozenLM, texts: Sequence[TokenFeatures | None]) -> tuple[T
     return lm.project_text(hidden, mask), own_rows
 
 
-def request_inputs(
-    adaptor: Adaptor, requests: Sequence[Request], start: int, stop: int
-) -> dict[str, TrackInput]:
+def request_inputs(adaptor: Adaptor, requests: Sequence[Request], start: int, stop: int) -> dict[str, TrackInput]:
     """Rows start..stop of every modality that some request has; the others of the batch drop it."""
     inputs: dict[str, TrackInput] = {}
     n_rows = stop - start + 1
@@ -130,9 +128,7 @@ def request_inputs(
             strength = np.asarray(request.strengths.get(name, 1.0), dtype=np.float32)
             keep[i] = strength if strength.ndim == 0 else strength[start : stop + 1]
         if keep.any():
-            inputs[name] = TrackInput(
-                torch.from_numpy(values), torch.from_numpy(valid), torch.from_numpy(keep)
-            )
+            inputs[name] = TrackInput(torch.from_numpy(values), torch.from_numpy(valid), torch.from_numpy(keep))
     return inputs
 
 

@@ -257,11 +257,7 @@ def _opened(clip: ClipLike) -> Iterator[Clip]:
 
 
 def load(
-    adaptor: str | Path | None = None,
-    *,
-    backbone: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
+    adaptor: str | Path | None = None, *, backbone: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Composer:
     """A composer from an adaptor or run folder; without one, with the adaptor that the package ships.
 

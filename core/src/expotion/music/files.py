@@ -81,10 +81,7 @@ def read_record(path: Path) -> Record:
             Path(asked["clip"]["file"]),
             steering,
             Output(
-                tuple(output["formats"]),
-                output["depth"],
-                output["loudness_lufs"],
-                output["keep_original_sound"],
+                tuple(output["formats"]), output["depth"], output["loudness_lufs"], output["keep_original_sound"]
             ),
             int(asked["threads"]),
             dict(content["files"]),

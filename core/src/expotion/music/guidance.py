@@ -40,10 +40,7 @@ def plan(
     # Stable: the order of the recipe among equals.
     ordered = sorted(controls, key=lambda name: (scale_of[name] != text_scale, -scale_of[name]))
     # Scale of the term that each branch adds: nothing, text, one control after another.
-    steps: list[tuple[bool, frozenset[str], float]] = [
-        (False, frozenset(), 1.0),
-        (True, frozenset(), text_scale),
-    ]
+    steps: list[tuple[bool, frozenset[str], float]] = [(False, frozenset(), 1.0), (True, frozenset(), text_scale)]
     for name in ordered:
         steps.append((True, steps[-1][1] | {name}, scale_of[name]))
     branches = []

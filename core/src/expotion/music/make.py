@@ -92,9 +92,7 @@ def generate_files(
     if found or (bad and len(bad) == len(set(clips))):
         raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
     takes = [
-        dataclasses.replace(each, source=scans.get(each.clip))
-        for each in planned.takes
-        if each.clip not in bad
+        dataclasses.replace(each, source=scans.get(each.clip)) for each in planned.takes if each.clip not in bad
     ]
     report = Report(len(takes) + len(bad), console, planned.report_folder)
     for folder in clips:
@@ -157,9 +155,7 @@ class Job:
                     asked = self.asked(target)
                     steering = self.steering.model_copy(update={"seed": target.seed})
                     with stage_progress(console, f"compose {target.base.name}") as progress:
-                        music = composer.compose(
-                            clip, steering, on_progress=progress, on_warning=warnings.append
-                        )
+                        music = composer.compose(clip, steering, on_progress=progress, on_warning=warnings.append)
                     files += write_files(target, music, clip.scanned, self.output, asked, warnings.append)
         except ExpotionError as error:
             problems = error.problems

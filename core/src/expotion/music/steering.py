@@ -144,9 +144,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         if n_words == 0:
             raise ValueError("some words (leave it out for the adaptor's own)")
         if n_words > MAX_PROMPT_WORDS:
-            raise ValueError(
-                f"at most {MAX_PROMPT_WORDS} words (a sentence or two works best), not {n_words}"
-            )
+            raise ValueError(f"at most {MAX_PROMPT_WORDS} words (a sentence or two works best), not {n_words}")
         return prompt
 
     # ----------------------------------------------------------------------------- from text and keywords
@@ -211,9 +209,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         return {
             **dict.fromkeys(type(self).model_fields),
             **values,
-            "adaptor": None
-            if adaptor is None
-            else str(adaptor if is_published(adaptor) else adaptor.absolute()),
+            "adaptor": None if adaptor is None else str(adaptor if is_published(adaptor) else adaptor.absolute()),
             "seed": self.seed,
             "strengths": {name: str(schedule) for name, schedule in self.strengths.items()},
             "guidance": dict(self.guidance),

@@ -220,9 +220,7 @@ def unwritable(folders: Iterable[Path]) -> list[Problem]:
     return problems
 
 
-def scan_clips(
-    clips: Sequence[Path], formats: Sequence[str]
-) -> tuple[dict[Path, Scan], dict[Path, list[Problem]]]:
+def scan_clips(clips: Sequence[Path], formats: Sequence[str]) -> tuple[dict[Path, Scan], dict[Path, list[Problem]]]:
     """Scans of the clips that can be used, and what is wrong with the others, by clip."""
     scans: dict[Path, Scan] = {}
     bad: dict[Path, list[Problem]] = {}

@@ -85,10 +85,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def language_model(
-    state: Mapping[str, Tensor],
-    settings: Mapping[str, Any],
-    where: str,
-    dtype: torch.dtype = torch.float32,
+    state: Mapping[str, Tensor], settings: Mapping[str, Any], where: str, dtype: torch.dtype = torch.float32
 ) -> MusicGenLM:
     """The model of `state_dict.bin`; strict: every mismatch is listed in one WeightsError."""
     sizes = _geometry(state, settings, where)

@@ -165,9 +165,7 @@ _AUDIOCRAFT_NAMES = (
 )
 
 
-def _renamed(
-    tensors: Mapping[str, Tensor], rules: Sequence[tuple[re.Pattern[str], str]]
-) -> dict[str, Tensor]:
+def _renamed(tensors: Mapping[str, Tensor], rules: Sequence[tuple[re.Pattern[str], str]]) -> dict[str, Tensor]:
     for pattern, replacement in rules:
         tensors = {pattern.sub(replacement, name): tensor for name, tensor in tensors.items()}
     return dict(tensors)
@@ -195,9 +193,7 @@ def codec_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], wher
     from transformers import EncodecConfig  # noqa: PLC0415
 
     if config.get("model_type", "encodec") != "encodec":
-        raise WeightsError(
-            Problem(f"{where} audio_encoder", "model_type encodec", repr(config["model_type"]))
-        )
+        raise WeightsError(Problem(f"{where} audio_encoder", "model_type encodec", repr(config["model_type"])))
     return _build(tensors, EncodecConfig(**dict(config)), where)
 
 

@@ -144,12 +144,7 @@ class MusicGenLM(nn.Module):
         return normed
 
     def forward(
-        self,
-        sequence: Tensor,
-        source: Tensor,
-        prefix: Prefix | None = None,
-        *,
-        source_mask: Tensor | None = None,
+        self, sequence: Tensor, source: Tensor, prefix: Prefix | None = None, *, source_mask: Tensor | None = None
     ) -> Tensor:
         """Logits [B, K, S, V] of delayed tokens [B, K, S]."""
         return self.logits(self.hidden(sequence, source, prefix, source_mask=source_mask))

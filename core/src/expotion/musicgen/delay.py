@@ -63,9 +63,7 @@ def revert(
     return codes, mask
 
 
-def revert_logits(
-    logits: Tensor, n_frames: int, *, delays: Sequence[int] | None = None
-) -> tuple[Tensor, Tensor]:
+def revert_logits(logits: Tensor, n_frames: int, *, delays: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """Logits [B, K, S, V] over steps to logits [B, K, T, V] over frames, NaN where no step predicts a frame.
 
     The prediction of frame f of codebook k is the output at step f + D_k. `logits` are the outputs for a

@@ -173,6 +173,4 @@ def gate_input(prefix: Prefix, index: int, length: int, rows: Rows) -> GateInput
 
 def kept_values(prefix: Prefix) -> list[Tensor]:
     """g v^p of each adapted layer, float32: what an engine keeps."""
-    return [
-        gated(v.detach().float(), g.detach().float()) for v, g in zip(prefix.v, prefix.gates, strict=True)
-    ]
+    return [gated(v.detach().float(), g.detach().float()) for v, g in zip(prefix.v, prefix.gates, strict=True)]

@@ -110,9 +110,7 @@ def load_backbone(
     return backbone
 
 
-def _from_hf(
-    folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None
-) -> Backbone:
+def _from_hf(folder: Path, name: str, dtype: torch.dtype, parts: Collection[str], cache: Path | None) -> Backbone:
     config = files.read_json(folder / "config.json")
     where = str(folder / "config.json")
     kind = config.get("model_type")

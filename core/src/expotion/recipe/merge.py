@@ -131,9 +131,7 @@ def _assign(node: Node, path: list[str | int], value: Node) -> Node:
 
 def _index(items: list[Node], step: str | int) -> int:
     contents = [item.value if isinstance(item.value, dict) else {} for item in items]
-    names = [
-        str(content["name"].value) if "name" in content else str(i) for i, content in enumerate(contents)
-    ]
+    names = [str(content["name"].value) if "name" in content else str(i) for i, content in enumerate(contents)]
     if step in names:
         return names.index(str(step))
     if isinstance(step, str):

@@ -99,9 +99,7 @@ def read_file(path: Path, problems: list[Problem]) -> Node:
         text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         near = sorted(other.name for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        fix = (
-            f"recipes there: {', '.join(near[:8])}" if near else "`expotion recipe list` shows what there is"
-        )
+        fix = f"recipes there: {', '.join(near[:8])}" if near else "`expotion recipe list` shows what there is"
         raise RecipeError(Problem(name, "an existing recipe", "no such file", fix)) from None
     except OSError as error:
         raise RecipeError(Problem(name, "a readable file", error.strerror or str(error))) from None

@@ -13,12 +13,7 @@ from expotion.errors import ExpotionError, Problem, WeightsError, in_short
 from expotion.plugins import Registry
 from expotion.recipe.schema import Condition, Recipe
 
-_HUB_SIZES = {
-    "small": (1024, 24, 16),
-    "medium": (1536, 48, 24),
-    "melody": (1536, 48, 24),
-    "large": (2048, 48, 32),
-}
+_HUB_SIZES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "melody": (1536, 48, 24), "large": (2048, 48, 32)}
 """Width, layers, heads of the published MusicGen models (facts 2.1), by the end of their names."""
 
 _LAPTOP_FLOPS = 1.0e11
@@ -120,15 +115,7 @@ def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> P
         # Guidance doubles the batch; reading weights step by step costs about four times the arithmetic.
         generate_flops = 2.0 * decoder * n_steps * 2 * 4 * max(clips["test"], 1) * len(sampled)
     return Plan(
-        geometry,
-        found.clip_s,
-        clips,
-        n_steps,
-        conditions,
-        n_adapted,
-        trainable,
-        train_flops,
-        generate_flops,
+        geometry, found.clip_s, clips, n_steps, conditions, n_adapted, trainable, train_flops, generate_flops
     )
 
 
@@ -136,14 +123,10 @@ def _condition(condition: Condition, registry: Registry) -> ConditionPlan:
     spec = registry.encoder(condition.encoder)
     options = spec.options(**condition.options)
     width, rate_hz = spec.width(options), spec.rate_hz(options)
-    return ConditionPlan(
-        condition.name, condition.encoder, width, rate_hz, condition.rank, condition.strength
-    )
+    return ConditionPlan(condition.name, condition.encoder, width, rate_hz, condition.rank, condition.strength)
 
 
-def _n_trainable(
-    recipe: Recipe, geometry: Geometry, conditions: tuple[ConditionPlan, ...], n_steps: int
-) -> int:
+def _n_trainable(recipe: Recipe, geometry: Geometry, conditions: tuple[ConditionPlan, ...], n_steps: int) -> int:
     """Number of trainable values of the adaptor: projections, nulls, fusion, positions, start, gates."""
     adaptor = recipe.adaptor
     layers = adaptor.n_adapted(geometry.n_layers)

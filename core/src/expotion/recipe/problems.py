@@ -30,9 +30,7 @@ def place(root: Node, loc: Loc) -> str:
     return f"{root.at(loc).where} {field_path(loc)}".strip()
 
 
-def problems_of(
-    error: ValidationError, model: type[BaseModel], root: Node, prefix: Loc = ()
-) -> list[Problem]:
+def problems_of(error: ValidationError, model: type[BaseModel], root: Node, prefix: Loc = ()) -> list[Problem]:
     """Every fault of a validation, placed in the tree `root`; `prefix` is where `model` begins in it."""
     problems: list[Problem] = []
     for fault in error.errors(include_url=False):
@@ -56,9 +54,7 @@ def _real_part(loc: Loc, node: Node) -> Loc:
     return tuple(kept)
 
 
-def _describe(
-    fault: Mapping[str, Any], model: type[BaseModel], loc: Loc
-) -> tuple[str, str | None, str | None]:
+def _describe(fault: Mapping[str, Any], model: type[BaseModel], loc: Loc) -> tuple[str, str | None, str | None]:
     """(wanted, got, fix) of one fault."""
     kind, value, context = fault["type"], fault.get("input"), fault.get("ctx", {})
     field = str(loc[-1]) if loc else ""

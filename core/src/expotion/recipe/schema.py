@@ -292,9 +292,7 @@ class Train(Section):
     final_learning_rate_ratio: Probability = 0.0
     warmup_steps: int = Field(default=10, ge=0)
     weight_decay: NotNegative = 0.01
-    betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(
-        default=[0.9, 0.999], min_length=2, max_length=2
-    )
+    betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
     clip_norm: Positive | None = 1.0
     context_swap: ContextSwap = ContextSwap()
     condition_dropout: dict[str, Probability] = {"all": 0.1}

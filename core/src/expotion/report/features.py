@@ -38,9 +38,7 @@ def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration
     """
     columns = min(MOST_COLUMNS, len(smoothed.values))
     at_s = (np.arange(columns) + 0.5) * duration_s / columns
-    known = (
-        track.values[track.valid] if track.valid.any() else np.zeros((1, track.values.shape[1]), np.float32)
-    )
+    known = track.values[track.valid] if track.valid.any() else np.zeros((1, track.values.shape[1]), np.float32)
     low, high = np.percentile(known, [2, 98], axis=0)
     channels = np.sort(np.argsort(-known.var(axis=0), kind="stable")[:MOST_CHANNELS])
     span = np.where(high > low, high - low, 1.0)
@@ -67,9 +65,7 @@ def lane(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float, duration
         "smoothed": heat(smoothed.values, smoothed.valid, step),
         # Points of no length, drawn by round line caps.
         "native_curves": [
-            "".join(
-                f"M{1000 * track.times_s[i] / duration_s:.1f} {100 - 100 * points[i, j]:.1f}h0" for i in kept
-            )
+            "".join(f"M{1000 * track.times_s[i] / duration_s:.1f} {100 - 100 * points[i, j]:.1f}h0" for i in kept)
             for j in range(k)
         ],
         "curves": [path(across, heights[:, j]) for j in range(k)],
@@ -169,9 +165,7 @@ def _view(
     speed = f"{1 / period:.3g} rows a second" if period else "a single row"
     words = f"{name} has something to say in {told.rows:.0%} of the clip."
     if lost:
-        words += (
-            f" {lost} of {len(track.valid)} of its own rows are left out: the encoder marked them not valid."
-        )
+        words += f" {lost} of {len(track.valid)} of its own rows are left out: the encoder marked them not valid."
     if gaps_s:
         words += f" Nothing steers the music at {where}; the longest gap is {told.longest_gap_s:.1f} s."
     change, hint = _change(smoothed), ""

@@ -185,9 +185,7 @@ def _control_lane(control: Control, duration_s: float) -> Lane:
             parts.append(f"strength {strength[0]:.2g}")
         else:
             at = plot.thinned(np.asarray(control.times_s, dtype=np.float64)) / duration_s
-            lines.append(
-                plot.Line(plot.path(at, plot.unit(plot.thinned(strength), 0, 1)), "dashed", "strength")
-            )
+            lines.append(plot.Line(plot.path(at, plot.unit(plot.thinned(strength), 0, 1)), "dashed", "strength"))
     return Lane(control.name, ", ".join(parts), lines, _gaps(control.times_s / duration_s, valid))
 
 

@@ -114,9 +114,7 @@ def _verdict(data: ReportData, main: str, controls: list[str], info: MetricInfo)
     if beats_controls(data.metrics, main, info):
         return "clear"
     sign = 1.0 if info.higher_is_better else -1.0
-    sides = [
-        _side(data.comparisons.get(control, {}).get(main, {}).get(info.name), sign) for control in controls
-    ]
+    sides = [_side(data.comparisons.get(control, {}).get(main, {}).get(info.name), sign) for control in controls]
     if all(side > 0 for side in sides):
         return "likely"
     return "worse" if any(side < 0 for side in sides) else "none"
@@ -137,9 +135,7 @@ def _detail(results: Results, main: str, controls: list[str], info: MetricInfo, 
     parts += [f"{with_interval(results[name][info.name], info)} {words[name]}" for name in controls]
     text = f"{label}: " + ", ".join(parts) + "."
     singles = [
-        name
-        for name in results
-        if name not in (*CONTROLS, *REFERENCES, main) and _has(results, name, info.name)
+        name for name in results if name not in (*CONTROLS, *REFERENCES, main) and _has(results, name, info.name)
     ]
     if singles:
         alone = ", ".join(f"{name} {number(results[name][info.name]['mean'], info)}" for name in singles)

@@ -20,12 +20,7 @@ KEEP_EVERY = 20
 
 
 def write_captions(
-    recipe: Recipe,
-    registry: Registry,
-    clips: Sequence[Clip],
-    path: Path,
-    *,
-    progress: Callable[[int, int], None],
+    recipe: Recipe, registry: Registry, clips: Sequence[Clip], path: Path, *, progress: Callable[[int, int], None]
 ) -> None:
     """Set every clip's caption to what the recipe's captioner says; nothing happens without one.
 

@@ -124,13 +124,9 @@ class RunFolder:
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunFolderError(
-                Problem(str(path), "a run folder", f"no {STATE}", "check the path")
-            ) from None
+            raise RunFolderError(Problem(str(path), "a run folder", f"no {STATE}", "check the path")) from None
         except (ValueError, OSError) as error:
-            raise RunFolderError(
-                Problem(str(file), "a readable state file", str(error), _NEW_FOLDER)
-            ) from None
+            raise RunFolderError(Problem(str(file), "a readable state file", str(error), _NEW_FOLDER)) from None
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         if found != FORMAT:
             wanted = f"a run folder of format {FORMAT}"

@@ -75,9 +75,7 @@ def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:
     return SmoothedTrack(np.pad(track.values, ((0, missing), (0, 0))), np.pad(track.valid, (0, missing)))
 
 
-def make_jobs(
-    recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int
-) -> list[Job]:
+def make_jobs(recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int) -> list[Job]:
     """Batches of clips, those of like length together, small enough that every worker gets some."""
     jobs = []
     size = max(1, min(recipe.generate.batch_size, -(-len(clips) * len(conditions) // max(1, workers))))
@@ -99,9 +97,7 @@ Made = tuple[NDArray[np.int16], NDArray[np.float32]]
 """What was generated for one clip: codes [K, T] and mono samples [n]."""
 
 
-def open_models(
-    source: str, adaptor: Path | None, projections: Mapping[str, nn.Module], precision: str
-) -> Models:
+def open_models(source: str, adaptor: Path | None, projections: Mapping[str, nn.Module], precision: str) -> Models:
     """Load backbone and adaptor in a worker."""
     backbone = load_backbone(source, parts=frozenset({"lm", "codec"}))
     assert backbone.codec is not None
@@ -113,9 +109,7 @@ def run_job(steering: Steering, windows: Windows, models: Models, job: Job) -> l
     """Music of one batch."""
     lm, codec, adaptor = models
     codes = compose(lm, adaptor, job.requests, steering, windows)
-    return [
-        (c.numpy().astype(np.int16), to_sound(codec, c, n)) for c, n in zip(codes, job.n_samples, strict=True)
-    ]
+    return [(c.numpy().astype(np.int16), to_sound(codec, c, n)) for c, n in zip(codes, job.n_samples, strict=True)]
 
 
 def generate_all(

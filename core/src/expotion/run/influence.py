@@ -19,9 +19,7 @@ WHAT = "gated term relative to the layer's own attention (RMS)"
 
 
 @torch.inference_mode()
-def gate_influence(
-    lm: MusicGenLM, adaptor: Adaptor, request: Request, codes: Tensor, rate_hz: float
-) -> Gates:
+def gate_influence(lm: MusicGenLM, adaptor: Adaptor, request: Request, codes: Tensor, rate_hz: float) -> Gates:
     """Per step and adapted layer: RMS of g S' over RMS of S.
 
     Measured in one pass over finished codes [K, T] (teacher forcing); zeros where nothing steers.

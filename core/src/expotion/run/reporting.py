@@ -38,9 +38,7 @@ from expotion.video.writing import write_video
 log = logging.getLogger("expotion")
 
 
-def write_clip_video(
-    clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path
-) -> Path | None:
+def write_clip_video(clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path) -> Path | None:
     """An mp4 of the clip's picture with this sound; None for a clip without a picture."""
     video = clip.video
     if video is None:

@@ -95,9 +95,7 @@ def _folder(recipe: Recipe, out_dir: Path | None, resume: Path | Literal["auto"]
         with contextlib.suppress(RunFolderError):
             RunFolder.open(path, recipe)
             return path
-    raise RunFolderError(
-        Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none")
-    )
+    raise RunFolderError(Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none"))
 
 
 class Stages:
@@ -371,9 +369,7 @@ class Stages:
                     codes = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
                     gates = gate_influence(backbone.lm, adaptor, requests[i], codes, rate_hz)
                 shown, controls = self._made_conditions(), ready[i].tracks
-                samples.append(
-                    sample_of(run, clips[i], shown, main, controls, gates, sample_rate_hz, rate_hz)
-                )
+                samples.append(sample_of(run, clips[i], shown, main, controls, gates, sample_rate_hz, rate_hz))
             trainable = sum(p.numel() for p in adaptor.parameters()) if adaptor else 0
             n_trained_on = run.state["stages"].get("training", {}).get("clips", 0)
             warnings = [

@@ -41,9 +41,7 @@ SMOOTHING = 0.1
 """Share of the width over which the training loss is averaged."""
 
 
-def split_validation(
-    examples: Examples, at_most: int = 16, n_given: int = 0
-) -> tuple[Examples, Examples | None]:
+def split_validation(examples: Examples, at_most: int = 16, n_given: int = 0) -> tuple[Examples, Examples | None]:
     """The last `n_given` clips are the data's own for validation, of which `at_most` are used.
 
     Without such the last clips, at most an eighth of them, are kept back; none where there are too few. One clip
@@ -118,12 +116,7 @@ def train_adaptor(
         if recipe.train.workers > 0:
             callbacks.on_start(checkpoints.parent, recipe.to_dict(), 0)
             train_over_ray(
-                run,
-                recipe,
-                backbone=backbone,
-                folder=checkpoints,
-                on_record=on_record,
-                on_weights=on_weights,
+                run, recipe, backbone=backbone, folder=checkpoints, on_record=on_record, on_weights=on_weights
             )
         else:
             if run.resume():
@@ -239,9 +232,7 @@ def curve_lines(records: Sequence[Mapping[str, Any]], *, width: int = 70, height
     lines = [f"{labels.get(row, ''):>7} |{''.join(cells).rstrip()}" for row, cells in enumerate(grid)]
     lines.append(f"{'':>7} +{'-' * width}")
     lines.append(f"{'step':>7}  {first:<{width - 10}}{last:>10}")
-    legend = "   ".join(
-        f"{mark} {name} {series[key][1][-1]:.3f}" for key, mark, name in MARKS if key in series
-    )
+    legend = "   ".join(f"{mark} {name} {series[key][1][-1]:.3f}" for key, mark, name in MARKS if key in series)
     return [*lines, f"{'':>9}{legend}"]
 
 

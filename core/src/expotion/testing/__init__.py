@@ -14,12 +14,7 @@ A plugin's test is ten lines:
 from expotion.testing.clips import SyntheticClip, SyntheticVideo, moving_shapes
 from expotion.testing.conformance import LEVELS, check_encoder, run_checks
 from expotion.testing.metrics import check_metric, run_metric_checks
-from expotion.testing.others import (
-    check_captioner,
-    check_data_source,
-    run_captioner_checks,
-    run_data_source_checks,
-)
+from expotion.testing.others import check_captioner, check_data_source, run_captioner_checks, run_data_source_checks
 from expotion.testing.subject import CheckResult
 
 __all__ = [

@@ -110,14 +110,10 @@ def frame_rate_does_not_matter(subject: Subject) -> str:
             f"at {worst_name} the track is {worst:.2f} as far from the one at 60 fps as another motion's",
             "take frames by clip.video.frames_at at times of your own, and divide by seconds, not frames",
         )
-    return f"at most {worst:.2f} of the distance to another motion" + (
-        f" ({worst_name})" if worst_name else ""
-    )
+    return f"at most {worst:.2f} of the distance to another motion" + (f" ({worst_name})" if worst_name else "")
 
 
-def _rows(
-    subject: Subject, clip: Clip, at_s: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _rows(subject: Subject, clip: Clip, at_s: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     features = subject.encoder.extract(clip)
     if not isinstance(features, TimedFeatures):
         raise NotApplicable("token features have no time")

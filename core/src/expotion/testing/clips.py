@@ -68,9 +68,7 @@ class SyntheticVideo:
         """Everything can be decoded."""
         return math.inf
 
-    def frames_at(
-        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
-    ) -> NDArray[np.uint8]:
+    def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> NDArray[np.uint8]:
         """The last frame not later than each time, RGB uint8 [m, H, W, 3]; the first one before it begins."""
         asked = np.asarray(times_s, dtype=np.float64)
         indices = np.searchsorted(self._times_s, asked + timeline.EPSILON_S, side="right") - 1

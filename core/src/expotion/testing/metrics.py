@@ -32,9 +32,7 @@ def run_metric_checks(spec: MetricSpec, clip: Clip | None = None) -> list[CheckR
         return run_all([("spec", lambda: _described(spec)), ("what is missing", lambda: _said(lacking))])
     subject = clip or SyntheticClip()
     rate_hz = spec.sample_rate_hz or _SAMPLE_RATE_HZ
-    function = cache(
-        spec.build
-    )  # built by the first check that needs it, so that its failure is that check's
+    function = cache(spec.build)  # built by the first check that needs it, so that its failure is that check's
 
     def scored(samples: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
         return function()(Scored(samples.copy(), rate_hz, subject, subject.caption))
@@ -64,7 +62,7 @@ def run_metric_checks(spec: MetricSpec, clip: Clip | None = None) -> list[CheckR
             ("silence", lambda: shown(scored(np.zeros(rate_hz, np.float32)))),
             ("20 ms", lambda: shown(scored(music[: rate_hz // 50]))),
             ("no samples", lambda: shown(scored(music[:0]))),
-        ],
+        ]
     )
 
 

@@ -27,9 +27,7 @@ def check_captioner(
     return raise_failed("captioner", spec.name, run_captioner_checks(spec, options, clip))
 
 
-def run_data_source_checks(
-    spec: DataSourceSpec, options: Mapping[str, Any] | None = None
-) -> list[CheckResult]:
+def run_data_source_checks(spec: DataSourceSpec, options: Mapping[str, Any] | None = None) -> list[CheckResult]:
     """Results of all checks of a data source; of each split the first two clips are looked at."""
 
     def source(split: str) -> Sequence[Clip]:
@@ -57,9 +55,7 @@ def run_data_source_checks(
         for split in ("train", "test"):
             for first, second in zip(source(split)[:2], source(split)[:2], strict=True):
                 if (first.id, first.content_hash) != (second.id, second.content_hash):
-                    raise Failed(
-                        f"{first.id}: two builds differ", "fix the order, and hash what clips are made of"
-                    )
+                    raise Failed(f"{first.id}: two builds differ", "fix the order, and hash what clips are made of")
         return "two builds give the same clips"
 
     def usable() -> str:
@@ -128,9 +124,7 @@ def _usable(clip: Clip) -> str:
     if samples is not None:
         wanted = round(clip.duration_s * _SAMPLE_RATE_HZ)
         if samples.dtype != np.float32 or samples.ndim != 1 or abs(len(samples) - wanted) > 1:
-            raise Failed(
-                f"{clip.id}: audio is {samples.dtype} {samples.shape}", f"mono float32, {wanted} samples"
-            )
+            raise Failed(f"{clip.id}: audio is {samples.dtype} {samples.shape}", f"mono float32, {wanted} samples")
         parts.append("sound")
     clip.close()
     if not parts:

@@ -33,9 +33,7 @@ class TensorBoard(TrainingCallback):
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
         except ImportError as error:
             fix = "install it: pip install 'expotion[tensorboard]'"
-            raise PluginError(
-                Problem("train.callbacks tensorboard", "tensorboard", str(error), fix)
-            ) from error
+            raise PluginError(Problem("train.callbacks tensorboard", "tensorboard", str(error), fix)) from error
         self._make = SummaryWriter
         self._writer: Any = None
 

@@ -56,9 +56,7 @@ def swap_context(codes: Tensor, donors: Tensor, foreign: Tensor) -> Tensor:
     return torch.where(foreign[:, None, :], donors, codes)
 
 
-def draw_strengths(
-    dropout: Mapping[str, float], batch_size: int, rng: np.random.Generator
-) -> dict[str, Tensor]:
+def draw_strengths(dropout: Mapping[str, float], batch_size: int, rng: np.random.Generator) -> dict[str, Tensor]:
     """Strength 0 or 1 per modality and sequence, float32 [B]; never all of them dropped.
 
     `dropout`: the probability of each modality. A sequence without any is the frozen model itself, from which

@@ -361,6 +361,4 @@ def validate(run: TrainingRun) -> dict[str, Any]:
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name[len(prefix) :]: tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)
-    }
+    return {name[len(prefix) :]: tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)}

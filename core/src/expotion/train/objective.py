@@ -52,12 +52,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
 
 
 def codebook_loss(
-    lm: MusicGenLM,
-    hidden: Tensor,
-    codes: Tensor,
-    mask: Tensor | None = None,
-    *,
-    n_scored: int | None = None,
+    lm: MusicGenLM, hidden: Tensor, codes: Tensor, mask: Tensor | None = None, *, n_scored: int | None = None
 ) -> Tensor:
     """Mean loss (nats) over the codes that the delay pattern and the mask let count.
 

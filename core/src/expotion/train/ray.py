@@ -114,9 +114,7 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], folder: Path, 
     if "error" in outcome:
         fix = f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)"
         died = last_line(outcome["error"])
-        raise ExpotionError(Problem("train.workers", "workers that stay alive", died, fix)) from outcome[
-            "error"
-        ]
+        raise ExpotionError(Problem("train.workers", "workers that stay alive", died, fix)) from outcome["error"]
     return outcome["result"].checkpoint
 
 
@@ -138,10 +136,7 @@ class _Follower:
     """Turns messages into records in order: steps that a restart repeats are not reported twice."""
 
     def __init__(
-        self,
-        run: TrainingRun,
-        on_record: Callable[[Record], None],
-        on_weights: Callable[[int], object] | None,
+        self, run: TrainingRun, on_record: Callable[[Record], None], on_weights: Callable[[int], object] | None
     ) -> None:
         self.run, self.on_record, self.on_weights = run, on_record, on_weights
         self.error: ExpotionError | None = None

@@ -64,9 +64,7 @@ def load_audio(
     return None if heard is None else heard.samples
 
 
-def hear(
-    source: Scan, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
-) -> Heard | None:
+def hear(source: Scan, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None) -> Heard | None:
     """Sound of a stretch of a scanned file, or None where it has none.
 
     Times are from the file's shared zero of picture and sound. Channels are averaged. The result has
@@ -136,9 +134,7 @@ def _runs(source: Scan, start_s: float, n: int) -> Iterator[tuple[int, NDArray[n
         yield position, collected(), n_bad
 
 
-def decoded_sound(
-    source: Scan, start_s: float
-) -> Iterator[tuple[float | None, int, NDArray[np.float32], int]]:
+def decoded_sound(source: Scan, start_s: float) -> Iterator[tuple[float | None, int, NDArray[np.float32], int]]:
     """Decoded blocks from some time before `start_s` on: (time from it, rate, float32 [channels, n], not numbers).
 
     Damaged packets are passed over; a file that cannot be read further ends.

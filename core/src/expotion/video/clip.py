@@ -57,9 +57,7 @@ class FileClip(Clip):
             fix = "cut it into parts; in Python give a start and a duration, or raise max_duration_s"
             got = f"{self.duration_s:.1f} s"
             raise MediaError(Problem(where, f"a clip of at most {limits.max_duration_s:.0f} s", got, fix))
-        whole = (
-            start_s <= timeline.EPSILON_S and self.duration_s >= self._scan.duration_s - timeline.EPSILON_S
-        )
+        whole = start_s <= timeline.EPSILON_S and self.duration_s >= self._scan.duration_s - timeline.EPSILON_S
         window = "" if whole else f"@{start_s:.3f}+{self.duration_s:.3f}"
         self.id = id if id is not None else f"{self.path.stem}{window}"
         self._window = "" if whole else f"{start_s!r}+{self.duration_s!r}"
@@ -113,13 +111,9 @@ class FileClip(Clip):
             found.append(f"{self.path}: {self._not_numbers} samples are no finite numbers and are taken as 0")
         if self._video is not None and np.isfinite(self._video.decodable_until_s):
             until_s = self._video.decodable_until_s
-            found.append(
-                f"{self.path}: frames stop decoding at {until_s:.2f} s; the last good one is repeated"
-            )
+            found.append(f"{self.path}: frames stop decoding at {until_s:.2f} s; the last good one is repeated")
         if self._video is not None and self._video.changes_size:
-            found.append(
-                f"{self.path}: the picture changes its size; all frames are scaled to the first one's"
-            )
+            found.append(f"{self.path}: the picture changes its size; all frames are scaled to the first one's")
         return found
 
     def close(self) -> None:

@@ -59,9 +59,7 @@ class Orientation:
     def rotation_deg(self) -> int:
         """Degrees to the left, 0 to 270, of the turn that follows the mirroring along x, where there is one."""
         x = self.flipped_x ^ self.mirrored
-        return {(False, False): 0, (False, True): 180, (True, False): 90, (True, True): 270}[
-            self.transposed, x
-        ]
+        return {(False, False): 0, (False, True): 180, (True, False): 90, (True, True): 270}[self.transposed, x]
 
     def shown(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A stored picture [H, W, 3] as it is shown."""

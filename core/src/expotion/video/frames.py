@@ -67,9 +67,7 @@ class FileVideo:
         self._start_s = start_s
         end_s = picture.end_s if duration_s is None else start_s + duration_s
         self.duration_s = end_s - start_s
-        inside = (picture.times_s >= start_s - timeline.EPSILON_S) & (
-            picture.times_s < end_s - timeline.EPSILON_S
-        )
+        inside = (picture.times_s >= start_s - timeline.EPSILON_S) & (picture.times_s < end_s - timeline.EPSILON_S)
         self._first = int(np.argmax(inside))
         self._times_s = np.maximum(picture.times_s[inside] - start_s, 0.0)
         if len(self._times_s) < n_least:

@@ -39,9 +39,7 @@ def resize_frame(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     import cv2  # noqa: PLC0415 - heavy
 
     shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-    resized = cv2.resize(
-        frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    resized = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
 
 
@@ -83,9 +81,7 @@ class ArrayVideo:
         """Infinity: nothing is decoded."""
         return math.inf
 
-    def frames_at(
-        self, times_s: NDArray[np.float64], *, shorter_side: int | None = None
-    ) -> NDArray[np.uint8]:
+    def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> NDArray[np.uint8]:
         """Frames shown at these times, uint8 [m, H, W, 3]."""
         return resize_frames(self._frames[timeline.shown_at(self._times_s, times_s)], shorter_side)
 

@@ -87,9 +87,7 @@ def read_packets(container: InputContainer, streams: Sequence[Any]) -> dict[int,
     if not streams:
         return logs
     checks = {
-        s.index: NalCheck(s.codec_context.name, s.codec_context.extradata)
-        for s in streams
-        if s.type == "video"
+        s.index: NalCheck(s.codec_context.name, s.codec_context.extradata) for s in streams if s.type == "video"
     }
     try:
         for packet in container.demux(streams):

@@ -108,12 +108,7 @@ class PictureSource:
         (height, width), orientation = self._pyav.size, self._pyav.orientation
         # decord knows no mirrors, and no turns in matroska
         better = height * width > DECORD_PIXELS or orientation != Orientation()
-        if (
-            self._asked == "pyav"
-            or self.verified
-            or orientation.mirrored
-            or (self._asked == "auto" and better)
-        ):
+        if self._asked == "pyav" or self.verified or orientation.mirrored or (self._asked == "auto" and better):
             return self._pyav
         try:
             return DecordDecoder(self._scan, self._pyav.size)

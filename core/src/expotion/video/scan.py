@@ -163,9 +163,7 @@ def _scan(path: Path, limits: Limits) -> Scan:
     header_end_s = start_s + header_s - zero_s
     if start_s > 0.0 and matroska:  # some writers state the end instead of the length
         header_end_s = header_s - zero_s
-    picture = (
-        _place_picture(raw_picture[0], zero_s, header_end_s, sound, raw_picture[2]) if raw_picture else None
-    )
+    picture = _place_picture(raw_picture[0], zero_s, header_end_s, sound, raw_picture[2]) if raw_picture else None
     duration_s = picture.end_s if picture else (sound.end_s if sound else 0.0)
     return Scan(path, path.stat().st_size, zero_s, duration_s, picture, sound, tuple(notes))
 
@@ -203,9 +201,7 @@ def _raw_sound(stream: Any, log: PacketLog) -> tuple[Sound, float, float] | None
         return None
     first, last = log.span()
     ordered = (
-        log.timed
-        and not log.restarted
-        and all(after > before for before, after in itertools.pairwise(log.pts))
+        log.timed and not log.restarted and all(after > before for before, after in itertools.pairwise(log.pts))
     )
     channels = context.channels
     sound = Sound(stream.index, context.name, context.sample_rate, channels, 0.0, 0.0, ordered, log.restarted)

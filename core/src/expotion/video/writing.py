@@ -26,9 +26,7 @@ _OTHER_SUFFIX = "use another file name suffix (mp4, mov, mkv, webm) or another c
 
 
 @contextmanager
-def open_output(
-    path: Path | str, verify: Callable[[Path], None] = lambda draft: None
-) -> Iterator[OutputContainer]:
+def open_output(path: Path | str, verify: Callable[[Path], None] = lambda draft: None) -> Iterator[OutputContainer]:
     """A container that takes the place of `path` when the block succeeds; its kind is that of the suffix.
 
     `verify` is given the closed file before that; what it raises is passed on.

@@ -28,9 +28,7 @@ def test_it_keeps_the_contract() -> None:
 def test_features_are_in_shoulder_widths_around_their_middle() -> None:
     found = extract()
     names = list(POINTS)
-    left, right = (
-        found.values[:, 2 * names.index(f"{side}_shoulder") :][:, :2] for side in ("left", "right")
-    )
+    left, right = (found.values[:, 2 * names.index(f"{side}_shoulder") :][:, :2] for side in ("left", "right"))
     assert found.valid.all()
     assert np.allclose(left + right, 0.0, atol=1e-5)
     assert np.allclose(np.linalg.norm(left - right, axis=1), 1.0, atol=1e-4)

@@ -28,9 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def prepare(
-    source: Annotated[
-        Path, typer.Argument(help="Folder, .csv, .jsonl, .parquet, .tar, or an authors' list.")
-    ],
+    source: Annotated[Path, typer.Argument(help="Folder, .csv, .jsonl, .parquet, .tar, or an authors' list.")],
     out: Annotated[Path, typer.Option(help="Folder for the manifest.")],
     clip: Annotated[float, typer.Option(help="Length of a clip, s.")] = 10.0,
     hop: Annotated[float | None, typer.Option(help="From one clip to the next, s; default: --clip.")] = None,
@@ -75,9 +73,7 @@ def prepare(
         out,
         settings,
         # a few are examined here, where starting processes would cost more
-        lambda items: spread(
-            partial(examine, settings), items, workers=n_workers(len(items), items_per_worker=8)
-        ),
+        lambda items: spread(partial(examine, settings), items, workers=n_workers(len(items), items_per_worker=8)),
         prompt=prompt,
         root=root,
         skip_missing=skip_missing,

@@ -84,9 +84,7 @@ def _magnitudes(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Spectrogram float32 [m, 513]."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, _N_FFT)[::_HOP]
     shape = np.hanning(_N_FFT).astype(np.float32)
-    parts = [
-        np.abs(np.fft.rfft(windows[at : at + 4096] * shape, axis=1)) for at in range(0, len(windows), 4096)
-    ]
+    parts = [np.abs(np.fft.rfft(windows[at : at + 4096] * shape, axis=1)) for at in range(0, len(windows), 4096)]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -224,11 +222,7 @@ def matches(prints: Sequence[Print], compare: Callable[[int, int], bool] = lambd
 
 
 def _candidates(
-    one: Print,
-    own: int,
-    hashes: NDArray[np.int64],
-    frames: NDArray[np.int32],
-    owner: NDArray[np.int64],
+    one: Print, own: int, hashes: NDArray[np.int64], frames: NDArray[np.int32], owner: NDArray[np.int64]
 ) -> list[int]:
     """Earlier sounds that have at least half of `MIN_VOTES` landmarks of this one at one offset, give or take."""
     low, count = _places(hashes, one.hashes)
@@ -253,17 +247,13 @@ def _candidates(
     return sorted({int(k) for k in key[total * 2 >= MIN_VOTES] >> 32})
 
 
-def _places(
-    known: NDArray[np.int64], hashes: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _places(known: NDArray[np.int64], hashes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(first place, how many) of each hash among the sorted known ones."""
     low = np.searchsorted(known, hashes, side="left")
     return low, np.searchsorted(known, hashes, side="right") - low
 
 
-def _expanded(
-    low: NDArray[np.int64], count: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _expanded(low: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(query, place) of every equal hash: each query i has the places low[i] .. low[i] + count[i] - 1."""
     left = np.repeat(np.arange(len(count)), count)
     within = np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count)

@@ -157,9 +157,7 @@ def _histograms(rows: list[Row]) -> list[Histogram]:
     return histograms
 
 
-def _clip(
-    row: Row, folder: Path, out: Path, problems: list[Finding], embed: bool
-) -> tuple[CorpusClip, str | None]:
+def _clip(row: Row, folder: Path, out: Path, problems: list[Finding], embed: bool) -> tuple[CorpusClip, str | None]:
     facts = [
         ("length", f"{row.duration_s:.2f} s from {row.start_s:.2f} s"),
         ("loudness", "silence" if row.loudness_lufs is None else f"{row.loudness_lufs:.1f} LUFS"),
@@ -184,10 +182,7 @@ def _clip(
             samples = clip.audio(OUTLINE_HZ)
             outline = "" if samples is None else envelope(samples, 200)
             return replace(
-                shown,
-                outline=outline,
-                still_uri=_still(clip),
-                source=_copy(clip) if embed else shown.source,
+                shown, outline=outline, still_uri=_still(clip), source=_copy(clip) if embed else shown.source
             ), None
     except ExpotionError as error:
         return shown, f"{row.id}: no still: {error}"
@@ -234,9 +229,7 @@ def render_corpus(page: CorpusPage) -> str:
             page=page,
             style=style,
             script=(own / "corpus.js").read_text(encoding="utf-8"),
-            shares=[
-                (name, count, seconds, 100 * count / total) for name, (count, seconds) in page.counts.items()
-            ],
+            shares=[(name, count, seconds, 100 * count / total) for name, (count, seconds) in page.counts.items()],
             histograms=page.histograms,
         )
     )

@@ -187,8 +187,7 @@ def _completed(items: list[Item], found: list[Examined]) -> list[Item]:
         if key[0]:
             known[key] = values | known.get(key, {})
     return [
-        replace(item, **(known.get(key, {}) | values))
-        for item, key, values in zip(items, keys, own, strict=True)
+        replace(item, **(known.get(key, {}) | values)) for item, key, values in zip(items, keys, own, strict=True)
     ]
 
 

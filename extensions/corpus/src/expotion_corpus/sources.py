@@ -85,9 +85,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_source(
-    source: Path, unpacked: Path, *, root: Path | None = None, skip_missing: bool = False
-) -> Found:
+def read_source(source: Path, unpacked: Path, *, root: Path | None = None, skip_missing: bool = False) -> Found:
     """Items of a folder, CSV, JSONL, Parquet, tar or authors' list. Samples of tars are written to `unpacked`.
 
     Paths in a list are relative to `root` (default: the list's folder). Raises ManifestError that lists every bad
@@ -112,9 +110,7 @@ def read_source(
     here = [item for item in found.items if item.path.is_file()]
     found.missing = [item for item in found.items if not item.path.is_file()]
     if found.missing and not (skip_missing and here):
-        problems += [
-            Problem(item.where, "a file that is there", str(item.path)) for item in found.missing[:SHOWN]
-        ]
+        problems += [Problem(item.where, "a file that is there", str(item.path)) for item in found.missing[:SHOWN]]
         fix = "`--root FOLDER` says where paths start; `--skip-missing` leaves such lines out"
         got = f"{len(found.missing)} of {len(found.items)} are missing"
         problems.append(Problem(str(source), "files that are there", got, fix))

@@ -73,9 +73,7 @@ def assign(
     return [row.model_copy(update={"split": split[i]}) for i, row in enumerate(rows)], groups
 
 
-def _impossible(
-    rows: Sequence[Row], groups: Sequence[Sequence[int]], keys: Sequence[str], wanted: str
-) -> Problem:
+def _impossible(rows: Sequence[Row], groups: Sequence[Sequence[int]], keys: Sequence[str], wanted: str) -> Problem:
     largest = groups[0]
     counts = {key: len({getattr(rows[i], key) for i in largest} - {None}) for key in keys}
     inside = ", ".join(f"{count} {key}s" for key, count in counts.items())
@@ -110,9 +108,7 @@ def split_manifest(
         folder = manifest.parent.resolve()
         rows = [row.model_copy(update={"path": str(folder / row.path)}) for row in rows]
     setting = {"by": list(keys), "test": test, "validation": validation, "seed": seed}
-    header = {
-        k: v for k, v in read_header(manifest).items() if k not in {"schema", "clips", "sha256", "split"}
-    }
+    header = {k: v for k, v in read_header(manifest).items() if k not in {"schema", "clips", "sha256", "split"}}
     write_manifest(out, rows, {**header, "split": setting})
     written = read_manifest(out)
     crossing = crossings(written, keys)

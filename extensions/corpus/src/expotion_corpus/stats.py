@@ -43,8 +43,7 @@ def stats(rows: Sequence[Row], tempo_bpm: Callable[[Row], float | None] | None =
         "fps": dict(Counter(str(row.fps) for row in rows)),
         "size": dict(Counter(f"{row.width}x{row.height}" for row in rows)),
         "known": {
-            key: sum(getattr(row, key) is not None for row in rows)
-            for key in ("song", "performer", "recording")
+            key: sum(getattr(row, key) is not None for row in rows) for key in ("song", "performer", "recording")
         },
     }
     if tempo_bpm is not None:
@@ -127,9 +126,7 @@ def verify(
         try:
             if not file.is_file():
                 named = clips[0].id + (f" and {len(clips) - 1} more clips" if len(clips) > 1 else "")
-                problems.append(
-                    Problem(str(file), f"a file that is there (for {named})", "nothing", "put it back")
-                )
+                problems.append(Problem(str(file), f"a file that is there (for {named})", "nothing", "put it back"))
             elif file_sha256(file) != clips[0].file_sha256:
                 fix = "run `expotion data prepare` again"
                 problems.append(Problem(str(file), "the file that was prepared", "another content", fix))

@@ -108,9 +108,7 @@ def item_of(path: Path, where: str, named: dict[str, Any], problems: list[Proble
             value = None
         times.append(value)
     texts: dict[str, Any] = {key: text_of(named.get(key)) for key in TEXT_FIELDS}
-    return Item(
-        path, where, times[0] or 0.0, times[1], split=split_named(text_of(named.get("split"))), **texts
-    )
+    return Item(path, where, times[0] or 0.0, times[1], split=split_named(text_of(named.get("split"))), **texts)
 
 
 def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -135,9 +133,7 @@ def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str,
             if not isinstance(values, dict):
                 raise ValueError("not an object")
         except (ValueError, SyntaxError) as error:
-            problems.append(
-                Problem(f"{path}:{number}", "a JSON object, or FEATURES|CODES|{...}", str(error)[:120])
-            )
+            problems.append(Problem(f"{path}:{number}", "a JSON object, or FEATURES|CODES|{...}", str(error)[:120]))
             continue
         yield number, values
 

@@ -8,20 +8,7 @@ from __future__ import annotations
 
 from expotion_fast.arithmetic import soften
 from expotion_fast.compile import kernel
-from expotion_fast.simd import (
-    LANES,
-    add,
-    every,
-    fma,
-    load,
-    load_bf16,
-    load_i8,
-    mul,
-    number,
-    put,
-    put_bf16,
-    store,
-)
+from expotion_fast.simd import LANES, add, every, fma, load, load_bf16, load_i8, mul, number, put, put_bf16, store
 
 
 @kernel

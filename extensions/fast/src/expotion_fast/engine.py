@@ -72,12 +72,7 @@ class FusedEngine(Engine):
 
     @torch.inference_mode()
     def start(  # type: ignore[override]
-        self,
-        source: Tensor,
-        n_positions: int,
-        prefix: Prefix | None = None,
-        *,
-        source_mask: Tensor | None = None,
+        self, source: Tensor, n_positions: int, prefix: Prefix | None = None, *, source_mask: Tensor | None = None
     ) -> FusedState:
         """State for generating up to `n_positions` steps after a text source [B, L, d]."""
         self.check_state(source, n_positions, prefix)

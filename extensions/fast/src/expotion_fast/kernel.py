@@ -75,11 +75,7 @@ def attention(frame, layer, at, scale, prefix_of, prefix_rows, openness, mine, c
                 store(own + i, mul(add(load(q + i), load(offset + i)), load(k_scale + i)))
             kept, count = frame[f.PREFIX_KEPT], frame[f.PREFIX_ROOMS]
             span = place * count * head * kept
-            k, v, v_scale = (
-                at[f.PREFIX_K] + span,
-                at[f.PREFIX_V] + span,
-                at[f.PREFIX_V_SCALE] + 4 * head * place,
-            )
+            k, v, v_scale = (at[f.PREFIX_K] + span, at[f.PREFIX_V] + span, at[f.PREFIX_V_SCALE] + 4 * head * place)
             gain = openness[row, r]
             attend(kept, own, k, v, count, head, prefix_rows[row], scale, scores, out, gain, v_scale)
         arrive(counters)
@@ -149,9 +145,7 @@ def run(  # type: ignore[no-untyped-def]
         if len(text_items) > 0:
             ready, k = normed(frame, text_items, at[f.CROSS], at[f.CROSS_BIAS], mine), wide_text
             w, s = at[f.ASK_W], at[f.ASK_SCALE]
-            n = product(
-                kind, w, s, wide_text, wide, ready, some, text, wide_text, STORE, at_work, part, parts
-            )
+            n = product(kind, w, s, wide_text, wide, ready, some, text, wide_text, STORE, at_work, part, parts)
             at_work = finished(at_work, n, parts, wait)
             if frame[f.FOLDED]:
                 ready = folded_text(frame, len(text_items), mine)
@@ -173,9 +167,7 @@ def run(  # type: ignore[no-untyped-def]
     if len(last) > 0:
         ready = normed(frame, last, frame[f.NORM_OUT], frame[f.NORM_OUT_BIAS], mine)
         w, s, n = frame[f.HEADS], frame[f.HEADS_SCALE], frame[f.LOGITS_WIDE]
-        product(
-            kind, w, s, n, wide, ready, items[: len(last)], frame[f.LOGITS], n, STORE, at_work, part, parts
-        )
+        product(kind, w, s, n, wide, ready, items[: len(last)], frame[f.LOGITS], n, STORE, at_work, part, parts)
 
 
 @entry

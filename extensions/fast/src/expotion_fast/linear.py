@@ -9,17 +9,7 @@ from torch.nn import functional
 
 from expotion.contracts import Mode
 from expotion_fast.kernel import multiply
-from expotion_fast.layout import (
-    KINDS,
-    TILE,
-    gather_heads,
-    matrix,
-    pad,
-    padded,
-    spread_heads,
-    tiles,
-    whole_numbers,
-)
+from expotion_fast.layout import KINDS, TILE, gather_heads, matrix, pad, padded, spread_heads, tiles, whole_numbers
 from expotion_fast.threads import counters_for, on_all
 
 AT_ONCE = 64

@@ -103,13 +103,9 @@ load_i8 = _operation(
     lambda b, m, v: b.sitofp(b.sext(_load(b, v[0], ir.VectorType(I8, LANES)), whole.llvm), floats.llvm),
 )
 load_whole = _operation(whole(_address), lambda b, m, v: _load(b, v[0], whole.llvm))
-store = _operation(
-    types.void(_address, floats), lambda b, m, v: b.store(v[1], _at(b, v[0], floats.llvm), align=1)
-)
+store = _operation(types.void(_address, floats), lambda b, m, v: b.store(v[1], _at(b, v[0], floats.llvm), align=1))
 number = _operation(types.float32(_address), lambda b, m, v: _load(b, v[0], F32))
-put = _operation(
-    types.void(_address, types.float32), lambda b, m, v: b.store(v[1], _at(b, v[0], F32), align=1)
-)
+put = _operation(types.void(_address, types.float32), lambda b, m, v: b.store(v[1], _at(b, v[0], F32), align=1))
 
 
 def _rounded(builder: Any, bits: Any, constant: Callable[[int], Any]) -> Any:
@@ -193,20 +189,15 @@ first = _operation(floats(floats, types.int64, types.float32), _first)
 """The first n lanes of a, the others c."""
 
 
-dot = _operation(
-    whole(whole, whole, whole), _call("llvm.x86.avx512.vpdpbusd.512", whole.llvm, [whole.llvm] * 3)
-)
+dot = _operation(whole(whole, whole, whole), _call("llvm.x86.avx512.vpdpbusd.512", whole.llvm, [whole.llvm] * 3))
 """a + the sum over four bytes of (unsigned) b times (signed) c, in every lane."""
 
 # ---------------------------------------------------------------------------------------------- together
 
 arrive = _operation(
-    types.int64(_address),
-    lambda b, m, v: b.atomic_rmw("add", _at(b, v[0], I64), ir.Constant(I64, 1), "seq_cst"),
+    types.int64(_address), lambda b, m, v: b.atomic_rmw("add", _at(b, v[0], I64), ir.Constant(I64, 1), "seq_cst")
 )
-arrived = _operation(
-    types.int64(_address), lambda b, m, v: b.load_atomic(_at(b, v[0], I64), "acquire", align=8)
-)
+arrived = _operation(types.int64(_address), lambda b, m, v: b.load_atomic(_at(b, v[0], I64), "acquire", align=8))
 
 
 def _give_way(b: Any, m: Any, v: Sequence[Any]) -> Any:

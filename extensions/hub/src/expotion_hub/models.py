@@ -112,9 +112,7 @@ def _agree(entry: Entry, yes: bool, console: Console) -> None:
     console.print("These weights must not be used commercially.", markup=False)
     if not sys.stdin.isatty():
         fix = "add --yes if your use is non-commercial"
-        raise WeightsError(
-            Problem(f"model {entry.name}", "your agreement to a non-commercial licence", None, fix)
-        )
+        raise WeightsError(Problem(f"model {entry.name}", "your agreement to a non-commercial licence", None, fix))
     typer.confirm("Download for non-commercial use?", abort=True)
 
 

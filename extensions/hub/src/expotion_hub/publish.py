@@ -38,8 +38,7 @@ def card_of(folder: Path, registry: Registry, *, name: str | None = None, licenc
     blocks = [
         _front_matter(recipe, licences, metrics, licence),
         f"# {name or recipe.name}",
-        recipe.description
-        or "An adaptor for Expotion: a gated prefix that lets tracks steer a frozen MusicGen.",
+        recipe.description or "An adaptor for Expotion: a gated prefix that lets tracks steer a frozen MusicGen.",
         _use(name or str(folder)),
         _controls(recipe, registry),
         _training(recipe, metadata, description),
@@ -51,9 +50,7 @@ def card_of(folder: Path, registry: Registry, *, name: str | None = None, licenc
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _front_matter(
-    recipe: Recipe, licences: list[Licence], metrics: Mapping[str, Any], licence: str | None
-) -> str:
+def _front_matter(recipe: Recipe, licences: list[Licence], metrics: Mapping[str, Any], licence: str | None) -> str:
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
@@ -69,9 +66,7 @@ def _front_matter(
 
 def _use(name: str) -> str:
     return (
-        "## Use\n\n```\nexpotion generate CLIP.mp4 --adaptor "
-        + name
-        + "\n```\n\n```python\nimport expotion\n\n"
+        "## Use\n\n```\nexpotion generate CLIP.mp4 --adaptor " + name + "\n```\n\n```python\nimport expotion\n\n"
         f'composer = expotion.load("{name}")\nmusic = composer.compose("CLIP.mp4")\n```'
     )
 
@@ -198,13 +193,11 @@ def place(source: Path, target: Path) -> None:
 @contextmanager
 def _staged(folder: Path, target: str, registry: Registry, licence: str | None) -> Iterator[Path]:
     """The files to publish, in a temporary folder."""
-    check_adaptor(folder, str(folder))
+    check_adaptor(folder)
     metadata = read_description(folder).get("metadata") or {}
     if "recipe" not in metadata:
         raise WeightsError(
-            Problem(
-                str(folder), "an adaptor that a recipe trained", "one without its recipe", "give a run folder"
-            )
+            Problem(str(folder), "an adaptor that a recipe trained", "one without its recipe", "give a run folder")
         )
     with tempfile.TemporaryDirectory(prefix="expotion-publish-") as name:
         staged = Path(name)

@@ -55,10 +55,7 @@ def play(
 @steered
 def live(
     source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="A camera's number, an address, or a file played in real time."
-        ),
+        str, typer.Argument(metavar="SOURCE", help="A camera's number, an address, or a file played in real time.")
     ],
     *,
     to: Annotated[str | None, TO] = None,
@@ -76,9 +73,7 @@ def live(
     from expotion_live.live import play_live
 
     console = _console(to)
-    play_live(
-        source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems
-    )
+    play_live(source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems)
     if out is not None:
         console.print(f"Wrote {out}", markup=False)
 

@@ -168,9 +168,7 @@ def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, co
         console.print(clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s))
 
 
-def _say_start(
-    console: Console, pictures: Pictures, live: LiveSession, window_s: float, delay: Delay
-) -> None:
+def _say_start(console: Console, pictures: Pictures, live: LiveSession, window_s: float, delay: Delay) -> None:
     height, width = pictures.size
     hop_s, work_s = delay.hop_s, delay.work_s
     console.print(

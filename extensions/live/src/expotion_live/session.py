@@ -145,9 +145,7 @@ class LiveSession:
         request = Request(stop - first, self._text, tracks, rows)
         # Codes are kept for one window, which ends at what has been made.
         known = self._codes[:, self._codes.shape[-1] - (self._made - first) :]
-        made = continue_codes(
-            self._lm, self.composer.adaptor, request, self._steering, known, self._generator
-        )
+        made = continue_codes(self._lm, self.composer.adaptor, request, self._steering, known, self._generator)
         fresh = made[:, made.shape[-1] - n_frames :]
         self._codes = made[:, -self._window :]
         self._made = stop

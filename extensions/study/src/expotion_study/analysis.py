@@ -171,8 +171,7 @@ def _preferences(
     strengths = fit(wins)
     shares, logs = preferred_share(strengths), np.log(strengths)
     of = [
-        [a for a, x, y in zip(answers, left, right, strict=True) if system in (x, y)]
-        for system in range(n_systems)
+        [a for a, x, y in zip(answers, left, right, strict=True) if system in (x, y)] for system in range(n_systems)
     ]
     return (
         [_estimate(study, of[s], float(shares[0, s]), shares[1:, s]) for s in range(n_systems)],

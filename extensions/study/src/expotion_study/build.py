@@ -116,9 +116,7 @@ def build_study(
     return study
 
 
-def _choose(
-    systems: Sequence[System], clips: Mapping[str, Clip], asked: Asked
-) -> tuple[list[str], list[Problem]]:
+def _choose(systems: Sequence[System], clips: Mapping[str, Clip], asked: Asked) -> tuple[list[str], list[Problem]]:
     """Ids of the clips to use, and what is wrong with them."""
     union = list(dict.fromkeys(name for system in systems for name in system.clip_ids))
     wanted = list(dict.fromkeys(asked.only)) or union

@@ -29,31 +29,23 @@ def build(
             help="[NAME=]PATH[:CONDITION]: a run, a folder with runs in cells/, or sounds named by clip.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder; new or empty.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder; new or empty.")],
     *,
-    videos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Videos named by clip. E.g. clips/.")
-    ] = None,
+    videos: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos named by clip. E.g. clips/.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Descriptions by clip, CSV or JSON. E.g. prompts.csv.")
     ] = None,
     clips: Annotated[
         str | None, typer.Option(metavar="LIST", help="Only these clips. E.g. clip_01,clip_07.")
     ] = None,
-    common: Annotated[
-        bool, typer.Option("--common", help="Only clips that every system has music for.")
-    ] = False,
+    common: Annotated[bool, typer.Option("--common", help="Only clips that every system has music for.")] = False,
     ratings: Annotated[
         int | None, typer.Option(metavar="N", help="Clips that each participant rates. E.g. 12.")
     ] = None,
     comparisons: Annotated[
         int | None, typer.Option(metavar="N", help="Pairs that each compares. E.g. 10, or 0.")
     ] = None,
-    attention: Annotated[
-        int, typer.Option(metavar="N", help="Attention checks among the ratings. E.g. 1.")
-    ] = 0,
+    attention: Annotated[int, typer.Option(metavar="N", help="Attention checks among the ratings. E.g. 1.")] = 0,
     loudness: Annotated[
         float, typer.Option(metavar="LUFS", help="Loudness of all sounds (BS.1770). E.g. -23.")
     ] = -23.0,
@@ -111,9 +103,7 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", "-p", metavar="N", help="0 takes any that is free. E.g. 8765.")
     ] = 8765,
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
 ) -> None:
     """Serve a study as a web page until Ctrl-C. Answers go to answers.sqlite in its folder.
 
@@ -159,8 +149,7 @@ def results(
 
 @app.command()
 def forget(
-    folder: StudyArgument,
-    code: Annotated[str, typer.Argument(metavar="CODE", help="A participant's code.")],
+    folder: StudyArgument, code: Annotated[str, typer.Argument(metavar="CODE", help="A participant's code.")]
 ) -> None:
     """Delete a participant's answers, as they may ask for.
 

@@ -46,9 +46,7 @@ def figure(study: Study, found: Analysis) -> str:
 
     Dots are means (or shares), lines their 95 % intervals.
     """
-    panels = [
-        Panel(c.title, found.ratings[c.name], 1.0, 5.0, (1, 2, 3, 4, 5), "{:g}") for c in study.questions
-    ]
+    panels = [Panel(c.title, found.ratings[c.name], 1.0, 5.0, (1, 2, 3, 4, 5), "{:g}") for c in study.questions]
     if study.comparisons:
         quarters = (0.0, 0.25, 0.5, 0.75, 1.0)
         panels.append(Panel("Preferred over another system", found.shares, 0.0, 1.0, quarters, "{:.0%}"))
@@ -82,9 +80,7 @@ def _drawn(panel: Panel, systems: Sequence[str], left: int, top: int) -> list[st
     for tick in panel.ticks:
         parts.append(f'<line class="grid" x1="{at(tick)}" x2="{at(tick)}" y1="{top + HEAD}" y2="{bottom}"/>')
         label = escape(panel.form.format(tick))
-        parts.append(
-            f'<text class="soft" x="{at(tick)}" y="{bottom + 16}" text-anchor="middle">{label}</text>'
-        )
+        parts.append(f'<text class="soft" x="{at(tick)}" y="{bottom + 16}" text-anchor="middle">{label}</text>')
     for row, (name, each) in enumerate(zip(systems, panel.estimates, strict=True)):
         middle = top + HEAD + ROW * row + ROW / 2
         shown = name if len(name) <= _CHARACTERS else name[: _CHARACTERS - 1] + "…"
@@ -241,9 +237,7 @@ def to_markdown(study: Study, found: Analysis) -> str:
         ]
         lines += _table(["System", "preferred", "log strength", "comparisons"], rows)
         lines += ["", "Wins of the row over the column:"]
-        rows = [
-            [name, *(f"{n:g}" for n in wins)] for name, wins in zip(study.systems, found.wins, strict=True)
-        ]
+        rows = [[name, *(f"{n:g}" for n in wins)] for name, wins in zip(study.systems, found.wins, strict=True)]
         for index, row in enumerate(rows):
             row[index + 1] = "–"
         lines += _table(["", *study.systems], rows)

@@ -35,10 +35,7 @@ _REFUSALS = {
     413: ("That is too much", _AGAIN),
     503: ("Your answer could not be stored", "Please go back and send it again in a moment."),
 }
-_STATIC = {
-    "/static/study.css": "text/css; charset=utf-8",
-    "/static/study.js": "text/javascript; charset=utf-8",
-}
+_STATIC = {"/static/study.css": "text/css; charset=utf-8", "/static/study.js": "text/javascript; charset=utf-8"}
 _SAFE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; media-src 'self'; "
     "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -166,9 +163,7 @@ class Flow:
             except session.Incomplete as error:
                 return self._current(participant, str(error))
             last = len(answered) + 1 == len(trials)
-            self.answers.add_answer(
-                participant.id, trial.number, trial.kind, trial.stimuli, response, last=last
-            )
+            self.answers.add_answer(participant.id, trial.number, trial.kind, trial.stimuli, response, last=last)
         return _to(participant)
 
 
@@ -267,12 +262,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(reply.status, reply.page.encode("utf-8"), "text/html; charset=utf-8")
 
     def _send(
-        self,
-        status: int,
-        body: bytes,
-        kind: str,
-        cache: str = "no-store",
-        headers: Mapping[str, str] | None = None,
+        self, status: int, body: bytes, kind: str, cache: str = "no-store", headers: Mapping[str, str] | None = None
     ) -> None:
         self._begin(status, kind, len(body), cache, headers or {})
         if self.command != "HEAD":

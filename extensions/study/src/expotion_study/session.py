@@ -51,9 +51,7 @@ def rating_cells(slot: int, n_systems: int, n_clips: int, n_ratings: int) -> lis
     return cells
 
 
-def comparison_cells(
-    slot: int, n_systems: int, n_clips: int, n_comparisons: int
-) -> list[tuple[int, int, int]]:
+def comparison_cells(slot: int, n_systems: int, n_clips: int, n_comparisons: int) -> list[tuple[int, int, int]]:
     """(clip, left system, right system) of each comparison of a participant, in order."""
     pairs = round_robin(n_systems)
     cells = []

@@ -80,12 +80,7 @@ def has_picture(clip: Clip) -> bool:
 
 
 def write_clip(
-    folder: Path,
-    clip: Clip,
-    systems: Sequence[System],
-    gains_db: Sequence[float | None],
-    *,
-    with_picture: bool,
+    folder: Path, clip: Clip, systems: Sequence[System], gains_db: Sequence[float | None], *, with_picture: bool
 ) -> Iterator[tuple[str, str, str]]:
     """Write one clip's file per system to `folder`; (token, file name, type) of each as it is there.
 

@@ -191,11 +191,7 @@ class Answers:
         if found is None:
             return False
         with self._writing() as connection:
-            for table in (
-                "answers where participant",
-                "headphones where participant",
-                "participants where id",
-            ):
+            for table in ("answers where participant", "headphones where participant", "participants where id"):
                 connection.execute("delete from " + table + " = ?", (found.id,))
         return True
 

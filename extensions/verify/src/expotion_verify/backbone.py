@@ -13,15 +13,7 @@ from expotion_verify.tensors import LOGITS, compare_generation, language_model, 
 CODEC = 1e-5
 """On latents and sound of order one; codes are exact. The same library on the same machine gives 0."""
 SEANET_KEYS = (
-    *(
-        "dimension",
-        "n_filters",
-        "ratios",
-        "pad_mode",
-        "kernel_size",
-        "last_kernel_size",
-        "residual_kernel_size",
-    ),
+    *("dimension", "n_filters", "ratios", "pad_mode", "kernel_size", "last_kernel_size", "residual_kernel_size"),
     *("dilation_base", "n_residual_layers", "compress", "lstm", "causal", "norm"),
 )
 UNKNOWN = -1

@@ -24,8 +24,7 @@ COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow", "unreadable": "r
 
 def verify(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Golden files, or folders that are searched for them."),
+        list[Path], typer.Argument(metavar="PATH...", help="Golden files, or folders that are searched for them.")
     ],
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the table to this file.")

@@ -129,9 +129,7 @@ class Golden:
                 self.fail(name, "no check uses this array")
 
 
-def deviation_of(
-    got: NDArray[Any], wanted: NDArray[Any], *, relative: bool = False
-) -> tuple[float | None, str]:
+def deviation_of(got: NDArray[Any], wanted: NDArray[Any], *, relative: bool = False) -> tuple[float | None, str]:
     """Largest absolute difference and a note; None where the arrays cannot be compared.
 
     NaN must stand in the same places. `relative` divides by the largest absolute wanted value.
@@ -176,9 +174,7 @@ def _pair(stem: Path) -> list[Path]:
 
 def _is_listing(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(entry, dict)
-        and isinstance(entry.get("shape"), list)
-        and isinstance(entry.get("dtype"), str)
+        isinstance(entry, dict) and isinstance(entry.get("shape"), list) and isinstance(entry.get("dtype"), str)
         for entry in value.values()
     )
 

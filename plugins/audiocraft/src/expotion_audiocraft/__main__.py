@@ -21,9 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m expotion_audiocraft", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("model", help="a folder of audiocraft's two files, or a name on the hub")
-    parser.add_argument(
-        "folder", nargs="?", help="a new folder; published models go to the cache without one"
-    )
+    parser.add_argument("folder", nargs="?", help="a new folder; published models go to the cache without one")
     asked = parser.parse_args(arguments)
     names = {model: name for name, model in backbones.PUBLISHED.items()}
     if asked.folder is None and asked.model not in names:

@@ -141,9 +141,7 @@ def write_folder(model: AudiocraftMusicGen, folder: Path, source: str) -> Path:
     check_lm(model.lm.model, source)
     if folder.exists():
         raise OutputError(
-            Problem(
-                str(folder), "a folder that does not exist yet", "one that does", "remove it or name another"
-            )
+            Problem(str(folder), "a folder that does not exist yet", "one that does", "remove it or name another")
         )
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.part")
     try:

@@ -164,9 +164,7 @@ def text_conditioner(lm: Any, where: str) -> Any:
 def _attempt(what: str, action: Callable[[], T]) -> T:
     try:
         return action()
-    except (
-        Exception
-    ) as error:  # audiocraft has no errors of its own: pickle, OmegaConf, torch and the hub raise
+    except Exception as error:  # audiocraft has no errors of its own: pickle, OmegaConf, torch and the hub raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise WeightsError(
             Problem(
@@ -213,6 +211,4 @@ def load_model(source: str | Path, *, device: str = "cpu") -> AudiocraftMusicGen
     codec = _attempt(what, lambda: loaders.load_compression_model(name, device=device))
     settings = _attempt(what, lambda: _codec_settings(loaders, name))
     conditioner = text_conditioner(lm, name)
-    return AudiocraftMusicGen(
-        AudiocraftLM(lm), AudiocraftCodec(codec, settings), AudiocraftText(conditioner), name
-    )
+    return AudiocraftMusicGen(AudiocraftLM(lm), AudiocraftCodec(codec, settings), AudiocraftText(conditioner), name)

@@ -27,9 +27,7 @@ class Qwen2AudioCaptioner:
     def __init__(self, options: Qwen2AudioOptions) -> None:
         self.options = options
         where = (options.device, options.precision)
-        self.model, self.processor = load(
-            Qwen2AudioForConditionalGeneration, "qwen2_audio", options.model, *where
-        )
+        self.model, self.processor = load(Qwen2AudioForConditionalGeneration, "qwen2_audio", options.model, *where)
         self.video_model: Any = None
         self.video_processor: Any = None
         if options.style == "fused":
@@ -81,9 +79,7 @@ class Qwen2AudioCaptioner:
         return self._answer(clip, self.video_model, self.video_processor, content, images=frames)
 
     @torch.inference_mode()
-    def _answer(
-        self, clip: Clip, model: Any, processor: Any, content: list[dict[str, Any]], **media: Any
-    ) -> str:
+    def _answer(self, clip: Clip, model: Any, processor: Any, content: list[dict[str, Any]], **media: Any) -> str:
         """One line: what the model says to a user's message. Raises MediaError for an empty answer."""
         messages = [{"role": "user", "content": content}]
         text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)

@@ -23,9 +23,7 @@ def load(kind: Any, model_type: str, source: str, device: str, precision: str) -
     if not list(folder.glob("*.safetensors")):
         raise WeightsError(Problem(str(folder), "safetensors files", "none"))
     place = chosen_device(device)
-    dtype = (
-        torch.bfloat16 if precision == "bf16" or (precision == "auto" and place != "cpu") else torch.float32
-    )
+    dtype = torch.bfloat16 if precision == "bf16" or (precision == "auto" and place != "cpu") else torch.float32
     try:
         config = AutoConfig.from_pretrained(folder)
         if config.model_type != model_type:

@@ -14,15 +14,9 @@ Style = Literal["music", "scene", "fused"]
 class Qwen2AudioOptions(Options):
     """Models, the kind of caption, and where to compute."""
 
-    model: str = Field(
-        default="Qwen/Qwen2-Audio-7B-Instruct", description="a Qwen2-Audio: folder or hub name"
-    )
-    style: Style = Field(
-        default="music", description="the music, a scene that it suits, or music and video fused"
-    )
-    question: str | None = Field(
-        default=None, description="asked about the music instead of the style's question"
-    )
+    model: str = Field(default="Qwen/Qwen2-Audio-7B-Instruct", description="a Qwen2-Audio: folder or hub name")
+    style: Style = Field(default="music", description="the music, a scene that it suits, or music and video fused")
+    question: str | None = Field(default=None, description="asked about the music instead of the style's question")
     video_model: str = Field(
         default="Qwen/Qwen2-VL-2B-Instruct", description="a Qwen2-VL for the style fused: folder or hub name"
     )
@@ -32,6 +26,4 @@ class Qwen2AudioOptions(Options):
     )
     max_new_tokens: int = Field(default=96, ge=1, le=1024, description="longest answer, in tokens")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 ...")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 on a GPU, else fp32"
-    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on a GPU, else fp32")

@@ -77,11 +77,7 @@ def _shelves(image: NDArray[np.float32], camera: Camera, rng: np.random.Generato
         while x < 1.0:
             width, height = float(rng.uniform(0.018, 0.045)), float(rng.uniform(0.10, 0.15))
             hue = paint.mix(camera.accent, camera.wall, float(rng.uniform(0, 1)))
-            _box(
-                image,
-                (x, y + 0.165 - height, width, height),
-                paint.shade(hue, float(rng.uniform(0.45, 0.95))),
-            )
+            _box(image, (x, y + 0.165 - height, width, height), paint.shade(hue, float(rng.uniform(0.45, 0.95))))
             x += width + 0.004 + (0.06 if rng.random() < 0.12 else 0.0)
 
 

@@ -52,9 +52,7 @@ def torso(figure: Figure, pose: Pose) -> Iterator[Stroke]:
          (0.205 * b, 0.66),         (0.178 * b, 0.85), (0.186 * b, 1.15), (0.0, 1.2)], 4,
     )  # fmt: skip
     yield still("fill", trunk, clothes)
-    yield from both(
-        "line", [(0.205 * b, 0.60), (0.172 * b, 0.70), (0.160 * b, 0.9)], paint.shade(clothes, 0.6)
-    )
+    yield from both("line", [(0.205 * b, 0.60), (0.172 * b, 0.70), (0.160 * b, 0.9)], paint.shade(clothes, 0.6))
     yield from both(
         "fill", [(0.21 * b, 0.6), (0.15 * b, 0.72), (0.14 * b, 1.2), (0.25, 1.2)], paint.shade(clothes, 0.9)
     )
@@ -70,9 +68,7 @@ def torso(figure: Figure, pose: Pose) -> Iterator[Stroke]:
         shirt, dark = person.shirt, paint.shade(clothes, 0.55)
         yield still(
             "fill",
-            np.array(
-                [(-0.058, 0.462), (0.0, 0.515), (0.058, 0.462), (0.070, 0.49), (0.0, 0.77), (-0.070, 0.49)]
-            ),
+            np.array([(-0.058, 0.462), (0.0, 0.515), (0.058, 0.462), (0.070, 0.49), (0.0, 0.77), (-0.070, 0.49)]),
             shirt,
         )
         yield from both(
@@ -90,9 +86,7 @@ def torso(figure: Figure, pose: Pose) -> Iterator[Stroke]:
         yield still("line", np.array([(0.0, 0.775), (0.012, 1.2)]), dark)
         yield still("convex", paint.ellipse(0.014, 0.83, 0.008, 0.008, n=10), paint.shade(clothes, 0.4))
         if person.outfit == "bow_tie":
-            yield from both(
-                "convex", [(0.0, 0.516), (0.044, 0.494), (0.046, 0.548), (0.0, 0.528)], person.tie
-            )
+            yield from both("convex", [(0.0, 0.516), (0.044, 0.494), (0.046, 0.548), (0.0, 0.528)], person.tie)
             yield still("convex", paint.ellipse(0, 0.521, 0.011, 0.013, n=10), paint.shade(person.tie, 1.25))
         else:
             yield still(
@@ -106,21 +100,13 @@ def torso(figure: Figure, pose: Pose) -> Iterator[Stroke]:
                 person.tie,
             )
     elif person.outfit == "turtleneck":
-        collar = paint.mirrored(
-            [(0.0, 0.424), (0.052, 0.428), (0.062, 0.452), (0.074, 0.482), (0.0, 0.492)], 4
-        )
+        collar = paint.mirrored([(0.0, 0.424), (0.052, 0.428), (0.062, 0.452), (0.074, 0.482), (0.0, 0.492)], 4)
         yield still("fill", collar, paint.shade(clothes, 1.12))
-        yield still(
-            "line", np.array([(-0.055, 0.446), (0.0, 0.453), (0.055, 0.446)]), paint.shade(clothes, 0.7)
-        )
-        yield still(
-            "line", np.array([(-0.072, 0.482), (0.0, 0.494), (0.072, 0.482)]), paint.shade(clothes, 0.6)
-        )
+        yield still("line", np.array([(-0.055, 0.446), (0.0, 0.453), (0.055, 0.446)]), paint.shade(clothes, 0.7))
+        yield still("line", np.array([(-0.072, 0.482), (0.0, 0.494), (0.072, 0.482)]), paint.shade(clothes, 0.6))
     elif person.outfit == "shirt":
         yield from both(
-            "convex",
-            [(0.056, 0.446), (0.0, 0.522), (0.036, 0.558), (0.080, 0.486)],
-            paint.shade(clothes, 1.2),
+            "convex", [(0.056, 0.446), (0.0, 0.522), (0.036, 0.558), (0.080, 0.486)], paint.shade(clothes, 1.2)
         )
         yield from both("line", [(0.0, 0.522), (0.036, 0.558), (0.080, 0.486)], paint.shade(clothes, 0.6))
         yield still("line", np.array([(0.0, 0.522), (0.004, 1.2)]), paint.shade(clothes, 0.6))
@@ -190,9 +176,7 @@ def arms(figure: Figure, pose: Pose) -> Iterator[Stroke]:
             grip = root + 0.024 * fore
             yield Stroke("convex", paint.capsule(grip, tip, 0.0062, 0.0036, 4), (60, 48, 40))
             yield Stroke("convex", paint.capsule(grip, tip, 0.0040, 0.0022, 4), (250, 244, 228))
-            yield Stroke(
-                "convex", paint.capsule(grip, grip + 0.16 * (tip - grip), 0.010, 0.006, 4), (150, 100, 62)
-            )
+            yield Stroke("convex", paint.capsule(grip, grip + 0.16 * (tip - grip), 0.010, 0.006, 4), (150, 100, 62))
             hand = _hand(root, pose.hand_angle[side], _FIST, size, 1.0)
         else:
             hand = _hand(root, pose.hand_angle[side], _OPEN, size * 0.92, sign)
@@ -203,7 +187,5 @@ def arms(figure: Figure, pose: Pose) -> Iterator[Stroke]:
             reach = 1.0 if side == figure.baton_side else 1.45
             template = np.array(fold) * np.array([reach, 1.0])
             yield Stroke(
-                "line",
-                _hand(root, pose.hand_angle[side], template, size * 0.92, sign),
-                paint.shade(bare, 0.70),
+                "line", _hand(root, pose.hand_angle[side], template, size * 0.92, sign), paint.shade(bare, 0.70)
             )

@@ -197,9 +197,7 @@ class ConductorClip(Clip):
             frame_times_s = frame_times(plan.person_seed, plan.duration_s)
         frame_times_s = np.array(frame_times_s, dtype=np.float64)
         if len(frame_times_s) == 0 or frame_times_s[0] < 0 or bool(np.any(np.diff(frame_times_s) <= 0)):
-            raise ExpotionError(
-                "frame_times_s must hold at least one time, from 0 upwards, strictly increasing"
-            )
+            raise ExpotionError("frame_times_s must hold at least one time, from 0 upwards, strictly increasing")
         frame_times_s.flags.writeable = False
         self.plan = plan
         self.id = f"conductor-{plan.seed}"
@@ -260,9 +258,7 @@ class ConductorClip(Clip):
         self._video.release()
 
 
-def _resampled(
-    samples: NDArray[np.float32], from_hz: int, to_hz: int, duration_s: float
-) -> NDArray[np.float32]:
+def _resampled(samples: NDArray[np.float32], from_hz: int, to_hz: int, duration_s: float) -> NDArray[np.float32]:
     from math import gcd  # noqa: PLC0415 - beside scipy, which is slow to import
 
     from scipy.signal import resample_poly  # noqa: PLC0415

@@ -53,11 +53,7 @@ def face(figure: Figure, pose: Pose) -> Iterator[Stroke]:
         yield place("line", crease, paint.shade(person.skin, 0.5))
         brow_x = np.linspace(-0.25, 0.30, 6)
         along = (brow_x + 0.25) / 0.55
-        lift = (
-            0.37
-            + 0.27 * pose.brow[:, None]
-            + (0.03 + 0.06 * pose.brow[:, None]) * np.sin(np.pi * along * 0.9)
-        )
+        lift = 0.37 + 0.27 * pose.brow[:, None] + (0.03 + 0.06 * pose.brow[:, None]) * np.sin(np.pi * along * 0.9)
         slant = person.brow_slant * pose.brow[:, None] * (1 - along) - 0.05 * along
         top = y0 + 0.02 - lift - slant
         thick = 0.105 * person.brow_weight * (1.0 - 0.6 * along)
@@ -67,9 +63,7 @@ def face(figure: Figure, pose: Pose) -> Iterator[Stroke]:
     yield from _mouth(figure, pose)
     if person.glasses:
         for sign in (-1.0, 1.0):
-            yield place(
-                "ring", paint.ellipse(sign * person.eye_gap, -0.04, 0.34, 0.29, n=18)[None], (44, 40, 42)
-            )
+            yield place("ring", paint.ellipse(sign * person.eye_gap, -0.04, 0.34, 0.29, n=18)[None], (44, 40, 42))
         yield place(
             "line",
             np.array([[[-person.eye_gap + 0.34, -0.07], [0.0, -0.12], [person.eye_gap - 0.34, -0.07]]]),
@@ -94,9 +88,7 @@ def _mouth(figure: Figure, pose: Pose) -> Iterator[Stroke]:
     # Thin shapes still cover a pixel, so dark and teeth take the colour of the line between closed lips.
     line, dark, parted = paint.shade(lips, 0.5), (52, 16, 20), np.clip(5 * open_[:, 0], 0.0, 1.0)
 
-    def between(
-        top: Floats, low: Floats, colour: Colour, fade: tuple[Colour, Floats] | None = None
-    ) -> Stroke:
+    def between(top: Floats, low: Floats, colour: Colour, fade: tuple[Colour, Floats] | None = None) -> Stroke:
         points = np.concatenate([_join(x, top), _join(x[:, ::-1], low[:, ::-1])], axis=1)
         return replace(_on_head(figure, pose, "fill", points, colour), fade=fade)
 

@@ -143,8 +143,7 @@ class Figure:
             sign = -1.0 if side == 0 else 1.0
             lift = 0.10 * np.maximum(0.60 - wanted[:, 1], 0.0)
             shoulder = np.stack(
-                [0.5 + sign * SHOULDER_HALF * person.build + body_x, SHOULDER_Y + body_y - lift, 0 * body_x],
-                axis=1,
+                [0.5 + sign * SHOULDER_HALF * person.build + body_x, SHOULDER_Y + body_y - lift, 0 * body_x], axis=1
             )
             pole = np.array([sign * 0.28, 0.95, -0.15])
             elbow, wrist = gesture.two_bone(shoulder, wanted, pole, UPPER_ARM, FOREARM)
@@ -189,28 +188,21 @@ class Figure:
         times_s = np.asarray(times_s, dtype=np.float64)
         camera, size_px = self.camera, self.size_px
         p = camera.phases
-        drift_x = camera.drift * (
-            0.007 * np.sin(0.83 * times_s + p[0]) + 0.003 * np.sin(2.9 * times_s + p[1])
-        )
-        drift_y = camera.drift * (
-            0.006 * np.sin(0.67 * times_s + p[2]) + 0.003 * np.sin(3.3 * times_s + p[3])
-        )
+        drift_x = camera.drift * (0.007 * np.sin(0.83 * times_s + p[0]) + 0.003 * np.sin(2.9 * times_s + p[1]))
+        drift_y = camera.drift * (0.006 * np.sin(0.67 * times_s + p[2]) + 0.003 * np.sin(3.3 * times_s + p[3]))
         angle = camera.roll + camera.drift * 0.006 * np.sin(0.51 * times_s + p[4])
         scale = size_px * camera.zoom
         cos, sin = scale * np.cos(angle), scale * np.sin(angle)
         shift_x = size_px * (0.5 + camera.offset[0] + drift_x) - cos * 0.5 + sin * 0.45
         shift_y = size_px * (0.45 + camera.offset[1] + drift_y) - sin * 0.5 - cos * 0.45
-        return np.stack(
-            [np.stack([cos, -sin, shift_x], axis=1), np.stack([sin, cos, shift_y], axis=1)], axis=1
-        )
+        return np.stack([np.stack([cos, -sin, shift_x], axis=1), np.stack([sin, cos, shift_y], axis=1)], axis=1)
 
     def to_pixels(self, points: Floats, matrices: Floats) -> Floats:
         """World points [n, k, 2] through camera matrices [n, 2, 3] to pixels [n, k, 2]."""
         x, y = points[..., 0], points[..., 1]
         m = matrices[:, :, :, None]
         return np.stack(
-            [m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2], m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]],
-            axis=-1,
+            [m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2], m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]], axis=-1
         )
 
     def head_points(self, pose: Pose, local: Floats) -> Floats:
@@ -233,9 +225,7 @@ class Figure:
         """
         pose = self.pose(times_s)
         face = self.head_points(pose, _features(self.person.eye_gap))
-        shift = (
-            np.stack([0.10 * pose.yaw, 0.10 * pose.pitch], axis=1)[:, None, :] * self.person.face_half_width
-        )
+        shift = np.stack([0.10 * pose.yaw, 0.10 * pose.pitch], axis=1)[:, None, :] * self.person.face_half_width
         face[:, 1:] += shift
         neck = (pose.shoulder[0] + pose.shoulder[1]) / 2 - np.array([0.0, 0.02])
         world = np.stack(

@@ -59,9 +59,7 @@ def hand_path(
     """
     pattern = PATTERNS.get(beats_per_bar)
     if pattern is None:
-        raise ExpotionError(
-            f"a conductor's pattern needs {sorted(PATTERNS)} beats per bar, got {beats_per_bar}"
-        )
+        raise ExpotionError(f"a conductor's pattern needs {sorted(PATTERNS)} beats per bar, got {beats_per_bar}")
     before = np.clip(np.searchsorted(grid_s, times_s, side="right") - 1, 0, len(grid_s) - 2)
     phase = np.clip((times_s - grid_s[before]) / (grid_s[before + 1] - grid_s[before]), 0.0, 1.0)
     here, there = places[before], places[before + 1]
@@ -79,9 +77,7 @@ def nod(times_s: Floats, grid_s: Floats, places: NDArray[np.int64]) -> Floats:
     return np.asarray(depth * since * np.exp(1.0 - since))
 
 
-def two_bone(
-    shoulder: Floats, wrist: Floats, pole: Floats, upper: float, fore: float
-) -> tuple[Floats, Floats]:
+def two_bone(shoulder: Floats, wrist: Floats, pole: Floats, upper: float, fore: float) -> tuple[Floats, Floats]:
     """Two-bone inverse kinematics of an arm in space.
 
     `shoulder`, `wrist` [n, 3] (x right, y down, z towards the viewer); `pole` [3] is where the elbow would

@@ -86,9 +86,7 @@ def _bands() -> NDArray[np.float64]:
     """Bands of equal width in octaves, float64 [bands, bins]; those between two bins are left out."""
     bins_hz = np.fft.rfftfreq(_WINDOW, 1 / SOUND_RATE_HZ)
     edges = np.geomspace(*_BANDS_HZ, _N_BANDS + 1)
-    found = np.stack([(bins_hz >= low) & (bins_hz < high) for low, high in pairwise(edges)]).astype(
-        np.float64
-    )
+    found = np.stack([(bins_hz >= low) & (bins_hz < high) for low, high in pairwise(edges)]).astype(np.float64)
     return np.asarray(found[found.sum(axis=1) > 0])
 
 

@@ -46,18 +46,11 @@ class _Style:
 
 _STYLES: dict[str, _Style] = {
     "happy": _Style(
-        (("C", "G", "C", "G"), ("C", "Em", "G", "C")),
-        (8, 9, 10, 12, 15, 16, 18, 20),
-        ("kick", "snare"),
-        False,
+        (("C", "G", "C", "G"), ("C", "Em", "G", "C")), (8, 9, 10, 12, 15, 16, 18, 20), ("kick", "snare"), False
     ),
-    "sad": _Style(
-        (("Em", "C", "Em", "G"), ("Em", "G", "Em", "Em")), (9, 10, 12, 15, 18), ("kick", "brush"), False
-    ),
+    "sad": _Style((("Em", "C", "Em", "G"), ("Em", "G", "Em", "Em")), (9, 10, 12, 15, 18), ("kick", "brush"), False),
     "calm": _Style((("C", "Em"), ("C", "Cmaj7", "C", "G")), (8, 9, 10, 12, 16, 18), ("kick", "brush"), True),
-    "dramatic": _Style(
-        (("Gm", "C7"), ("Gm", "Em", "Gm", "C7")), (6, 7, 8, 9, 10, 12), ("tom", "snare"), False
-    ),
+    "dramatic": _Style((("Gm", "C7"), ("Gm", "Em", "Gm", "C7")), (6, 7, 8, 9, 10, 12), ("tom", "snare"), False),
     "dreamy": _Style((("Cmaj7", "Em"), ("Cmaj7", "G")), (12, 15, 16, 18, 20, 24), ("kick", "brush"), True),
     "mysterious": _Style((("Gm", "Em"), ("C7", "Gm")), (6, 7, 8, 9, 12, 14), ("tom", "brush"), True),
 }

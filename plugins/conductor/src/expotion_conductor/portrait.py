@@ -189,16 +189,12 @@ def draw_portrait(person: Person, camera: Camera, pixels_per_unit: float) -> Por
     scale = pixels_per_unit * OVERSAMPLING
     width = 2 * int(np.ceil(HALF_WIDTH * pixels_per_unit))
     height = int(np.ceil((ABOVE + BELOW) * pixels_per_unit))
-    layer = paint.Layer(
-        height * OVERSAMPLING, width * OVERSAMPLING, scale, (width / 2 / pixels_per_unit, ABOVE)
-    )
+    layer = paint.Layer(height * OVERSAMPLING, width * OVERSAMPLING, scale, (width / 2 / pixels_per_unit, ABOVE))
     _hair_behind(layer, person)
     if person.hair_style not in ("bob", "long"):
         for sign in (-1.0, 1.0):
             layer.add(paint.ellipse(sign * 1.03, 0.10, 0.15, 0.27), paint.shade(person.skin, 0.84))
-            layer.tone(
-                paint.ellipse(sign * 1.06, 0.10, 0.06, 0.14), paint.shade(person.skin, 0.55), 0.5, 0.04
-            )
+            layer.tone(paint.ellipse(sign * 1.06, 0.10, 0.06, 0.14), paint.shade(person.skin, 0.55), 0.5, 0.04)
     _skin(layer, person, camera)
     _hair_front(layer, person)
     alpha = layer.alpha[..., None]

@@ -94,12 +94,7 @@ class Scene:
         ground = _compose(cameras, place)
         for index, frame in enumerate(frames):
             cv2.warpAffine(
-                picture,
-                ground[index],
-                (self.size_px, self.size_px),
-                frame,
-                cv2.INTER_LINEAR,
-                cv2.BORDER_REPLICATE,
+                picture, ground[index], (self.size_px, self.size_px), frame, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
             )
             _paint(frame, under, index)
             _blend(frame, head, heads[index])
@@ -148,9 +143,7 @@ def _compose(cameras: NDArray[np.float64], place: NDArray[np.float64]) -> NDArra
     result = np.empty_like(cameras)
     for column in range(3):
         for row in range(2):
-            result[:, row, column] = (
-                cameras[:, row, 0] * place[0, column] + cameras[:, row, 1] * place[1, column]
-            )
+            result[:, row, column] = cameras[:, row, 0] * place[0, column] + cameras[:, row, 1] * place[1, column]
     result[:, :, 2] += cameras[:, :, 2]
     return result
 
@@ -178,12 +171,8 @@ def _blend(frame: Image, head: portrait.Portrait, matrix: NDArray[np.float64]) -
     moved = matrix.copy()
     moved[:, 2] -= (left, top)
     shape = (right - left, bottom - top)
-    picture = cv2.warpAffine(
-        head.picture, moved, shape, None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (0, 0, 0)
-    )
-    hole = cv2.warpAffine(
-        head.hole, moved, shape, None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (255, 255, 255)
-    )
+    picture = cv2.warpAffine(head.picture, moved, shape, None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (0, 0, 0))
+    hole = cv2.warpAffine(head.hole, moved, shape, None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (255, 255, 255))
     area = frame[top:bottom, left:right]
     cv2.multiply(area, hole, area, 1.0 / 255.0)
     cv2.add(area, picture, area)

@@ -74,8 +74,7 @@ class SensorFiles(Mapping[str, Path]):
 def _csv(times_s: NDArray[np.float64], acceleration: NDArray[np.float64]) -> str:
     lines = ["time_s,x_m_per_s2,y_m_per_s2,z_m_per_s2"]
     lines += [
-        f"{time_s:.3f},{x:.3f},{y:.3f},{z:.3f}"
-        for time_s, (x, y, z) in zip(times_s, acceleration, strict=True)
+        f"{time_s:.3f},{x:.3f},{y:.3f},{z:.3f}" for time_s, (x, y, z) in zip(times_s, acceleration, strict=True)
     ]
     return "\n".join(lines) + "\n"
 

@@ -28,9 +28,7 @@ class FaceMarlinOptions(Options):
     """
 
     geometry: Literal["tiny", "small", "base", "large"] = "tiny"
-    weights: Path | None = Field(
-        None, description="official *.encoder.pt, *.full.pt or .ckpt; default: shipped"
-    )
+    weights: Path | None = Field(None, description="official *.encoder.pt, *.full.pt or .ckpt; default: shipped")
     weights_seed: int | None = Field(None, description="random weights from this seed instead of a file")
     window_rate_hz: float = Field(5.0, gt=0.0, le=80.0, description="windows per second; each spans 0.2 s")
     reference_windows: bool = Field(False, description="the window starts of the released scripts at 80 fps")
@@ -38,18 +36,12 @@ class FaceMarlinOptions(Options):
     person: Literal["largest", "central"] = "largest"
     margin: float = Field(0.0, ge=0.0, le=1.0, description="added on each side of the face, over its side")
     detect_hz: float = Field(5.0, gt=0.0, le=60.0, description="rate at which faces are looked for")
-    max_gap_s: float = Field(
-        1.0, ge=0.0, description="a face may be missed this long before it counts as gone"
-    )
+    max_gap_s: float = Field(1.0, ge=0.0, description="a face may be missed this long before it counts as gone")
     detector: Literal["auto", "yunet", "haar"] = Field(
         "auto", description="auto: YuNet where its file is given or pulled, else OpenCV's cascades"
     )
-    yunet: Path | None = Field(
-        None, description="face_detection_yunet_*.onnx; default: the one that was pulled"
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="windows per forward pass; default: by their tokens"
-    )
+    yunet: Path | None = Field(None, description="face_detection_yunet_*.onnx; default: the one that was pulled")
+    batch_size: int | None = Field(None, ge=1, description="windows per forward pass; default: by their tokens")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the matrix products; auto: bfloat16 for official sizes where the CPU has it"
     )
@@ -79,10 +71,7 @@ YUNET = Weights(
 
 
 def _weights(options: FaceMarlinOptions) -> Sequence[Weights]:
-    return [
-        *_network_weights(options),
-        *([YUNET] if options.detector == "yunet" and not options.yunet else []),
-    ]
+    return [*_network_weights(options), *([YUNET] if options.detector == "yunet" and not options.yunet else [])]
 
 
 def _network_weights(options: FaceMarlinOptions) -> Sequence[Weights]:

@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 
 
 def crop_squares(
-    frames: NDArray[np.uint8],
-    centre: NDArray[np.float64],
-    side: NDArray[np.float64],
-    size: tuple[int, int],
+    frames: NDArray[np.uint8], centre: NDArray[np.float64], side: NDArray[np.float64], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """RGB frames uint8 [n, H, W, 3] to crops uint8 [n, size_h, size_w, 3].
 

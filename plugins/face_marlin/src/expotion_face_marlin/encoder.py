@@ -13,16 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from expotion.contracts import (
-    Clip,
-    Encoder,
-    EncoderSpec,
-    Overlay,
-    TimedFeatures,
-    Video,
-    pulled_weights,
-    read_ahead,
-)
+from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
 from expotion.errors import MediaError, Problem, WeightsError
 from expotion.machine import multiplies_bfloat16
 from expotion.weights import sha256
@@ -134,11 +125,7 @@ class FaceMarlinEncoder(Encoder):
             return None
         options = self.options
         return find_path(
-            video,
-            self.detector,
-            detect_hz=options.detect_hz,
-            person=options.person,
-            max_gap_s=options.max_gap_s,
+            video, self.detector, detect_hz=options.detect_hz, person=options.person, max_gap_s=options.max_gap_s
         )
 
     def encode(self, crops: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -238,9 +225,7 @@ def build_tiny(state: Mapping[str, Tensor], where: str) -> tuple[MarlinEncoder, 
     geometry = replace(geometry)
     model = build_from_state(encoder_state, geometry, where=where)
     if not isinstance(model, MarlinEncoder):
-        raise WeightsError(
-            Problem(where, "an encoder without decoder for geometry=tiny", "a full autoencoder")
-        )
+        raise WeightsError(Problem(where, "an encoder without decoder for geometry=tiny", "a full autoencoder"))
     return model, head.eval()
 
 

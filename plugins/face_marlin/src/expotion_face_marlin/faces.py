@@ -128,17 +128,13 @@ class YuNetDetector:
         try:
             self._network = cv2.FaceDetectorYN.create(where, "", (320, 240), score_threshold, 0.3)
         except cv2.error as error:
-            raise WeightsError(
-                Problem(where, "a YuNet model file (.onnx)", str(error.err or error))
-            ) from error
+            raise WeightsError(Problem(where, "a YuNet model file (.onnx)", str(error.err or error))) from error
 
     n_levels = 1
 
     def find(self, frame: Image, level: int) -> list[FaceBox]:
         """All faces of a frame, largest first: the network sees all sizes at once."""
-        picture = _scaled(
-            _u8(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)), SEARCH_SIDES_PX[-1] / min(frame.shape[:2])
-        )
+        picture = _scaled(_u8(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)), SEARCH_SIDES_PX[-1] / min(frame.shape[:2]))
         self._network.setInputSize((picture.shape[1], picture.shape[0]))
         _, rows = self._network.detect(picture)
         if rows is None:
@@ -147,9 +143,7 @@ class YuNetDetector:
 
     def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
         """The nearest of all faces that overlaps `last`."""
-        near = [
-            b for b in self.find(frame, 0) if max(abs(b.x - last.x), abs(b.y - last.y)) < 0.75 * last.side
-        ]
+        near = [b for b in self.find(frame, 0) if max(abs(b.x - last.x), abs(b.y - last.y)) < 0.75 * last.side]
         return min(near, key=lambda b: (b.x - last.x) ** 2 + (b.y - last.y) ** 2, default=None)
 
 
@@ -232,10 +226,7 @@ def _boxes(
     """Corner boxes (x, y, w, h) in pixels to squares, largest first; the order does not depend on threads."""
     boxes = [
         FaceBox(
-            x0 + float(x + w / 2) * to_unit,
-            y0 + float(y + h / 2) * to_unit,
-            float(max(w, h)) * to_unit,
-            strict,
+            x0 + float(x + w / 2) * to_unit, y0 + float(y + h / 2) * to_unit, float(max(w, h)) * to_unit, strict
         )
         for x, y, w, h in found
     ]

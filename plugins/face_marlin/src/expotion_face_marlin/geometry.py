@@ -43,11 +43,7 @@ class MarlinGeometry:
     @property
     def grid(self) -> tuple[int, int, int]:
         """Tokens along time, rows and columns."""
-        return (
-            self.n_frames // self.tubelet,
-            self.image_height // self.patch,
-            self.image_width // self.patch,
-        )
+        return (self.n_frames // self.tubelet, self.image_height // self.patch, self.image_width // self.patch)
 
     @property
     def n_tokens(self) -> int:
@@ -76,8 +72,6 @@ GEOMETRIES: dict[str, MarlinGeometry] = {
     ),
     "small": MarlinGeometry(width=384, heads=6, decoder_width=192, decoder_heads=3),
     "base": MarlinGeometry(),
-    "large": MarlinGeometry(
-        width=1024, depth=24, heads=16, decoder_width=512, decoder_depth=12, decoder_heads=8
-    ),
+    "large": MarlinGeometry(width=1024, depth=24, heads=16, decoder_width=512, decoder_depth=12, decoder_heads=8),
 }
 """The official sizes (marlin_vit_*_ytf) and our own small one."""

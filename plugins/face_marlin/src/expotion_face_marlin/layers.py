@@ -74,9 +74,7 @@ class Mlp(nn.Module):
 
     def pack(self) -> None:
         """Prepare the matrices for inference."""
-        first, second = (
-            pack(layer.linear.weight, layer.linear.bias, gelu=layer.activate) for layer in self.both
-        )
+        first, second = (pack(layer.linear.weight, layer.linear.bias, gelu=layer.activate) for layer in self.both)
         self.packed = None if first is None or second is None else (first, second)
 
     def forward(self, x: Tensor) -> Tensor:

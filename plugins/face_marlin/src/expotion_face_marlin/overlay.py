@@ -19,6 +19,4 @@ def face_boxes(video: Video, path: FacePath, margin: float) -> Overlay:
     scale = np.array(video.size[::-1], dtype=np.float64) / min(video.size)
     corners = np.concatenate([(centre - half) / scale, (centre + half) / scale], axis=1)
     corners[~valid] = np.nan
-    return Overlay(
-        "the square that face_marlin crops", boxes=np.concatenate([times_s[:, None], corners], axis=1)
-    )
+    return Overlay("the square that face_marlin crops", boxes=np.concatenate([times_s[:, None], corners], axis=1))

@@ -111,8 +111,7 @@ def _view(patch: Patch, centre: Floats, side: float, size: int) -> Look:
     """Grey picture [size, size] around a centre, the face's side being FOLLOW_FACE_PX."""
     step = side / FOLLOW_FACE_PX / patch.step
     left, top = (
-        (centre[axis] - start) / patch.step - size / 2 * step
-        for axis, start in enumerate((patch.left, patch.top))
+        (centre[axis] - start) / patch.step - size / 2 * step for axis, start in enumerate((patch.left, patch.top))
     )
     matrix = np.array([[step, 0.0, left + step / 2 - 0.5], [0.0, step, top + step / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -74,12 +74,7 @@ def search_side_px(video: Video) -> int:
 
 
 def find_path(
-    video: Video,
-    detector: Detector,
-    *,
-    detect_hz: float = 5.0,
-    person: Person = "largest",
-    max_gap_s: float = 1.0,
+    video: Video, detector: Detector, *, detect_hz: float = 5.0, person: Person = "largest", max_gap_s: float = 1.0
 ) -> FacePath:
     """Detect, follow, choose one person and smooth. A clip without a usable face gives an empty path."""
     times_s = detection_times_s(video, detect_hz)
@@ -139,11 +134,7 @@ class _Follower:
     def _follow(self, time_s: float, frame: Image, track: _Track) -> FaceBox | None:
         """By its look where that was seen just now and hardly changed, by detection, at last by its look."""
         last, age_s = track.boxes[-1], time_s - track.looked_s
-        box = (
-            match(frame, track.look, last, SURE_MATCH)
-            if track.look is not None and age_s < SURE_FOR_S
-            else None
-        )
+        box = match(frame, track.look, last, SURE_MATCH) if track.look is not None and age_s < SURE_FOR_S else None
         box = box or self.detector.follow(frame, last)
         if box is None and track.look is not None and age_s <= MATCH_FOR_S:
             box = match(frame, track.look, last, MIN_MATCH)

@@ -49,12 +49,7 @@ def reference_starts_s(duration_s: float, n_frames: int) -> NDArray[np.float64]:
 
 
 def place_windows(
-    video: Video,
-    starts_s: NDArray[np.float64],
-    n_frames: int,
-    duration_s: float,
-    *,
-    as_reencoded: bool = False,
+    video: Video, starts_s: NDArray[np.float64], n_frames: int, duration_s: float, *, as_reencoded: bool = False
 ) -> Windows:
     """Windows that begin at these times. Samples past the end repeat the last frame (as the reference does).
 
@@ -80,9 +75,7 @@ def place_windows(
     seen = seen_sample.mean(axis=1) >= MIN_SEEN
     if len(starts_s) == 1:
         seen = seen_sample.any(axis=1)
-    seen_times = np.where(seen_sample, frame_times[frame], 0.0).sum(axis=1) / np.maximum(
-        seen_sample.sum(axis=1), 1
-    )
+    seen_times = np.where(seen_sample, frame_times[frame], 0.0).sum(axis=1) / np.maximum(seen_sample.sum(axis=1), 1)
     times_s = np.where(seen, seen_times, middle_s)
     if not bool(np.all(np.diff(times_s) > 0)):
         times_s = middle_s

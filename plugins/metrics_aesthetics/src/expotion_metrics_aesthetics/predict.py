@@ -71,9 +71,7 @@ def judge() -> Judge:
         path = pulled_weights(WEIGHTS.name)
         if path is None:
             fix = f"expotion models pull {WEIGHTS.name}"
-            raise WeightsError(
-                Problem("audiobox aesthetics", f"the weights {WEIGHTS.name}", "not pulled", fix)
-            )
+            raise WeightsError(Problem("audiobox aesthetics", f"the weights {WEIGHTS.name}", "not pulled", fix))
         _opened.append(Judge(_load(path.parent)))
     return _opened[0]
 

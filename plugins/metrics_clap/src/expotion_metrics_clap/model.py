@@ -37,9 +37,7 @@ class Clap:
             text = (str(error).strip().splitlines() or ["no message"])[0]
             wanted = "a CLAP folder as transformers saves it"
             raise WeightsError(
-                Problem(
-                    str(folder), wanted, f"{type(error).__name__}: {text[:200]}", f"pull {CLAP.name} again"
-                )
+                Problem(str(folder), wanted, f"{type(error).__name__}: {text[:200]}", f"pull {CLAP.name} again")
             ) from error
 
     def audio(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,9 +47,7 @@ class Clap:
             heard = self.listen(window, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
             with torch.inference_mode():
                 rows.append(_pooled(self.model.get_audio_features(**heard)))
-        return (
-            torch.cat(rows).numpy() if rows else np.zeros((0, self.model.config.projection_dim), np.float32)
-        )
+        return torch.cat(rows).numpy() if rows else np.zeros((0, self.model.config.projection_dim), np.float32)
 
     def text(self, prompt: str) -> NDArray[np.float32]:
         """Embedding float32 [D] of length 1 of a prompt."""

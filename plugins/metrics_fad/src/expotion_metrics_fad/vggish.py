@@ -46,9 +46,7 @@ class VGGish(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Log mel [k, 96, 64] -> embeddings [k, 128]."""
         found: Tensor = self.features(mel[:, None])  # [k, 512, 6, 4]
-        result: Tensor = self.embeddings(
-            found.permute(0, 2, 3, 1).flatten(1)
-        )  # channels last, as in TensorFlow
+        result: Tensor = self.embeddings(found.permute(0, 2, 3, 1).flatten(1))  # channels last, as in TensorFlow
         return result
 
 

@@ -105,9 +105,7 @@ class ImageBind(nn.Module):
         seen, heard = sizes.vision[0], sizes.audio[0]
         kernel = (2, PATCH, PATCH)
         places = (sizes.side // PATCH) ** 2
-        audio_places = ((BANDS - AUDIO_PATCH) // AUDIO_STRIDE + 1) * (
-            (FRAMES - AUDIO_PATCH) // AUDIO_STRIDE + 1
-        )
+        audio_places = ((BANDS - AUDIO_PATCH) // AUDIO_STRIDE + 1) * ((FRAMES - AUDIO_PATCH) // AUDIO_STRIDE + 1)
         vision_stem = nn.Sequential(
             nn.Identity(), nn.Conv3d(3, seen, kernel_size=kernel, stride=kernel, bias=False)
         )

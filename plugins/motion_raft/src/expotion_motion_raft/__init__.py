@@ -25,9 +25,7 @@ def _weights(options: RaftOptions) -> Sequence[Weights]:
     if options.method == "raft":
         if options.raft_is_seeded:
             found.append(
-                Weights(
-                    name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0"
-                )
+                Weights(name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0")
             )
         else:
             found.append(

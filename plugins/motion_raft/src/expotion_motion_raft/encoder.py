@@ -71,9 +71,7 @@ class RaftEncoder(Encoder):
         """The picture's motion on a coarse grid."""
         from expotion_motion_raft.overlay import flow_overlay  # noqa: PLC0415 - only for pictures
 
-        note = (
-            "DIS flow of pictures 0.08 s apart, as a rough picture of the motion that motion_raft describes"
-        )
+        note = "DIS flow of pictures 0.08 s apart, as a rough picture of the motion that motion_raft describes"
         return None if clip.video is None else flow_overlay(clip.video, note)
 
     def extract(self, clip: Clip) -> TimedFeatures:

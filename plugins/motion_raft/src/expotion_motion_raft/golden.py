@@ -39,8 +39,7 @@ def check(golden: GoldenFile, size: str) -> None:
     model = build_raft(GEOMETRIES[size]).eval()
     fill(model, loader.to_torchvision({f"module.{name}": value for name, value in state.items()}), "w/")
     first, second = (
-        scale_pixels(torch.from_numpy(golden.array(f"in/image{number}_u8")).movedim(1, -1))
-        for number in (1, 2)
+        scale_pixels(torch.from_numpy(golden.array(f"in/image{number}_u8")).movedim(1, -1)) for number in (1, 2)
     )
     low: list[Tensor] = []
     hook = model.update_block.register_forward_hook(

@@ -33,14 +33,10 @@ def build_raft(geometry: Geometry) -> raft.RAFT:
     )
     head = raft.FlowHead(in_channels=geometry.hidden, hidden_size=geometry.head)
     upsampling = (
-        raft.MaskPredictor(in_channels=geometry.hidden, hidden_size=256)
-        if geometry.convex_upsampling
-        else None
+        raft.MaskPredictor(in_channels=geometry.hidden, hidden_size=256) if geometry.convex_upsampling else None
     )
     return raft.RAFT(
-        feature_encoder=raft.FeatureEncoder(
-            block=block, layers=geometry.feature, norm_layer=nn.InstanceNorm2d
-        ),
+        feature_encoder=raft.FeatureEncoder(block=block, layers=geometry.feature, norm_layer=nn.InstanceNorm2d),
         context_encoder=raft.FeatureEncoder(block=block, layers=geometry.context, norm_layer=context_norm),
         corr_block=correlation,
         update_block=raft.UpdateBlock(motion_encoder=motion, recurrent_block=recurrent, flow_head=head),

@@ -48,9 +48,7 @@ def _weights(options: SynchformerOptions) -> Sequence[Weights]:
     if options.weights == "seeded":
         return [
             Weights(
-                name=f"synchformer_{options.geometry}_seed{options.seed}",
-                source="seeded",
-                licence="Apache-2.0",
+                name=f"synchformer_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0"
             )
         ]
     if options.geometry == "tiny":

@@ -76,10 +76,7 @@ class SynchformerEncoder(Encoder):
         if video is None or len(video.frame_times_s) == 0:
             raise MediaError(
                 Problem(
-                    clip.id,
-                    "a clip with a picture for motion_synchformer",
-                    "none",
-                    "drop the motion condition",
+                    clip.id, "a clip with a picture for motion_synchformer", "none", "drop the motion condition"
                 )
             )
         options, geometry = self.options, self.geometry
@@ -187,9 +184,7 @@ def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Ten
 def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
     if options.weights == "seeded":
         text = f"seeded {options.seed} {geometry}"
-        return loader.Loaded(
-            seeded(geometry, options.seed), None, None, hashlib.sha256(text.encode()).hexdigest()
-        )
+        return loader.Loaded(seeded(geometry, options.seed), None, None, hashlib.sha256(text.encode()).hexdigest())
     if options.weights is not None:
         return loader.load(Path(options.weights).expanduser(), geometry)
     if options.geometry == "tiny":

@@ -60,9 +60,7 @@ def load(path: Path, geometry: Geometry) -> Loaded:
     wanted = expected_shapes(geometry) | {name: (geometry.dim,) for name in statistics if name in state}
     unused = _unused_shapes(geometry)
     weights.check_tensors(
-        state,
-        {name: shape for name, shape in wanted.items() if name in state or name not in unused},
-        str(path),
+        state, {name: shape for name, shape in wanted.items() if name in state or name not in unused}, str(path)
     )
     mean, std = (state[name].float() if name in state else None for name in statistics)
     model = VisualEncoder(geometry)

@@ -161,9 +161,7 @@ class VisualEncoder(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + geometry.patches, dim))
         self.temp_embed = nn.Parameter(torch.zeros(1, geometry.rows, dim))
         self.patch_embed_3d = PatchEmbed3d(geometry)
-        self.blocks = nn.ModuleList(
-            Block(dim, geometry.heads, geometry.mlp_ratio) for _ in range(geometry.depth)
-        )
+        self.blocks = nn.ModuleList(Block(dim, geometry.heads, geometry.mlp_ratio) for _ in range(geometry.depth))
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.spatial_attn_agg = SpatialAggregation(dim, geometry.heads, geometry.mlp_ratio)
 

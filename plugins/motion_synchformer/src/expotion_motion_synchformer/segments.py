@@ -43,13 +43,7 @@ class Segments:
 
 
 def plan_segments(
-    duration_s: float,
-    *,
-    fps: float,
-    frames: int,
-    tubelet: int,
-    step: int,
-    windows: Literal["cover", "reference"],
+    duration_s: float, *, fps: float, frames: int, tubelet: int, step: int, windows: Literal["cover", "reference"]
 ) -> Segments:
     """Where the segments start.
 
@@ -115,11 +109,7 @@ def tick_times_s(ticks: NDArray[np.int64], fps: float) -> NDArray[np.float64]:
 
 
 def rows_valid(
-    times_s: NDArray[np.float64],
-    *,
-    frame_times_s: NDArray[np.float64],
-    decodable_until_s: float,
-    row_s: float,
+    times_s: NDArray[np.float64], *, frame_times_s: NDArray[np.float64], decodable_until_s: float, row_s: float
 ) -> NDArray[np.bool_]:
     """Where the rows saw a moving picture, bool [n].
 

@@ -49,8 +49,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
-            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
+            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
         out = functional.scaled_dot_product_attention(q, k, v)
         result: Tensor = self.proj(out.transpose(1, 2).flatten(2))

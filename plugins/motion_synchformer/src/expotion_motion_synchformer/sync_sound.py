@@ -89,8 +89,7 @@ class AstLayer(nn.Module):
         """x [S, n, D] -> the same shape."""
         normed, own = self.layernorm_before(x), self.attention.attention
         q, k, v = (
-            proj(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for proj in (own.query, own.key, own.value)
+            proj(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for proj in (own.query, own.key, own.value)
         )
         out = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.attention.output.dense(out)

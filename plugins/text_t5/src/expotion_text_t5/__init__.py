@@ -36,9 +36,7 @@ def _width(options: TextT5Options) -> int:
 
 def _weights(options: TextT5Options) -> Sequence[Weights]:
     return (
-        Weights(
-            name=options.model or "the backbone's", source=options.model or "shipped", licence="Apache-2.0"
-        ),
+        Weights(name=options.model or "the backbone's", source=options.model or "shipped", licence="Apache-2.0"),
     )
 
 

@@ -31,9 +31,7 @@ def load_t5(source: str) -> LoadedT5:
     inside = config.get("model_type") == "musicgen"
     settings = config.get("text_encoder", {}) if inside else config
     if settings.get("model_type") != "t5":
-        raise WeightsError(
-            Problem(str(folder / "config.json"), "a T5 encoder", repr(settings.get("model_type")))
-        )
+        raise WeightsError(Problem(str(folder / "config.json"), "a T5 encoder", repr(settings.get("model_type"))))
     prefix = _INSIDE_MUSICGEN if inside else ""
     state = {
         name.removeprefix(prefix): tensor
@@ -59,6 +57,4 @@ def _tokenizer(folder: Path) -> Any:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and others here
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    raise WeightsError(
-        Problem(str(folder), f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})", reason)
-    )
+    raise WeightsError(Problem(str(folder), f"the tokenizer's files ({' or '.join(_TOKENIZER_FILES)})", reason))

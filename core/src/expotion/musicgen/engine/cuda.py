@@ -60,12 +60,7 @@ class GraphEngine(Engine):
 
     @torch.inference_mode()
     def start(
-        self,
-        source: Tensor,
-        n_positions: int,
-        prefix: Prefix | None = None,
-        *,
-        source_mask: Tensor | None = None,
+        self, source: Tensor, n_positions: int, prefix: Prefix | None = None, *, source_mask: Tensor | None = None
     ) -> GraphState:
         """As the engine's; takes over the graph of the clip before where the shapes agree."""
         fresh = super().start(source, n_positions, prefix, source_mask=source_mask)

@@ -26,12 +26,7 @@ def weight_bytes(lm: MusicGenLM, mode: str) -> int:
 
 
 def state_bytes(
-    geometry: LMGeometry,
-    dtype: torch.dtype,
-    n_rows: int,
-    n_positions: int,
-    text_length: int,
-    prefix_rows: int,
+    geometry: LMGeometry, dtype: torch.dtype, n_rows: int, n_positions: int, text_length: int, prefix_rows: int
 ) -> int:
     """Bytes of what one clip's generation holds: caches, the text's keys and values, the prefix's q, k, v.
 

@@ -242,12 +242,7 @@ class Engine:
 
     @torch.inference_mode()
     def start(
-        self,
-        source: Tensor,
-        n_positions: int,
-        prefix: Prefix | None = None,
-        *,
-        source_mask: Tensor | None = None,
+        self, source: Tensor, n_positions: int, prefix: Prefix | None = None, *, source_mask: Tensor | None = None
     ) -> EngineState:
         """State for generating up to `n_positions` steps after a text source [B, L, d]."""
         self.check_state(source, n_positions, prefix)
@@ -288,9 +283,7 @@ class Engine:
         rows = functional.embedding((tokens + self._offset).transpose(1, 2), self._table)  # (B, S, K, d)
         return rows.sum(dim=2, dtype=torch.float32)
 
-    def advance(
-        self, tokens: Tensor, state: EngineState, cursor: Cursor, prefix: PrefixState | None
-    ) -> Tensor:
+    def advance(self, tokens: Tensor, state: EngineState, cursor: Cursor, prefix: PrefixState | None) -> Tensor:
         """The arithmetic of a step on tokens [B, K, S], wherever `cursor` says it stands."""
         x = self.embed(tokens).add_(cursor.positions(state.positions))
         batch, length, width = x.shape

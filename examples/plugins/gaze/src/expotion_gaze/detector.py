@@ -50,9 +50,7 @@ def detect(video: Video, model: Path, rate_hz: float) -> Gazes:
             result = landmarker.detect_for_video(image, round(time_s * 1000))
             if result.facial_transformation_matrixes and result.face_blendshapes:
                 scores = {shape.category_name: shape.score for shape in result.face_blendshapes[0]}
-                values[row] = describe(
-                    np.asarray(result.facial_transformation_matrixes[0], np.float64), scores
-                )
+                values[row] = describe(np.asarray(result.facial_transformation_matrixes[0], np.float64), scores)
                 seen[row] = True
     return Gazes(times_s, values, seen)
 

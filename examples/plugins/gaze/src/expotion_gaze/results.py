@@ -78,9 +78,7 @@ def read_results(path: Path) -> Gazes:
             time_s = float(result["timestamp_ms"]) / 1000.0
         except (ValueError, KeyError, TypeError) as error:
             wanted = "timestamp_ms, facial_transformation_matrixes of 16 numbers, face_blendshapes"
-            raise MediaError(
-                Problem(f"{path}:{number}", wanted, f"{type(error).__name__}: {error}")
-            ) from error
+            raise MediaError(Problem(f"{path}:{number}", wanted, f"{type(error).__name__}: {error}")) from error
         times_s.append(time_s)
         values.append(found)
         seen.append(bool(matrices and shapes))

@@ -67,12 +67,8 @@ def features(
     """Values float32 [n, 28] and valid [n] at `times_s`; x counts in frame heights by the frame's `aspect`."""
     names = list(POINTS)
     place = {name: _at(found, POINTS[name], times_s, min_visibility, aspect) for name in names}
-    later = {
-        name: _at(found, POINTS[name], times_s + VELOCITY_SPAN_S, min_visibility, aspect) for name in names
-    }
-    earlier = {
-        name: _at(found, POINTS[name], times_s - VELOCITY_SPAN_S, min_visibility, aspect) for name in names
-    }
+    later = {name: _at(found, POINTS[name], times_s + VELOCITY_SPAN_S, min_visibility, aspect) for name in names}
+    earlier = {name: _at(found, POINTS[name], times_s - VELOCITY_SPAN_S, min_visibility, aspect) for name in names}
     left, right = place["left_shoulder"], place["right_shoulder"]
     middle = (left[0] + right[0]) / 2
     width = np.maximum(np.linalg.norm(left[0] - right[0], axis=1), 1e-3)[:, None]

@@ -51,9 +51,7 @@ def read_results(path: Path) -> Landmarks:
             times_s.append(float(result["timestamp_ms"]) / 1000.0)
         except (ValueError, KeyError, TypeError) as error:
             wanted = f"timestamp_ms and pose_landmarks with {N_LANDMARKS} landmarks"
-            raise MediaError(
-                Problem(f"{path}:{number}", wanted, f"{type(error).__name__}: {error}")
-            ) from error
+            raise MediaError(Problem(f"{path}:{number}", wanted, f"{type(error).__name__}: {error}")) from error
         points.append(found)
     order = np.argsort(times_s, kind="stable")
     ordered = np.asarray(times_s, dtype=np.float64)[order]

@@ -19,9 +19,7 @@ class SensorOptions(Options):
         "row, as MIDI controllers and OSC addresses come",
     )
     channels: tuple[str, ...] = Field(
-        default=("x_m_per_s2", "y_m_per_s2", "z_m_per_s2"),
-        min_length=1,
-        description="columns, or event names",
+        default=("x_m_per_s2", "y_m_per_s2", "z_m_per_s2"), min_length=1, description="columns, or event names"
     )
     rate_hz: float = Field(default=50.0, gt=0, le=200, description="rows per second")
     scale: float = Field(default=10.0, gt=0, description="values are divided by this")

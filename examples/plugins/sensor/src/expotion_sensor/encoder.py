@@ -40,9 +40,7 @@ class SensorEncoder(Encoder):
         times_s = np.unique(np.minimum((np.arange(n) + 0.5) / self.rate_hz, clip.duration_s))
         parts = [self._channel(*recorded[name], times_s, events) for name in self.channels]
         valid = np.logical_and.reduce([known for _, _, known in parts])
-        columns = [level for level, _, _ in parts] + (
-            [jolt for _, jolt, _ in parts] if self.options.jolts else []
-        )
+        columns = [level for level, _, _ in parts] + ([jolt for _, jolt, _ in parts] if self.options.jolts else [])
         values = np.where(valid[:, None], np.stack(columns, axis=1), 0.0).astype(np.float32)
         return TimedFeatures(values, times_s, valid)
 

@@ -16,9 +16,7 @@ Floats = NDArray[np.float64]
 def read_columns(path: Path, channels: tuple[str, ...]) -> dict[str, tuple[Floats, Floats]]:
     """Times and values of each channel, in order of time; empty cells are left out."""
     rows = _rows(path, ("time_s", *channels))
-    return {
-        name: _ordered(path, [(row["time_s"], row[name]) for row in rows if row[name]]) for name in channels
-    }
+    return {name: _ordered(path, [(row["time_s"], row[name]) for row in rows if row[name]]) for name in channels}
 
 
 def read_events(path: Path, channels: tuple[str, ...]) -> dict[str, tuple[Floats, Floats]]:
@@ -41,9 +39,7 @@ def _rows(path: Path, wanted: tuple[str, ...]) -> list[dict[str, str]]:
     missing = [name for name in wanted if name not in header]
     if missing:
         raise MediaError(
-            Problem(
-                str(path), f"columns {', '.join(wanted)}", f"no {', '.join(missing)}", "rename the columns"
-            )
+            Problem(str(path), f"columns {', '.join(wanted)}", f"no {', '.join(missing)}", "rename the columns")
         )
     return rows
 
