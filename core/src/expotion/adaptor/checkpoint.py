@@ -103,7 +103,8 @@ def check_adaptor(folder: Path, reference: str | None = None) -> dict[str, Any]:
         raise WeightsError(Problem(where, "a readable file", error.strerror or str(error))) from None
     if digest != description.get("sha256"):
         wanted = str(description.get("sha256"))[:16]
-        fix = "the file was damaged or exchanged: bring it here again, or train the adaptor anew"
+        again = "copy the adaptor here again" if reference is None else "fetch it again"
+        fix = f"the file was damaged or exchanged: {again}"
         raise WeightsError(Problem(where, f"SHA-256 {wanted}...", f"{digest[:16]}...", fix))
     return description
 
