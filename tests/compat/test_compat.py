@@ -22,6 +22,8 @@ from expotion.cli.main import run
 from expotion.plugins import discover
 from expotion.recipe.schema import GONE
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parent / "samples"
 Capture = pytest.CaptureFixture[str]
 

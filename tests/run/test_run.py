@@ -19,6 +19,8 @@ from expotion.run import stages
 from expotion.train import checkpoints
 from expotion.train.loop import TrainingRun
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., int]
 Results = Callable[[Path], dict[str, bytes]]
 Patch = pytest.MonkeyPatch

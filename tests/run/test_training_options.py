@@ -10,6 +10,8 @@ import pytest
 
 from expotion.video.audio import load_audio
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., int]
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 TRAIN = Path(__file__).parents[1] / "train"
 
 
