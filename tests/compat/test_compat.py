@@ -22,8 +22,6 @@ from expotion.cli.main import run
 from expotion.plugins import discover
 from expotion.recipe.schema import GONE
 
-pytestmark = pytest.mark.slow
-
 SAMPLES = Path(__file__).parent / "samples"
 Capture = pytest.CaptureFixture[str]
 

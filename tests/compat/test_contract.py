@@ -61,7 +61,6 @@ def test_every_public_name_is_listed() -> None:
     assert all(hasattr(contracts, name) for name in contracts.__all__)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plugin", "arguments"),
     [

@@ -11,8 +11,6 @@ from expotion.musicgen.codec import Codec, CodecStream
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:

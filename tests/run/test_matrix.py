@@ -23,8 +23,6 @@ from expotion.matrix.run import Job
 from expotion.plugins import Registry
 from expotion.video.sound_files import write_wav
 
-pytestmark = pytest.mark.slow
-
 MATRIX = """
 matrix:
   reference_row: frozen

@@ -19,8 +19,6 @@ from expotion.run import stages
 from expotion.train import checkpoints
 from expotion.train.loop import TrainingRun
 
-pytestmark = pytest.mark.slow
-
 Run = Callable[..., int]
 Results = Callable[[Path], dict[str, bytes]]
 Patch = pytest.MonkeyPatch

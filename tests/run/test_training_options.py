@@ -10,8 +10,6 @@ import pytest
 
 from expotion.video.audio import load_audio
 
-pytestmark = pytest.mark.slow
-
 Run = Callable[..., int]
 
 

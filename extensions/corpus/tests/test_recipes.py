@@ -23,8 +23,6 @@ from expotion.plugins import Registry, discover
 from expotion_corpus.examine import Settings
 from expotion_corpus.prepare import prepare
 
-pytestmark = pytest.mark.slow
-
 WORLD = Path(__file__).parents[3] / "tests" / "shared" / "lamp_world.py"
 RECIPE = """\
 name: own

@@ -26,8 +26,6 @@ from expotion_live.frames import Arriving, Camera, open_pictures
 from expotion_live.live import Clock, Delay
 from expotion_live.session import LiveSession
 
-pytestmark = pytest.mark.slow
-
 SECONDS, RATE_HZ = 1.2, 32_000
 
 

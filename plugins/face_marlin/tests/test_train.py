@@ -13,8 +13,6 @@ import pytest
 from expotion_face_marlin import FaceMarlinOptions
 from expotion_face_marlin.encoder import load_network
 
-pytestmark = pytest.mark.slow
-
 TRAIN = Path(__file__).parents[1] / "train"
 
 

@@ -17,8 +17,6 @@ from expotion_metrics_video import imagebind
 from expotion_metrics_video.fbank import fbank
 from expotion_metrics_video.imagebind import ImageBind, Sizes, load_imagebind
 
-pytestmark = pytest.mark.slow
-
 SMALL = Sizes(vision=(16, 2, 2), audio=(12, 1, 2), out=8, side=28)
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
-
 TRAIN = Path(__file__).parents[1] / "train"
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
-
 TRAIN = Path(__file__).parents[1] / "train"
 
 
