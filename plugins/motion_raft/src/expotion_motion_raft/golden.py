@@ -48,8 +48,10 @@ def check(golden: GoldenFile, size: str) -> None:
     with torch.inference_mode():
         maps, context = model.feature_encoder(first), model.context_encoder(first)
         flows = model(first, second, num_flow_updates=int(golden.setting("config", "iters")))
-        last = consecutive_flow(model, torch.cat((first, second)), len(flows))
-    hook.remove()
+        hook.remove()
+        # The encoder goes through one sequence of pictures; each row of the file is a sequence of two.
+        pairs = zip(first, second, strict=True)
+        last = torch.cat([consecutive_flow(model, torch.stack(pair), len(flows)) for pair in pairs])
     for quantity, found, name in (
         ("feature map", maps, "out/fmap1_ch0_8"),
         ("context map", context, "out/cnet_ch0_8"),
