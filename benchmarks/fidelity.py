@@ -46,6 +46,13 @@ LOSSES = ("validation_loss", "control_gain")
 Scores = dict[str, dict[str, float]]
 """Metric -> clip id -> value."""
 Row = dict[str, list[float | None] | float]
+
+
+def as_named(preset: str) -> list[str]:
+    """Adapted, trained (by epochs) and guided as a preset says."""
+    return [f"{section}.preset={preset}" for section in ("adaptor", "train", "generate")]
+
+
 CHANGES: dict[str, list[str]] = {
     "ours": [],
     "ours, another seed": ["seed=8"],
@@ -54,8 +61,10 @@ CHANGES: dict[str, list[str]] = {
     "positions fused (5)": ["adaptor.positions=fused"],
     "fusion shared (6)": ["adaptor.fusion=shared"],
     "prefix without norm, residual, FFN (2-4)": ["adaptor.prefix_block=attention"],
-    "preset paper": ["adaptor.preset=paper"],
-    "preset released_code": ["adaptor.preset=released_code"],
+    "paper": as_named("paper"),
+    "paper, another seed": [*as_named("paper"), "seed=8"],
+    "released code": as_named("released_code"),
+    "released code, another seed": [*as_named("released_code"), "seed=8"],
     "last quarter of the layers (11)": ["adaptor.layers=last_quarter"],
     "one learning rate, clip 0.1, decay 0.02 (15)": [
         "train.learning_rate=0.01",
@@ -120,9 +129,10 @@ def train_variant(world: World, recipe: Recipe, held: Material) -> tuple[Adaptor
     n_rows = examples.codes.shape[-1] + 1
     adaptor = build_adaptor(recipe, held.encoders, world.backbone.geometry, n_rows)
     lm = world.backbone.cast(compute_dtype(recipe.train.precision)).lm
-    train, validation = split_validation(examples)
+    train, validation = split_validation(examples, recipe.train)
     standardise_inputs(adaptor, train)
-    run = TrainingRun(lm, adaptor, train, recipe.train, seed=recipe.train_seed, validation=validation)
+    settings = recipe.train.in_steps(len(train))
+    run = TrainingRun(lm, adaptor, train, settings, seed=recipe.train_seed, validation=validation)
     for _record in run.run():
         pass
     run.finish()

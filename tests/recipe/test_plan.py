@@ -54,6 +54,19 @@ def test_trainable_parameters_are_those_of_the_adaptor(preset: str, load: Load, 
     assert plan.trainable == sum(p.numel() for p in Adaptor(config).parameters() if p.requires_grad)
 
 
+def test_steps_follow_from_epochs_and_clips(load: Load, registry: Registry) -> None:
+    by_steps, by_epochs = plan_of(load(), registry), plan_of(load("train.epochs=3.0"), registry)
+    assert (by_steps.train_steps, by_epochs.train_steps) == (160, 3 * ((16 - 2) // 8))  # two of 16 clips validate
+    assert plan_of(load("train.epochs=3.0", "train.accumulate=2"), registry).train_steps == 3
+    assert plan_of(load("conditions=[]"), registry).train_steps == 0
+
+
+def test_a_step_costs_by_its_clips(load: Load, registry: Registry) -> None:
+    once, twice = plan_of(load(), registry), plan_of(load("train.accumulate=2"), registry)
+    assert once.train_flops is not None
+    assert twice.train_flops == pytest.approx(2 * once.train_flops)
+
+
 def test_cost_grows_with_steps_and_is_nothing_without_conditions(load: Load, registry: Registry) -> None:
     short, long = plan_of(load("train.steps=10"), registry), plan_of(load("train.steps=20"), registry)
     assert short.train_flops is not None and long.train_flops is not None

@@ -64,4 +64,4 @@ def test_the_paper_profile_has_the_papers_numbers() -> None:
     assert [condition.rank for condition in paper.conditions] == [12, 12]
     assert paper.train.learning_rate.model_dump() == dict.fromkeys(("project", "gates", "other"), 1e-2)
     assert paper.train.batch_size == 10
-    assert paper.train.steps == 40 * (2340 // 10)
+    assert paper.train.in_steps(2340).steps == 40 * (2340 // 10)

@@ -214,7 +214,10 @@ class _Processes:
 
     def wait(self) -> tuple[int, bytes | WorkerDiedError]:
         """The next that is done: its index, and the answer."""
-        pipe: Any = connection.wait(list(self._busy))[0]
+        ready: list[Any] = []
+        while not ready:  # a Ctrl-C just before the system call is not seen within it
+            ready = connection.wait(list(self._busy), timeout=1.0)
+        pipe = ready[0]
         process, index = self._busy.pop(pipe)
         try:
             answer: bytes | WorkerDiedError = pipe.recv_bytes()

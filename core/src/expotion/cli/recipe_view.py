@@ -56,7 +56,9 @@ def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
         rows.append((f"condition {condition.name}", condition.encoder, shapes))
     rows.append(("adaptor", *_adaptor(recipe, plan, n_rows)))
     train = recipe.train
-    work = f"{train.steps} steps of {train.batch_size} clips" if plan.conditions else "nothing to train"
+    work = f"{plan.train_steps} steps of {train.clips_per_step} clips" if plan.conditions else "nothing to train"
+    if train.epochs is not None and plan.conditions:
+        work = f"{train.epochs:g} epochs, {work}"
     if plan.train_flops:
         work += f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_estimate(plan.train_seconds)} on two CPU cores"
     rows.append(("train", f"seed {recipe.train_seed}", work))
@@ -97,11 +99,10 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     console.print()
     table = columns("cell", "what", "train", "generate", "disk")
     for cell, own in zip(cost.cells, matrix.cells, strict=True):
-        steps = own.recipe.train.steps if own.recipe.conditions else 0
         table.add_row(
             escape(cell.name),
             escape(own.recipe.description),
-            f"{steps} steps, {_wall_time(cell.train_s, cores)}" if steps else "-",
+            f"{cell.train_steps} steps, {_wall_time(cell.train_s, cores)}" if cell.train_steps else "-",
             _wall_time(cell.generate_s, cores),
             f"{cell.disk_bytes / 1e6:.0f} MB",
         )

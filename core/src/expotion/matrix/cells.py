@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expotion.errors import Problem
-from expotion.recipe.merge import assign, merge, parse_path
+from expotion.recipe.merge import assign, lay, parse_path
 from expotion.recipe.nodes import Node
 from expotion.recipe.problems import did_you_mean, show
 from expotion.recipe.schema import Recipe
@@ -227,7 +227,7 @@ def _combine(shared: Node, choices: Sequence[Choice], name: str, problems: list[
             labels |= choice.labels
         for key, value in choice.overrides:
             if key in Recipe.model_fields:
-                root = merge(root, Node({key: value}, value.where))
+                root = lay(root, Node({key: value}, value.where))
             else:
                 root = assign(root, key, value, value.where.removesuffix(":"), problems)
     cell = "-".join(choice.part for choice in choices)

@@ -34,6 +34,7 @@ class CellCost:
 
     name: str
     row: str
+    train_steps: int
     train_s: float | None
     generate_s: float | None
     disk_bytes: int
@@ -143,12 +144,7 @@ def _cell(cell: Cell, plan: Plan, registry: Registry) -> CellCost:
     generate = None if plan.generate_seconds is None else 2 * plan.generate_seconds
     offer = registry.offers("backbone").get(recipe.backbone.source)
     if offer is not None and offer.spec.train_cost_s is not None:
-        train = _batch_s(recipe, plan) * recipe.train.steps * offer.spec.train_cost_s
+        train = recipe.train.clips_per_step * plan.clip_s * plan.train_steps * offer.spec.train_cost_s
     if offer is not None and offer.spec.generate_cost_s is not None:
         generate = music_s * offer.spec.generate_cost_s
-    return CellCost(cell.name, cell.row, train if recipe.conditions else 0.0, generate, disk)
-
-
-def _batch_s(recipe: Recipe, plan: Plan) -> float:
-    train = recipe.train
-    return train.batch_size * train.accumulate * max(1, train.workers) * plan.clip_s
+    return CellCost(cell.name, cell.row, plan.train_steps, train if recipe.conditions else 0.0, generate, disk)

@@ -1,4 +1,4 @@
-"""Profiles and --set: partial recipes laid over the one in the file, positions kept."""
+"""Profiles, matrix rows and --set: partial recipes laid over the one in the file, positions kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from expotion.errors import Problem, RecipeError
 from expotion.recipe.nodes import Node, from_plain, read_text
 from expotion.recipe.pairs import pair_of
+from expotion.recipe.presets import PRESETS, RIVALS, preset_layer
 from expotion.recipe.problems import did_you_mean
 
 _STEP = re.compile(r"([A-Za-z_][\w-]*)|\[([^\[\]]+)\]")
@@ -26,6 +27,24 @@ def merge(base: Node, over: Node) -> Node:
     for key, child in over.value.items():
         kept[key] = merge(kept[key], child) if key in kept else child
     return Node(kept, base.where)
+
+
+def lay(recipe: Node, layer: Node) -> Node:
+    """A partial recipe laid on a whole one: the presets that it names first, its own keys over them."""
+    for section, content in layer.value.items():
+        for key, value in content.value.items() if isinstance(content.value, dict) else ():
+            recipe = _make_way(recipe, section, key, value)
+    return merge(recipe, layer)
+
+
+def _make_way(recipe: Node, section: str, key: str, value: Node) -> Node:
+    """The recipe as it is before a layer's `section.key` is laid on it."""
+    if key == "preset" and value.value in PRESETS.get(section, {}):
+        return lay(recipe, from_plain(preset_layer(section, str(value.value)), value.where))
+    below = recipe.value.get(section)
+    if section == "train" and key in RIVALS and below is not None and isinstance(below.value, dict):
+        return Node({**recipe.value, section: below.without(RIVALS[key])}, recipe.where)
+    return recipe
 
 
 def _differs(base: Node, over: Node, key: str) -> bool:
@@ -57,7 +76,7 @@ def apply_profile(recipe: Node, profiles: dict[str, Node], name: str, problems: 
         if not isinstance(node.value, dict):
             problems.append(Problem(f"{node.where} profiles.{step}", "a mapping", repr(node.plain())))
             continue
-        recipe = merge(recipe, node.without("extends"))
+        recipe = lay(recipe, node.without("extends"))
     return recipe
 
 
@@ -84,6 +103,8 @@ def assign(root: Node, path_text: str, value: Node, where: str, problems: list[P
     if path is None:
         problems.append(Problem(where, "a path of the recipe", repr(path_text), "for example train.steps"))
         return root
+    if len(path) == 2:
+        root = _make_way(root, str(path[0]), str(path[1]), value)
     try:
         return _assign(root, path, value)
     except KeyError as error:

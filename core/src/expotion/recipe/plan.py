@@ -46,7 +46,10 @@ class ConditionPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a recipe in numbers. `n_steps` is T: prefix tracks have T+1 rows."""
+    """The stages of a recipe in numbers. `n_steps` is T: prefix tracks have T+1 rows.
+
+    `train_steps` are those of training, 0 without conditions.
+    """
 
     geometry: Geometry | None
     clip_s: float
@@ -55,6 +58,7 @@ class Plan:
     conditions: tuple[ConditionPlan, ...]
     n_adapted: int | None
     trainable: int | None
+    train_steps: int
     train_flops: float | None
     generate_flops: float | None
 
@@ -104,18 +108,29 @@ def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> P
     n_steps = timeline.n_steps(found.clip_s, rate_hz)
     conditions = tuple(_condition(condition, registry) for condition in recipe.conditions)
     n_adapted = recipe.adaptor.n_adapted(geometry.n_layers) if geometry else None
+    train = recipe.train.in_steps(clips["train"] - recipe.train.n_validated(clips["train"]))
+    train_steps = train.steps if conditions else 0
     trainable = train_flops = generate_flops = None
     if geometry is not None:
         trainable = _n_trainable(recipe, geometry, conditions, n_steps) if conditions else 0
         decoder = 12 * geometry.width**2 * geometry.n_layers + 4 * geometry.card * geometry.width * 2
-        tokens = recipe.train.batch_size * (n_steps + geometry.n_codebooks - 1)
+        tokens = train.clips_per_step * (n_steps + geometry.n_codebooks - 1)
         # Forward through decoder and prefix, and gradients through both: about three forwards each.
-        train_flops = 2.0 * decoder * tokens * 2 * 3 * recipe.train.steps if conditions else 0.0
+        train_flops = 2.0 * decoder * tokens * 2 * 3 * train_steps
         sampled = set(recipe.evaluation_conditions()) - {"codec_ceiling", "ground_truth"}
         # Guidance doubles the batch; reading weights step by step costs about four times the arithmetic.
         generate_flops = 2.0 * decoder * n_steps * 2 * 4 * max(clips["test"], 1) * len(sampled)
     return Plan(
-        geometry, found.clip_s, clips, n_steps, conditions, n_adapted, trainable, train_flops, generate_flops
+        geometry,
+        found.clip_s,
+        clips,
+        n_steps,
+        conditions,
+        n_adapted,
+        trainable,
+        train_steps,
+        train_flops,
+        generate_flops,
     )
 
 

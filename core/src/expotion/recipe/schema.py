@@ -20,64 +20,7 @@ from pydantic import (
 
 from expotion.plugins import discover
 from expotion.recipe.nodes import to_text
-
-# Named sets of options of the adaptor and of training, each what differs from ours, which are the fields' defaults.
-
-ADAPTOR_PRESETS: dict[str, dict[str, Any]] = {
-    # What measures best with the conductor world; no learned table, so no limit on length.
-    "ours": {},
-    # The paper's equations: one joint embedding with positions of width sum(r_i), and a prefix that is only
-    # self-attention, without causal mask. It is silent on guidance and on what stands in for a dropped
-    # modality, so these are the released code's.
-    "paper": {
-        "prefix_block": "attention",
-        "positions": "fused",
-        "fusion": "shared",
-        "start": "table",
-        "null": "zero",
-        "null_branch": "full",
-        "silent_when_dropped": False,
-        "standardise": False,
-    },
-    # The authors' files: causal prefix, a d-wide position table per layer, a merge matrix per layer.
-    "released_code": {
-        "prefix_attention": "causal",
-        "positions": "table",
-        "start": "table",
-        "null": "zero",
-        "null_branch": "full",
-        "row_limit": "frames",
-        "silent_when_dropped": False,
-        "standardise": False,
-    },
-}
-
-_AUTHORS: dict[str, Any] = {
-    "learning_rate": 1.0e-2,  # one rate for every tensor
-    "final_learning_rate_ratio": 1.0e-2,  # cosine down to 1e-4
-    "weight_decay": 0.02,
-    "clip_norm": 0.1,
-    "context_swap": False,
-    "condition_dropout": 0.0,
-    "text_dropout": 0.3,
-}
-
-TRAIN_PRESETS: dict[str, dict[str, Any]] = {
-    "ours": {},
-    # Batches of 10; where the paper is silent (warm-up, decay, clipping), the released code's settings.
-    "paper": {**_AUTHORS, "batch_size": 10},
-    # Four workers with 10 clips each: one sees the same 40. Exactly the released trainer, with its first step of
-    # rate 0 and its dropout of a whole batch's text at once, is `expotion_verify.trainer`.
-    "released_code": {**_AUTHORS, "batch_size": 10, "accumulate": 4},
-}
-
-
-def _filled(values: Any, presets: dict[str, dict[str, Any]]) -> Any:
-    """What was given, over what its preset says; anything but a mapping as it is."""
-    if not isinstance(values, dict):
-        return values
-    return {**presets.get(str(values.get("preset")), {}), **values}
-
+from expotion.recipe.presets import GUIDED_AS_RELEASED, RIVALS, Preset, filled
 
 GONE: dict[str, Any] = {"shard_backbone": False, "trunk_cache_gib": 0.0}
 """Keys that `train` had, with their defaults. They changed no result and are read past, but they entered the
@@ -88,7 +31,6 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 GenerationPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
-Preset = Literal["ours", "paper", "released_code"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 # The adaptor's choices, in recipes and in adaptor.json.
@@ -213,7 +155,7 @@ class Adaptor(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
-        return _filled(values, ADAPTOR_PRESETS)
+        return filled("adaptor", values)
 
     @field_validator("layers", mode="plain")
     @classmethod
@@ -280,17 +222,20 @@ class Train(Section):
     `preset` fills what the recipe leaves out; explicit keys win. A step sees batch_size * accumulate *
     max(1, workers) clips, `n_parts` batches one after the other on one worker (gradients are added up) or shared
     out over several: the result is the same to float tolerance. `workers` 0 trains in this process, n under Ray
-    Train.
+    Train. `epochs` and `warmup_epochs` take the place of `steps` and `warmup_steps`: times all training clips, an
+    incomplete batch at an epoch's end left out (`in_steps`).
     """
 
     preset: Preset = "ours"
     steps: int = Field(default=160, ge=0)
+    epochs: Positive | None = None
     batch_size: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
     learning_rate: LearningRate = LearningRate()
     schedule: Literal["cosine", "constant"] = "cosine"
     final_learning_rate_ratio: Probability = 0.0
     warmup_steps: int = Field(default=10, ge=0)
+    warmup_epochs: NotNegative | None = None
     weight_decay: NotNegative = 0.01
     betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
     clip_norm: Positive | None = 1.0
@@ -317,7 +262,10 @@ class Train(Section):
             return validate(values)
         # log_every_steps never did anything, and was not hashed
         given = {key: value for key, value in values.items() if key not in (*GONE, "log_every_steps")}
-        made = validate(_filled(given, TRAIN_PRESETS))
+        for key, rival in RIVALS.items():
+            if given.get(key) is not None and given.get(rival) is not None:
+                raise ValueError(f"{key} or {rival}, not both")
+        made = validate(filled("train", given))
         made._gone = {key: values[key] for key in GONE if key in values}
         return made
 
@@ -341,6 +289,24 @@ class Train(Section):
     def clips_per_step(self) -> int:
         """Clips of one optimisation step, over all parts."""
         return self.batch_size * self.n_parts
+
+    def n_validated(self, n_clips: int, n_given: int = 0) -> int:
+        """How many clips validate: of `n_given` that the data names for it, else at most an eighth of all clips.
+
+        One alone is none: the loss is compared with that of another clip's controls.
+        """
+        n_used = min(self.validation_clips, n_given or n_clips // 8)
+        return n_used if n_used >= 2 else 0
+
+    def in_steps(self, n_clips: int) -> Train:
+        """The same with steps where it says epochs, for `n_clips` clips to train on."""
+        an_epoch = max(1, n_clips // self.clips_per_step)
+        changed = {
+            key.replace("epochs", "steps"): round(value * an_epoch)
+            for key in ("epochs", "warmup_epochs")
+            if (value := getattr(self, key)) is not None
+        }
+        return self.model_copy(update={**changed, "epochs": None, "warmup_epochs": None})
 
     def dropout_of(self, condition: str) -> float:
         """Probability of dropping a condition."""
@@ -376,12 +342,21 @@ class Sampling(Section):
 
 
 class Generate(Sampling):
-    """How the evaluation's music is made. `scales` gives single conditions a scale of guidance of their own."""
+    """How the evaluation's music is made. `scales` gives single conditions a scale of guidance of their own.
 
+    `preset` fills what the recipe leaves out, here and of `adaptor.null_branch` and `adaptor.row_limit`.
+    """
+
+    preset: Preset = "ours"
     scales: dict[str, NotNegative] = {}
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=4, ge=0)
     seed: Seed | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        return filled("generate", values)
 
 
 class Evaluate(Section):
@@ -423,6 +398,17 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     versions: dict[str, str] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _guided_as_released(cls, values: Any) -> Any:
+        generate, adaptor = (
+            (values.get("generate"), values.get("adaptor", {})) if isinstance(values, dict) else (0, 0)
+        )
+        named = generate.get("preset") if isinstance(generate, dict) else None
+        if named in ("paper", "released_code") and isinstance(adaptor, dict):
+            return values | {"adaptor": GUIDED_AS_RELEASED | filled("adaptor", adaptor)}
+        return values
+
     @model_validator(mode="after")
     def _as_few_workers_as_there_are(self) -> Recipe:
         least = self.cluster.min_workers
@@ -439,6 +425,8 @@ class Recipe(Section):
         """Plain data with every default, in the order of the schema."""
         values = self.model_dump(mode="json")
         values["train"] |= self.train._gone
+        for key in ("epochs", "warmup_epochs"):  # of two units the one that counts
+            del values["train"][key if values["train"][key] is None else RIVALS[key]]
         return values
 
     def to_yaml(self) -> str:
@@ -457,6 +445,7 @@ class Recipe(Section):
         # What is measured, not what is made: it may change without anything being trained or generated again.
         for measured in ("outside", "metrics", "bootstrap"):
             del values["evaluate"][measured]
+        del values["generate"]["preset"]  # a name for what stands there anyway
         values["train"] = GONE | values["train"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -25,6 +25,7 @@ from expotion.musicgen.load import Backbone
 from expotion.plugins import Registry
 from expotion.progress import StageProgress
 from expotion.recipe import Recipe
+from expotion.recipe.schema import Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples, standardise_inputs
 from expotion.train.loop import Record, TrainingRun
@@ -41,18 +42,12 @@ SMOOTHING = 0.1
 """Share of the width over which the training loss is averaged."""
 
 
-def split_validation(examples: Examples, at_most: int = 16, n_given: int = 0) -> tuple[Examples, Examples | None]:
-    """The last `n_given` clips are the data's own for validation, of which `at_most` are used.
-
-    Without such the last clips, at most an eighth of them, are kept back; none where there are too few. One clip
-    alone is none: the loss is compared with that of another clip's controls.
-    """
-    n_used = min(at_most, n_given or len(examples) // 8)
-    if n_used < 2 and not n_given:
-        return examples, None
+def split_validation(examples: Examples, settings: Train, n_given: int = 0) -> tuple[Examples, Examples | None]:
+    """What is trained on, and what validates: the last `n_given` clips, or without such the last ones kept back."""
+    n_used = settings.n_validated(len(examples), n_given)
     n_train = len(examples) - (n_given or n_used)
-    train = examples.take(np.arange(n_train))
-    return train, examples.take(np.arange(n_train, n_train + n_used)) if n_used >= 2 else None
+    validation = examples.take(np.arange(n_train, n_train + n_used)) if n_used else None
+    return examples.take(np.arange(n_train)), validation
 
 
 def train_adaptor(
@@ -74,7 +69,7 @@ def train_adaptor(
     `backbone` is where other processes find the same model (`train.workers`). `on_weights(n_steps)` is called
     every `train.sample_every_steps` steps. The last `n_validation` examples are the data's own for validation.
     """
-    train, validation = split_validation(examples, recipe.train.validation_clips, n_validation)
+    train, validation = split_validation(examples, recipe.train, n_validation)
     if not len(train):
         fix = "see the failures above"
         raise ExpotionError(Problem("train", "at least one usable training clip", "none", fix))
@@ -85,6 +80,7 @@ def train_adaptor(
         )
         raise ExpotionError(Problem("train.workers", wanted, str(recipe.train.workers), fix))
     standardise_inputs(adaptor, train)
+    recipe = recipe.model_copy(update={"train": recipe.train.in_steps(len(train))})
 
     def warn(what: str) -> None:
         log.warning("%s", what)

@@ -85,14 +85,13 @@ def _controls(recipe: Recipe, registry: Registry) -> str:
 def _training(recipe: Recipe, metadata: Mapping[str, Any], description: Mapping[str, Any]) -> str:
     train, config = recipe.train, description["config"]
     options = ", ".join(f"{key} {value}" for key, value in recipe.data.options.items())
-    workers = max(1, train.workers)
-    batch = train.batch_size * train.accumulate * workers
+    long = f"{train.steps} steps" if train.epochs is None else f"{train.epochs:g} epochs, steps"
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
     return (
         "## Training\n\n"
         f"Data: {recipe.data.source} ({options}).\n\n"
         f"Backbone: {recipe.backbone.source}, frozen; {config['n_adapted']} of {config['n_lm_layers']} layers "
-        f"adapted. {train.steps} steps of {batch} clips, {metadata['window_frames']} codec frames each, "
+        f"adapted. {long} of {train.clips_per_step} clips, {metadata['window_frames']} codec frames each, "
         f"seed {recipe.train_seed}.\n\nVersions: {versions}."
     )
 
