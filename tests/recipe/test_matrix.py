@@ -188,8 +188,8 @@ def test_the_estimate_counts_shared_stages_once() -> None:
     matrix = load_matrix(path, registry=registry)
     assert matrix is not None
     cost = cost_of(matrix, registry)
-    raft = next(part for part in cost.shared if part.what == "features of motion_raft")
-    assert raft.cells == ("motion_raft_generic", "motion_raft")
+    raft = next(part for part in cost.shared if part.what == "features of motion_dis")
+    assert raft.cells == ("motion_dis_generic", "motion_dis")
     clips = [part for part in cost.shared if "opened" in part.what]
     assert len(clips) == 1 and len(clips[0].cells) == len(matrix.cells)
     frozen = next(cell for cell in cost.cells if cell.name == "musicgen")

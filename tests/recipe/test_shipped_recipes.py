@@ -16,7 +16,7 @@ CASES = [(path, profile) for path in FILES for profile in (None, *read_profiles(
 
 def test_the_recipes_are_there() -> None:
     names = {path.stem for path in FILES}
-    assert {"face_motion", "face", "motion_synchformer", "motion_raft", "text_only"} <= names
+    assert {"face_motion", "face", "motion_synchformer", "motion_dis", "text_only"} <= names
     assert {"best", "paper"} <= set(read_profiles(RECIPES / "face_motion.yaml"))
 
 
@@ -46,7 +46,12 @@ def test_each_cell_of_each_matrix_loads(path: Path, profile: str | None) -> None
 
 
 def test_table1_has_the_papers_rows_and_numbers() -> None:
-    table = load_matrix(RECIPES / "table1.yaml", registry=None)
+    world = load_matrix(RECIPES / "table1.yaml", registry=None)
+    assert world is not None
+    flow = {"motion_dis_generic", "motion_dis"}
+    assert flow <= {row.name for row in world.rows}
+    assert not [row for row in world.rows if "RAFT" in row.labels.values()]
+    table = load_matrix(RECIPES / "table1.yaml", registry=None, profile="raft")
     assert table is not None and table.spec.published is not None
     published = table.spec.published.rows
     assert {row.name for row in table.rows} == set(published) - {"Video2Music", "VidMuse"}

@@ -6,12 +6,22 @@ import subprocess
 import sys
 
 from expotion.testing import check_encoder
-from expotion_motion_raft import SPEC
+from expotion.testing.conformance import run_checks
+from expotion_motion_raft import DIS_SPEC, RAFT_SPEC
 
 
-def test_conformance():
+def test_conformance_of_dis_flow():
     """At 25 pictures per second: 12 fps cannot give the default's 12.5 pictures, each once."""
-    check_encoder(SPEC, {"rate_hz": 25.0})
+    check_encoder(DIS_SPEC, {"rate_hz": 25.0})
+
+
+def test_conformance_of_raft():
+    """Random weights find no motion, so that nothing can be said of frame rates."""
+    options = {"geometry": "tiny", "weights": "seeded", "rate_hz": 25.0}
+    results = {result.name: result for result in run_checks(RAFT_SPEC, options)}
+    assert len(results) > 15 and [name for name, result in results.items() if result.passed is False] == [
+        "frame rates"
+    ]
 
 
 def test_announcing_imports_nothing_heavy():

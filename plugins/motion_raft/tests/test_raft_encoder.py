@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from expotion.contracts import Clip
 from expotion.errors import MediaError, WeightsError
-from expotion_motion_raft import SPEC, RaftOptions
-from expotion_motion_raft.encoder import RaftEncoder
+from expotion_motion_raft import DIS_SPEC, RAFT_SPEC, DisOptions, RaftOptions
+from expotion_motion_raft.encoder import FlowEncoder
 from expotion_motion_raft.pairs import plan_rows
 
 BACKDROP = np.random.default_rng(3).integers(0, 255, (20, 20, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
@@ -58,24 +59,24 @@ def clip_at(fps, duration_s=2.0, **more):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return RaftEncoder(RaftOptions(flow="raft"))
+    return FlowEncoder(RaftOptions(geometry="tiny", weights="seeded"))
 
 
 def test_times_shapes_and_determinism(encoder):
     track = encoder.extract(clip_at(25))
-    assert track.values.shape == (25, 256) and SPEC.width(encoder.options) == 256
+    assert track.values.shape == (25, 256) and RAFT_SPEC.width(encoder.options) == 256
     np.testing.assert_allclose(track.times_s, 0.04 + 0.08 * np.arange(25))
-    assert track.valid.all() and SPEC.rate_hz(encoder.options) == 12.5
+    assert track.valid.all() and RAFT_SPEC.rate_hz(encoder.options) == 12.5
     np.testing.assert_array_equal(encoder.extract(clip_at(25)).values, track.values)
-    batches = RaftEncoder(RaftOptions(flow="raft", batch_size=5)).extract(clip_at(25))
+    batches = FlowEncoder(RaftOptions(geometry="tiny", weights="seeded", batch_size=5)).extract(clip_at(25))
     np.testing.assert_allclose(batches.values, track.values, atol=1e-3)
     assert len(encoder.weights_hash) == 64 and encoder.raft is not None
     assert not any(parameter.requires_grad for parameter in [*encoder.raft.parameters(), *encoder.cnn.parameters()])
 
 
 def test_flow_points_where_the_square_goes():
-    """DIS flow, the tiny geometry's default; RAFT's own flow is held to the reference's numbers elsewhere."""
-    encoder = RaftEncoder(RaftOptions(flow="dis"))
+    """RAFT's own flow is held to the reference's numbers elsewhere."""
+    encoder = FlowEncoder(DisOptions())
     video = MemoryVideo([0.0, 0.1, 0.2], speed_px_per_s=30.0)  # 3 px to the right
     found = encoder.flow(encoder.pictures(video, video.frame_times_s))
     assert found.shape == (2, 2, 80, 80)
@@ -85,16 +86,19 @@ def test_flow_points_where_the_square_goes():
 
 
 def test_shipped_weights_name_what_they_are():
-    sources = {weights.name: weights.source for weights in SPEC.weights(RaftOptions(flow="raft"))}
+    sources = {
+        weights.name: weights.source
+        for weights in RAFT_SPEC.weights(RaftOptions(geometry="tiny", weights="seeded"))
+    }
     assert sources == {"raft_tiny_seed0": "seeded", "flow_cnn_seed0": "seeded"}
-    assert [w.name for w in SPEC.weights(RaftOptions())] == ["flow_cnn_tiny"]
-    official = {w.name: w.licence for w in SPEC.weights(RaftOptions(geometry="large"))}
+    assert [w.name for w in DIS_SPEC.weights(DisOptions())] == ["flow_cnn_tiny"]
+    official = {w.name: w.licence for w in RAFT_SPEC.weights(RaftOptions())}
     assert official == {"raft_large_things": "BSD-3-Clause", "flow_cnn_seed0": "Apache-2.0"}
 
 
 @pytest.mark.parametrize("fps", [12, 24, 29.97, 60])
 def test_constant_motion_has_the_same_flow_at_any_frame_rate(fps):
-    encoder = RaftEncoder(RaftOptions(flow="dis", cnn="seeded"))
+    encoder = FlowEncoder(DisOptions(cnn="seeded"))
     reference, other = encoder.extract(clip_at(50)), encoder.extract(clip_at(fps))
     a, b = reference.values[4:-4].mean(0), other.values[4:-4].mean(0)
     limit = 0.3 if fps < 20 else 0.2  # below 25 fps the two pictures of a flow are farther apart than asked for
@@ -133,14 +137,26 @@ def test_rows_are_at_the_same_times_for_every_source(fps):
 
 
 def test_last_repeats_the_last_flow():
-    track = RaftEncoder(RaftOptions(flow="dis", rate_hz=5.0, apart_s=0.2, last="repeat")).extract(clip_at(25))
+    track = FlowEncoder(DisOptions(rate_hz=5.0, apart_s=0.2, last="repeat")).extract(clip_at(25))
     assert len(track.times_s) == 10 and track.times_s[-1] == pytest.approx(1.9)
     np.testing.assert_array_equal(track.values[-1], track.values[-2])
 
 
 def test_where_decoding_stops_rows_are_not_valid():
-    track = RaftEncoder(RaftOptions(flow="dis")).extract(clip_at(25, decodable_until_s=1.0))
+    track = FlowEncoder(DisOptions()).extract(clip_at(25, decodable_until_s=1.0))
     np.testing.assert_array_equal(track.valid, track.times_s + 0.04 < 1.0 - 1e-9)
+
+
+@pytest.mark.parametrize("options", [{"flow": "dis"}, {"geometry": "tiny"}, {"geometry": "tiny", "flow": None}])
+def test_what_meant_dis_flow_before_is_told_its_name(options):
+    with pytest.raises(ValidationError, match="`encoder: motion_dis`"):
+        RaftOptions.model_validate(options)
+
+
+def test_options_of_before_that_meant_raft_are_read():
+    assert RaftOptions.model_validate({"geometry": "large", "flow": None}) == RaftOptions()
+    tiny = RaftOptions.model_validate({"geometry": "tiny", "flow": "raft", "weights": None})
+    assert tiny.raft_is_seeded and tiny.updates == 3
 
 
 def test_one_picture_has_no_motion(encoder):
@@ -151,14 +167,14 @@ def test_one_picture_has_no_motion(encoder):
 def test_no_picture_and_no_weights_are_clear_errors(encoder):
     with pytest.raises(MediaError, match="memory: a clip with a picture"):
         encoder.extract(MemoryClip(None, 1.0))
-    with pytest.raises(WeightsError, match="flow: dis"):
-        RaftEncoder(RaftOptions(geometry="large"))
+    with pytest.raises(WeightsError, match="motion_dis"):
+        FlowEncoder(RaftOptions(geometry="large"))
 
 
 def test_official_sizes_run_with_seeded_weights():
     options = RaftOptions(geometry="small", weights="seeded", iterations=1)
-    encoder = RaftEncoder(options)
-    assert SPEC.rate_hz(options) == 5.0
+    encoder = FlowEncoder(options)
+    assert RAFT_SPEC.rate_hz(options) == 5.0
     pictures = torch.randint(0, 255, (2, 100, 150, 3), dtype=torch.uint8)
     assert encoder.flow(pictures).shape == (1, 2, 100, 150)
     assert encoder.describe(encoder.flow(pictures)).shape == (1, 256)

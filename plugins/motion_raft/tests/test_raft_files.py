@@ -10,7 +10,7 @@ import torch
 from expotion import weights
 from expotion.errors import WeightsError
 from expotion_motion_raft import RaftOptions, loader
-from expotion_motion_raft.encoder import RaftEncoder
+from expotion_motion_raft.encoder import FlowEncoder
 from expotion_motion_raft.model import build_raft, seed_weights
 from expotion_motion_raft.options import GEOMETRIES
 
@@ -34,4 +34,4 @@ def test_a_pickle_with_code_is_refused(tmp_path):
 def test_official_weights_that_are_not_there_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match="expotion models pull raft_small_things"):
-        RaftEncoder(RaftOptions(geometry="small"))
+        FlowEncoder(RaftOptions(geometry="small"))

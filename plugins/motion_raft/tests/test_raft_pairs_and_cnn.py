@@ -9,8 +9,8 @@ import torch
 from expotion.contracts import read_ahead
 from expotion.testing import SyntheticClip
 from expotion.video.memory import ArrayVideo
-from expotion_motion_raft import SPEC, RaftOptions
-from expotion_motion_raft.encoder import RaftEncoder
+from expotion_motion_raft import DIS_SPEC, DisOptions
+from expotion_motion_raft.encoder import FlowEncoder
 from expotion_motion_raft.model import FlowCnn, build_raft, consecutive_flow, seed_weights
 from expotion_motion_raft.options import FLOW_GRID, GEOMETRIES
 
@@ -29,13 +29,13 @@ def test_consecutive_flow_is_the_models_own(size):
 
 
 def test_a_trainable_cnn_gets_the_flow_and_describes_it_as_the_frozen_one():
-    options = RaftOptions(cnn="trainable", seed=3)
-    encoder = RaftEncoder(options)
+    options = DisOptions(cnn="trainable", seed=3)
+    encoder = FlowEncoder(options)
     clip = SyntheticClip(1.0, 25.0)
     track = encoder.extract(clip)
-    assert SPEC.width(options) == 2 * FLOW_GRID**2 == track.values.shape[1]
-    assert [weights.name for weights in SPEC.weights(options)] == ["flow_cnn_seed3"]
-    assert encoder.weights_hash == RaftEncoder(RaftOptions(cnn="trainable", seed=4)).weights_hash
+    assert DIS_SPEC.width(options) == 2 * FLOW_GRID**2 == track.values.shape[1]
+    assert [weights.name for weights in DIS_SPEC.weights(options)] == ["flow_cnn_seed3"]
+    assert encoder.weights_hash == FlowEncoder(DisOptions(cnn="trainable", seed=4)).weights_hash
     projection = encoder.project(track.values.shape[1], 12)
     rows = projection(torch.from_numpy(track.values).view(1, *track.values.shape))
     assert rows.shape == (1, len(track.times_s), 12)
@@ -45,7 +45,7 @@ def test_a_trainable_cnn_gets_the_flow_and_describes_it_as_the_frozen_one():
     torch.testing.assert_close(projection.linear(frozen(grids)), rows[0])
     rows.square().mean().backward()
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in projection.parameters())
-    assert isinstance(RaftEncoder(RaftOptions()).project(256, 12), torch.nn.Linear)
+    assert isinstance(FlowEncoder(DisOptions()).project(256, 12), torch.nn.Linear)
 
 
 def test_each_picture_is_asked_for_once(monkeypatch):
@@ -64,7 +64,7 @@ def test_each_picture_is_asked_for_once(monkeypatch):
     video.frames_at = noted
     video.read_ahead = lambda times_s, *, shorter_side=None: announced.append((shorter_side, len(times_s)))
     read_ahead(video, times_s[:1])
-    encoder = RaftEncoder(RaftOptions(batch_size=10))
+    encoder = FlowEncoder(DisOptions(batch_size=10))
     track = encoder.extract(clip)
     assert track.values.shape == (25, 256)
     assert announced == [(None, 1), (80, 50)]

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from expotion_conductor.plan import DEVELOPMENT_SEEDS
-from expotion_motion_raft.encoder import RaftEncoder
-from expotion_motion_raft.options import RaftOptions
+from expotion_motion_raft.encoder import FlowEncoder
+from expotion_motion_raft.options import DisOptions, RaftOptions
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "motion_synchformer" / "train"))
 
@@ -26,18 +26,20 @@ from beat_probe import Example, probe
 from conductor_clips import open_clip
 
 FIRST_SEED = DEVELOPMENT_SEEDS + 1000
-ROWS: tuple[dict[str, Any], ...] = ({"flow": "raft"}, {"cnn": "seeded"}, {})
+ROWS: tuple[dict[str, Any], ...] = ({"geometry": "tiny", "weights": "seeded"}, {"cnn": "seeded"}, {})
 
 
 def main() -> None:
     """Extract, probe, print one line for each options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("options", nargs="*", type=json.loads, help="options as JSON, a row each")
+    parser.add_argument(
+        "options", nargs="*", type=json.loads, help="options as JSON, a row each; RAFT's name a geometry"
+    )
     parser.add_argument("--clips", type=int, default=40)
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = given.options or ROWS
-    encoders = [RaftEncoder(RaftOptions(**options)) for options in rows]
+    encoders = [FlowEncoder((RaftOptions if "geometry" in row else DisOptions)(**row)) for row in rows]
     examples: list[list[Example]] = [[] for _ in encoders]
     for seed in range(FIRST_SEED, FIRST_SEED + given.clips):
         clip = open_clip(seed, 10.0)

@@ -87,7 +87,7 @@ def extract(
 
     \b
     Example: expotion features extract clips/ --recipe face_motion --workers 4 --out report.json
-    Example: expotion features extract a.mp4 --encoder motion_raft --option rate_hz=10
+    Example: expotion features extract a.mp4 --encoder motion_dis --option rate_hz=10
     """
     from expotion.cli.features_view import run_and_tell
     from expotion.features.job import find_clips

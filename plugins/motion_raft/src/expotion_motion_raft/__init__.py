@@ -1,50 +1,45 @@
-"""Upper-body motion features: RAFT optical flow and a flow CNN, announced to Expotion."""
+"""Upper-body motion features: optical flow, by RAFT or DIS, and a flow CNN, announced to Expotion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
-from expotion_motion_raft.options import RaftOptions
+from expotion_motion_raft.options import DisOptions, FlowOptions, RaftOptions
 
 if TYPE_CHECKING:
-    from expotion_motion_raft.encoder import RaftEncoder
+    from expotion_motion_raft.encoder import FlowEncoder
 
-__all__ = ["SPEC", "RaftOptions", "expotion_encoders", "expotion_golden_checks"]
-
-
-def _build(options: RaftOptions) -> RaftEncoder:
-    from expotion_motion_raft.encoder import RaftEncoder  # noqa: PLC0415 - torch only when built
-
-    return RaftEncoder(options)
+__all__ = ["DIS_SPEC", "RAFT_SPEC", "DisOptions", "RaftOptions", "expotion_encoders", "expotion_golden_checks"]
 
 
-def _weights(options: RaftOptions) -> Sequence[Weights]:
-    found: list[Weights] = []
-    if options.method == "raft":
-        if options.raft_is_seeded:
-            found.append(
-                Weights(name=f"raft_{options.geometry}_seed{options.seed}", source="seeded", licence="Apache-2.0")
-            )
-        else:
-            found.append(
-                Weights(
-                    name=f"raft_{options.geometry}_things",
-                    source=f"torchvision:raft_{options.geometry}/C_T_V1",
-                    licence="BSD-3-Clause",
-                )
-            )
+def _build(options: FlowOptions) -> FlowEncoder:
+    from expotion_motion_raft.encoder import FlowEncoder  # noqa: PLC0415 - torch only when built
+
+    return FlowEncoder(options)
+
+
+def _cnn(options: FlowOptions) -> list[Weights]:
     if options.cnn is None and not options.cnn_is_seeded:
-        found.append(Weights(name="flow_cnn_tiny", source="shipped", licence="Apache-2.0"))
-    elif options.cnn_is_seeded or options.cnn_is_trainable:
-        found.append(Weights(name=f"flow_cnn_seed{options.seed}", source="seeded", licence="Apache-2.0"))
-    return found
+        return [Weights(name="flow_cnn_tiny", source="shipped", licence="Apache-2.0")]
+    if options.cnn_is_seeded or options.cnn_is_trainable:
+        return [Weights(name=f"flow_cnn_seed{options.seed}", source="seeded", licence="Apache-2.0")]
+    return []
 
 
-SPEC = EncoderSpec(
+def _raft(options: RaftOptions) -> list[Weights]:
+    if options.raft_is_seeded:
+        name, source, licence = f"raft_{options.geometry}_seed{options.seed}", "seeded", "Apache-2.0"
+    else:
+        name, source = f"raft_{options.geometry}_things", f"torchvision:raft_{options.geometry}/C_T_V1"
+        licence = "BSD-3-Clause"
+    return [Weights(name=name, source=source, licence=licence), *_cnn(options)]
+
+
+RAFT_SPEC = EncoderSpec(
     name="motion_raft",
-    description="Upper-body motion: RAFT optical flow (or OpenCV's DIS flow) and a CNN with average pooling to 256",
+    description="Upper-body motion: RAFT optical flow and a CNN with average pooling to 256",
     needs=frozenset({"video"}),
     build=_build,
     options=RaftOptions,
@@ -52,16 +47,27 @@ SPEC = EncoderSpec(
     rate_hz=lambda options: options.pairs_per_s,
     smoother="linear",
     licence="Apache-2.0",
-    weights=_weights,
-    # on one core of a Xeon with AMX; the official sizes were not timed
-    cost_s=lambda options: 0.0188 if options.geometry == "tiny" else None,
+    weights=_raft,
+)
+DIS_SPEC = EncoderSpec(
+    name="motion_dis",
+    description="Upper-body motion: OpenCV's DIS optical flow and a trained CNN to 256; needs no weights",
+    needs=frozenset({"video"}),
+    build=_build,
+    options=DisOptions,
+    width=lambda options: options.width,
+    rate_hz=lambda options: options.pairs_per_s,
+    smoother="linear",
+    licence="Apache-2.0",
+    weights=_cnn,
+    cost_s=lambda options: 0.0188,  # on one core of a Xeon with AMX
 )
 
 
 @hookimpl
 def expotion_encoders() -> list[EncoderSpec]:
-    """The one encoder of this plugin."""
-    return [SPEC]
+    """One flow, found in two ways."""
+    return [RAFT_SPEC, DIS_SPEC]
 
 
 def _golden(size: str) -> Callable[[GoldenFile], None]:

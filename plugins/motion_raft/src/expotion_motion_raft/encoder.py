@@ -18,7 +18,7 @@ from torchvision.models.optical_flow.raft import RAFT
 from expotion import weights
 from expotion.contracts import Clip, Encoder, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
 from expotion.errors import MediaError, Problem, WeightsError
-from expotion_motion_raft import SPEC, loader
+from expotion_motion_raft import DIS_SPEC, RAFT_SPEC, loader
 from expotion_motion_raft.model import (
     FlowCnn,
     TrainableFlowCnn,
@@ -28,30 +28,30 @@ from expotion_motion_raft.model import (
     scale_pixels,
     seed_weights,
 )
-from expotion_motion_raft.options import FLOW_GRID, GEOMETRIES, Geometry, RaftOptions
+from expotion_motion_raft.options import FLOW_GRID, FlowOptions, Geometry, RaftOptions
 from expotion_motion_raft.pairs import Rows, plan_rows
 
 HAIR_S = 1e-6
 """Frames are asked for this much after their timestamps, so that rounding never gives the frame before."""
 
 
-class RaftEncoder(Encoder):
+class FlowEncoder(Encoder):
     """RAFT (or DIS) flow between two pictures through a frozen CNN. Rows [n, 256], midway between the two; with
     a trainable CNN the flow itself on its grid, [n, 2048].
     """
 
-    options: RaftOptions
+    options: FlowOptions
 
-    def __init__(self, options: RaftOptions | None = None) -> None:
+    def __init__(self, options: FlowOptions) -> None:
         """Build the models and read their weights. Raises WeightsError where they are missing or do not fit."""
-        self.spec = SPEC
-        self.options = options or RaftOptions()
-        self.geometry = GEOMETRIES[self.options.geometry]
+        self.spec = RAFT_SPEC if isinstance(options, RaftOptions) else DIS_SPEC
+        self.options = options
+        self.geometry = options.sizes
         self.device = torch.device(self.options.device)
         self.raft: RAFT | None = None
-        hashes: list[str] = [self.options.method]
-        if self.options.method == "raft":
-            self.raft, digest = _load_raft(self.options, self.geometry)
+        hashes: list[str] = [options.method]
+        if isinstance(options, RaftOptions):
+            self.raft, digest = _load_raft(options, self.geometry)
             self.raft.to(self.device).eval().requires_grad_(False)
             hashes.append(digest)
         self.cnn: FlowCnn | None = None
@@ -71,7 +71,7 @@ class RaftEncoder(Encoder):
         """The picture's motion on a coarse grid."""
         from expotion_motion_raft.overlay import flow_overlay  # noqa: PLC0415 - only for pictures
 
-        note = "DIS flow of pictures 0.08 s apart, as a rough picture of the motion that motion_raft describes"
+        note = "DIS flow of pictures 0.08 s apart, as a rough picture of the motion"
         return None if clip.video is None else flow_overlay(clip.video, note)
 
     def extract(self, clip: Clip) -> TimedFeatures:
@@ -83,7 +83,7 @@ class RaftEncoder(Encoder):
         video = clip.video
         if video is None or len(video.frame_times_s) == 0:
             raise MediaError(
-                Problem(clip.id, "a clip with a picture for motion_raft", "none", "drop the motion condition")
+                Problem(clip.id, f"a clip with a picture for {self.spec.name}", "none", "drop the motion condition")
             )
         options = self.options
         rows = plan_rows(video.frame_times_s, clip.duration_s, options.pairs_per_s, options.seconds_apart)
@@ -151,6 +151,7 @@ class RaftEncoder(Encoder):
         )
         if self.raft is None:
             return dis_flow(((frames + 1.0) * 127.5).round().byte())
+        assert isinstance(self.options, RaftOptions)
         found = consecutive_flow(self.raft, frames.to(self.device), self.options.updates).cpu()
         if self.geometry.square:
             return found
@@ -196,12 +197,12 @@ def _load_raft(options: RaftOptions, geometry: Geometry) -> tuple[RAFT, str]:
             f"a RAFT file for geometry {options.geometry!r}",
             "none",
             f"run `expotion models pull {official}`, or set `weights` to princeton's or torchvision's file, "
-            "or to 'seeded' to try the sizes, or `flow: dis`",
+            "or to 'seeded' to try the sizes, or take the encoder motion_dis",
         )
     )
 
 
-def _load_cnn(options: RaftOptions, geometry: Geometry) -> tuple[FlowCnn, Tensor | None, Tensor | None, str]:
+def _load_cnn(options: FlowOptions, geometry: Geometry) -> tuple[FlowCnn, Tensor | None, Tensor | None, str]:
     """The flow CNN, its rows' mean and standard deviation where the file has them, and a digest."""
     model = FlowCnn(geometry.pool)
     if options.cnn_is_seeded:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from expotion.contracts import Options
 
@@ -43,8 +43,6 @@ class Geometry:
     rate_hz: float
     iterations: int
     pool: int
-    flow_method: Literal["raft", "dis"] = "raft"
-    shipped_cnn: bool = False
     apart_s: float | None = None
 
     @property
@@ -58,7 +56,7 @@ GEOMETRIES: dict[str, Geometry] = {
         feature=(16, 16, 24, 32, 64), context=(16, 16, 24, 32, 56), bottleneck=True, context_norm=False,
         levels=3, radius=3, corr=(48,), flow=(32, 16), motion=40, hidden=32, separable_gru=False, head=48,
         convex_upsampling=False, side=80, square=True, rate_hz=12.5, iterations=3, pool=4,
-        flow_method="dis", shipped_cnn=True, apart_s=0.04,
+        apart_s=0.04,
     ),
     "small": Geometry(
         feature=(32, 32, 64, 96, 128), context=(32, 32, 64, 96, 160), bottleneck=True, context_norm=False,
@@ -71,57 +69,47 @@ GEOMETRIES: dict[str, Geometry] = {
         convex_upsampling=True, side=256, square=False, rate_hz=5.0, iterations=12, pool=1,
     ),
 }  # fmt: skip
-"""`small` and `large` are RAFT's own; `tiny` ships a trained CNN for DIS flow; its RAFT is seeded."""
+"""`small` and `large` are RAFT's own; `tiny` is DIS flow's picture and CNN, and a RAFT to try the sizes with."""
 
 
-class RaftOptions(Options):
-    """Options of `motion_raft`.
+class FlowOptions(Options):
+    """What both kinds of flow share.
 
-    `flow`: `raft`, or `dis` for OpenCV's DIS flow (no weights, fast) in its place; None is `dis` for tiny,
-    `raft` for small and large.
-    `weights` of RAFT: None is `seeded` for tiny and the pulled file, or an error, for small and large; `seeded`
-    means random weights made from `seed`; anything else is a path to princeton's or torchvision's file.
-    `cnn`: the flow CNN: None takes the shipped one (tiny with DIS flow) or frozen weights from `seed`, `seeded`
-    those from `seed`, `trainable` hands on the flow itself, on a grid of 32 x 32 cells, and puts the CNN before the
-    adaptor's projection, trained and saved with it; anything else is a path to a safetensors file written by the
-    training script.
-    `rate_hz`: rows per second; None is 5 as in the paper for small and large, 12.5 for tiny (5 cannot carry a
-    pulse above 130 beats per minute).
+    `cnn`: the flow CNN: None takes the shipped one (DIS flow) or frozen weights from `seed`, `seeded` those from
+    `seed`, `trainable` hands on the flow itself, on a grid of 32 x 32 cells, and puts the CNN before the adaptor's
+    projection, trained and saved with it; anything else is a path to a safetensors file written by the training
+    script.
+    `rate_hz`: rows per second; None is 5 as in the paper for small and large, 12.5 for tiny and DIS (5 cannot carry
+    a pulse above 130 beats per minute).
     `apart_s`: seconds between the two pictures of a flow; None is one period of the rate for small and large, as in
-    the paper, and 0.04 for tiny, where a row is the mean of the flows in its period: the nearer two pictures, the
-    truer their flow, and the less a source's frame rate matters.
-    `iterations`: flow updates; None is 3 (tiny) or 12.
+    the paper, and 0.04 for tiny and DIS, where a row is the mean of the flows in its period: the nearer two
+    pictures, the truer their flow, and the less a source's frame rate matters.
     `last`: what stands for the flow after the last picture: nothing (`none`: n pictures give n - 1 rows)
     or the last flow again (`repeat`: n rows; not where `apart_s` is below a period, for there each has its flow).
     """
 
-    geometry: Literal["tiny", "small", "large"] = "tiny"
-    flow: Literal["raft", "dis"] | None = None
-    weights: str | None = None
     cnn: str | None = None
     seed: int = Field(default=0, ge=0)
     rate_hz: float | None = Field(default=None, gt=0, le=60)
-    iterations: int | None = Field(default=None, ge=1, le=64)
     apart_s: float | None = Field(default=None, gt=0, le=1)
     last: Literal["none", "repeat"] = "none"
     batch_size: int = Field(default=16, ge=1, le=1024)
     device: str = "cpu"
 
     @property
-    def method(self) -> Literal["raft", "dis"]:
-        """How flow is found, the geometry's default where nothing is given."""
-        return self.flow or GEOMETRIES[self.geometry].flow_method
+    def sizes(self) -> Geometry:
+        """Sizes of pictures and models."""
+        raise NotImplementedError
 
     @property
-    def raft_is_seeded(self) -> bool:
-        """Whether RAFT's weights are made from `seed`: no trained tiny RAFT is shipped."""
-        return self.weights == "seeded" or (self.weights is None and self.geometry == "tiny")
+    def method(self) -> Literal["raft", "dis"]:
+        """How flow is found."""
+        raise NotImplementedError
 
     @property
     def cnn_is_seeded(self) -> bool:
-        """Whether the flow CNN's weights are made from `seed`: the shipped one reads tiny's DIS flow."""
-        shipped = GEOMETRIES[self.geometry].shipped_cnn and self.method == "dis"
-        return self.cnn == "seeded" or (self.cnn is None and not shipped)
+        """Whether the flow CNN's weights are made from `seed`: the shipped one reads DIS flow."""
+        return self.cnn == "seeded" or (self.cnn is None and self.method == "raft")
 
     @property
     def cnn_is_trainable(self) -> bool:
@@ -136,14 +124,70 @@ class RaftOptions(Options):
     @property
     def seconds_apart(self) -> float:
         """Time between the two pictures of a flow, the geometry's default where none is given."""
-        return self.apart_s or GEOMETRIES[self.geometry].apart_s or 1.0 / self.pairs_per_s
+        return self.apart_s or self.sizes.apart_s or 1.0 / self.pairs_per_s
 
     @property
     def pairs_per_s(self) -> float:
         """Rows per second, the geometry's default where none is given."""
-        return self.rate_hz or GEOMETRIES[self.geometry].rate_hz
+        return self.rate_hz or self.sizes.rate_hz
+
+
+class DisOptions(FlowOptions):
+    """Options of `motion_dis`: OpenCV's DIS flow, which needs no weights, in the tiny geometry."""
+
+    @property
+    def sizes(self) -> Geometry:
+        """Sizes of pictures and CNN."""
+        return GEOMETRIES["tiny"]
+
+    @property
+    def method(self) -> Literal["raft", "dis"]:
+        """DIS flow."""
+        return "dis"
+
+
+class RaftOptions(FlowOptions):
+    """Options of `motion_raft`.
+
+    `weights` of RAFT: None is the pulled file, or an error; `seeded` means random weights made from `seed`, to try
+    the sizes; anything else is a path to princeton's or torchvision's file. No file holds a `tiny` RAFT.
+    `iterations`: flow updates; None is 3 (tiny) or 12.
+    """
+
+    geometry: Literal["tiny", "small", "large"] = "large"
+    weights: str | None = None
+    iterations: int | None = Field(default=None, ge=1, le=64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dis_flow_has_its_own_name(cls, values: Any) -> Any:
+        """Recipes and adaptors of before say `flow`, and meant DIS flow by `tiny` alone."""
+        if not isinstance(values, dict):
+            return values
+        given = dict(values)
+        flow = given.pop("flow", None)
+        if flow == "dis" or (given.get("geometry") == "tiny" and given.get("weights") is None and flow is None):
+            raise ValueError("DIS flow by its own name: `encoder: motion_dis`, without `geometry` and `flow`")
+        if given.get("geometry") == "tiny":
+            given["weights"] = given.get("weights") or "seeded"
+        return given
+
+    @property
+    def sizes(self) -> Geometry:
+        """Sizes of pictures and models."""
+        return GEOMETRIES[self.geometry]
+
+    @property
+    def method(self) -> Literal["raft", "dis"]:
+        """RAFT."""
+        return "raft"
+
+    @property
+    def raft_is_seeded(self) -> bool:
+        """Whether RAFT's weights are made from `seed`."""
+        return self.weights == "seeded"
 
     @property
     def updates(self) -> int:
         """Flow updates, the geometry's default where none is given."""
-        return self.iterations or GEOMETRIES[self.geometry].iterations
+        return self.iterations or self.sizes.iterations
