@@ -24,7 +24,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor
 from expotion.contracts import Clip, Encoder, Scored
 from expotion.evaluate.registry import choose_metrics
-from expotion.evaluate.statistics import mean_interval, paired_difference
+from expotion.evaluate.statistics import difference, mean_interval
 from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
@@ -178,13 +178,8 @@ def table_row(values: Scores, ours: Scores) -> Row:
     """Means, and differences to ours with their interval: metric -> [mean, difference, low, high]."""
     row: Row = {}
     for metric, by_clip in values.items():
-        difference = paired_difference(by_clip, ours[metric])
-        numbers = (
-            mean_interval(list(by_clip.values())).mean,
-            difference.mean,
-            difference.ci_low,
-            difference.ci_high,
-        )
+        apart = difference([by_clip], [ours[metric]])
+        numbers = (mean_interval(list(by_clip.values())).mean, apart.mean, apart.ci_low, apart.ci_high)
         row[metric] = [None if n is None else round(n, 3) for n in numbers]
     return row
 

@@ -9,7 +9,8 @@ import pytest
 
 from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, OutputError, RunFolderError
-from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, summarise, write_evaluation
+from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
+from expotion.evaluate.registry import choose_metrics
 from expotion.evaluate.statistics import Interval
 from expotion.evaluate.tables import counted, markdown, table_text
 
@@ -150,6 +151,13 @@ def test_the_number_of_draws_is_the_one_that_is_asked_for(monkeypatch: pytest.Mo
         return Interval(0.0, 0.0, 0.0, len(values))
 
     monkeypatch.setattr("expotion.evaluate.evaluate.mean_interval", interval)
-    rows: dict[str, Any] = {"face": {"a": {"peak": {"value": 1.0, "reason": None}}}}
-    summarise(rows, ["peak"], n_resamples=77)
+    evaluate({"face": []}, choose_metrics(["beat_f1"], {}), n_resamples=77)
     assert drawn == [77]
+
+
+def test_comparisons_are_corrected_for_all_of_them(evaluation):
+    """Those against text only and those against the shuffled row are one family."""
+    every = [one for rows in evaluation.comparisons.values() for row in rows.values() for one in row.values()]
+    assert len(every) > 2 and all(one["p_holm"] >= one["p"] for one in every)
+    smallest = min(every, key=lambda one: one["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, len(every) * smallest["p"]))

@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from expotion.contracts import MetricSpec, Rows, Score, Scored
 from expotion.evaluate.evaluate import evaluate, load_evaluation, write_evaluation
-from expotion.evaluate.sets import score_sets
+from expotion.evaluate.sets import score_sets, set_difference
 
 heard: list[int] = []
 
@@ -56,17 +56,19 @@ def test_the_jackknife_of_a_mean_is_its_standard_error(conditions: dict[str, lis
 
 
 def test_differences_leave_the_same_clips_out_of_both(conditions: dict[str, list[Scored]]) -> None:
-    found = score_sets(conditions, [SPEC]).difference("face", "text_only", "set_mean")
+    scores = score_sets(conditions, [SPEC]).by_condition
+    found = set_difference([scores["face"]["set_mean"]], [scores["text_only"]["set_mean"]])
     differences = np.array([0, 1, 1, 2, 2])
     half = t.ppf(0.975, 4) * differences.std(ddof=1) / np.sqrt(5)
-    assert found["mean"] == pytest.approx(1.2)
-    assert found["ci_high"] - found["mean"] == pytest.approx(half)
+    assert found.mean == pytest.approx(1.2)
+    assert found.ci_high is not None and found.ci_high - found.mean == pytest.approx(half)
 
 
 def test_a_single_sound_has_no_spread(conditions: dict[str, list[Scored]]) -> None:
     found = score_sets({"face": conditions["face"], "one": conditions["text_only"][:1]}, [SPEC])
     assert found.by_condition["one"]["set_mean"].as_dict() == {"mean": 1.0, "ci_low": 1.0, "ci_high": 1.0, "n": 1}
-    assert found.difference("face", "one", "set_mean") == {"mean": 2.0, "ci_low": 2.0, "ci_high": 2.0, "n": 1}
+    apart = set_difference([found.by_condition["face"]["set_mean"]], [found.by_condition["one"]["set_mean"]])
+    assert (apart.mean, apart.ci_low, apart.ci_high, apart.p) == (2.0, None, None, None)
 
 
 def test_rows_are_made_once_for_metrics_that_share_them(conditions: dict[str, list[Scored]]) -> None:

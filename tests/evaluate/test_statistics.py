@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expotion.evaluate.statistics import mean_interval, paired_difference
+from expotion.evaluate.statistics import difference, mean_interval
 
 
 def test_nothing_to_average():
@@ -44,9 +44,46 @@ def test_pairing_removes_what_clips_share():
     hardness = {f"clip{i}": float(rng.normal(0, 10)) for i in range(24)}
     better = {clip: value + 1.0 + 0.1 * rng.normal() for clip, value in hardness.items()}
     better["only here"] = 99.0
-    found = paired_difference(better, hardness)
+    found = difference([better], [hardness])
     assert found.n == 24
     assert found.ci_low is not None and 0.9 < found.ci_low < 1.0 + 1e-9
     apart = mean_interval(list(hardness.values()))
     assert apart.ci_high is not None and apart.ci_low is not None
     assert apart.ci_high - apart.ci_low > 5
+
+
+def test_a_proportion_has_wilsons_interval():
+    """Values from Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, and 1 of 29, to four places."""
+    for right, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        found = mean_interval([1.0] * right + [0.0] * (n - right))
+        assert (found.ci_low, found.ci_high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    every = mean_interval([1.0] * 24)
+    assert every.ci_high == 1.0 and every.ci_low == pytest.approx(0.862, abs=1e-3)
+
+
+def test_few_skewed_clips_have_bcas_interval():
+    """Against scipy's own BCa, of other draws; the percentile interval lies elsewhere."""
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(8).exponential(size=12) ** 2
+    found = mean_interval(values.tolist(), n_resamples=40_000)
+    options = {"method": "BCa", "n_resamples": 40_000, "rng": np.random.default_rng(1)}
+    theirs = bootstrap((values,), np.mean, **options).confidence_interval
+    assert (found.ci_low, found.ci_high) == (
+        pytest.approx(theirs.low, rel=0.02),
+        pytest.approx(theirs.high, rel=0.02),
+    )
+    plain = bootstrap((values,), np.mean, **{**options, "method": "percentile"}).confidence_interval
+    assert found.ci_high is not None and found.ci_high > 1.05 * plain.high
+
+
+def test_differences_of_proportions_are_no_proportions():
+    right, other = {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 0.0, "b": 0.0, "c": 1.0}
+    found = difference([right], [other])
+    assert found.mean == pytest.approx(2 / 3)
+    assert found.ci_high == 1.0 and found.ci_low is not None and found.ci_low < 0.6

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expotion.evaluate.sets import SetScore
-from expotion.evaluate.statistics import difference, estimate, holm, mean_interval, paired_difference, sign_flip_p
-from expotion.matrix.table import set_difference, set_estimate
+from expotion.evaluate.sets import SetScore, set_difference, set_estimate
+from expotion.evaluate.statistics import corrected, difference, estimate, holm, mean_interval, sign_flip_p
 
 
 def clips(values: list[float]) -> dict[str, float]:
@@ -65,9 +64,9 @@ def test_a_paired_difference_equals_the_plain_one_and_knows_its_p() -> None:
     base = rng.normal(0, 5, 40)
     better = clips((base + 1.0 + rng.normal(0, 0.5, 40)).tolist())
     ours = difference([better], [clips(base.tolist())])
-    plain = paired_difference(better, clips(base.tolist()))
+    plain = mean_interval([value - base[i] for i, value in enumerate(better.values())])
     assert ours.mean == pytest.approx(plain.mean)
-    assert ours.ci_low == pytest.approx(plain.ci_low, abs=0.05)
+    assert (ours.ci_low, ours.ci_high) == (plain.ci_low, plain.ci_high)
     assert ours.p is not None and ours.p < 0.001
     same = difference([clips(base.tolist())], [clips(base.tolist())])
     assert (same.mean, same.p) == (0.0, 1.0)
@@ -111,6 +110,15 @@ def test_holm_against_its_definition() -> None:
     assert adjusted == pytest.approx({"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.9})
     assert holm({}) == {}
     assert max(holm({i: 0.6 for i in range(5)}).values()) == 1.0
+
+
+def test_differences_are_corrected_for_their_number() -> None:
+    one = difference([clips([1.0, 1.2, 0.9, 1.1, 1.0, 1.3, 0.8, 1.1])], [clips([0.0] * 8)])
+    assert one.p == pytest.approx(2 / 2**8)
+    assert {key: found.p_holm for key, found in corrected({"a": one, "b": one}).items()} == {
+        "a": pytest.approx(4 / 2**8),
+        "b": pytest.approx(4 / 2**8),
+    }
 
 
 def test_set_metrics_average_seeds_and_keep_the_jackknife() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, Problem, RunFolderError, in_short
-from expotion.evaluate.sets import SetScores, at_rate, score_sets
-from expotion.evaluate.statistics import N_RESAMPLES, mean_interval, paired_difference
+from expotion.evaluate.sets import SetScores, at_rate, score_sets, set_difference
+from expotion.evaluate.statistics import N_RESAMPLES, Difference, corrected, difference, mean_interval
 from expotion.files import write_json
 
 Row = dict[str, dict[str, float | int | None]]
@@ -28,9 +28,10 @@ class Evaluation:
     """What an evaluation found, in the shapes of its files.
 
     `metrics`: condition -> metric -> {mean, ci_low, ci_high, n}. `per_clip`: condition -> clip id -> metric
-    -> {value, reason}. `comparisons`: baseline -> condition -> metric -> {mean, ci_low, ci_high, n} of
-    condition minus baseline, over the clips that both have. Metrics over a set have no entry in `per_clip`;
-    their `mean` is the value over the set. `notes`: metric -> what it was measured with, and warnings.
+    -> {value, reason}. `comparisons`: baseline -> condition -> metric -> {mean, ci_low, ci_high, n, p, p_holm} of
+    condition minus baseline, over the clips that both have; `p_holm` is corrected for all of them. Metrics over a
+    set have no entry in `per_clip`; their `mean` is the value over the set. `notes`: metric -> what it was measured
+    with, and warnings.
     """
 
     metrics: dict[str, Row]
@@ -77,67 +78,30 @@ def evaluate(
             if on_progress is not None:
                 on_progress(condition, done, total)
         per_clip[condition] = rows
-    found = summarise(per_clip, list(functions), seed=seed, n_resamples=n_resamples, baselines=baselines)
+    values = {
+        condition: {name: values_of(rows, name) for name in functions} for condition, rows in per_clip.items()
+    }
     sets = score_sets(conditions, over_sets, on_progress=on_progress) if over_sets else SetScores()
-    return _together(found, sets, specs)
-
-
-def _together(found: Evaluation, sets: SetScores, specs: Sequence[MetricSpec]) -> Evaluation:
-    """Metrics per clip and over sets in one result, in the order that was asked for."""
-    order = [spec.name for spec in specs]
-    over_sets = [spec.name for spec in specs if spec.over == "set"]
-
-    def joined(per_clip: Row, of_sets: Row) -> Row:
-        both = {**per_clip, **of_sets}
-        return {name: both[name] for name in order}
-
-    metrics = {
-        condition: joined(row, {name: sets.by_condition[condition][name].as_dict() for name in over_sets})
-        for condition, row in found.metrics.items()
-    }
-    comparisons = {
-        baseline: {
-            condition: joined(row, {name: sets.difference(condition, baseline, name) for name in over_sets})
-            for condition, row in rows.items()
-        }
-        for baseline, rows in found.comparisons.items()
-    }
-    notes: dict[str, list[str]] = {}
-    for spec in specs:
-        said = [*filter(None, [spec.measured_with()]), *sets.notes.get(spec.name, [])]
-        if said:
-            notes[spec.name] = said
-    return Evaluation(metrics, found.per_clip, comparisons, notes)
-
-
-def summarise(
-    per_clip: dict[str, dict[str, ClipRow]],
-    metrics: Sequence[str],
-    *,
-    seed: int = 0,
-    n_resamples: int = N_RESAMPLES,
-    baselines: Sequence[str] = ("text_only", "shuffled"),
-) -> Evaluation:
-    """Means, intervals and paired differences from the values per clip."""
     options: dict[str, int] = {"seed": seed, "n_resamples": n_resamples}
-    values = {condition: {name: values_of(rows, name) for name in metrics} for condition, rows in per_clip.items()}
-    summary = {
-        condition: {name: mean_interval(list(found.values()), **options).as_dict() for name, found in row.items()}
-        for condition, row in values.items()
-    }
-    comparisons = {
-        baseline: {
-            condition: {
-                name: paired_difference(found, values[baseline][name], **options).as_dict()
-                for name, found in row.items()
-            }
-            for condition, row in values.items()
-            if condition != baseline
-        }
-        for baseline in baselines
-        if baseline in values
-    }
-    return Evaluation(summary, per_clip, comparisons)
+
+    def summary(condition: str, spec: MetricSpec) -> dict[str, Any]:
+        if spec.over == "set":
+            return sets.by_condition[condition][spec.name].as_dict()
+        return mean_interval(list(values[condition][spec.name].values()), **options).as_dict()
+
+    def against(baseline: str, condition: str, spec: MetricSpec) -> Difference:
+        if spec.over == "set":
+            return set_difference(*([sets.by_condition[name][spec.name]] for name in (condition, baseline)))
+        return difference([values[condition][spec.name]], [values[baseline][spec.name]], **options)
+
+    pairs = [(base, other) for base in baselines if base in values for other in values if other != base]
+    found = corrected({(*pair, spec.name): against(*pair, spec) for pair in pairs for spec in specs})
+    comparisons: dict[str, dict[str, Row]] = {base: {} for base, _ in pairs}
+    for (base, condition, metric), one in found.items():
+        comparisons[base].setdefault(condition, {})[metric] = one.as_dict()
+    metrics = {condition: {spec.name: summary(condition, spec) for spec in specs} for condition in values}
+    said = {spec.name: [*filter(None, [spec.measured_with()]), *sets.notes.get(spec.name, [])] for spec in specs}
+    return Evaluation(metrics, per_clip, comparisons, {name: lines for name, lines in said.items() if lines})
 
 
 def values_of(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> dict[str, float]:

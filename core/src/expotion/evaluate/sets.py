@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from expotion.contracts import MetricSpec, Rows, Score, Scored
 from expotion.errors import in_short
-from expotion.evaluate.statistics import jackknife
+from expotion.evaluate.statistics import Difference, Estimate, Interval, jackknife
 from expotion.video.audio import resample
 
 # Fréchet distance between two sets of embeddings, and its value extrapolated to an endless set.
@@ -179,7 +179,9 @@ class SetScore:
 
     def as_dict(self) -> Numbers:
         """{mean, ci_low, ci_high, n}; `mean` is the value over the set. Without a spread the interval is empty."""
-        return _interval(self.value, self.left_out, self.n)
+        found = set_estimate([self])
+        ends = [found.mean if end is None else end for end in (found.ci_low, found.ci_high)]
+        return Interval(found.mean, ends[0], ends[1], self.n).as_dict()
 
 
 @dataclass(frozen=True)
@@ -189,14 +191,47 @@ class SetScores:
     by_condition: dict[str, dict[str, SetScore]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
 
-    def difference(self, condition: str, baseline: str, metric: str) -> Numbers:
-        """Condition minus baseline with its interval; the same clips are left out of both."""
-        ours, theirs = (self.by_condition[name][metric] for name in (condition, baseline))
-        if ours.value is None or theirs.value is None:
-            return _interval(None, (), 0)
-        paired = len(ours.left_out) == len(theirs.left_out)  # a single sound has nothing to leave out
-        left = [a - b for a, b in zip(ours.left_out, theirs.left_out, strict=True)] if paired else []
-        return _interval(ours.value - theirs.value, left, min(ours.n, theirs.n))
+
+# Several seeds as one number, by jackknife over clips and the spread of seeds.
+
+
+def set_estimate(scores: Sequence[SetScore]) -> Estimate:
+    """Mean over seeds of a statistic over the set."""
+    defined = [score for score in scores if score.value is not None]
+    if not defined:
+        return Estimate(None, None, None, 0, 0)
+    value, left = _mean(defined)
+    reach = jackknife(list(left), [float(score.value or 0.0) for score in defined])
+    low, high = (None, None) if reach is None else (value - reach[0], value + reach[0])
+    return Estimate(value, low, high, min(score.n for score in defined), len(defined))
+
+
+def set_difference(ours: Sequence[SetScore], theirs: Sequence[SetScore]) -> Difference:
+    """Ours minus theirs; the same clips are left out of both in the jackknife. `p` by Student's t."""
+    left, right = ([s for s in side if s.value is not None] for side in (ours, theirs))
+    if not left or not right:
+        return Difference(None, None, None, 0, None)
+    (a, a_left), (b, b_left) = _mean(left), _mean(right)
+    n = min(score.n for score in (*left, *right))
+    spread = [float(s.value or 0.0) - b for s in left] if len(right) == 1 else []
+    reach = jackknife(list(a_left - b_left) if len(a_left) == len(b_left) else [], spread)
+    if reach is None:
+        return Difference(a - b, None, None, n, None)
+    from scipy.stats import t  # noqa: PLC0415
+
+    half, error, freedom = reach
+    p = 1.0 if error == 0.0 and a == b else 0.0 if error == 0.0 else float(2 * t.sf(abs(a - b) / error, freedom))
+    return Difference(a - b, a - b - half, a - b + half, n, min(1.0, p))
+
+
+def _mean(scores: Sequence[SetScore]) -> tuple[float, NDArray[np.float64]]:
+    """Value, and values without each group of clips, averaged over seeds."""
+    values = np.array([score.value for score in scores], dtype=np.float64)
+    groups = {len(score.left_out) for score in scores}
+    left = (
+        np.array([score.left_out for score in scores], dtype=np.float64) if len(groups) == 1 else np.zeros((1, 0))
+    )
+    return float(values.mean()), np.asarray(left.mean(axis=0))
 
 
 def score_sets(
@@ -316,11 +351,3 @@ def at_rate(scored: Scored, rate_hz: int | None) -> Scored:
         return scored
     samples = resample(scored.samples, scored.sample_rate_hz, rate_hz)
     return Scored(samples, rate_hz, scored.clip, scored.prompt)
-
-
-def _interval(value: float | None, left_out: Sequence[float], n: int) -> Numbers:
-    if value is None:
-        return {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
-    reach = jackknife(left_out) if np.isfinite(np.asarray(left_out)).all() else None
-    half = 0.0 if reach is None else reach[0]
-    return {"mean": value, "ci_low": value - half, "ci_high": value + half, "n": n}

@@ -1,27 +1,33 @@
-"""Bootstrap intervals of a mean over clips, and of a mean difference between paired clips.
+"""Intervals of a mean over clips, and of a mean difference between paired clips.
 
-Percentile bootstrap (Efron and Tibshirani 1993, ch. 13): clips are drawn with replacement, the mean of each
-draw is kept, and the 2.5 and 97.5 percentiles of those means bound the interval. The clip is the unit that is
-drawn, so the interval speaks about other clips of the same kind, not about other trainings.
+Means have the BCa bootstrap (Efron and Tibshirani 1993, ch. 14), which is the percentile bootstrap with its
+percentiles moved for bias and skewness, and which few clips need: clips are drawn with replacement and the mean of
+each draw is kept. Proportions, whose values are 0 and 1, have Wilson's interval (1927): all clips right is not a
+width of 0. The clip is the unit that is drawn, so an interval speaks about other clips of the same kind, not about
+other trainings.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 N_RESAMPLES = 10_000
 LEVEL = 0.95
+ALPHA = 0.05
+"""A difference counts where its p-value, corrected for all comparisons shown with it, is below this."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `n` clips with its bootstrap interval; everything but `n` is None where n = 0."""
+    """A mean over `n` clips with its interval; everything but `n` is None where n = 0."""
 
     mean: float | None
     ci_low: float | None
@@ -34,38 +40,56 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> Interval:
-    """Mean of values [n] with its 95 % interval.
+    """Mean of values [n] with its 95 % interval: Wilson's where all are 0 or 1, else BCa's.
 
-    Deterministic under `seed`. One clip (or equal values) gives an interval of zero width: `n` tells how
-    much that is worth.
+    Deterministic under `seed`. One clip (or equal values other than 0 and 1) gives an interval of zero width: `n`
+    tells how much that is worth.
     """
     sample = np.asarray(values, dtype=np.float64)
-    n = len(sample)
-    if n == 0:
+    if len(sample) == 0:
         return Interval(None, None, None, 0)
-    rng = np.random.default_rng(seed)
-    means = sample[rng.integers(0, n, size=(n_resamples, n))].mean(axis=1)
-    return Interval(float(sample.mean()), *percentiles(means), n)
+    if np.isin(sample, (0.0, 1.0)).all():
+        return Interval(float(sample.mean()), *wilson(float(sample.mean()), len(sample)), len(sample))
+    return Interval(float(sample.mean()), *_bca(_means(sample, seed, n_resamples), sample), len(sample))
 
 
-def paired_difference(
-    values: Mapping[str, float], baseline: Mapping[str, float], *, seed: int = 0, n_resamples: int = N_RESAMPLES
-) -> Interval:
-    """Mean of value minus baseline over the clips that have both, with its 95 % interval.
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion `share` of `n` (Wilson 1927)."""
+    z2 = float(ndtri((1 + LEVEL) / 2)) ** 2 / n
+    centre, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    # Rounding must not push the ends of none and all inside.
+    low, high = (centre - half) / (1 + z2), (centre + half) / (1 + z2)
+    return (0.0 if share == 0.0 else low), (1.0 if share == 1.0 else high)
 
-    Keys are clip ids. Drawing the differences keeps each clip with itself, so a clip that is hard for both
-    sides widens nothing.
-    """
-    shared = [clip_id for clip_id in values if clip_id in baseline]
-    differences = [values[clip_id] - baseline[clip_id] for clip_id in shared]
-    return mean_interval(differences, seed=seed, n_resamples=n_resamples)
+
+def _means(sample: NDArray[np.float64], seed: int, n_resamples: int) -> NDArray[np.float64]:
+    """Means of draws of as many as there are, with replacement, [resamples]."""
+    n = len(sample)
+    means: NDArray[np.float64] = sample[np.random.default_rng(seed).integers(0, n, size=(n_resamples, n))].mean(
+        axis=1
+    )
+    return means
+
+
+def _bca(means: NDArray[np.float64], sample: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the mean of `sample` [n] from bootstrap means, bias-corrected and accelerated."""
+    about = sample - sample.mean()
+    spread = float((about**2).sum())
+    # Ties count half on either side, so that coarse values are not taken for bias.
+    below = float(((means < sample.mean()) + 0.5 * (means == sample.mean())).mean())
+    if spread == 0.0 or not 0.0 < below < 1.0:
+        return percentiles(means)
+    bias, acceleration = float(ndtri(below)), float((about**3).sum()) / (6 * spread**1.5)
+    moved = [bias + float(ndtri(tail)) for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]
+    low, high = np.percentile(means, [100 * float(ndtr(bias + z / (1 - acceleration * z))) for z in moved])
+    return float(low), float(high)
 
 
 # Intervals and differences for rows of several seeds, and their correction for being many.
 #
 # Bootstrap over two levels that are crossed, as every seed meets the same clips (Owen 2007, pigeonhole bootstrap):
-# seeds and clips are drawn with replacement, and the mean over what was drawn is kept. With one seed this is the
-# bootstrap over clips, and says nothing about other trainings. With two or three seeds the interval is still too
+# seeds and clips are drawn with replacement, and the mean over what was drawn is kept. One seed has the interval
+# over clips from above, and says nothing about other trainings. With two or three seeds the interval is still too
 # narrow: so few seeds cannot show how far seeds differ.
 
 MOST_EXACT = 12
@@ -97,6 +121,9 @@ def estimate(values: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLE
     if not clips:
         return Estimate(None, None, None, 0, 0)
     table = _table(values, clips)
+    if len(values) == 1:
+        alone = mean_interval(list(values[0].values()), seed=seed, n_resamples=n_resamples)
+        return Estimate(alone.mean, alone.ci_low, alone.ci_high, len(clips), 1)
     draws = _draws(table, _counts(len(clips), n_resamples, [seed, len(clips)]), seed + 1)
     low, high = percentiles(draws)
     used = int(np.isfinite(table).any(axis=1).sum())
@@ -108,24 +135,26 @@ def difference(
 ) -> Difference:
     """Mean of values minus reference over the clips that both have, paired by clip; seeds are drawn on each side.
 
-    `p` is the larger of two: the bootstrap's (twice the smaller share of draws on one side of 0), which knows of
-    seeds, and that of flipping the signs of the clips' differences, which holds for few clips too.
+    Drawing the differences keeps each clip with itself, so a clip that is hard for both sides widens nothing. `p`
+    is the larger of two: the bootstrap's (twice the smaller share of draws on one side of 0), which knows of seeds,
+    and that of flipping the signs of the clips' differences, which holds for few clips too.
     """
-    ours = {clip for one in values for clip in one}
     theirs = {clip for one in reference for clip in one}
     clips = [clip for clip in dict.fromkeys(clip for one in values for clip in one) if clip in theirs]
-    if not clips or not ours:
+    if not clips:
         return Difference(None, None, None, 0, None)
-    counts = _counts(len(clips), n_resamples, [seed, len(clips)])
     left, right = _table(values, clips), _table(reference, clips)
+    by_clip = np.nanmean(left, axis=0) - np.nanmean(right, axis=0)
     if len(values) == len(reference) == 1:
-        left, right = left - right, np.zeros_like(left)
-    draws = _draws(left, counts, seed + 1) - _draws(right, counts, seed + 2)
-    low, high = percentiles(draws)
+        draws = _means(by_clip, seed, n_resamples)
+        low, high = _bca(draws, by_clip)
+    else:
+        counts = _counts(len(clips), n_resamples, [seed, len(clips)])
+        draws = _draws(left, counts, seed + 1) - _draws(right, counts, seed + 2)
+        low, high = percentiles(draws)
     found = draws[np.isfinite(draws)]
     beyond = min(int((found <= 0).sum()), int((found >= 0).sum()))
     p = min(1.0, 2 * (1 + beyond) / (1 + len(found)))
-    by_clip = np.nanmean(left, axis=0) - np.nanmean(right, axis=0)
     p = max(p, sign_flip_p(by_clip, seed=seed, n_resamples=n_resamples))
     return Difference(float(np.nanmean(left) - np.nanmean(right)), low, high, len(clips), p)
 
@@ -155,6 +184,12 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p))
         adjusted[key] = running
     return adjusted
+
+
+def corrected(found: Mapping[Key, Difference]) -> dict[Key, Difference]:
+    """Differences with `p_holm`: their p-values adjusted for how many of them there are."""
+    adjusted = holm({key: one.p for key, one in found.items() if one.p is not None})
+    return {key: replace(one, p_holm=adjusted.get(key)) for key, one in found.items()}
 
 
 def _table(values: SeedValues, clips: Sequence[str]) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ def counted(counts: Sequence[int], between: str = "-") -> str:
 
 
 def table_text(metrics: Summary, specs: Sequence[MetricSpec]) -> str:
-    """Aligned columns; each cell is `mean [low, high]`, in brackets the 95 % bootstrap interval."""
+    """Aligned columns; each cell is `mean [low, high]`, in brackets the 95 % interval."""
     return "\n".join(aligned(_rows(metrics, specs)))
 
 

@@ -87,7 +87,7 @@ def size_note(table: Table) -> str:
 
 def method_note(table: Table) -> str:
     """How intervals and bold are to be read."""
-    text = "In brackets: 95% intervals by bootstrap over clips (and seeds, where there are several)."
+    text = "In brackets: 95% intervals over clips (and seeds, where there are several), of proportions by Wilson."
     if table["reference_row"]:
         text += (
             f" Bold (†): better (worse) than {table['reference_row']}, paired by clip, with p < {table['alpha']:g} "

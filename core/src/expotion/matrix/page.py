@@ -146,8 +146,7 @@ def _cell(cell: Mapping[str, Any], info: MetricInfo) -> dict[str, str]:
         return {"mean": "–", "title": "not defined for these sounds", **empty}
     parts = [f"{cell['n']} clips" + (f", {cell['n_seeds']} seeds" if cell["n_seeds"] > 1 else "")]
     if cell["difference"] is not None and cell["difference"].get("p_holm") is not None:
-        difference = wording.with_interval(cell["difference"], info)
-        parts.append(f"{difference} from the reference row, p {_p(cell['difference']['p_holm'])}")
+        parts.append(f"from the reference row {wording.difference(cell['difference'], info)}")
     return {
         "mean": wording.number(cell["mean"], info),
         "interval": wording.span(cell, info, " to ") if cell["ci_low"] is not None else "",
@@ -157,11 +156,6 @@ def _cell(cell: Mapping[str, Any], info: MetricInfo) -> dict[str, str]:
     }
 
 
-def _p(value: float) -> str:
-    text = "< 0.001" if value < 0.001 else f"= {value:.3f}" if value < 0.0995 else f"= {value:.2f}"
-    return text.replace(" ", "\u00a0")
-
-
 def _paired(table: Mapping[str, Any], infos: Sequence[MetricInfo], key: str) -> Lines:
     """Each row minus another one (`key` says which), with intervals and corrected p-values."""
     lines = []
@@ -169,10 +163,7 @@ def _paired(table: Mapping[str, Any], infos: Sequence[MetricInfo], key: str) -> 
         cells = []
         for info in infos:
             found = row["cells"][info.name][key]
-            text = "" if found is None else wording.with_interval(found, info)
-            if found is not None and found.get("p_holm") is not None:
-                text += f", p\u00a0{_p(found['p_holm'])}"
-            cells.append(text)
+            cells.append("" if found is None else wording.difference(found, info))
         if any(cells):
             lines.append((_title(table, row), cells))
     return lines

@@ -6,60 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from expotion.contracts import MetricSpec
 from expotion.evaluate.evaluate import values_of
-from expotion.evaluate.sets import SetScore
-from expotion.evaluate.statistics import Difference, Estimate, difference, estimate, holm, jackknife
+from expotion.evaluate.sets import SetScore, set_difference, set_estimate
+from expotion.evaluate.statistics import ALPHA, Difference, Estimate, corrected, difference, estimate
 from expotion.report.data import MetricInfo
 
-# Metrics over a set in a table: several seeds as one number, by jackknife over clips and the spread of seeds.
-
-
-def set_estimate(scores: Sequence[SetScore]) -> Estimate:
-    """Mean over seeds of a statistic over the set."""
-    defined = [score for score in scores if score.value is not None]
-    if not defined:
-        return Estimate(None, None, None, 0, 0)
-    value, left = _mean(defined)
-    reach = jackknife(list(left), [float(score.value or 0.0) for score in defined])
-    low, high = (None, None) if reach is None else (value - reach[0], value + reach[0])
-    return Estimate(value, low, high, min(score.n for score in defined), len(defined))
-
-
-def set_difference(ours: Sequence[SetScore], theirs: Sequence[SetScore]) -> Difference:
-    """Ours minus theirs; the same clips are left out of both in the jackknife. `p` by Student's t."""
-    left, right = ([s for s in side if s.value is not None] for side in (ours, theirs))
-    if not left or not right:
-        return Difference(None, None, None, 0, None)
-    (a, a_left), (b, b_left) = _mean(left), _mean(right)
-    n = min(score.n for score in (*left, *right))
-    spread = [float(s.value or 0.0) - b for s in left] if len(right) == 1 else []
-    reach = jackknife(list(a_left - b_left) if len(a_left) == len(b_left) else [], spread)
-    if reach is None:
-        return Difference(a - b, None, None, n, None)
-    from scipy.stats import t  # noqa: PLC0415
-
-    half, error, freedom = reach
-    p = 1.0 if error == 0.0 and a == b else 0.0 if error == 0.0 else float(2 * t.sf(abs(a - b) / error, freedom))
-    return Difference(a - b, a - b - half, a - b + half, n, min(1.0, p))
-
-
-def _mean(scores: Sequence[SetScore]) -> tuple[float, NDArray[np.float64]]:
-    """Value, and values without each group of clips, averaged over seeds."""
-    values = np.array([score.value for score in scores], dtype=np.float64)
-    groups = {len(score.left_out) for score in scores}
-    left = (
-        np.array([score.left_out for score in scores], dtype=np.float64) if len(groups) == 1 else np.zeros((1, 0))
-    )
-    return float(values.mean()), np.asarray(left.mean(axis=0))
-
-
 Role = Literal["system", "outside", "control"]
-ALPHA = 0.05
-"""A difference counts where its p-value, corrected for all comparisons of the table, is below this."""
 PerClip = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """clip id -> metric -> {value, reason}"""
 
@@ -178,8 +131,7 @@ def _differences(
             else:
                 left, right = ([values_of(one, spec.name) for one in r.seeds] for r in (row, other))
                 found[row.name, spec.name] = difference(left, right, seed=settings.seed)
-    adjusted = holm({key: d.p for key, d in found.items() if d.p is not None})
-    return {key: Difference(d.mean, d.ci_low, d.ci_high, d.n, d.p, adjusted.get(key)) for key, d in found.items()}
+    return corrected(found)
 
 
 def verdict(spec: MetricSpec, found: Difference | None) -> str | None:

@@ -133,7 +133,7 @@ def difference_rows(data: ReportData) -> list[tuple[str, list[str]]]:
             if role(condition) != "trained":
                 continue
             title = f"{wording.condition_label(condition)} − {wording.condition_label(baseline)}"
-            cells = [wording.with_interval(values.get(info.name), info) for info in data.metric_info]
+            cells = [wording.difference(values.get(info.name), info) for info in data.metric_info]
             rows.append((title, cells))
     return rows
 

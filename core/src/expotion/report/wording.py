@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from expotion.evaluate.statistics import ALPHA
 from expotion.report.data import CONTROLS, REFERENCES, MetricInfo, Numbers, ReportData, Results
 
 Verdict = Literal["clear", "likely", "none", "worse"]
@@ -20,7 +21,7 @@ _CONDITIONS = {
 _LEADS: dict[Verdict, str] = {
     "clear": "{claim}.",
     "likely": "{claim}, as far as the comparison clip by clip tells.",
-    "none": "No clear effect of the video on {thing}.",
+    "none": "With and without the video are not told apart in {thing}.",
     "worse": "The video does harm to {thing}.",
 }
 
@@ -73,6 +74,15 @@ def with_interval(numbers: Numbers | None, info: MetricInfo) -> str:
     return f"{number(numbers['mean'], info)} [{span(numbers, info, ', ').removesuffix(' %')}]"
 
 
+def difference(numbers: Numbers | None, info: MetricInfo) -> str:
+    """`0.61 [0.55, 0.67], p < 0.001`: a paired difference, with its corrected p-value where it has one."""
+    text, p = with_interval(numbers, info), None if numbers is None else numbers.get("p_holm")
+    if p is None:
+        return text
+    value = "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.0995 else f"= {p:.2f}"
+    return f"{text}, p {value}".replace("p ", "p\u00a0").replace("< ", "<\u00a0").replace("= ", "=\u00a0")
+
+
 def is_apart(ours: Numbers | None, theirs: Numbers | None, higher_is_better: bool) -> bool:
     """Whether our whole interval lies on the good side of theirs."""
     if ours is None or theirs is None or ours.get("mean") is None or theirs.get("mean") is None:
@@ -121,8 +131,10 @@ def _verdict(data: ReportData, main: str, controls: list[str], info: MetricInfo)
 
 
 def _side(difference: Numbers | None, sign: float) -> int:
-    """1 where the whole interval of the paired difference is good, -1 where it is bad, 0 where it holds 0."""
-    if difference is None or difference.get("mean") is None:
+    """1 where the paired difference is good, -1 where it is bad, 0 where its interval holds 0 or its corrected p is
+    no proof (runs of before have none).
+    """
+    if difference is None or difference.get("mean") is None or float(difference.get("p_holm") or 0.0) >= ALPHA:
         return 0
     ends = sorted((sign * float(difference["ci_low"] or 0.0), sign * float(difference["ci_high"] or 0.0)))
     return 1 if ends[0] > 0 else -1 if ends[1] < 0 else 0
