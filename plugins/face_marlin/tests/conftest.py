@@ -98,8 +98,8 @@ def face_frames(
 
 @pytest.fixture(scope="session")
 def fakes() -> SimpleNamespace:
-    """`video`, `clip`, `face_frames`: what tests build their clips from."""
-    return SimpleNamespace(video=FakeVideo, clip=FakeClip, face_frames=face_frames)
+    """`video`, `clip`, `draw_face`, `face_frames`: what tests build their clips from."""
+    return SimpleNamespace(video=FakeVideo, clip=FakeClip, draw_face=draw_face, face_frames=face_frames)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,9 @@ class Scripted:
         time_s = frame[0, 0, 0] / 10.0
         self.searched.append(time_s)
         return sorted(self.faces(time_s), key=lambda box: -box.side)
+
+    def find_harder(self, frame: NDArray[np.uint8], tilts_deg: Sequence[float] = ()) -> list[FaceBox]:
+        return self.find(frame, 0)
 
     def follow(self, frame: NDArray[np.uint8], last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
         near = [box for box in self.faces(frame[0, 0, 0] / 10.0) if abs(box.x - last.x) < 0.2]
@@ -66,6 +69,7 @@ def test_no_face_in_a_busy_picture() -> None:
     frames = rng.integers(0, 255, (1, 14, 16, 3), dtype=np.uint8).repeat(9, axis=1).repeat(9, axis=2)
     detector = CascadeDetector()
     assert all(not detector.find(frames[0], level) for level in range(detector.n_levels))
+    assert not detector.find_harder(frames[0])
 
 
 def test_detection_times() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,6 +78,9 @@ class FakeYuNet:
 
     def find(self, frame: Frame, level: int) -> list[FaceBox]:
         return [FaceBox(0.5, 0.5, 0.4)]
+
+    def find_harder(self, frame: Frame, tilts_deg: Sequence[float] = ()) -> list[FaceBox]:
+        return self.find(frame, 0)
 
     def follow(self, frame: Frame, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
         return last

@@ -18,6 +18,7 @@ from expotion.contracts import pulled_weights
 from expotion.errors import Problem, WeightsError
 
 Image = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 
 SEARCH_SIDES_PX = (96, 160, 240)
 """Shorter sides at which a whole frame is searched, coarse first: a large face is found at once."""
@@ -27,20 +28,28 @@ FOLLOW_REACH = 0.9
 """Half side of the surroundings in which a face is followed, over the face's side."""
 
 MIN_SIDE = 0.1
-"""Smallest face, as a fraction of the frame's shorter side."""
+"""Smallest face of an ordinary search, as a fraction of the frame's shorter side."""
+
+HARDER_SIDE_PX = 640
+"""Shorter side at which small faces are looked for: a face of 48 pixels in a frame of 1080 has 28 of them."""
+HARDER_FACE_PX = 22
+HARDER_TILTS_DEG = (0.0, 22.0, -22.0, 45.0, -45.0)
+"""Tilts at which a frame is searched, clockwise as it is seen; the cascades take a dozen degrees more."""
 
 
 @dataclass(frozen=True)
 class FaceBox:
     """A square around a face: centre (x, y) and side over the frame's shorter side.
 
-    `strict` tells a detection by the main detector from one by a more lenient fallback.
+    `strict` tells a detection by the main detector from one by a more lenient fallback. A face whose head is tilted
+    was found in a copy of the picture that was turned back by `tilt_deg`, clockwise; the square itself is upright.
     """
 
     x: float
     y: float
     side: float
     strict: bool = True
+    tilt_deg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,10 @@ class Detector(Protocol):
 
     def find(self, frame: Image, level: int) -> list[FaceBox]:
         """All faces of a frame, largest first; a higher level takes longer and sees smaller faces."""
+        ...
+
+    def find_harder(self, frame: Image, tilts_deg: Sequence[float] = HARDER_TILTS_DEG) -> list[FaceBox]:
+        """Small faces too, and tilted ones, largest first; for frames of HARDER_SIDE_PX, many times slower."""
         ...
 
     def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
@@ -89,22 +102,49 @@ class CascadeDetector:
         found = self._main.detectMultiScale(grey, scaleFactor=1.2, minNeighbors=3, minSize=(min_px, min_px))
         return _boxes(found, 1.0 / min(grey.shape), 0.0, 0.0)
 
+    def find_harder(self, frame: Image, tilts_deg: Sequence[float] = HARDER_TILTS_DEG) -> list[FaceBox]:
+        """Upright faces first; one that is seen in several turned copies counts by the least tilt."""
+        grey = _u8(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+        least = (HARDER_FACE_PX, HARDER_FACE_PX)
+        boxes: list[FaceBox] = []
+        for tilt_deg in tilts_deg:
+            turned, back = _turned_back(grey, tilt_deg)
+            found = self._main.detectMultiScale(turned, scaleFactor=1.2, minNeighbors=4, minSize=least)
+            new = _boxes(found, 1.0 / min(grey.shape), 0.0, 0.0, back=back, tilt_deg=tilt_deg)
+            boxes += [box for box in new if not any(same_place(box, known) for known in boxes)]
+        return sorted(boxes, key=lambda box: (-box.side, box.x, box.y))
+
     def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
-        """The face near `last`, at most a third larger or smaller; `lenient`: also in profile."""
+        """The face near `last`, at most a third larger or smaller; `lenient`: also in profile, or more tilted."""
         patch = around(frame, last, FOLLOW_REACH)
         if min(patch.grey.shape) < FOLLOW_FACE_PX // 2:
             return None
         low, high = int(FOLLOW_FACE_PX * 0.75), int(FOLLOW_FACE_PX * 1.33)
-        for cascade, image, mirrored in self._lenient(patch.grey) if lenient else self._strict(patch.grey):
+        for cascade, image, mirrored, tilt_deg in self._tries(patch.grey, last.tilt_deg, lenient=lenient):
+            turned, back = _turned_back(image, tilt_deg)
             found = cascade.detectMultiScale(
-                image, scaleFactor=1.1, minNeighbors=2, minSize=(low, low), maxSize=(high, high)
+                turned, scaleFactor=1.1, minNeighbors=2, minSize=(low, low), maxSize=(high, high)
             )
             if len(found):
                 if mirrored:
-                    found = [(image.shape[1] - x - w, y, w, h) for x, y, w, h in found]
-                boxes = _boxes(found, patch.step, patch.left, patch.top, strict=not lenient)
+                    found = [(turned.shape[1] - x - w, y, w, h) for x, y, w, h in found]
+                boxes = _boxes(
+                    found, patch.step, patch.left, patch.top, strict=not lenient, back=back, tilt_deg=tilt_deg
+                )
                 return min(boxes, key=lambda box: (box.x - last.x) ** 2 + (box.y - last.y) ** 2)
         return None
+
+    def _tries(
+        self, grey: Image, tilt_deg: float, *, lenient: bool
+    ) -> Iterator[tuple[cv2.CascadeClassifier, Image, bool, float]]:
+        """Cascade, picture, mirrored? and the tilt to turn back, in the order in which they are tried."""
+        for cascade, image, mirrored in self._lenient(grey) if lenient else self._strict(grey):
+            yield cascade, image, mirrored, -tilt_deg if mirrored else tilt_deg
+        if tilt_deg:
+            even = _u8(cv2.equalizeHist(grey))
+            for other in HARDER_TILTS_DEG:
+                if 0 < abs(other - tilt_deg) < 30:
+                    yield self._main, even, False, other
 
     def _strict(self, grey: Image) -> Iterator[tuple[cv2.CascadeClassifier, Image, bool]]:
         """Cascade, picture, mirrored? in the order in which they are tried."""
@@ -134,7 +174,14 @@ class YuNetDetector:
 
     def find(self, frame: Image, level: int) -> list[FaceBox]:
         """All faces of a frame, largest first: the network sees all sizes at once."""
-        picture = _scaled(_u8(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)), SEARCH_SIDES_PX[-1] / min(frame.shape[:2]))
+        return self._detect(frame, SEARCH_SIDES_PX[-1])
+
+    def find_harder(self, frame: Image, tilts_deg: Sequence[float] = HARDER_TILTS_DEG) -> list[FaceBox]:
+        """The same in a finer picture: the network knows tilted heads."""
+        return self._detect(frame, HARDER_SIDE_PX)
+
+    def _detect(self, frame: Image, side_px: int) -> list[FaceBox]:
+        picture = _scaled(_u8(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)), side_px / min(frame.shape[:2]))
         self._network.setInputSize((picture.shape[1], picture.shape[0]))
         _, rows = self._network.detect(picture)
         if rows is None:
@@ -143,7 +190,8 @@ class YuNetDetector:
 
     def follow(self, frame: Image, last: FaceBox, *, lenient: bool = False) -> FaceBox | None:
         """The nearest of all faces that overlaps `last`."""
-        near = [b for b in self.find(frame, 0) if max(abs(b.x - last.x), abs(b.y - last.y)) < 0.75 * last.side]
+        found = self.find(frame, 0) if last.side >= MIN_SIDE else self.find_harder(frame)
+        near = [b for b in found if max(abs(b.x - last.x), abs(b.y - last.y)) < 0.75 * last.side]
         return min(near, key=lambda b: (b.x - last.x) ** 2 + (b.y - last.y) ** 2, default=None)
 
 
@@ -182,7 +230,7 @@ def match(frame: Image, template: Image, last: FaceBox, least: float) -> FaceBox
         return None
     x = patch.left + (left + template.shape[1] / 2) * patch.step
     y = patch.top + (top + template.shape[0] / 2) * patch.step
-    return FaceBox(x, y, last.side, strict=False)
+    return FaceBox(x, y, last.side, strict=False, tilt_deg=last.tilt_deg)
 
 
 def around(frame: Image, box: FaceBox, reach: float) -> Patch:
@@ -220,14 +268,44 @@ def _scaled(image: Image, scale: float) -> Image:
     return _u8(cv2.resize(image, size, interpolation=how))
 
 
+def _turned_back(image: Image, tilt_deg: float) -> tuple[Image, Floats | None]:
+    """The picture with a tilt undone, whole, and the matrix [2, 3] from its pixels to those of `image`."""
+    if not tilt_deg:
+        return image, None
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), tilt_deg, 1.0)  # counter-clockwise
+    share_x, share_y = abs(matrix[0, 0]), abs(matrix[0, 1])
+    size = (round(width * share_x + height * share_y), round(width * share_y + height * share_x))
+    matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    turned = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return _u8(turned), np.asarray(cv2.invertAffineTransform(matrix), dtype=np.float64)
+
+
 def _boxes(
-    found: Sequence[Sequence[float]], to_unit: float, x0: float, y0: float, *, strict: bool = True
+    found: Sequence[Sequence[float]],
+    to_unit: float,
+    x0: float,
+    y0: float,
+    *,
+    strict: bool = True,
+    back: Floats | None = None,
+    tilt_deg: float = 0.0,
 ) -> list[FaceBox]:
-    """Corner boxes (x, y, w, h) in pixels to squares, largest first; the order does not depend on threads."""
-    boxes = [
-        FaceBox(
-            x0 + float(x + w / 2) * to_unit, y0 + float(y + h / 2) * to_unit, float(max(w, h)) * to_unit, strict
+    """Corner boxes (x, y, w, h) in pixels to squares, largest first; the order does not depend on threads.
+
+    `back` leads from the pixels of a turned copy to those of the picture that lies at (x0, y0).
+    """
+    boxes = []
+    for x, y, w, h in found:
+        across, down = float(x + w / 2), float(y + h / 2)
+        if back is not None:
+            across, down = (float(row @ (across, down, 1.0)) for row in back)
+        boxes.append(
+            FaceBox(x0 + across * to_unit, y0 + down * to_unit, float(max(w, h)) * to_unit, strict, tilt_deg)
         )
-        for x, y, w, h in found
-    ]
     return sorted(boxes, key=lambda box: (-box.side, box.x, box.y))
+
+
+def same_place(a: FaceBox, b: FaceBox) -> bool:
+    """Whether two boxes overlap so much that they are of one face."""
+    return max(abs(a.x - b.x), abs(a.y - b.y)) < 0.6 * max(a.side, b.side)

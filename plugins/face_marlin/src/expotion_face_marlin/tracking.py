@@ -1,12 +1,14 @@
 """From faces in some frames to one smooth path of a square through the clip, and where there is none.
 
 Detection runs about five times a second; between, the path is interpolated by time. Found once, a face is
-followed around its last place, which is cheap, and the whole frame is searched again now and then. `path.py`
-makes the path.
+followed around its last place, which is cheap, and the whole frame is searched again now and then. Where all this
+finds nothing, finer frames are searched for small and tilted faces, seldom, since that is slow. `path.py` makes
+the path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +17,18 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Video, read_ahead
-from expotion_face_marlin.faces import SEARCH_SIDES_PX, Detector, FaceBox, Image, Patch, around, match
+from expotion_face_marlin.faces import (
+    HARDER_SIDE_PX,
+    HARDER_TILTS_DEG,
+    SEARCH_SIDES_PX,
+    Detector,
+    FaceBox,
+    Image,
+    Patch,
+    around,
+    match,
+    same_place,
+)
 from expotion_face_marlin.path import EDGE_S, PATCH_REACH, FacePath, smooth_segment
 
 Floats = NDArray[np.float64]
@@ -36,8 +49,12 @@ MIN_MATCH = 0.6
 SURE_MATCH = 0.9
 SURE_FOR_S = 0.3
 """Just after a detection, a face that looks this much the same need not be detected again."""
+HARDER_EVERY_S = 3.0
+"""Where no face was found, small and tilted ones are looked for this often."""
+HARDER_AFTER_MISS_S = 1.0
 MAX_PEOPLE = 3
 CHUNK = 64
+HARDER_CHUNK = 16
 
 
 @dataclass
@@ -81,24 +98,66 @@ def find_path(
     follower = _Follower(detector, max_gap_s)
     shorter_side = search_side_px(video)
     read_ahead(video, times_s, shorter_side=shorter_side)
-    for start in range(0, len(times_s), CHUNK):
-        chunk = times_s[start : start + CHUNK]
-        for time_s, frame in zip(chunk, video.frames_at(chunk, shorter_side=shorter_side), strict=True):
-            follower.step(float(time_s), frame)
+    _follow_through(video, follower, times_s, shorter_side, CHUNK)
     height, width = video.size
     middle = (0.5 * width / min(height, width), 0.5 * height / min(height, width))
     needed = min(MIN_DETECTIONS, len(times_s))
-    usable = [track for track in follower.tracks if _is_consistent(track, needed, detect_hz)]
-    chosen = _choose(usable, person, middle)
-    return FacePath(tuple(smooth_segment(t.times_s, t.boxes, t.patches) for t in chosen), max_gap_s)
+
+    def path_of(tracks: Sequence[_Track]) -> FacePath:
+        usable = [track for track in tracks if _is_consistent(track, needed, detect_hz)]
+        segments = (smooth_segment(t.times_s, t.boxes, t.patches) for t in _choose(usable, person, middle))
+        return FacePath(tuple(segments), max_gap_s)
+
+    path = path_of(follower.tracks)
+    found = list(path.segments)
+    for stretch_s in _without_face(path, times_s, needed):
+        found += path_of(_search_harder(video, detector, stretch_s, detect_hz, max_gap_s)).segments
+    return FacePath(tuple(sorted(found, key=lambda segment: segment.times_s[0])), max_gap_s)
+
+
+def _without_face(path: FacePath, times_s: Floats, needed: int) -> list[Floats]:
+    """The stretches of detection times without a face, each long enough for one to be found in it."""
+    empty = ~path.at(times_s)[2]
+    parts = np.split(np.arange(len(times_s)), np.flatnonzero(empty[1:] != empty[:-1]) + 1)
+    return [times_s[part] for part in parts if len(part) >= max(1, needed) and empty[part[0]]]
+
+
+def _search_harder(
+    video: Video, detector: Detector, times_s: Floats, detect_hz: float, max_gap_s: float
+) -> list[_Track]:
+    """Faces in a stretch where none was found: a few frames are looked at closely, then what is around a find."""
+    shorter_side = min(HARDER_SIDE_PX, *video.size)
+    every = max(1, round(HARDER_EVERY_S * detect_hz))
+    probes_s = times_s[np.unique(np.append(np.arange(0, len(times_s), every), len(times_s) - 1))]
+    seen_s = []
+    for start in range(0, len(probes_s), HARDER_CHUNK):
+        chunk = probes_s[start : start + HARDER_CHUNK]
+        for index, frame in enumerate(video.frames_at(chunk, shorter_side=shorter_side), start):
+            # All tilts at first; later one at a time, in turn, beside the upright head.
+            tilts_deg = HARDER_TILTS_DEG if index == 0 else (0.0, HARDER_TILTS_DEG[1:][index % 4])
+            if detector.find_harder(frame, tilts_deg):
+                seen_s.append(probes_s[index])
+    follower = _Follower(detector, max_gap_s, harder=True)
+    if seen_s:
+        around_it = (times_s > seen_s[0] - HARDER_EVERY_S) & (times_s < seen_s[-1] + HARDER_EVERY_S)
+        _follow_through(video, follower, times_s[around_it], shorter_side, HARDER_CHUNK)
+    return follower.tracks
+
+
+def _follow_through(video: Video, follower: _Follower, times_s: Floats, shorter_side: int, at_once: int) -> None:
+    for start in range(0, len(times_s), at_once):
+        chunk = times_s[start : start + at_once]
+        for time_s, frame in zip(chunk, video.frames_at(chunk, shorter_side=shorter_side), strict=True):
+            follower.step(float(time_s), frame)
 
 
 class _Follower:
     """Carries faces from frame to frame: follow each known one, search the frame when needed, associate."""
 
-    def __init__(self, detector: Detector, max_gap_s: float) -> None:
+    def __init__(self, detector: Detector, max_gap_s: float, *, harder: bool = False) -> None:
         self.detector = detector
         self.max_gap_s = max_gap_s
+        self.harder = harder
         self.tracks: list[_Track] = []
         self.searched_s = -np.inf
         self.fine_s = -np.inf
@@ -110,17 +169,19 @@ class _Follower:
         seen: list[FaceBox] = []
         for track in live:
             box = self._follow(time_s, frame, track)
-            if box is not None and not any(_same_place(box, other) for other in seen):
+            if box is not None and not any(same_place(box, other) for other in seen):
                 track.add(time_s, box, frame)
                 seen.append(box)
         wait_s = SEARCH_EVERY_S if seen else SEARCH_AFTER_MISS_S if live else 0.0
+        if self.harder:
+            wait_s = np.inf if seen else HARDER_AFTER_MISS_S
         if time_s - self.searched_s < wait_s - 1e-9:
             return
         self.searched_s = time_s
         boxes = self._search(time_s, frame, needed=not seen)
         lost = [track for track in live if track.times_s[-1] < time_s]
         for box in boxes:
-            if any(_same_place(box, other) for other in seen):
+            if any(same_place(box, other) for other in seen):
                 continue
             found = next((t for t in lost if _could_be(t.boxes[-1], box)), None)
             if found is None:
@@ -142,6 +203,8 @@ class _Follower:
 
     def _search(self, time_s: float, frame: Image, *, needed: bool) -> list[FaceBox]:
         """Faces in the whole frame; where none is known, ever finer, the finest only now and then."""
+        if self.harder:
+            return self.detector.find_harder(frame)
         boxes = self.detector.find(frame, 0)
         for level in range(1, self.detector.n_levels):
             if boxes or not needed:
@@ -152,10 +215,6 @@ class _Follower:
                 self.fine_s = time_s
             boxes = self.detector.find(frame, level)
         return boxes
-
-
-def _same_place(a: FaceBox, b: FaceBox) -> bool:
-    return max(abs(a.x - b.x), abs(a.y - b.y)) < 0.6 * max(a.side, b.side)
 
 
 def _could_be(last: FaceBox, box: FaceBox) -> bool:
