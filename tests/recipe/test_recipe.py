@@ -44,7 +44,16 @@ def test_the_hash_sees_content_and_not_names(recipe: Recipe) -> None:
 
 
 def test_the_table_has_its_order(recipe: Recipe) -> None:
-    own = ["text_only", "face", "motion", "face+motion", "shuffled", "codec_ceiling", "ground_truth"]
+    own = [
+        "text_only",
+        "face",
+        "motion",
+        "face+motion",
+        "shuffled",
+        "lenders_truth",
+        "codec_ceiling",
+        "ground_truth",
+    ]
     assert recipe.evaluation_conditions() == own
     assert recipe.joint_name == "face+motion"
     alone = Recipe.from_dict({**recipe.to_dict(), "conditions": []})

@@ -23,7 +23,16 @@ Run = Callable[..., int]
 Results = Callable[[Path], dict[str, bytes]]
 Patch = pytest.MonkeyPatch
 Capture = pytest.CaptureFixture[str]
-CONDITIONS = ["text_only", "glow", "sway", "glow+sway", "shuffled", "codec_ceiling", "ground_truth"]
+CONDITIONS = [
+    "text_only",
+    "glow",
+    "sway",
+    "glow+sway",
+    "shuffled",
+    "lenders_truth",
+    "codec_ceiling",
+    "ground_truth",
+]
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def test_one_condition_one_test_clip_and_windows(run_lamps: Run, tmp_path: Path)
     folder = tmp_path / "run"
     assert run_lamps(folder, one, "train.steps=1", "data.test_clips=1", "data.test_s=2.5") == 0
     metrics = read_metrics(folder)
-    assert list(metrics) == ["text_only", "glow", "shuffled", "codec_ceiling", "ground_truth"]
+    assert list(metrics) == ["text_only", "glow", "shuffled", "lenders_truth", "codec_ceiling", "ground_truth"]
     nothing = {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
     assert metrics["shuffled"]["loudness"] == nothing
     for condition in ("text_only", "glow", "codec_ceiling"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from expotion.matrix.declare import Cell, Matrix
 from expotion.plugins import Registry
 from expotion.recipe.plan import Plan, found_clips, plan_of
-from expotion.recipe.schema import Recipe
+from expotion.recipe.schema import NOT_GENERATED, Recipe
 
 OPEN_S = 0.0194
 """Drawing and decoding, per second of clip; once per clip, whatever the number of encoders."""
@@ -135,7 +135,7 @@ def _shared(cells: Sequence[Cell], plans: Mapping[str, Plan], registry: Registry
 
 def _cell(cell: Cell, plan: Plan, registry: Registry) -> CellCost:
     recipe = cell.recipe
-    sampled = [n for n in recipe.evaluation_conditions() if n not in ("codec_ceiling", "ground_truth")]
+    sampled = [n for n in recipe.evaluation_conditions() if n not in NOT_GENERATED]
     music_s = len(sampled) * plan.clips["test"] * plan.clip_s
     disk = round(music_s * WAV_BYTES_PER_S) + REPORT_BYTES
     disk += (plan.trainable or 0) * CHECKPOINT_BYTES_PER_VALUE

@@ -11,7 +11,7 @@ from typing import Any
 from expotion import timeline
 from expotion.errors import ExpotionError, Problem, WeightsError, in_short
 from expotion.plugins import Registry
-from expotion.recipe.schema import Condition, Recipe
+from expotion.recipe.schema import NOT_GENERATED, Condition, Recipe
 
 _HUB_SIZES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "melody": (1536, 48, 24), "large": (2048, 48, 32)}
 """Width, layers, heads of the published MusicGen models (facts 2.1), by the end of their names."""
@@ -117,7 +117,7 @@ def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> P
         tokens = train.clips_per_step * (n_steps + geometry.n_codebooks - 1)
         # Forward through decoder and prefix, and gradients through both: about three forwards each.
         train_flops = 2.0 * decoder * tokens * 2 * 3 * train_steps
-        sampled = set(recipe.evaluation_conditions()) - {"codec_ceiling", "ground_truth"}
+        sampled = set(recipe.evaluation_conditions()) - {*NOT_GENERATED}
         # Guidance doubles the batch; reading weights step by step costs about four times the arithmetic.
         generate_flops = 2.0 * decoder * n_steps * 2 * 4 * max(clips["test"], 1) * len(sampled)
     return Plan(

@@ -44,7 +44,8 @@ NullBranch = Literal["none", "null_vectors", "full"]
 RowLimit = Literal["all", "frames"]
 
 CONTROLS_BEFORE = ("text_only",)
-CONTROLS_AFTER = ("shuffled", "codec_ceiling", "ground_truth")
+NOT_GENERATED = ("lenders_truth", "codec_ceiling", "ground_truth")
+CONTROLS_AFTER = ("shuffled", *NOT_GENERATED)
 RESERVED_NAMES = (*CONTROLS_BEFORE, *CONTROLS_AFTER)
 """Conditions of the evaluation that are not the recipe's own."""
 
@@ -475,10 +476,10 @@ class Recipe(Section):
         joint = [self.joint_name] if len(own) > 1 else []
         everything = [*CONTROLS_BEFORE, *own, *joint, *CONTROLS_AFTER]
         if not own:  # nothing to shuffle
-            everything.remove("shuffled")
+            everything = [name for name in everything if name not in ("shuffled", "lenders_truth")]
         if self.evaluate.conditions is None:
             return everything
         together = self.joint_name or CONTROLS_BEFORE[0]
         chosen = [together if name == "all" else name for name in self.evaluate.conditions]
-        extra = [name for name in chosen if name not in (*everything, "shuffled")]
+        extra = [name for name in chosen if name not in (*everything, "shuffled", "lenders_truth")]
         return [name for name in everything if name in chosen] + extra

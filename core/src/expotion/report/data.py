@@ -22,7 +22,7 @@ Results = Mapping[str, Mapping[str, Numbers]]
 
 CONTROLS = ("text_only", "shuffled")
 """Conditions that a control must beat."""
-REFERENCES = ("codec_ceiling", "ground_truth")
+REFERENCES = ("lenders_truth", "codec_ceiling", "ground_truth")
 """Conditions that bound what can be reached."""
 
 

@@ -14,6 +14,7 @@ Verdict = Literal["clear", "likely", "none", "worse"]
 _CONDITIONS = {
     "text_only": "text only",
     "shuffled": "another clip’s video",
+    "lenders_truth": "another clip’s video, held to that clip",
     "codec_ceiling": "codec round trip",
     "ground_truth": "original sound",
     "original": "original sound",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ class TestClip:
     tracks: Mapping[str, SmoothedTrack]
 
 
+AnyClip = TypeVar("AnyClip")
+
+
 @dataclass(frozen=True)
 class Job:
     """One batch: a condition and its requests."""
@@ -54,7 +58,7 @@ def requests_of(recipe: Recipe, condition: str, clips: Sequence[TestClip], seed:
     """
     together = condition in ("shuffled", recipe.joint_name)
     kept = [own for own in recipe.conditions if together or own.name == condition]
-    lenders = [*clips[1:], *clips[:1]] if condition == "shuffled" else clips
+    lenders = lenders_of(clips) if condition == "shuffled" else clips
     return [
         Request(
             n_frames=clip.n_frames,
@@ -65,6 +69,11 @@ def requests_of(recipe: Recipe, condition: str, clips: Sequence[TestClip], seed:
         )
         for i, (clip, lender) in enumerate(zip(clips, lenders, strict=True))
     ]
+
+
+def lenders_of(clips: Sequence[AnyClip]) -> list[AnyClip]:
+    """Whose controls each clip gets in `shuffled`: the next one's."""
+    return [*clips[1:], *clips[:1]]
 
 
 def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:

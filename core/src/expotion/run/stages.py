@@ -40,7 +40,7 @@ from expotion.progress import stage_progress
 from expotion.recipe import Recipe
 from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
-from expotion.run.generation import TestClip, generate_all, make_jobs, requests_of
+from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
 from expotion.run.influence import gate_influence
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
@@ -51,6 +51,8 @@ from expotion.workers import n_workers
 
 log = logging.getLogger("expotion")
 MADE_BY_MODEL = ("text_only", "shuffled")
+AS_LONG_S = 0.1
+"""Clips that differ by less in length can be held to each other's truth."""
 
 
 def run_recipe(
@@ -316,14 +318,15 @@ class Stages:
         scored: dict[str, list[Scored]] = {}
         for condition in recipe.evaluation_conditions():
             scored[condition] = []
-            for clip in clips:
-                path = run.sample(condition, clip.id)
+            lent = condition == "lenders_truth"  # the music of `shuffled`, held to the clip that it should follow
+            for clip, truth in zip(clips, lenders_of(clips) if lent else clips, strict=True):
+                path = run.sample("shuffled" if lent else condition, clip.id)
                 if condition == "ground_truth":
                     samples = clip.audio(rate_hz)
                 else:
                     samples = load_audio(path, rate_hz) if path.exists() else None
-                if samples is not None:
-                    scored[condition].append(Scored(samples, rate_hz, clip, material.prompt_of(recipe, clip)))
+                if samples is not None and (not lent or abs(clip.duration_s - truth.duration_s) < AS_LONG_S):
+                    scored[condition].append(Scored(samples, rate_hz, truth, material.prompt_of(recipe, clip)))
         for row in outside:
             scored[row.name] = row.scored(rate_hz, lambda clip: material.prompt_of(recipe, clip))
             for note in row.notes:
