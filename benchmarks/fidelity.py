@@ -23,7 +23,7 @@ from pathlib import Path
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor
 from expotion.contracts import Clip, Encoder, Scored
-from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.registry import BUILT_IN
 from expotion.evaluate.statistics import difference, mean_interval
 from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
@@ -145,7 +145,7 @@ def score(world: World, recipe: Recipe, held: Material, adaptor: Adaptor) -> Sco
     assert codec is not None
     lm = prepare(world.backbone.lm, recipe.generate.precision)
     steering, windows = Steering().over(recipe), Windows(material.n_frames_of(held.train[0], rate_hz))
-    functions = {spec.name: spec.build() for spec in choose_metrics(METRICS, {})}
+    functions = {name: BUILT_IN[name].build() for name in METRICS}
     values: Scores = {name: {} for name in METRICS}
     requests = []
     for index, clip in enumerate(held.test):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from expotion.contracts import Scored
 from expotion.evaluate.evaluate import evaluate
-from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.registry import BUILT_IN
 from expotion.music.composer import load
 from expotion.musicgen import delay
 from expotion.musicgen.engine import prepare
@@ -82,7 +82,7 @@ def of_control(n_clips: int, modes: list[str]) -> dict[str, Any]:
             music = composer.compose(clip, prompt=clip.caption, seed=index, precision=mode)
             sounds[mode].append(Scored(music.samples, music.sample_rate_hz, clip, clip.caption))
         print(f"{index + 1} of {n_clips} clips", file=sys.stderr, flush=True)
-    found = evaluate(sounds, choose_metrics(METRICS), baselines=("fp32",))
+    found = evaluate(sounds, [BUILT_IN[name] for name in METRICS], baselines=("fp32",))
     return {"metrics": found.metrics, "difference_from_fp32": found.comparisons.get("fp32", {})}
 
 

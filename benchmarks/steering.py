@@ -19,7 +19,7 @@ import torch
 
 import expotion
 from expotion.contracts import Scored
-from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.registry import BUILT_IN
 from expotion.features.extract import extract_many
 from expotion.features.smooth import smooth_track
 from expotion.music.compose import Request, Windows, compose, text_sources
@@ -78,7 +78,7 @@ def main() -> None:
         requests.append(Request(n_frames, composer.prompts[clip.caption], tracks, {}, 1000 + k))
     base, windows = Steering().over(composer.recipe), Windows(composer.window_frames)
     lm = composer.engine("auto")
-    functions = {spec.name: spec.build() for spec in choose_metrics(METRICS, {})}
+    functions = {name: BUILT_IN[name].build() for name in METRICS}
     print("| control_scale | scales | rows | beat F1 | intensity r | log-likelihood |", file=sys.stderr)
     print("|---|---|---|---|---|---|", file=sys.stderr)
     table = []

@@ -38,7 +38,7 @@ def test_check_says_that_the_clips_are_not_there(tmp_path: Path, capsys: Capture
     data = f"data={{source: manifest, path: {tmp_path}/lost.jsonl}}"
     assert run(["recipe", "check", "face_motion", "--set", data]) == 2
     error = capsys.readouterr().err
-    assert f"{tmp_path}/lost.jsonl: a manifest" in error and "expotion data prepare" in error
+    assert f"got {tmp_path}/lost.jsonl: nothing there" in error and "expotion data prepare" in error
 
 
 def test_a_faulty_recipe_shows_all_problems_and_exits_with_2(recipes: Path, capsys: Capture) -> None:

@@ -211,10 +211,10 @@ def test_imported_features_are_what_a_recipe_gets(clips, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["extract", "{clips}"], "either --recipe or --encoder"),
+        (["extract", "{clips}", "--recipe", "face", "--encoder", "bright"], "either --recipe or --encoder"),
         (["extract", "{clips}/none", "--encoder", "bright"], "nothing there"),
         (["extract", "{clips}", "--encoder", "brigth"], "bright"),
-        (["extract", "{clips}", "--encoder", "bright", "--option", "gian=1"], "options: gain"),
+        (["extract", "{clips}", "--encoder", "bright", "--option", "gian=1"], "did you mean 'gain'?"),
         (["prune"], "one of --older-than"),
         (["import", "{clips}"], "an export"),
         (["import", "{clips}/one.mp4", "--clip", "{clips}/one.mp4", "--encoder", "x", "--rate", "5"], "torch.save"),

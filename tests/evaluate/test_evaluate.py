@@ -10,7 +10,7 @@ import pytest
 from expotion.contracts import MetricSpec, Score, Scored
 from expotion.errors import ExpotionError, OutputError, RunFolderError
 from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
-from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.registry import BUILT_IN
 from expotion.evaluate.statistics import Interval
 from expotion.evaluate.tables import counted, markdown, table_text
 
@@ -151,7 +151,7 @@ def test_the_number_of_draws_is_the_one_that_is_asked_for(monkeypatch: pytest.Mo
         return Interval(0.0, 0.0, 0.0, len(values))
 
     monkeypatch.setattr("expotion.evaluate.evaluate.mean_interval", interval)
-    evaluate({"face": []}, choose_metrics(["beat_f1"], {}), n_resamples=77)
+    evaluate({"face": []}, [BUILT_IN["beat_f1"]], n_resamples=77)
     assert drawn == [77]
 
 

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expotion.contracts import MetricSpec, Score, Scored, Truth
-from expotion.errors import PluginError, RecipeError
+from expotion.contracts import Scored, Truth
 from expotion.evaluate import level_metrics
 from expotion.evaluate.level_metrics import curve_times_s, level_db, smoothed
-from expotion.evaluate.registry import BUILT_IN, choose_metrics
+from expotion.evaluate.registry import BUILT_IN
 
 RATE_HZ = 32_000
 
@@ -158,20 +157,3 @@ def test_limits_of_usable_sound_are_themselves_usable(make_clip):
     assert value_of("level_sane", clipped, make_clip(clipped)).value == 0.0
     silence = np.zeros(RATE_HZ, np.float32)
     assert value_of("level_sane", silence, make_clip(silence)).value == 0.0
-
-
-def test_unknown_metrics_are_named_all_at_once():
-    with pytest.raises(RecipeError) as caught:
-        choose_metrics(["beat_f", "beat_f1", "loudnes"])
-    assert [problem.where for problem in caught.value.problems] == ["evaluate.metrics[0]", "evaluate.metrics[2]"]
-    assert "did you mean 'beat_f1'" in str(caught.value)
-
-
-def test_plugin_metrics_join_and_do_not_replace():
-    extra = MetricSpec("brightness", "spectral centroid", lambda: lambda scored: Score(1.0), True, "Hz")
-    assert [spec.name for spec in choose_metrics(["brightness", "beat_f1"], {"brightness": extra})] == [
-        "brightness",
-        "beat_f1",
-    ]
-    with pytest.raises(PluginError, match="beat_f1"):
-        choose_metrics(["beat_f1"], {"beat_f1": extra})

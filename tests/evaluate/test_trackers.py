@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from expotion.contracts import MetricSpec, Weights
-from expotion.errors import RecipeError
 from expotion.evaluate import beats, trackers
-from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.registry import BUILT_IN
 
 NOISE = np.random.default_rng(0).normal(scale=0.1, size=64_000).astype(np.float32)
 
@@ -73,9 +72,7 @@ def test_beat_this_is_taken_when_package_and_weights_are_there(
 def test_a_tracker_that_is_asked_for_and_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "_version", lambda package: None)
     monkeypatch.setenv(trackers.VARIABLE, "beat_this")
-    with pytest.raises(RecipeError) as caught:
-        choose_metrics(["beat_f1"], ready=True)
-    assert [problem.fix for problem in caught.value.problems] == [
+    assert [problem.fix for problem in BUILT_IN["beat_f1"].missing()] == [
         "install it: uv pip install beat-this",
         "expotion models pull beat_this_final0",
     ]
@@ -92,9 +89,7 @@ def test_missing_packages_and_weights_are_told_together() -> None:
         packages=("no-such-package>=2", "numpy>=900"),
         weights=(Weights("deep_weights", "hf:someone/deep", "MIT"), Weights("own", "shipped", "MIT")),
     )
-    with pytest.raises(RecipeError) as caught:
-        choose_metrics(["deep"], {"deep": spec}, ready=True)
-    told = [str(problem) for problem in caught.value.problems]
+    told = [str(problem) for problem in spec.missing()]
     assert told[0] == (
         "metric 'deep': the package no-such-package>=2, got not installed; "
         "install it: uv pip install 'no-such-package>=2'"
@@ -102,4 +97,3 @@ def test_missing_packages_and_weights_are_told_together() -> None:
     assert told[1].startswith("metric 'deep': the package numpy>=900, got numpy ")
     assert told[2].endswith("got not pulled; expotion models pull deep_weights")
     assert len(told) == 3
-    assert choose_metrics(["deep"], {"deep": spec}) == [spec]

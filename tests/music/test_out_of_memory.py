@@ -30,7 +30,7 @@ def test_errors_of_numpy_torch_and_the_system() -> None:
         torch.empty(1 << 55)
     said = [str(memory_problem("clip.mp4", error.value)) for error in (numpys, torchs)]
     said.append(str(memory_problem("clip.mp4", OSError(errno.ENOMEM, "Cannot allocate memory"))))
-    assert said[0].startswith("clip.mp4: 9007199.3 GB more memory, got 2.0 GB free; lower it with --jobs 1")
+    assert said[0].startswith("clip.mp4: 9007199.3 GB more memory, got 2.0 GB free; lower it with --precision bf16")
     assert said[1].startswith("clip.mp4: 144115188.1 GB more memory, got 2.0 GB free")
     assert said[2].startswith("clip.mp4: more memory, got 2.0 GB free")
     cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has ...")
@@ -69,5 +69,5 @@ def test_the_command_says_it_in_one_line(
     out = tmp_path / "out"
     assert run(["generate", str(tmp_path / "lamp.mp4"), "--adaptor", str(finished), "--out", str(out)]) == 1
     said = capfd.readouterr().err
-    assert f"{tmp_path / 'lamp.mp4'}: 3.2 GB more memory, got 2.0 GB free; lower it with --jobs 1" in said
+    assert f"{tmp_path / 'lamp.mp4'}: 3.2 GB more memory, got 2.0 GB free; lower it with --precision bf16" in said
     assert "Traceback" not in said and list(out.iterdir()) == []

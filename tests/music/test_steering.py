@@ -111,7 +111,7 @@ def test_options_count_more_than_the_file(steered: Callable[..., Steering], calm
         ("prompt: warm\ntemperature: 0", "calm.yaml:2 temperature: a number greater than 0.0, got 0"),
         ("temprature: 1", "calm.yaml:1 temprature: unknown field; did you mean 'temperature'?"),
         ("\nstrengths:\n  glow: '0:1,0:2'", "calm.yaml:3 strengths.glow: times that go forwards"),
-        ("strengths:\n  glow: 1\n  glwo: 1", "calm.yaml:3 strengths.glwo: one of glow, sway, got glwo"),
+        ("strengths:\n  glow: 1\n  glwo: 1", "calm.yaml:3 strengths.glwo: one of glow, sway, got 'glwo'"),
         ("guidance: {sway: -1}", "calm.yaml:1 guidance.sway: a number of at least 0.0, got -1"),
         ("controls: {sway: lost.mp4}", "calm.yaml:1 controls.sway: no such file"),
         ("precision: fp8", "calm.yaml:1 precision: one of auto, fp32, bf16, fp16, int8, got 'fp8'"),

@@ -111,7 +111,8 @@ def test_set_wins_over_the_profile(load: Load) -> None:
         ("seed.x=3", "--set seed.x=3: a path into a mapping or list, got 'x' below the value 7; check the path"),
         (
             "text.prompt=[a",
-            "--set text.prompt=[a: a YAML value, got expected ',' or ']', but got '<stream end>'; quote the value",
+            "--set text.prompt=[a: a YAML value, got expected ',' or ']', but got '<stream end>'; close its "
+            "brackets and quotes, or quote it as a whole",
         ),
     ],
 )

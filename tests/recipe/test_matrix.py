@@ -121,7 +121,7 @@ profiles:
 def test_outside_rows_belong_to_the_table_and_not_to_the_cells(load: Load) -> None:
     text = "matrix: {rows: {a: {}}}\n"
     plain, more = load(text), load(text, "evaluate.outside.vidmuse=folder")
-    assert more.outside == {"vidmuse": "folder"}
+    assert more.outside == {"vidmuse": Path("folder")}
     assert more.cells[0].recipe.evaluate.outside == {}
     assert more.cells[0].recipe.content_hash == plain.cells[0].recipe.content_hash
 
@@ -141,7 +141,7 @@ def test_outside_rows_belong_to_the_table_and_not_to_the_cells(load: Load) -> No
         ("matrix: {rows: {a: {}}, exclude: [{row: b}]}\n", "matrix.exclude[0]: a combination that the matrix has"),
         ("matrix: {rows: {a: {}}, exclude: [{raw: a}]}\n", "did you mean 'row'?"),
         ("matrix: {rows: {a: {}}, exclude: [{row: a}]}\n", "at least one cell that is left"),
-        ("matrix: {rows: {a: {}}, reference_row: b}\n", "matrix.reference_row: a row of the matrix, got 'b'"),
+        ("matrix: {rows: {a: {}}, reference_row: b}\n", "matrix.reference_row: one of a, got 'b'"),
         ("matrix: {rows: {a: {}}, groups: {x: [loud]}}\n", "did you mean 'loudness'?"),
         ("matrix: {rows: {a: {}}, palyers: 1}\n", "matrix.palyers: unknown field; did you mean 'players'?"),
         ("matrix: {axes: {seed: [1, 2], train.seed: " + str(list(range(300))) + "}}\n", "at most 500 cells"),

@@ -2,7 +2,7 @@
 
 import expotion
 composer = expotion.load()
-music = composer.compose("clip.mp4", prompt="bright marimba, joyful")
+music = composer.compose("clip.mp4", prompt="light marimba, happy mood")
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,6 @@ class OutputError(ExpotionError):
     """A file could not be written."""
 
 
-FAULTS = (Exception, SystemExit)
-"""What code for one item, a plugin's or a library's, may raise: that item has failed. A Ctrl-C is none."""
-
-
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its type's name where it says nothing."""
     lines = str(error).strip().splitlines()
@@ -94,6 +92,12 @@ def in_short(error: BaseException) -> str:
         return str(error)
     name, line = type(error).__name__, first_line(error)
     return name if line == name else f"{name}: {line}"
+
+
+def near(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """`did you mean 'motion'?` where a known name is that much like it, else None."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff) if isinstance(name, str) else []
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -105,7 +105,7 @@ class Registry:
         if len(names) == 1:
             return names[0]
         got = f"{len(names)}: {', '.join(names)}" if names else "none"
-        fix = f"name the {kind} in the recipe"
+        fix = f"name the {kind} in the recipe, or with --{kind} where there is none"
         raise PluginError(Problem(f"default {kind}", "one installed plugin that offers it", got, fix))
 
     @property

@@ -4,7 +4,7 @@
         ...
 
 Pairs come as they finish; `index` says which item they belong to. A result that is an exception is that item's
-failure: `work` raised it (or a SystemExit), or the process died (`WorkerDiedError`). The other items go on.
+failure: `work` raised it, or the process died (`WorkerDiedError`). The other items go on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 
 from expotion import machine
-from expotion.errors import FAULTS, ExpotionError, Problem, first_line, in_short, last_line
+from expotion.errors import ExpotionError, Problem, first_line, in_short, last_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,8 +97,8 @@ def spread(
         for index, item in enumerate(items):
             try:
                 result: Any = run(item)
-            except FAULTS as error:
-                result = _failure(error)
+            except Exception as error:
+                result = error
             yield index, result
         return
     job = pickle.dumps((build, work))
@@ -175,8 +175,7 @@ class _Worker:
                 self._run = _prepared(*pickle.loads(self._job))
                 set_threads(self._threads)  # of the libraries that came with it
             return pickle.dumps((True, self._run(pickle.loads(item))))
-        except FAULTS as fault:
-            error = _failure(fault)
+        except Exception as error:
             error.add_note(traceback.format_exc())
             try:
                 answer = pickle.dumps((self._run is not None, error))
@@ -184,11 +183,6 @@ class _Worker:
             except Exception:  # an exception that does not survive
                 answer = pickle.dumps((self._run is not None, RuntimeError(in_short(error))))
             return answer
-
-
-def _failure(error: BaseException) -> Exception:
-    """What becomes of an item whose work ended so."""
-    return error if isinstance(error, Exception) else RuntimeError(f"it ended with {in_short(error)}")
 
 
 def _died(how: str) -> WorkerDiedError:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from expotion.errors import first_line
-
 if TYPE_CHECKING:
     from expotion.features.catalogue import Damaged, Entry
     from expotion.features.encoders import EncodersFactory
@@ -22,7 +20,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 RecipeOption = Annotated[
-    str | None, typer.Option("--recipe", metavar="RECIPE", help="All encoders of a recipe: its file or name.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="RECIPE",
+        help="All encoders of a recipe, its file or name; default: of the adaptor that ships.",
+    ),
 ]
 EncoderOption = Annotated[
     str | None, typer.Option("--encoder", metavar="NAME", help="One encoder, with its default options.")
@@ -139,6 +142,7 @@ def show(
     """Write one HTML page: the video with what the encoders looked at, and their tracks under it in sync.
 
     \b
+    Example: expotion features show talk.mp4
     Example: expotion features show talk.mp4 --recipe face_motion --out talk.html
     """
     from expotion.features.job import find_clips
@@ -341,54 +345,55 @@ def _chosen(
 
 
 def _factory(recipe: str | None, encoder: str | None, option: list[str] | None, codes: bool) -> EncodersFactory:
-    """Which encoders, checked before anything is built."""
+    """Which encoders, checked before anything is built: without any, those of the adaptor that ships."""
     from expotion.cli.find import find_recipe
     from expotion.errors import Problem, RecipeError
     from expotion.features.encoders import EncodersFactory
     from expotion.plugins import discover
 
-    if (recipe is None) == (encoder is None):
-        got = "neither" if recipe is None else "both"
-        raise RecipeError(Problem("expotion features", "either --recipe or --encoder", got))
+    if recipe is not None and encoder is not None:
+        raise RecipeError(Problem("expotion features", "either --recipe or --encoder", "both", "leave out one"))
     if encoder is not None:
         if codes:
-            raise RecipeError(Problem("--codes", "a recipe, whose backbone has the codec", "--encoder"))
+            fix = "leave out --encoder, or give --recipe in its place"
+            raise RecipeError(Problem("--codes", "a recipe, whose backbone has the codec", "--encoder", fix))
         return EncodersFactory(encoder=encoder, options=_options(encoder, option))
     if option:
-        raise RecipeError(Problem("--option", "--encoder; a recipe says its own", "--recipe"))
+        fix = "name the encoder whose option it is"
+        raise RecipeError(Problem("--option", "--encoder; a recipe says its own", "none", fix))
+    from expotion.music.steering import described, find_adaptor
     from expotion.musicgen.load import backbone_folder
     from expotion.recipe import load_recipe
 
     registry = discover()
-    loaded = load_recipe(find_recipe(str(recipe)), registry=registry)
+    if recipe is None:
+        loaded, _ = described(find_adaptor(None, registry, None))
+    else:
+        loaded = load_recipe(find_recipe(recipe), registry=registry)
     codec = backbone_folder(loaded.backbone.source, registry) if codes else None
     return EncodersFactory(recipe=loaded.to_dict(), codec_source=codec)
 
 
 def _options(encoder: str, given: list[str] | None) -> dict[str, object]:
     """Options of an encoder, their values read as YAML and checked by its model."""
-    import yaml
     from pydantic import ValidationError
 
     from expotion.errors import Problem, RecipeError
     from expotion.plugins import discover
+    from expotion.recipe.merge import typed
+    from expotion.recipe.nodes import Node
     from expotion.recipe.pairs import split_pairs
+    from expotion.recipe.problems import problems_of
 
     problems: list[Problem] = []
-    spec = discover().encoder(encoder)
-    plain: dict[str, object] = {}
-    for name, text in split_pairs("--option", given, "KEY=VALUE", "geometry=base", problems).items():
-        try:
-            plain[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            problems.append(Problem(f"--option {name}", "a value in YAML", first_line(error)))
+    model = discover().encoder(encoder).options
+    pairs = split_pairs("--option", given, "KEY=VALUE", "geometry=base", problems)
+    values = {name: typed(text, f"--option {name}={text}", problems) for name, text in pairs.items()}
+    root = Node({name: node for name, node in values.items() if node is not None}, f"encoder {encoder}")
     try:
-        checked = spec.options(**plain)
+        checked = model.model_validate(root.plain())
     except ValidationError as error:
-        for fault in error.errors():
-            name = ".".join(map(str, fault["loc"]))
-            known = ", ".join(spec.options.model_fields) or "none"
-            problems.append(Problem(f"{encoder} option {name}", fault["msg"], fix=f"options: {known}"))
+        problems += problems_of(error, model, root)
     if problems:
         raise RecipeError(problems)
     return checked.model_dump(mode="json")

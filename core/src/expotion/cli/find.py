@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from expotion.errors import Problem, RecipeError
+from expotion.errors import Problem, RecipeError, near
 
 
 def recipes_folder(start: Path | None = None) -> Path | None:
@@ -38,9 +37,7 @@ def find_recipe(name: str) -> Path:
     files = {file.stem: file for file in recipe_files(folder)} if folder else {}
     if name in files:
         return files[name]
-    close = difflib.get_close_matches(name, files, n=1)
-    known = ", ".join(files) or "none here"
-    fix = f"did you mean {close[0]!r}?" if close else f"recipes: {known}"
+    fix = near(name, files) or f"recipes: {', '.join(files) or 'none here'}"
     raise RecipeError(Problem(f"recipe {name!r}", "a recipe file or the name of one", None, fix))
 
 

@@ -24,7 +24,7 @@ folder is searched through; what is done already is left alone. Without
 
 \b
 Example: expotion generate dance.mp4 --out music.mp4
-Example: expotion generate dance.mp4 --prompt "warm strings" --samples 3
+Example: expotion generate dance.mp4 --prompt "calm strings" --samples 3
 Example: expotion generate clips/ --out scored/ --jobs 4
 """
 files = functools.partial(typer.Option, rich_help_panel="Files")

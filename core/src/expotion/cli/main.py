@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import importlib.metadata
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -145,9 +144,6 @@ def run(arguments: list[str]) -> int:
     # Our own progress lines say what is loaded; the library's belong to a debugging session.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if debug else "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if debug else "1")
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     given = _spell_out([argument for argument in arguments if argument != "--debug"])
     try:
         parser(app)(given, prog_name="expotion")
@@ -194,13 +190,16 @@ def _stopped(stop: KeyboardInterrupt) -> int:
     return 130
 
 
+_RESUMED = ", `recipe run` with --resume"
+
+
 def _failed(error: Exception) -> int:
     if isinstance(error, ExpotionError):
         _say([str(problem) for problem in error.problems], "red")
         return error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
-        _say([f"The disk is full{where}. Free some space and run the command again with --resume."], "red")
+        _say([f"The disk is full{where}. Free some space and run the command again{_RESUMED}."], "red")
         return 1
     if isinstance(error, OSError) and error.filename is not None:
         _say([f"{error.filename}: {(error.strerror or str(error)).lower()}"], "red")

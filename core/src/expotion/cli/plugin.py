@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -166,7 +165,7 @@ def _results(name: str, set_: list[str], track: list[str], level: str) -> list[C
 
 def _describe(registry: Registry, name: str) -> list[str]:
     """Lines about everything that is offered under that name, or about the distribution of that name."""
-    from expotion.errors import PluginError, Problem
+    from expotion.errors import PluginError, Problem, near
     from expotion.plugins import KINDS
 
     lines: list[str] = []
@@ -183,8 +182,7 @@ def _describe(registry: Registry, name: str) -> list[str]:
     if lines:
         return lines
     known = sorted({name for kind in KINDS for name in registry.offers(kind)})
-    close = difflib.get_close_matches(name, known, n=1)
-    fix = f"did you mean {close[0]!r}?" if close else registry.explain_missing("encoder", name)[2]
+    fix = near(name, known) or registry.explain_missing("encoder", name)[2]
     raise PluginError(Problem(f"plugin {name!r}", "a name that a plugin offers", None, fix))
 
 

@@ -40,14 +40,17 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
     from expotion.cli.recipe_view import print_matrix, print_plan
+    from expotion.evaluate.outside import outside_rows
     from expotion.recipe.plan import found_clips, plan_of
 
     matrix, registry = _load_matrix(recipe, profile, set_)
     if matrix is not None:
+        outside_rows(matrix.outside, found_clips(matrix.cells[0].recipe, registry, train=False).test)
         print_matrix(matrix, registry)
         return
     loaded, registry = _load(recipe, profile, set_, ready=True)
     found = found_clips(loaded, registry, train=bool(loaded.conditions))
+    outside_rows(loaded.evaluate.outside, found.test)
     print_plan(loaded, plan_of(loaded, registry, found), registry)
 
 

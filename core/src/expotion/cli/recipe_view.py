@@ -116,7 +116,7 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
     if matrix.spec.reference_row is not None:
         console.print(f"compared with: {escape(matrix.spec.reference_row)}")
     for name, folder in matrix.outside.items():
-        console.print(f"from outside: {escape(name)} in {escape(folder)}")
+        console.print(f"from outside: {escape(name)} in {escape(str(folder))}")
     _in_order(console, registry)
 
 

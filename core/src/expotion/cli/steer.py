@@ -24,7 +24,7 @@ models = functools.partial(typer.Option, rich_help_panel="Models")
 def _options(
     *,
     prompt: Annotated[
-        str | None, steer("--prompt", "-p", metavar="TEXT", help='What it is like. E.g. "warm strings".')
+        str | None, steer("--prompt", "-p", metavar="TEXT", help='What it is like. E.g. "calm strings".')
     ] = None,
     seed: Annotated[
         int | None, steer("--seed", "-s", metavar="N", help="Another seed, another piece. E.g. 7.")
@@ -151,6 +151,7 @@ def _tree(options: Mapping[str, Any], problems: list[Problem]) -> Node:
 def _file(path: Path, problems: list[Problem]) -> Node:
     """The tree of a steering file. What is no such file is a problem, and counts as an empty one."""
     from expotion.recipe.nodes import Node, read_file
+    from expotion.recipe.problems import show
 
     if not path.is_file():
         problems.append(Problem(f"--steering {path}", "a YAML file", "no such file"))
@@ -162,7 +163,7 @@ def _file(path: Path, problems: list[Problem]) -> Node:
         return Node({}, "")
     if not isinstance(root.value, dict):
         fix = "for example: temperature: 0.9"
-        problems.append(Problem(root.where, "a mapping of fields", "something else", fix))
+        problems.append(Problem(root.where, "a mapping of fields", show(root.plain()), fix))
         return Node({}, "")
     return root
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,6 +96,10 @@ class Encoder(ABC):
     def overlay(self, clip: Clip) -> Overlay | None:
         """What the encoder looked at, to be drawn over the picture (`expotion features show`). Default: nothing."""
         return None
+
+    def unknown_words(self, text: str) -> Mapping[str, Sequence[str]]:
+        """Words of a text that it does not know, each with known ones that are near. Default: none."""
+        return {}
 
     def frame_sizes(self, video: Video) -> Sequence[int | None]:
         """Shorter sides at which `extract` will ask this video for frames, as far as they are known before.

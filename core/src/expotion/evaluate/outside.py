@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from expotion import timeline
 from expotion.contracts import Clip, Scored
 from expotion.errors import ExpotionError, Problem, listed
-from expotion.files import escaped, file_sha256
+from expotion.files import file_sha256
 from expotion.video.audio import fit, load_audio
 
 _SOUNDS = (".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a", ".aac", ".aif", ".aiff")
@@ -97,11 +97,24 @@ class OutsideRow:
         return sounds
 
 
+def outside_rows(folders: Mapping[str, Path], clips: Sequence[Clip]) -> list[OutsideRow]:
+    """The rows of `evaluate.outside`. Raises ExpotionError with what is wrong with any of them."""
+    rows, problems = [], []
+    for name, folder in folders.items():
+        try:
+            rows.append(OutsideRow(name, folder, clips))
+        except ExpotionError as error:
+            problems += error.problems
+    if problems:
+        raise ExpotionError(problems)
+    return rows
+
+
 def match_files(files: Sequence[Path], clip_ids: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:
     """(clip id -> file, files of no clip). By the whole name first, then by a number that only one clip ends in."""
     by_stem: dict[str, Path] = {}
     for path in files:
-        by_stem.setdefault(escaped(path.stem), path)
+        by_stem.setdefault(path.stem, path)
     found = {clip_id: by_stem[clip_id] for clip_id in clip_ids if clip_id in by_stem}
     numbers: dict[int, list[str]] = {}
     for clip_id in clip_ids:

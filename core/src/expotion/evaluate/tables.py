@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from expotion.contracts import MetricSpec
 
@@ -37,9 +39,30 @@ def counted(counts: Sequence[int], between: str = "-") -> str:
     return str(few) if few == many else f"{few}{between}{many}"
 
 
-def table_text(metrics: Summary, specs: Sequence[MetricSpec]) -> str:
-    """Aligned columns; each cell is `mean [low, high]`, in brackets the 95 % interval."""
-    return "\n".join(aligned(_rows(metrics, specs)))
+def table_text(metrics: Summary, specs: Sequence[MetricSpec], below: str = "") -> str:
+    """Aligned columns; each cell is `mean [low, high]`, in brackets the 95 % interval. A line `below`."""
+    return "\n".join([*aligned(_rows(metrics, specs)), *filter(None, [below])])
+
+
+def no_value(
+    metrics: Summary,
+    per_clip: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]],
+    notes: Mapping[str, Sequence[str]],
+    titles: Mapping[str, str],
+) -> str:
+    """A line on columns in which no row has a value, each with the reason of most sounds; '' where all have some.
+
+    `titles` are the columns by metric; `per_clip`: row -> clip -> metric -> {value, reason}. The last of a metric's
+    `notes` is the reason where there is none per clip: of metrics over a set.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, title in titles.items():
+        if all(row[name]["mean"] is None for row in metrics.values() if name in row):
+            cells = [row.get(name, {}) for clips in per_clip.values() for row in clips.values()]
+            told = Counter(str(cell["reason"]) for cell in cells if cell.get("reason")).most_common(1)
+            of_set = ["there is no sound to measure", *notes.get(name, ())]
+            by_reason.setdefault(told[0][0] if told else of_set[-1], []).append(title)
+    return " ".join(f"No row has a value of {', '.join(names)}: {reason}." for reason, names in by_reason.items())
 
 
 def _rows(metrics: Summary, specs: Sequence[MetricSpec]) -> list[list[str]]:

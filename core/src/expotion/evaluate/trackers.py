@@ -8,7 +8,6 @@ towards 120 BPM, see `beats.py`). The environment variable EXPOTION_BEAT_TRACKER
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import Weights, pulled_weights
-from expotion.errors import PluginError, Problem
+from expotion.errors import PluginError, Problem, near
 from expotion.evaluate.beats import BeatTrack, track_beats, tracked
 
 VARIABLE = "EXPOTION_BEAT_TRACKER"
@@ -50,9 +49,7 @@ def problems() -> Sequence[Problem]:
     """What keeps the chosen tracker from working here; empty with `auto`."""
     chosen = os.environ.get(VARIABLE, "auto")
     if chosen not in CHOICES:
-        near = difflib.get_close_matches(chosen, CHOICES, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else None
-        return [Problem(VARIABLE, f"one of {', '.join(CHOICES)}", repr(chosen), fix)]
+        return [Problem(VARIABLE, f"one of {', '.join(CHOICES)}", repr(chosen), near(chosen, CHOICES))]
     return _lacking(chosen)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
-from expotion.errors import FAULTS, ExpotionError, OutputError, Problem
+from expotion.errors import ExpotionError, OutputError, Problem, listed
 from expotion.features.encoders import CODES, EncodersFactory
 from expotion.features.extract import Extraction, extract_many
 from expotion.features.smooth import coverage, sampled_at, smooth_track
@@ -102,7 +102,7 @@ def _kept(
         for name, encoder in encoders.items():
             try:
                 features = store.load(clip, encoder)
-            except FAULTS:  # a clip that cannot be read: extraction says why
+            except Exception:  # a clip that cannot be read: extraction says why
                 features = None
             if features is None:
                 break
@@ -170,6 +170,17 @@ class Prompts:
                 )
             self._known[prompt] = features
         return self._known[prompt]
+
+    def unknown_words(self, prompts: Iterable[str | None]) -> dict[str, Sequence[str]]:
+        """Words of prompts that the encoder does not know, each with near ones that it knows."""
+        told = [self.encoder.unknown_words(prompt) for prompt in dict.fromkeys(prompts) if prompt]
+        return {word: near for unknown in told for word, near in unknown.items()}
+
+
+def unknown_text(unknown: Mapping[str, Sequence[str]]) -> str:
+    """A warning about words of prompts that the text encoder does not know."""
+    words = [f"{word} (near: {', '.join(near) or 'none'})" for word, near in unknown.items()]
+    return f"the text encoder does not know these words of the prompt: {listed(words, 12)}"
 
 
 def prompt_of(recipe: Recipe, clip: Clip) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -64,9 +63,8 @@ class Row(BaseModel):
     n_codes: Annotated[int, Field(ge=1)] | None = None
 
     def file(self, folder: Path) -> Path:
-        """The media file of a manifest in `folder`; its name may be none of UTF-8's (`files.escaped`)."""
-        name = re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda found: chr(int(found[1], 16)), self.path)
-        return folder / name  # an absolute path stands for itself
+        """The media file of a manifest in `folder`."""
+        return folder / self.path  # an absolute path stands for itself
 
 
 def read_manifest(path: Path, *, files: bool = False) -> list[Row]:
@@ -128,7 +126,7 @@ def read_header(path: Path) -> dict[str, Any]:
 class ManifestOptions(Options):
     """A manifest that `expotion data split` wrote; relative paths are from the working directory."""
 
-    path: Path = Field(description="the manifest (JSON lines)")
+    path: Path = Field(description="the manifest that `expotion data prepare` and `data split` wrote (JSON lines)")
     split: Literal["test", "validation"] = Field(default="test", description="which clips to evaluate on")
     train_clips: int | None = Field(default=None, ge=1, description="at most so many; default: all")
     test_clips: int | None = Field(default=None, ge=1, description="at most so many; default: all")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -17,8 +17,9 @@ from expotion.errors import Problem, RecipeError
 from expotion.matrix.cells import Combination, combinations
 from expotion.plugins import Registry
 from expotion.recipe.load import read_tree, recipe_of
+from expotion.recipe.names import Names, misnamed
 from expotion.recipe.nodes import Node
-from expotion.recipe.problems import did_you_mean, in_file_order, problems_of
+from expotion.recipe.problems import field_path, in_file_order, problems_of
 from expotion.recipe.schema import Recipe, Section
 
 Control = Literal["ground_truth", "codec_ceiling", "silence"]
@@ -44,8 +45,8 @@ class MatrixSection(Section):
     rows: dict[str, dict[str, Any]] = Field(default_factory=dict)
     axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(default_factory=dict)
     exclude: list[dict[str, Any]] = Field(default_factory=list)
-    reference_row: str | None = None
-    groups: dict[str, list[str]] = Field(default_factory=dict)
+    reference_row: Annotated[str | None, Names("row")] = None
+    groups: dict[str, Annotated[list[str], Names("metric")]] = Field(default_factory=dict)
     published: Published | None = None
     controls: list[Control] = Field(default_factory=lambda: list(CONTROLS))
     players: int = Field(default=4, ge=0)
@@ -78,7 +79,7 @@ class Matrix:
     spec: MatrixSection
     cells: tuple[Cell, ...]
     rows: tuple[Row, ...]
-    outside: Mapping[str, str]
+    outside: Mapping[str, Path]
     plain: Mapping[str, Any]
 
     def cell(self, name: str) -> Cell:
@@ -157,23 +158,14 @@ def _rows(found: Sequence[Combination]) -> tuple[Row, ...]:
 def _check_names(
     spec: MatrixSection, section: Node, rows: Sequence[Row], cells: Sequence[Cell], problems: list[Problem]
 ) -> None:
-    """The reference and the outside rows name what there is, and nothing twice."""
-    names = [row.name for row in rows]
-    if spec.reference_row is not None and names and spec.reference_row not in names:
-        where = f"{section.at(('reference_row',)).where} matrix.reference_row"
-        fix = did_you_mean(spec.reference_row, names, "rows")
-        problems.append(Problem(where, "a row of the matrix", repr(spec.reference_row), fix))
-    if not cells:
-        return
-    metrics = list(dict.fromkeys(name for cell in cells for name in cell.recipe.evaluate.metrics))
-    for group, members in spec.groups.items():
-        for member in members:
-            if member not in metrics:
-                where = f"{section.at(('groups', group)).where} matrix.groups.{group}"
-                fix = did_you_mean(member, metrics, "metrics")
-                problems.append(Problem(where, "a metric of evaluate.metrics", repr(member), fix))
-    taken = {*names, *CONTROLS}
-    for name in cells[0].recipe.evaluate.outside:
+    """The reference row and the groups name what there is, and the outside rows nothing twice."""
+    known: dict[str, list[str]] = {"row": [row.name for row in rows]} if rows else {}
+    if cells:
+        known["metric"] = list(dict.fromkeys(name for cell in cells for name in cell.recipe.evaluate.metrics))
+    for loc, wanted, got, fix in misnamed(spec, known):
+        problems.append(Problem(f"{section.at(loc).where} matrix.{field_path(loc)}", wanted, got, fix))
+    taken = {*known.get("row", ()), *CONTROLS}
+    for name in cells[0].recipe.evaluate.outside if cells else ():
         if name in taken:
             fix = "choose another name"
             problems.append(Problem(f"evaluate.outside.{name}", "a name of its own", "a row's name", fix))

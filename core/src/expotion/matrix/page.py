@@ -13,7 +13,7 @@ from expotion import machine
 from expotion.contracts import Clip, Scored
 from expotion.errors import MediaError, RunFolderError
 from expotion.evaluate.beats import track_beats
-from expotion.files import write_text
+from expotion.files import replacing
 from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
 from expotion.matrix.forms import groups_of, heads_of, labels_of, method_note, size_note
@@ -106,13 +106,18 @@ def write_page(
             clip_tables=results.clip_tables(data),
             samples=views,
             notes=[*table["notes"], *left_out],
-            method=[size_note(table), method_note(table).replace("In brackets", "Below each value")],
+            method=[
+                *filter(None, [table["no_value"]]),
+                size_note(table),
+                method_note(table).replace("In brackets", "Below each value"),
+            ],
             seconds=seconds,
             total=sum(seconds.values()),
             slowest=max([*seconds.values(), 1e-9]),
         )
     )
-    write_text(path, html)
+    with replacing(path) as part:
+        part.write_text(html, encoding="utf-8")
 
 
 def _lines(

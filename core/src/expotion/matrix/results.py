@@ -13,8 +13,7 @@ from rich.markup import escape
 from expotion.contracts import MetricSpec
 from expotion.errors import RunFolderError
 from expotion.evaluate.evaluate import evaluate
-from expotion.evaluate.outside import OutsideRow
-from expotion.evaluate.registry import choose_metrics
+from expotion.evaluate.outside import OutsideRow, outside_rows
 from expotion.evaluate.sets import score_sets
 from expotion.files import write_json
 from expotion.matrix.declare import Matrix
@@ -27,7 +26,7 @@ from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.run.folder import RunFolder
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 """Raised when the same scores give another table."""
 PAGE = "report.html"
 PER_CLIP = "results_per_clip.json"
@@ -37,7 +36,7 @@ def write_table(matrix: Matrix, registry: Registry, folder: MatrixFolder, consol
     """Write results.{json,csv,md,tex} and report.html unless they are those of these cells, and print the table."""
     specs = _specs(matrix, registry)
     clips = clips_of(matrix.cells[0].recipe, registry)
-    outside = [OutsideRow(name, path, clips) for name, path in matrix.outside.items()]
+    outside = outside_rows(matrix.outside, clips)
     key = _key(matrix, folder, specs, outside)
     files = [folder.path / f"{RESULTS}{form}" for form in FORMS]
     if folder.state.get("table_key") == key and all(f.exists() for f in [*files, folder.path / PAGE]):
@@ -80,8 +79,8 @@ def _say_where(folder: MatrixFolder, console: Console) -> None:
 
 def _specs(matrix: Matrix, registry: Registry) -> list[MetricSpec]:
     """Every metric of any cell."""
-    names = list(dict.fromkeys(name for cell in matrix.cells for name in cell.recipe.evaluate.metrics))
-    return choose_metrics(names, {name: offer.spec for name, offer in registry.metrics.items()})
+    names = dict.fromkeys(name for cell in matrix.cells for name in cell.recipe.evaluate.metrics)
+    return [registry.metric(name) for name in names]
 
 
 def _key(matrix: Matrix, folder: MatrixFolder, specs: Sequence[MetricSpec], outside: Sequence[OutsideRow]) -> str:

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from expotion import machine
 from expotion.errors import ExpotionError, Problem, in_short
+from expotion.evaluate.outside import outside_rows
 from expotion.features import material
 from expotion.features.encoders import build_encoders
 from expotion.features.store import FeatureStore
@@ -147,6 +148,7 @@ def run_matrix(
     A failed cell does not stop the others: at the end CellsFailed names all of them. An interruption becomes
     KeyboardInterrupt(folder), and the same command goes on from there. A second complete run only prints the table.
     """
+    outside_rows(matrix.outside, clips_of(matrix.cells[0].recipe, registry))  # looked at before anything is made
     path = out_dir or Path("runs") / matrix.name
     folder = MatrixFolder.create(path, matrix)
     left = [cell for cell in matrix.cells if not folder.is_done(cell)]

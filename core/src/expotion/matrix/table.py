@@ -10,6 +10,7 @@ from expotion.contracts import MetricSpec
 from expotion.evaluate.evaluate import values_of
 from expotion.evaluate.sets import SetScore, set_difference, set_estimate
 from expotion.evaluate.statistics import ALPHA, Difference, Estimate, corrected, difference, estimate
+from expotion.evaluate.tables import no_value
 from expotion.report.data import MetricInfo
 
 Role = Literal["system", "outside", "control"]
@@ -66,6 +67,11 @@ def build_table(
         [(by_name[c.control_of], c) for c in rows if c.control_of in by_name], specs, settings
     )
     specs = _in_groups(specs, settings.groups)
+    summary = {r.name: {s.name: estimates[r.name, s.name].as_dict() for s in specs} for r in rows}
+    per_clip = {f"{row.name} {seed}": clips for row in rows for seed, clips in enumerate(row.seeds)}
+    of_metric = {
+        s.name: [n.removeprefix(f"{s.name}: ") for n in notes if n.startswith(f"{s.name}: ")] for s in specs
+    }
     return {
         "name": name,
         "description": description,
@@ -106,6 +112,7 @@ def build_table(
             "source": settings.published_source,
             "rows": {k: dict(v) for k, v in settings.published.items()},
         },
+        "no_value": no_value(summary, per_clip, of_metric, {spec.name: spec.name for spec in specs}),
         "notes": list(dict.fromkeys(notes)),
     }
 

@@ -20,7 +20,7 @@ from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.extract import extract_many
-from expotion.features.material import Prompts, sampled_tracks
+from expotion.features.material import Prompts, sampled_tracks, unknown_text
 from expotion.features.smooth import coverage, smooth_track
 from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces
 from expotion.music.out_of_memory import text_problem
@@ -28,7 +28,7 @@ from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.load import MUSIC, Backbone, backbone_folder, load_backbone
+from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.schema import Sampling
@@ -171,8 +171,11 @@ class Composer:
         times_s = timeline.step_times_s(n_frames, rate_hz)
         rows = {name: schedule.at(times_s) for name, schedule in steering.strengths.items()}
         request = Request(n_frames, self.prompts[steering.prompt], tracks, rows, steering.seed)
+        if unknown := self.prompts.unknown_words([steering.prompt]):
+            (on_warning or log.warning)(unknown_text(unknown))
         notes = {
             "prompt": steering.prompt,
+            "unknown_words": unknown,
             "seed": steering.seed,
             "strengths": {name: str(schedule) for name, schedule in steering.strengths.items()},
             "controls_used": sorted(tracks),
@@ -266,7 +269,7 @@ def load(
     missing.
     """
     if device not in ("auto", "cpu"):
-        fix = "generation runs on the processor; training takes a GPU"
+        fix = "leave it out: music is made on the processor, a GPU is for training"
         raise ExpotionError(Problem("device", "auto or cpu", device, fix))
     folder = None if adaptor is None else Path(adaptor).expanduser()
     composer = open_composer(folder, plugins.discover(), backbone)
@@ -284,7 +287,7 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
     encoders = build_encoders(recipe, registry)
     adaptor, _ = load_adaptor(folder, projections=build_projections(recipe, encoders))
     source = backbone_folder(backbone_source or recipe.backbone.source, registry)
-    backbone = load_backbone(source, parts=MUSIC)
+    backbone = load_backbone(source)
     wanted = f"width {adaptor.config.width} and {adaptor.config.n_lm_layers} layers"
     got = f"width {backbone.geometry.width} and {backbone.geometry.n_layers} layers"
     if wanted != got:

@@ -24,6 +24,7 @@ FORMAT = "expotion-music/1"
 """Of the record, the JSON beside a piece: all that it takes to make it again, and to know whether it was made."""
 
 _FIX = "give a JSON that `expotion generate` has written"
+_TO_H264 = "convert the clip to H.264 in mp4, and run the command again on that"
 _NUMBERS = ("before_lufs", "loudness_lufs", "true_peak_dbtp", "gain_db", "limited_db")
 
 
@@ -166,7 +167,7 @@ def write_files(
         if not files:
             files = [target.file(".wav")]
             write_sound(files[0], samples, sample_rate_hz, depth=depth)
-        stands = Problem(str(files[0]), "the music stands here; a video", "none", "use --format wav")
+        stands = Problem(str(files[0]), "the music stands here; a video", "none", _TO_H264)
         raise MediaError([*error.problems, stands]) from error
     content = {
         "format": FORMAT,

@@ -24,7 +24,7 @@ from rich.markup import escape
 
 from expotion import plugins
 from expotion.adaptor.checkpoint import DESCRIPTION
-from expotion.errors import FAULTS, ExpotionError, MediaError, OutputError, Problem, first_line, in_short
+from expotion.errors import ExpotionError, MediaError, OutputError, Problem, first_line, in_short
 from expotion.files import file_sha256, sha256_of, write_json
 from expotion.music.composer import Composer, open_composer
 from expotion.music.files import is_done, read_record, write_files
@@ -106,9 +106,8 @@ def generate_files(
     try:
         for outcome in _outcomes(job, takes, jobs, ray, report):
             report.add(outcome)
-    except BaseException as error:
-        if report.outcomes or isinstance(error, KeyboardInterrupt):
-            report.close(stopped=True)
+    except KeyboardInterrupt:
+        report.close(stopped=True)
         raise
     return report.close(stopped=False)
 
@@ -160,7 +159,7 @@ class Job:
                     files += write_files(target, music, clip.scanned, self.output, asked, warnings.append)
         except ExpotionError as error:
             problems = error.problems
-        except FAULTS as error:  # whatever is wrong with one clip, the others are made
+        except Exception as error:  # whatever is wrong with one clip, the others are made
             short = memory_problem(str(takes.clip), error)
             problems = [short or Problem(str(takes.clip), "music", in_short(error))]
             fault = None if short is not None else traceback.format_exc()
@@ -293,15 +292,19 @@ def _outcomes(
         workers = 0 if ray is not None else jobs  # over Ray, as many as the cluster has processors for
         results = spread(job.make, takes, build=job.open, workers=workers, ray=ray)
         for done, (index, result) in enumerate(results, start=1):
-            yield result if isinstance(result, Outcome) else _lost(takes[index].clip, result)
+            yield (
+                result
+                if isinstance(result, Outcome)
+                else _lost(takes[index].clip, result, "processes over Ray" if ray else "--jobs")
+            )
             progress(done, len(takes), report.pace())
 
 
-def _lost(clip: Path, error: Exception) -> Outcome:
+def _lost(clip: Path, error: Exception, many: str) -> Outcome:
     """A clip whose process died or could not start."""
     if isinstance(error, ExpotionError):
         return Outcome(clip, problems=tuple(error.problems))
-    fix = "it may have run out of memory: use fewer --jobs"
+    fix = f"it may have run out of memory: use fewer {many}"
     return Outcome(clip, problems=(Problem(str(clip), "a process to make it", first_line(error), fix),))
 
 

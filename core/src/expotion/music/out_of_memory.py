@@ -9,7 +9,7 @@ from expotion import machine
 from expotion.errors import Problem
 from expotion.musicgen.engine import memory
 
-FIX = "lower it with --jobs 1 (or 0), --precision bf16 or int8, or a smaller --backbone"
+FIX = "lower it with --precision bf16 or int8, a smaller --backbone or, of `generate`, --jobs 1 (or 0)"
 _WORDS = (
     "can't allocate memory",
     "not enough memory",

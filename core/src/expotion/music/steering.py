@@ -11,14 +11,13 @@ beside a piece all hold it. A new option of sampling takes four edits, and is th
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from expotion.adaptor.published import adaptor_folder, is_published, pinned
 from expotion.contracts import Clip, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
 from expotion.recipe import Recipe
+from expotion.recipe.names import Names, misnamed
 from expotion.recipe.nodes import Node, from_plain
 from expotion.recipe.problems import field_path, problems_of
 from expotion.recipe.schema import NotNegative, Sampling, Seed
@@ -45,6 +45,8 @@ _EXAMPLE = "for example 0.5, or 0:1.0,5:0.2 for 1.0 at the start and 0.2 from 5 
 
 ClipLike = str | Path | Clip
 ControlLike = ClipLike | TimedFeatures | None
+Value = TypeVar("Value")
+ByControl = Annotated[dict[str, Value], Names("control")]
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,9 @@ class Steering(Sampling, arbitrary_types_allowed=True):
     backbone: str | None = None
     prompt: str | None = None
     seed: Seed = 0
-    strengths: dict[str, Annotated[Schedule, BeforeValidator(Schedule.of)]] = Field(default_factory=dict)
-    guidance: dict[str, NotNegative] = Field(default_factory=dict)
-    controls: dict[str, Annotated[Any, BeforeValidator(_as_path)]] = Field(default_factory=dict)
+    strengths: ByControl[Annotated[Schedule, BeforeValidator(Schedule.of)]] = Field(default_factory=dict)
+    guidance: ByControl[NotNegative] = Field(default_factory=dict)
+    controls: ByControl[Annotated[Any, BeforeValidator(_as_path)]] = Field(default_factory=dict)
     overlap_s: NotNegative | None = None
 
     @field_validator("prompt")
@@ -239,16 +241,11 @@ class Steering(Sampling, arbitrary_types_allowed=True):
 
     def unknown_controls(self, recipe: Recipe, where: Callable[[str, str], str]) -> list[Problem]:
         """A problem for each control that a recipe does not have; `where(field, name)` says where it stands."""
-        known = [condition.name for condition in recipe.conditions]
-        wanted = f"one of {', '.join(known) or 'none: this adaptor has no controls'}"
-        problems = []
-        for field in ("strengths", "guidance", "controls"):
-            for name in getattr(self, field):
-                if name not in known:
-                    close = difflib.get_close_matches(name, known, n=1)
-                    fix = f"did you mean {close[0]!r}?" if close else None
-                    problems.append(Problem(where(field, name), wanted, name, fix))
-        return problems
+        known = {"control": [condition.name for condition in recipe.conditions]}
+        return [
+            Problem(where(str(field), str(name)), wanted, got, fix)
+            for (field, name), wanted, got, fix in misnamed(self, known)
+        ]
 
     def misfits(self, root: Node) -> list[Problem]:
         """What can be said against it before any model is loaded; `root` is the tree that it was read from.
@@ -295,7 +292,7 @@ def find_adaptor(folder: Path | None, registry: plugins.Registry, backbone: str 
     name = backbone or registry.default("backbone")
     default = registry.backbone(name).default_adaptor
     if default is None:
-        fix = "give --adaptor RUN_DIR"
+        fix = "name one: --adaptor RUN_DIR (of `features`: --recipe or --encoder)"
         raise ExpotionError(Problem(f"backbone '{name}'", "a default adaptor", "none", fix))
     return default()
 

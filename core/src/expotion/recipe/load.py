@@ -5,7 +5,6 @@ Every name, option and version is checked, and all problems are told at once.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,23 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError
 
 from expotion.contracts import EncoderSpec
-from expotion.errors import Problem, RecipeError
+from expotion.errors import Problem, RecipeError, near
 from expotion.plugins import Offer, Registry
 from expotion.recipe.merge import apply_profile, apply_set
+from expotion.recipe.names import lost, misnamed
 from expotion.recipe.nodes import Node, read_file
-from expotion.recipe.problems import Loc, did_you_mean, in_file_order, place, problems_of
-from expotion.recipe.schema import RESERVED_NAMES, Backbone, Condition, Data, Evaluate, Recipe, Text
+from expotion.recipe.problems import Loc, did_you_mean, in_file_order, place, problems_of, show
+from expotion.recipe.schema import (
+    RESERVED_NAMES,
+    Backbone,
+    Condition,
+    Data,
+    Evaluate,
+    Generate,
+    Recipe,
+    Text,
+    Train,
+)
 
 
 def load_recipe(
@@ -84,7 +94,7 @@ def _split(root: Node, problems: list[Problem]) -> tuple[Node, dict[str, Node]]:
     """The recipe without its profiles, and the profiles."""
     if not isinstance(root.value, dict):
         fix = "begin with `name: ...`"
-        raise RecipeError(Problem(root.where, "a mapping of fields", "something else", fix))
+        raise RecipeError(Problem(root.where, "a mapping of fields", show(root.plain()), fix))
     rest = root.without("profiles")
     profiles = root.value.get("profiles", Node(None, root.where))
     if isinstance(profiles.value, dict):
@@ -107,6 +117,8 @@ def _salvaged(plain: dict[str, Any]) -> Recipe:
         backbone=_salvage(Backbone, plain.get("backbone", {})),
         text=_salvage(Text, plain.get("text", {})),
         conditions=[_salvage(Condition, item) for item in conditions] if isinstance(conditions, list) else [],
+        train=_salvage(Train, plain.get("train", {})) or Train(),
+        generate=_salvage(Generate, plain.get("generate", {})),
         evaluate=_salvage(Evaluate, plain.get("evaluate", {})),
     )
 
@@ -152,6 +164,10 @@ class _Resolver:
         for index, name in enumerate(self.recipe.train.callbacks):
             self._offer("training callback", name, ("train", "callbacks", index))
         self._evaluate()
+        if None not in self.recipe.conditions:
+            names = {"condition": [condition.name for condition in self.recipe.conditions]}
+            for fault in misnamed(self.recipe, names):
+                self.fault(*fault)
         return self.problems
 
     def complete(self) -> Recipe:
@@ -195,8 +211,7 @@ class _Resolver:
                 self.fault(loc, "a plugin that works", f"{name}, broken: {cause}", f"reinstall {name}")
             else:
                 # Names share their beginnings: only a slip of the pen is near.
-                close = difflib.get_close_matches(name, installed, n=1, cutoff=0.88)
-                fix = f"did you mean {close[0]!r}?" if close else f"install it: uv add '{text}'"
+                fix = near(name, installed, cutoff=0.88) or f"install it: uv add '{text}'"
                 self.fault(loc, "an installed plugin", repr(text), fix)
 
     def _offer(self, kind: str, name: str, loc: Loc) -> Offer[Any] | None:
@@ -214,10 +229,18 @@ class _Resolver:
     def _options(self, model: type[BaseModel], values: dict[str, Any], loc: Loc) -> bool:
         """Check options and keep them complete; whether they are right."""
         try:
-            self.options[loc] = model.model_validate(values).model_dump(mode="json")
+            checked = model.model_validate(values)
         except ValidationError as error:
             self.problems += problems_of(error, model, self.root, loc)
-        return loc in self.options
+            return False
+        self.options[loc] = checked.model_dump(mode="json")
+        self._readable(checked, loc)
+        return True
+
+    def _readable(self, part: BaseModel, loc: Loc) -> None:
+        """What a part names to be read is there, where a run comes next."""
+        for path, wanted, got, fix in lost(part) if self.ready else ():
+            self.fault((*loc, *path), wanted, got, fix)
 
     def _data(self) -> None:
         data = self.recipe.data
@@ -275,16 +298,6 @@ class _Resolver:
             offer = self._offer("encoder", condition.encoder, (*loc, "encoder"))
             if offer is not None:
                 self._condition(condition, offer.spec, index)
-        by_condition: tuple[tuple[Loc, dict[str, float], list[str]], ...] = (
-            (("train", "condition_dropout"), self.recipe.train.condition_dropout, ["all"]),
-            (("generate", "scales"), self.recipe.generate.scales, []),
-        )
-        for loc, values, others in by_condition:
-            known = [*seen, *others]
-            for key in values:
-                if key not in known:
-                    wanted = ", or ".join(["the name of a condition", *others])
-                    self.fault((*loc, key), wanted, repr(key), did_you_mean(key, known, "conditions"))
 
     def _condition(self, condition: Condition, spec: EncoderSpec, index: int) -> None:
         loc: Loc = ("conditions", index)
@@ -315,6 +328,7 @@ class _Resolver:
                 if (lack.wanted, lack.fix) not in self.lacking:  # what several metrics share is told once
                     self.lacking.add((lack.wanted, lack.fix))
                     self.problems.append(replace(lack, where=f"{place(self.root, loc)}: {lack.where}"))
+        self._readable(evaluate, ("evaluate",))
         if None in self.recipe.conditions:
             return
         own = [condition.name for condition in self.recipe.conditions]
@@ -325,3 +339,7 @@ class _Resolver:
                 wanted = "a condition, or several joined by + in recipe order"
                 fix = did_you_mean(name, [*own, *joint, *RESERVED_NAMES], "known")
                 self.fault(("evaluate", "conditions", index), wanted, repr(name), fix)
+        for name in evaluate.outside:
+            if name in (*own, *joint, *RESERVED_NAMES, *(evaluate.conditions or ())):
+                wanted, fix = "a name that no condition has", "choose another name"
+                self.fault(("evaluate", "outside", name), wanted, repr(name), fix)

@@ -87,14 +87,18 @@ def apply_set(recipe: Node, assignment: str, problems: list[Problem]) -> Node:
     if parse_path(path_text) is None:
         problems.append(Problem(where, "path=value", None, "for example --set conditions[motion].rank=4"))
         return recipe
-    value = Node(None, where)
-    if value_text:
-        try:
-            value = from_plain(read_text(value_text, where, problems).plain(), where)
-        except RecipeError as error:
-            problems.append(Problem(where, "a YAML value", error.problems[0].got, "quote the value"))
-            return recipe
-    return assign(recipe, path_text, value, where, problems)
+    value = typed(value_text, where, problems)
+    return recipe if value is None else assign(recipe, path_text, value, where, problems)
+
+
+def typed(text: str, where: str, problems: list[Problem]) -> Node | None:
+    """A value of the command line, read as YAML; None for what is none, which is noted."""
+    try:
+        return from_plain(read_text(text, where, problems).plain(), where)
+    except RecipeError as error:
+        fix = "close its brackets and quotes, or quote it as a whole"
+        problems.append(Problem(where, "a YAML value", error.problems[0].got, fix))
+        return None
 
 
 def assign(root: Node, path_text: str, value: Node, where: str, problems: list[Problem]) -> Node:

@@ -108,7 +108,9 @@ def read_file(path: Path, problems: list[Problem]) -> Node:
         raise RecipeError(Problem(name, "a text file in UTF-8", got)) from None
     if len(raw) > MAX_BYTES:
         got = f"{len(raw):,} bytes"
-        raise RecipeError(Problem(name, f"at most {MAX_BYTES:,} bytes", got, "is this a recipe?"))
+        raise RecipeError(
+            Problem(name, f"at most {MAX_BYTES:,} bytes", got, "give a file of settings, not of data")
+        )
     return read_text(text, name, problems)
 
 
@@ -127,8 +129,7 @@ def read_text(text: str, name: str, problems: list[Problem]) -> Node:
     except RecursionError:
         raise RecipeError(Problem(name, f"nesting of at most {MAX_DEPTH} levels", "more")) from None
     if root is None:
-        fix = "copy one: expotion recipe copy face_motion"
-        raise RecipeError(Problem(name, "a recipe", "an empty file", fix))
+        return Node(None, name)
     return _Expander(name, problems).expand(root, ())
 
 
@@ -143,14 +144,21 @@ class _Expander:
     def __init__(self, name: str, problems: list[Problem]) -> None:
         self.name, self.problems = name, problems
         self.count = 0
+        self.seen: set[yaml.Node] = set()
 
     def expand(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
         """One node and all below it; `above`: the nodes that it stands in."""
         where = self._where(node)
         self.count += 1
         if self.count > MAX_NODES:
-            wanted, got = f"at most {MAX_NODES:,} values", "more after expanding aliases"
-            raise RecipeError(Problem(where, wanted, got, "use fewer aliases"))
+            again = len(self.seen) < self.count - 1  # an alias brings the same node once more
+            got, fix = (
+                ("more after expanding aliases", "use fewer aliases")
+                if again
+                else ("more", "make its lists shorter")
+            )
+            raise RecipeError(Problem(where, f"at most {MAX_NODES:,} values", got, fix))
+        self.seen.add(node)
         if len(above) > MAX_DEPTH:
             raise RecipeError(Problem(where, f"nesting of at most {MAX_DEPTH} levels", "more"))
         if node in above:

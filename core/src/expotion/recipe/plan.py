@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expotion import timeline
+from expotion.contracts import Clip
 from expotion.errors import ExpotionError, Problem, WeightsError, in_short
 from expotion.plugins import Registry
 from expotion.recipe.schema import NOT_GENERATED, Condition, Recipe
@@ -75,10 +77,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """What a data source has, undecoded: clips by split, and the longest clip's length in seconds."""
+    """What a data source has, undecoded: clips by split, the longest clip's length in seconds, the test clips."""
 
     clips: dict[str, int]
     clip_s: float
+    test: Sequence[Clip] = ()
 
 
 def found_clips(recipe: Recipe, registry: Registry, *, train: bool) -> Found:
@@ -90,7 +93,7 @@ def found_clips(recipe: Recipe, registry: Registry, *, train: bool) -> Found:
     source = spec.build(spec.options(**recipe.data.options))
     clips = {"train": source.clips("train") if train else (), "test": source.clips("test")}
     longest_s = max((clip.duration_s for some in clips.values() for clip in some), default=0.0)
-    return Found({split: len(some) for split, some in clips.items()}, longest_s)
+    return Found({split: len(some) for split, some in clips.items()}, longest_s, clips["test"])
 
 
 def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 import typing
@@ -11,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from expotion.errors import Problem
+from expotion.errors import Problem, near
 from expotion.recipe.nodes import Node, parse_scalar
 
 Loc = tuple[int | str, ...]
@@ -67,7 +66,7 @@ def _describe(fault: Mapping[str, Any], model: type[BaseModel], loc: Loc) -> tup
         expected = str(context["expected"]).replace(" or ", ", ").split(",")
         choices = [choice.strip().strip("'") for choice in expected]
         off = (value is False or value in ("off", "no")) and "none" in choices
-        wanted, fix = f"one of {', '.join(choices)}", "write none" if off else _near(value, choices)
+        wanted, fix = f"one of {', '.join(choices)}", "write none" if off else near(value, choices)
     elif kind == "value_error":
         wanted = str(context.get("error", fault["msg"]))
     elif kind == "string_pattern_mismatch":
@@ -91,6 +90,7 @@ _TYPES = {
     "list": "a list",
     "tuple": "a list",
     "dict": "a mapping",
+    "path": "a path",
     "model": "a mapping",
     "string_too_short": "some text",
     "too_short": "more entries",
@@ -101,7 +101,9 @@ _TYPES = {
 
 def _type_fix(kind: str, value: Any) -> str | None:
     if isinstance(value, str) and kind.startswith(("int", "float")):
-        return f"remove the quotes: {value}" if type(parse_scalar(value)) in (int, float) else None
+        plain = value.replace("_", "")  # YAML 1.1 and Python read 1_000 as a number
+        right = f"write {plain}" if plain != value else f"remove the quotes: {value}"
+        return right if type(parse_scalar(plain)) in (int, float) else None
     if isinstance(value, str) and value.lower() in ("on", "yes", "off", "no") and kind != "list_type":
         return f"write {'true' if value.lower() in ('on', 'yes') else 'false'}"
     if kind == "string_type" and isinstance(value, (int, float, bool)):
@@ -115,12 +117,7 @@ def _type_fix(kind: str, value: Any) -> str | None:
 
 def did_you_mean(name: str, known: Sequence[str], what: str = "known fields") -> str:
     """'did you mean ...?', or the list of what is known."""
-    return _near(name, known) or f"{what}: {', '.join(known) or 'none'}"
-
-
-def _near(name: Any, known: Sequence[str]) -> str | None:
-    close = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
-    return f"did you mean {close[0]!r}?" if close else None
+    return near(name, known) or f"{what}: {', '.join(known) or 'none'}"
 
 
 def fields_at(model: type[BaseModel], loc: Loc) -> list[str]:

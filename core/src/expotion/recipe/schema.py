@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from expotion.plugins import discover
+from expotion.recipe.names import Names
 from expotion.recipe.nodes import to_text
 from expotion.recipe.presets import GUIDED_AS_RELEASED, RIVALS, Preset, filled
 
@@ -32,6 +34,7 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 GenerationPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Folder = Annotated[Path, Field(strict=False)]
 
 # The adaptor's choices, in recipes and in adaptor.json.
 PrefixAttention = Literal["causal", "full"]
@@ -241,7 +244,7 @@ class Train(Section):
     betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
     clip_norm: Positive | None = 1.0
     context_swap: ContextSwap = ContextSwap()
-    condition_dropout: dict[str, Probability] = {"all": 0.1}
+    condition_dropout: Annotated[dict[str, Probability], Names("condition", also=("all",))] = {"all": 0.1}
     text_dropout: Probability = 0.1
     precision: TrainingPrecision = "auto"
     ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
@@ -349,7 +352,7 @@ class Generate(Sampling):
     """
 
     preset: Preset = "ours"
-    scales: dict[str, NotNegative] = {}
+    scales: Annotated[dict[str, NotNegative], Names("condition")] = {}
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=4, ge=0)
     seed: Seed | None = None
@@ -377,7 +380,7 @@ class Evaluate(Section):
     ]
     conditions: list[str] | None = None
     bootstrap: int = Field(default=10_000, ge=1)
-    outside: dict[str, str] = {}
+    outside: dict[str, Folder] = {}
 
 
 class Recipe(Section):

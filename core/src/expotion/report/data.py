@@ -143,6 +143,8 @@ class ReportData:
     main_condition: str | None = None
     extra: Sequence[tuple[str, str]] = ()
     """Title and HTML of sections that plugins add."""
+    no_value: str = ""
+    """A line on metrics without any value."""
 
     @property
     def main(self) -> str | None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expotion.files import write_text
+from expotion.files import replacing
 from expotion.report import results, wording
 from expotion.report.data import ReportData, ReportInfo
 from expotion.report.samples import SampleView, sample_view
@@ -31,7 +31,8 @@ def write_report(
     """
     views, notes = players(data, max_samples, max_bytes - _TEXT_BYTES)
     html = render(data, views, notes)
-    write_text(path, html)
+    with replacing(path) as part:
+        part.write_text(html, encoding="utf-8")
     return ReportInfo(path, path.stat().st_size, tuple(notes))
 
 
@@ -49,6 +50,7 @@ def render(data: ReportData, views: list[SampleView], notes: list[str]) -> str:
         statements=wording.statements(data),
         metrics=[(wording.metric_label(info), info) for info in data.metric_info],
         table=results.result_table(data),
+        no_value=data.no_value,
         strips=results.strips(data),
         differences=results.difference_rows(data),
         clip_tables=results.clip_tables(data),

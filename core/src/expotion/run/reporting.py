@@ -13,8 +13,9 @@ from packaging.requirements import Requirement
 from expotion import machine, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import Clip, MetricSpec, SmoothedTrack
-from expotion.errors import FAULTS, in_short
+from expotion.errors import in_short
 from expotion.evaluate.evaluate import Evaluation
+from expotion.evaluate.tables import no_value
 from expotion.evaluate.trackers import beats_of
 from expotion.plugins import Registry, same_distribution
 from expotion.recipe import Recipe
@@ -29,6 +30,7 @@ from expotion.report import (
     TrainingHistory,
     write_report,
 )
+from expotion.report.wording import metric_label
 from expotion.run.folder import RunFolder
 from expotion.train.loop import Record
 from expotion.video.audio import load_audio
@@ -145,12 +147,15 @@ def write_run_report(
         warnings=warnings,
         failures=failures,
     )
+    infos = [MetricInfo.of(spec, evaluation.notes.get(spec.name, [])) for spec in specs]
+    columns = {info.name: metric_label(info) for info in infos}
     data = ReportData(
         run=info,
         metrics=evaluation.metrics,
         comparisons=evaluation.comparisons,
         per_clip=evaluation.per_clip,
-        metric_info=[MetricInfo.of(spec, evaluation.notes.get(spec.name, [])) for spec in specs],
+        metric_info=infos,
+        no_value=no_value(evaluation.metrics, evaluation.per_clip, evaluation.notes, columns),
         training=history,
         samples=samples,
         main_condition=main,
@@ -168,7 +173,7 @@ def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) ->
             continue
         try:
             html = offer.spec.build()(folder)
-        except FAULTS as error:  # a plugin may raise anything; the report is written all the same
+        except Exception as error:  # a plugin may raise anything; the report is written all the same
             log.warning("report section %s is left out: %s", name, in_short(error))
             continue
         if html.strip():

@@ -21,12 +21,11 @@ from expotion import timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor, build_projections
 from expotion.adaptor.checkpoint import load_adaptor, save_adaptor
-from expotion.contracts import Clip, MetricSpec, Scored
+from expotion.contracts import Clip, Scored
 from expotion.errors import ExpotionError, Problem, RunFolderError
 from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
-from expotion.evaluate.outside import OutsideRow
-from expotion.evaluate.registry import choose_metrics
-from expotion.evaluate.tables import table_text
+from expotion.evaluate.outside import outside_rows
+from expotion.evaluate.tables import no_value, table_text
 from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
@@ -34,7 +33,7 @@ from expotion.files import write_array, write_text
 from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
-from expotion.musicgen.load import MUSIC, backbone_folder, compute_dtype, load_backbone
+from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
@@ -97,7 +96,8 @@ def _folder(recipe: Recipe, out_dir: Path | None, resume: Path | Literal["auto"]
         with contextlib.suppress(RunFolderError):
             RunFolder.open(path, recipe)
             return path
-    raise RunFolderError(Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none"))
+    fix = "name its folder (--resume DIR), or leave out --resume to begin one"
+    raise RunFolderError(Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none", fix))
 
 
 class Stages:
@@ -109,14 +109,15 @@ class Stages:
     def __init__(self, recipe: Recipe, registry: Registry, run: RunFolder, console: Console) -> None:
         self.recipe, self.registry, self.run, self.console = recipe, registry, run, console
         self.failures = material.Failures()
+        self.warnings: list[str] = []
         self.store = FeatureStore()
-        metrics = {name: offer.spec for name, offer in registry.metrics.items()}
-        self.specs: Sequence[MetricSpec] = choose_metrics(recipe.evaluate.metrics, metrics, ready=True)
+        self.specs = [registry.metric(name) for name in dict.fromkeys(recipe.evaluate.metrics)]
         data = registry.data_source(recipe.data.source)
         self.data = data.build(data.options(**recipe.data.options))
+        outside_rows(recipe.evaluate.outside, self.data.clips("test"))  # looked at before anything is made
         self.source = backbone_folder(recipe.backbone.source, registry)
         with stage_progress(console, "load models"):
-            self.backbone = load_backbone(self.source, parts=MUSIC)
+            self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
         self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
@@ -147,14 +148,17 @@ class Stages:
         tracks = self._clips(train_clips, test_clips)
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:
-            raise ExpotionError(Problem(where="data", wanted="at least one usable test clip", got="none"))
+            raise ExpotionError(Problem("data", "at least one usable test clip", "none", "see the failures"))
+        self._words([*train_clips, *test_clips])
         adaptor, window_frames = self._training(train_clips, tracks, test_clips[0], len(watched))
         ready = [self._ready(clip, tracks) for clip in test_clips]
         self._generation(ready, window_frames)
         self._codec_ceiling(test_clips, tracks)
         evaluation = self._evaluation(test_clips)
         self._report(adaptor, test_clips, ready, tracks, evaluation)
-        table = table_text(evaluation.metrics, self.specs)
+        names = {spec.name: spec.name for spec in self.specs}
+        below = no_value(evaluation.metrics, evaluation.per_clip, evaluation.notes, names)
+        table = table_text(evaluation.metrics, self.specs, below)
         self.console.print(table, highlight=False, markup=False, soft_wrap=True)
 
     def _clips(self, train_clips: Sequence[Clip], test_clips: Sequence[Clip]) -> material.Tracks:
@@ -181,6 +185,17 @@ class Stages:
             text=self.prompts[material.prompt_of(self.recipe, clip)],
             tracks=material.smooth_all(self.encoders, tracks.tracks[clip.id], n_frames, rate_hz),
         )
+
+    def _words(self, clips: Sequence[Clip]) -> None:
+        """Say which words of the prompts the text encoder does not know."""
+        unknown = self.prompts.unknown_words(material.prompt_of(self.recipe, clip) for clip in clips)
+        if unknown:
+            self.warnings = [material.unknown_text(unknown)]
+            self._note(self.warnings[0])
+
+    def _note(self, text: str) -> None:
+        log.warning("%s", text)
+        self.console.print(f"[yellow]note[/] {escape(text)}", highlight=False)
 
     def _training(
         self, clips: Sequence[Clip], tracks: material.Tracks, heard: Clip, n_watched: int
@@ -266,7 +281,6 @@ class Stages:
             return
         made = generate_all(
             self.source,
-            self.backbone,
             run.adaptor if recipe.conditions else None,
             build_projections(recipe, self.encoders),
             Steering().over(recipe),
@@ -311,7 +325,7 @@ class Stages:
         made = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("samples/*/*.wav"))
         tools = [f"{spec.name}: {spec.measured_with()}" for spec in self.specs if spec.measured_with()]
         tools += [spec.name for spec in self.specs]
-        outside = [OutsideRow(name, folder, clips) for name, folder in recipe.evaluate.outside.items()]
+        outside = outside_rows(recipe.evaluate.outside, clips)
         tools += [row.content_hash for row in outside]
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made, *tools)
         if run.is_done("evaluation", key):
@@ -331,8 +345,7 @@ class Stages:
         for row in outside:
             scored[row.name] = row.scored(rate_hz, lambda clip: material.prompt_of(recipe, clip))
             for note in row.notes:
-                self.console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-                log.warning("%s", note)
+                self._note(note)
         with run.stage("evaluation", key), stage_progress(self.console, "evaluation") as progress:
             evaluation = evaluate(
                 scored,
@@ -376,7 +389,7 @@ class Stages:
                 samples.append(sample_of(run, clips[i], shown, main, controls, gates, sample_rate_hz, rate_hz))
             trainable = sum(p.numel() for p in adaptor.parameters()) if adaptor else 0
             n_trained_on = run.state["stages"].get("training", {}).get("clips", 0)
-            warnings = [
+            warnings = self.warnings + [
                 line
                 for clip in clips
                 for line in material.coverage_warnings(self.encoders, clip, tracks.tracks[clip.id], rate_hz)

@@ -224,14 +224,14 @@ class TrainingRun:
     def save(self) -> None:
         """Keep a checkpoint (nothing without a keeper, or if an interruption tore the step apart).
 
-        A disk without room is no reason to stop: it is said, the checkpoint before stays, training goes on.
+        A disk without room is no reason to stop: it is said, checkpoints before stay, training goes on.
         """
         if self.keeper is None or self.step_number == 0 or not self.whole:
             return
         try:
             self.keeper.save(self.step_number, *self.state())
         except OutputError as error:
-            self.warn(f"no checkpoint of step {self.step_number}, the one before stays: {error}")
+            self.warn(f"training goes on without a checkpoint of step {self.step_number}: {error}")
 
     def resume(self) -> bool:
         """Continue from the newest intact checkpoint of the same run; false if there is none."""

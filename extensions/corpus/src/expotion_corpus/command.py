@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from expotion.errors import ExpotionError, PluginError, Problem, in_short
+from expotion.errors import ExpotionError, PluginError, Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -277,8 +277,7 @@ def export(
                 failed += result.problems
                 n_failed += 1
             elif isinstance(result, Exception):
-                failed.append(Problem(jobs[index][0].id, "a clip that can be written", in_short(result)))
-                n_failed += 1
+                raise result
             progress(done, len(jobs), jobs[index][0].id)
     console.print(f"{out}: {len(jobs) - n_failed} clips", markup=False)
     if failed:

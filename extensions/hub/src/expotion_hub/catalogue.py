@@ -5,7 +5,6 @@ A size or hash of None is not known before the first download, which records it;
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -13,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from expotion.contracts import EncoderSpec, MetricSpec, Weights
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, Problem, near
 from expotion.plugins import Registry
 
 HUB = "hf:"
@@ -98,8 +97,7 @@ def find(registry: Registry, name: str) -> Entry:
     entries = catalogue(registry)
     if name in entries:
         return entries[name]
-    close = difflib.get_close_matches(name, entries, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(entries)}"
+    hint = near(name, entries) or f"known: {', '.join(entries)}"
     raise ExpotionError(Problem(f"model {name!r}", "a name from `expotion models list`", None, hint))
 
 

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from expotion import plugins
 from expotion.errors import ExpotionError, Problem
+from expotion.features.material import unknown_text
 from expotion.music.composer import open_composer
 from expotion.music.steering import Steering
 from expotion.music.targets import unwritable
@@ -169,6 +170,8 @@ def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, co
 
 
 def _say_start(console: Console, pictures: Pictures, live: LiveSession, window_s: float, delay: Delay) -> None:
+    if live.unknown_words:
+        console.print(f"{WARNING} {escape(unknown_text(live.unknown_words))}", highlight=False, soft_wrap=True)
     height, width = pictures.size
     hop_s, work_s = delay.hop_s, delay.work_s
     console.print(

@@ -35,7 +35,8 @@ class LiveSession:
 
     `made_s` is how much music there is; `work_s` how long the last hop took to make. A session keeps up as
     long as `work_s` stays below `hop_s`. `without_frames` names controls that need more than pictures (sound,
-    sensors): nothing of them arrives here, so they are dropped.
+    sensors): nothing of them arrives here, so they are dropped. `unknown_words` of the prompt, each with near
+    ones.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class LiveSession:
             name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
         )
         self._text = composer.prompts[self._steering.prompt]
+        self.unknown_words = composer.prompts.unknown_words([self._steering.prompt])
         self._lm = composer.engine(self._steering.precision)
         self._generator = torch.Generator().manual_seed(self._steering.seed)
         self._stream = CodecStream(codec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -88,7 +89,7 @@ class FlowOptions(Options):
     or the last flow again (`repeat`: n rows; not where `apart_s` is below a period, for there each has its flow).
     """
 
-    cnn: str | None = None
+    cnn: Path | Literal["seeded", "trainable"] | None = None
     seed: int = Field(default=0, ge=0)
     rate_hz: float | None = Field(default=None, gt=0, le=60)
     apart_s: float | None = Field(default=None, gt=0, le=1)
@@ -155,7 +156,7 @@ class RaftOptions(FlowOptions):
     """
 
     geometry: Literal["tiny", "small", "large"] = "large"
-    weights: str | None = None
+    weights: Path | Literal["seeded"] | None = None
     iterations: int | None = Field(default=None, ge=1, le=64)
 
     @model_validator(mode="before")

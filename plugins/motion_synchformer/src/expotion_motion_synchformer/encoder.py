@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -186,7 +185,7 @@ def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
         text = f"seeded {options.seed} {geometry}"
         return loader.Loaded(seeded(geometry, options.seed), None, None, hashlib.sha256(text.encode()).hexdigest())
     if options.weights is not None:
-        return loader.load(Path(options.weights).expanduser(), geometry)
+        return loader.load(options.weights.expanduser(), geometry)
     if options.geometry == "tiny":
         return loader.load(loader.SHIPPED, geometry)
     file = pulled_weights(OFFICIAL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -85,7 +86,7 @@ class SynchformerOptions(Options):
     """
 
     geometry: Literal["tiny", "base"] = "tiny"
-    weights: str | None = None
+    weights: Path | Literal["seeded"] | None = None
     seed: int = Field(default=0, ge=0)
     fps: float = Field(default=25.0, gt=0, le=120)
     segment_step_frames: int | None = Field(default=None, ge=1, le=64)

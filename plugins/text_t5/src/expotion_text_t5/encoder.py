@@ -6,6 +6,7 @@ the mask is true for every token. An absent or empty caption is the null text: o
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from expotion.errors import MediaError, PluginError, Problem
 from expotion.weights import tensors_hash
 from expotion_text_t5.loading import LoadedT5, load_t5
 from expotion_text_t5.options import TextT5Options
+
+LARGE_VOCABULARY = 5000
 
 
 class TextT5(Encoder):
@@ -50,6 +53,25 @@ class TextT5(Encoder):
     def weights_hash(self) -> str:
         """SHA-256 of the weights, hex."""
         return self._hash
+
+    def unknown_words(self, text: str) -> dict[str, list[str]]:
+        """Words that the tokenizer makes its unknown token of, each with up to three near ones of its vocabulary.
+
+        Near ones are looked for in small vocabularies: a large one of parts of words knows nearly every word.
+        """
+        tokenizer = self._t5.tokenizer
+        if not tokenizer.is_fast:  # it does not say where its tokens stand
+            return {}
+        tokens = tokenizer(text, return_offsets_mapping=True)
+        stretches = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
+        found = [text[start:stop] for token, (start, stop) in stretches if token == tokenizer.unk_token_id]
+        known = [word for word in tokenizer.get_vocab() if word.isalpha()]
+        known = known if len(known) <= LARGE_VOCABULARY else []
+        return {
+            word: difflib.get_close_matches(word.lower(), known, n=3)
+            for word in found
+            if any(letter.isalnum() for letter in word)
+        }
 
     def extract(self, clip: Clip) -> TokenFeatures:
         """Hidden states float32 [n, D] of the caption and mask [n]. MediaError for a book of a prompt."""
