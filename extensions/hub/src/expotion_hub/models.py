@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,11 +59,11 @@ def show(name: Name) -> None:
     Example: expotion models show musicgen_small
     """
     from expotion.plugins import discover
-    from expotion_hub.catalogue import find
+    from expotion_hub.catalogue import WHEEL, find
     from expotion_hub.pull import address_of, pulled
 
     entry, there = find(discover(), name), pulled(name)
-    address, digest = (entry.source, entry.sha256) if entry.source.startswith("hf:") else address_of(entry)
+    address, digest = (entry.source, entry.sha256) if entry.source.startswith(("hf:", WHEEL)) else address_of(entry)
     lines = [
         f"{entry.name}: {entry.description}",
         f"  source: {address}",
@@ -80,25 +81,37 @@ def show(name: Name) -> None:
 def pull_(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")] = False,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE.whl", help="The wheel of an entry that lies in one, without a network."
+        ),
+    ] = None,
 ) -> None:
     """Download one entry into the cache; an interrupted download goes on where it stopped.
 
     \b
     Example: expotion models pull musicgen_small --yes
+    Example: expotion models pull mediapipe_person --from mediapipe-0.10.21-cp312-cp312-manylinux_2_28_x86_64.whl
     """
     from rich.console import Console
 
+    from expotion.errors import Problem, WeightsError
     from expotion.plugins import discover
-    from expotion_hub.catalogue import find
-    from expotion_hub.pull import pulled
+    from expotion_hub.catalogue import WHEEL, find
+    from expotion_hub.pull import whole
 
     entry = find(discover(), name)
     console = Console(highlight=False, soft_wrap=True)
-    if (there := pulled(name)) is None:
-        console.print(f"{entry.name} from {entry.source}, {_size(entry.size_bytes)}", markup=False)
+    if wheel is not None and not entry.source.startswith(WHEEL):
+        raise WeightsError(
+            Problem(f"--from {wheel}", "an entry that lies in a wheel", f"{name} from {entry.source}")
+        )
+    if (there := whole(entry)) is None:
+        console.print(f"{entry.name} from {wheel or entry.source}, {_size(entry.size_bytes)}", markup=False)
         _agree(entry, yes, console)
-        there = _download(entry, console)
-    console.print(f"{entry.name}: {there.file}", markup=False)
+        there = _download(entry, console, wheel)
+    console.print(f"{entry.name}: {there.folder if entry.files else there.file}", markup=False)
     console.print(f"  {_size(there.size_bytes)}, SHA-256 {there.sha256}", markup=False)
 
 
@@ -116,7 +129,7 @@ def _agree(entry: Entry, yes: bool, console: Console) -> None:
     typer.confirm("Download for non-commercial use?", abort=True)
 
 
-def _download(entry: Entry, console: Console) -> Pulled:
+def _download(entry: Entry, console: Console, wheel: Path | None) -> Pulled:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from expotion_hub.pull import pull
@@ -124,7 +137,7 @@ def _download(entry: Entry, console: Console) -> Pulled:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(entry.name, total=None)
-        return pull(entry, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return pull(entry, progress=lambda done, total: bar.update(task, completed=done, total=total), wheel=wheel)
 
 
 def _licence(entry: Entry) -> str:

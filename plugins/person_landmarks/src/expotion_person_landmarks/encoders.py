@@ -1,0 +1,76 @@
+"""The encoders `person_pose` and `person_face`: landmarks of one person, then features at a steady rate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts import Clip, Encoder, EncoderSpec, TimedFeatures, Video
+from expotion.errors import MediaError, Problem
+from expotion_person_landmarks import MODELS, PersonOptions, face, pose
+from expotion_person_landmarks.face_features import face_features
+from expotion_person_landmarks.follow import Part, landmarks_of, shorter_side
+from expotion_person_landmarks.landmarks import Landmarks
+from expotion_person_landmarks.models import model_file
+from expotion_person_landmarks.pose_features import pose_features
+
+Features = Callable[[Landmarks, NDArray[np.float64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+
+
+class PersonEncoder(Encoder):
+    """A row of features at (i + 1/2) / rate_hz; invalid where the person is not seen."""
+
+    part: Part
+    files: Sequence[str]
+    features: Features
+
+    def __init__(self, spec: EncoderSpec, options: PersonOptions) -> None:
+        self.spec = spec
+        self.options: PersonOptions = options
+        for name in self.files:
+            model_file(name)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over those of the networks' files."""
+        return hashlib.sha256("".join(MODELS[name] for name in self.files).encode()).hexdigest()
+
+    def extract(self, clip: Clip) -> TimedFeatures:
+        """Landmarks of the frames, made smooth, as features. Raises MediaError for a clip without pictures."""
+        video = clip.video
+        if video is None or not len(video.frame_times_s):
+            where, fix = str(clip.path or clip.id), f"give a video, or leave {self.spec.name} out of the recipe"
+            raise MediaError(Problem(where, f"a picture for {self.spec.name}", "none", fix))
+        at_s = row_times_s(clip.duration_s, self.options.rate_hz)
+        found = landmarks_of(clip, self.part, self.options.person)
+        values, valid = type(self).features(found, at_s)
+        return TimedFeatures(values, at_s, valid)
+
+    def frame_sizes(self, video: Video) -> Sequence[int | None]:
+        """The size in which people are looked for."""
+        return (shorter_side(video),)
+
+
+class PersonPose(PersonEncoder):
+    """Rows [n, 42]: see `pose_features.CHANNELS`."""
+
+    part = "pose"
+    files = pose.FILES
+    features = staticmethod(pose_features)
+
+
+class PersonFace(PersonEncoder):
+    """Rows [n, 20]: see `face_features.CHANNELS`."""
+
+    part = "face"
+    files = face.FILES
+    features = staticmethod(face_features)
+
+
+def row_times_s(duration_s: float, rate_hz: float) -> NDArray[np.float64]:
+    """Times of the rows of a clip: the middles of its whole periods, at least one."""
+    n = max(1, int(duration_s * rate_hz))
+    return np.asarray((np.arange(n) + 0.5) / rate_hz)

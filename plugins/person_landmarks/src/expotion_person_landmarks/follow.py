@@ -1,0 +1,133 @@
+"""One person through a clip: frames in order, whom to follow, and what was found, kept for whoever asks next."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.contracts import Clip, Video, read_ahead
+from expotion_person_landmarks.landmarks import N_FACE, N_POSE, Landmarks
+from expotion_person_landmarks.regions import Image, Points, Region
+
+Who = Literal["largest", "left", "right"] | int
+Part = Literal["pose", "face"]
+
+MOST_HZ = 30.0
+"""Frames looked at per second, at most: the models are made for it."""
+SHORTER_SIDE = 480
+"""Larger pictures are made this small: a region is cut to at most 256 pixels anyway."""
+FRAMES_AT_ONCE = 32
+KEPT = 32
+"""Clips whose landmarks stay in memory: 0.1 MB for ten seconds of a body, 1.7 MB of a face."""
+
+
+class Tracker(Protocol):
+    """Looks for people, and follows one from frame to frame."""
+
+    def find(self, frame: Image) -> list[Region]:
+        """The regions of everybody in a picture."""
+        ...
+
+    def follow(self, frame: Image, region: Region, time_s: float) -> tuple[Points, Region] | None:
+        """Landmarks [k, 3] and the next region, or None."""
+        ...
+
+
+_KEPT: OrderedDict[tuple[str, Part, Who], Landmarks] = OrderedDict()
+
+
+def landmarks_of(clip: Clip, part: Part, who: Who = "largest") -> Landmarks:
+    """The body's or the face's landmarks through a clip; empty for a clip without a picture.
+
+    The same clip is looked at once: what was found stays in memory for other encoders, metrics and overlays.
+    """
+    key = (clip.content_hash, part, who)
+    if key not in _KEPT:
+        _KEPT[key] = _look(clip.video, part, who)
+        while len(_KEPT) > KEPT:
+            _KEPT.popitem(last=False)
+    _KEPT.move_to_end(key)
+    return _KEPT[key]
+
+
+def _look(video: Video | None, part: Part, who: Who) -> Landmarks:
+    n_points = N_POSE if part == "pose" else N_FACE
+    if video is None or len(video.frame_times_s) == 0:
+        return Landmarks(np.zeros(0), np.zeros((0, n_points, 3), np.float32), (0, 0), np.zeros(0, np.int64))
+    times_s = thinned(video.frame_times_s[video.frame_times_s < video.decodable_until_s])
+    return track(_tracker(part), _frames(video, times_s), times_s, video.size, who, n_points)
+
+
+def _tracker(part: Part) -> Tracker:
+    if part == "pose":
+        from expotion_person_landmarks.pose import PoseTracker  # noqa: PLC0415 - networks only where they are run
+
+        return PoseTracker()
+    from expotion_person_landmarks.face import FaceTracker  # noqa: PLC0415
+
+    return FaceTracker()
+
+
+def track(
+    tracker: Tracker,
+    frames: Iterator[Image],
+    times_s: NDArray[np.float64],
+    size: tuple[int, int],
+    who: Who,
+    n_points: int,
+) -> Landmarks:
+    """Follow one person through frames; `size` is that of the picture in which landmarks are to be given.
+
+    Where the person is lost, people are looked for in the same frame.
+    """
+    points = np.zeros((len(times_s), n_points, 3), np.float32)
+    n_people = np.full(len(times_s), -1, np.int64)
+    region: Region | None = None
+    for row, frame in enumerate(frames):
+        found = None if region is None else tracker.follow(frame, region, float(times_s[row]))
+        if found is None:
+            people = tracker.find(frame)
+            n_people[row] = len(people)
+            chosen = choose(people, who)
+            found = None if chosen is None else tracker.follow(frame, chosen, float(times_s[row]))
+        region = None if found is None else found[1]
+        if found is not None:
+            points[row] = found[0]
+            points[row, :, :2] *= size[0] / frame.shape[0]
+    return Landmarks(times_s, points, size, n_people)
+
+
+def choose(people: Sequence[Region], who: Who) -> Region | None:
+    """Whom to follow: the largest, or by place from the picture's left; None where there are not as many."""
+    if not people:
+        return None
+    if who == "largest":
+        return max(people, key=lambda region: region.side)
+    in_order = sorted(people, key=lambda region: region.x)
+    number = {"left": 0, "right": len(people) - 1}[who] if isinstance(who, str) else who - 1
+    return in_order[number] if number < len(people) else None
+
+
+def thinned(frame_times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frame times with at most about MOST_HZ in a second: the frames' own, never made up."""
+    kept: list[float] = []
+    for time_s in frame_times_s.tolist():
+        if not kept or time_s - kept[-1] >= 0.9 / MOST_HZ:
+            kept.append(time_s)
+    return np.array(kept, dtype=np.float64)
+
+
+def _frames(video: Video, times_s: NDArray[np.float64]) -> Iterator[Image]:
+    scale_to = shorter_side(video)
+    read_ahead(video, times_s, shorter_side=scale_to)
+    for start in range(0, len(times_s), FRAMES_AT_ONCE):
+        yield from video.frames_at(times_s[start : start + FRAMES_AT_ONCE], shorter_side=scale_to)
+
+
+def shorter_side(video: Video) -> int | None:
+    """The size in which frames are looked at; None: as they are."""
+    return SHORTER_SIDE if min(video.size) > 1.25 * SHORTER_SIDE else None
