@@ -157,9 +157,8 @@ def main() -> int:
             shares = [float(rows.any(axis=(1, 2)).mean()) for rows in (found[whose], theirs[name][part])]
             seen[f"{name} {part}"] = shares
             told = f"{np.median(apart):7.2%} {np.percentile(apart, 95):7.2%}" if len(apart) else " " * 15
-            print(
-                f"{name:24} {part:5} {len(apart):9} {told}  {shares[0]:.2f} / {shares[1]:.2f} {cost[name][whose]:.1f}"
-            )
+            found_by = f"{shares[0]:.2f} / {shares[1]:.2f}"
+            print(f"{name:24} {part:5} {len(apart):9} {told}  {found_by}  {cost[name][whose]:.1f}")
     summary: dict[str, Any] = {}
     for part, parts in everything.items():
         apart = np.concatenate(parts)

@@ -25,7 +25,7 @@ PRESENT = 0.5
 N_OUT = 39
 CENTRE, RIM = 33, 34
 """Landmarks beyond the body's own: the middle of the circle around it and the point above."""
-KERNEL = 3
+KERNEL = 4
 """Heat map cells on each side of a landmark that place it more finely."""
 MIN_HEAT = 0.5
 MIN_CUTOFF_HZ, BETA, SPEED_CUTOFF_HZ = 0.01, 10.0, 1.0

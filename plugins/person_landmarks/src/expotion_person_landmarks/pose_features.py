@@ -92,4 +92,5 @@ def _path(
 ) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
     visibility = body.points[:, number, 2].astype(np.float64)
     weights = np.where(visibility >= SEEN, visibility, 0.0)
-    return smooth_path(body.times_s, body.points[:, number, :2] / unit, weights, at_s)
+    places = body.points[:, number, :2].astype(np.float64) / unit
+    return smooth_path(body.times_s, places, weights, at_s)

@@ -41,9 +41,10 @@ class Region:
         Outside the picture: black where `padded`, else the picture's edge.
         """
         border = cv2.BORDER_CONSTANT if padded else cv2.BORDER_REPLICATE
-        cut = cv2.warpAffine(
-            frame, self.matrix(size), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border
-        )
+        turned = (self.x, self.y), (self.side, self.side), math.degrees(self.angle)
+        corners = np.array([[0, size], [0, 0], [size, 0], [size, size]], np.float32)
+        projection = cv2.getPerspectiveTransform(cv2.boxPoints(turned), corners)
+        cut = cv2.warpPerspective(frame, projection, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
         return (cut.astype(np.float32) * np.float32((1 - low) / 255.0) + np.float32(low))[None]
 
     def to_picture(self, points: Points, size: int) -> Points:
