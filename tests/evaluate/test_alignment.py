@@ -11,7 +11,7 @@ import pytest
 from expotion.contracts import Scored
 from expotion.evaluate import level_metrics
 from expotion.evaluate import motion as beat_alignment
-from expotion.evaluate.motion import SIGMA_S, alignment, beats_of_flow, cell_flow, motion_beats
+from expotion.evaluate.motion import alignment, beats_of_flow, cell_flow, motion_beats
 from expotion.testing import SyntheticClip, SyntheticVideo
 
 
@@ -65,7 +65,7 @@ def test_cell_flow_sees_what_moves_down() -> None:
 
 def test_the_formula() -> None:
     motion_s, music_s = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.05, 9.0])
-    wanted = (1 + np.exp(-(0.05**2) / (2 * SIGMA_S**2)) + np.exp(-(0.95**2) / (2 * SIGMA_S**2))) / 3
+    wanted = (1 + np.exp(-0.5) + np.exp(-180.5)) / 3  # 0, 1 and 19 times 50 ms away
     assert alignment(motion_s, music_s) == pytest.approx(wanted)
 
 

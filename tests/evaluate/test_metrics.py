@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from expotion.contracts import Scored, Truth
-from expotion.evaluate import level_metrics
+from expotion.evaluate import beat_metrics, level_metrics
+from expotion.evaluate.beats import BeatTrack
 from expotion.evaluate.level_metrics import curve_times_s, level_db, smoothed
 from expotion.evaluate.registry import BUILT_IN
 
@@ -21,6 +22,37 @@ def test_perfect_output(clicks, make_clip):
     assert value_of("beat_f1", sound, clip).value > 0.95
     assert value_of("tempo_error_bpm", sound, clip).value < 1.0
     assert value_of("tempo_within_4pct", sound, clip).value == 1.0
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """Gives the output these beats and this tempo, whatever it sounds like."""
+
+    def hear(beats_s, tempo_bpm):
+        track = BeatTrack(np.asarray(beats_s, dtype=np.float64), tempo_bpm)
+        monkeypatch.setattr(beat_metrics, "beats_of", lambda samples, rate_hz: track)
+
+    return hear
+
+
+@pytest.mark.parametrize(
+    ("late_s", "value"), [(0.0, 1.0), (0.0695, 1.0), (0.0705, 0.0), (-0.0695, 1.0), (-0.0705, 0.0)]
+)
+def test_a_beat_counts_within_70_ms(heard, make_clip, late_s, value):
+    beats_s = 1.0 + 0.6 * np.arange(10)
+    heard(beats_s + late_s, 100.0)
+    sound = np.zeros(8 * RATE_HZ, np.float32)
+    assert value_of("beat_f1", sound, make_clip(sound, beats_s, tempo_bpm=100.0)).value == value
+
+
+@pytest.mark.parametrize(
+    ("tempo_bpm", "value"), [(103.9, 1.0), (104.1, 0.0), (96.1, 1.0), (95.9, 0.0), (200.0, 0.0)]
+)
+def test_a_tempo_counts_within_4_per_cent(heard, make_clip, tempo_bpm, value):
+    beats_s = 1.0 + 0.6 * np.arange(10)
+    heard(beats_s, tempo_bpm)
+    sound = np.zeros(8 * RATE_HZ, np.float32)
+    assert value_of("tempo_within_4pct", sound, make_clip(sound, beats_s, tempo_bpm=100.0)).value == value
 
 
 def test_half_tempo_is_not_forgiven(clicks, make_clip):

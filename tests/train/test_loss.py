@@ -39,6 +39,14 @@ def test_value_and_gradient_are_those_of_the_literal_form(small_lm, monkeypatch,
     assert (ours.double() - 2.5 * torch.from_numpy(slope)).abs().max() < 1e-6 * abs(slope).max()
 
 
+@pytest.mark.parametrize(("probability", "dropped"), [(0.0, 0.0), (0.2, 0.2), (1.0, 1.0)])
+def test_text_is_dropped_as_often_as_is_said(probability, dropped):
+    settings = trained.changed(trained.SETTINGS, batch_size=500, accumulate=1, text_dropout=probability)
+    run = trained.make_run(settings)
+    with_text = draw_step(run.examples, run.names, settings, 3, 0).with_text
+    assert float((~with_text).float().mean()) == pytest.approx(dropped, abs=0.06)
+
+
 def test_a_step_minimises_the_literal_loss():
     """Draw, swapped context, ends, delay, mask and divisor together, from the fast model's hidden states."""
     settings = trained.changed(trained.SETTINGS, batch_size=6, accumulate=1, text_dropout=0.5)
