@@ -89,32 +89,51 @@ def test_a_hook_that_raises_breaks_only_its_own_plugin() -> None:
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_misspelt_hook_is_an_error_that_names_plugin_hook_and_the_real_name(marked: bool) -> None:
+def test_a_misspelt_hook_breaks_its_plugin_and_the_real_name_is_told(marked: bool) -> None:
     def announce() -> list[EncoderSpec]:
-        return [encoder_spec("pose")]
+        return [encoder_spec("wave")]
 
-    module = module_with(expotion_encodres=hookimpl(announce) if marked else announce)
+    module = offering("hands")
+    module.expotion_encodres = hookimpl(announce) if marked else announce  # type: ignore[attr-defined]
+    registry = found(Point("pose", module), Point("gaze", offering("gaze")))
+    told = "'expotion_encodres' is no hook: did you mean 'expotion_encoders'?"
+    assert [(plugin.name, plugin.error) for plugin in registry.broken] == [("pose", told)]
+    assert list(registry.encoders) == ["gaze"]
+    for name in ("hands", "pose"):  # what it offers by another hook, and what it is named after
+        with pytest.raises(PluginError) as caught:
+            registry.encoder(name)
+        assert str(caught.value) == (
+            f"encoder {name!r}: the plugin expotion-pose that offers it is broken, got {told}; "
+            "reinstall or update expotion-pose"
+        )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "removed"),
+    [
+        ("expotion-pose", "third-party", "third-party"),
+        ("a-third-party", "expotion-pose", "a-third-party"),
+        ("expotion-aaa", "expotion_pose", "expotion-aaa"),
+        ("expotion", "expotion-pose", "expotion-pose"),
+        ("aaa", "expotion-motion", "aaa"),
+        ("aaa", "bbb", "bbb (or aaa)"),
+        ("expotion-a", "expotion-b", "expotion-b (or expotion-a)"),
+    ],
+)
+def test_a_name_offered_twice_is_an_error_that_names_the_foreign_distribution(
+    first: str, second: str, removed: str
+) -> None:
     with pytest.raises(PluginError) as caught:
-        found(Point("pose", module))
+        found(Point("a", offering("pose"), first), Point("b", offering("pose"), second))
     assert str(caught.value) == (
-        "plugin pose (expotion-pose): a hook that expotion knows, got 'expotion_encodres'; "
-        "did you mean 'expotion_encoders'?"
-    )
-
-
-def test_a_name_offered_twice_is_an_error_that_names_both_distributions() -> None:
-    with pytest.raises(PluginError) as caught:
-        found(Point("pose", offering("pose")), Point("other", offering("pose"), "third-party-pose"))
-    assert str(caught.value) == (
-        "encoder 'pose': a name that one distribution offers, got two: expotion-pose and third-party-pose; "
-        "uninstall one of them: uv remove third-party-pose"
+        f"encoder 'pose': a name that one distribution offers, got two: {first} and {second}; "
+        f"uninstall one of them: uv remove {removed}"
     )
 
 
 def test_all_faults_are_reported_at_once() -> None:
-    misspelt = module_with(expotion_metric=hookimpl(lambda: []))
     with pytest.raises(PluginError) as caught:
-        found(Point("a", offering("x")), Point("b", offering("x")), Point("c", misspelt))
+        found(Point("a", offering("x", "y")), Point("b", offering("x", "y")))
     assert len(caught.value.problems) == 2
 
 

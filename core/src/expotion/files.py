@@ -5,34 +5,84 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from expotion.errors import OutputError, Problem
 
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("expotion")
 WRITE_FIX = "check that the folder can be written to and that the disk is not full"
 
 
 def cache_folder() -> Path:
-    """Folder of Expotion's caches: $EXPOTION_CACHE, else the platform's cache folder and `expotion`."""
+    """Folder of Expotion's caches: $EXPOTION_CACHE, else the platform's cache folder and `expotion`.
+
+    Where the latter is not there and cannot be made (no home, or one that is only read), a private temporary one.
+    """
     asked = os.environ.get("EXPOTION_CACHE")
     if asked:
         return Path(asked).expanduser()
+    own = _users_caches() / "expotion"
+    return own if os.path.isdir(own) or can_write(own) else _private_folder()
+
+
+def lend_caches() -> None:
+    """Give libraries that keep caches of their own a folder in ours where the user's cannot be written."""
+    users = _users_caches()
+    if can_write(users):
+        return
+    folder = cache_folder()
+    folder = folder if can_write(folder) else _private_folder()
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(folder / "numba"))
+    if not os.path.isdir(users / "huggingface"):  # one that can only be read holds models
+        os.environ.setdefault("HF_HOME", str(folder / "huggingface"))
+
+
+def _users_caches() -> Path:
+    home = Path(os.path.expanduser("~"))  # it stays "~" where a user has none
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "expotion"
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+
+
+def can_write(folder: Path) -> bool:
+    """Whether a folder can be written into, or made; nothing is made to find out."""
+    there = next((each for each in (folder, *folder.parents) if os.access(each, os.F_OK)), folder)
+    return folder.is_absolute() and os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+
+
+@cache
+def _private_folder() -> Path:
+    """A temporary folder that nobody else writes into, the same in every process of this user; said once."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    try:
+        folder = Path(tempfile.gettempdir()) / f"expotion-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+        if (
+            about.st_uid != user or about.st_mode & 0o170077 != 0o040000
+        ):  # not ours, or no folder, or open to others
+            folder = Path(tempfile.mkdtemp(prefix="expotion-"))
+    except OSError:  # nothing can be written anywhere: everything works without its cache
+        return _users_caches() / "expotion"
+    if parent_process() is None:
+        fix = "set EXPOTION_CACHE to a folder that can, to keep them"
+        log.warning("no cache of this user can be written; caches are in %s (%s)", folder, fix)
+    return folder
 
 
 @contextlib.contextmanager
@@ -97,6 +147,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     """Write a .npy file, atomically."""
+    import numpy as np  # noqa: PLC0415 - the command line starts without it
+
     with replacing(path) as draft, draft.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 

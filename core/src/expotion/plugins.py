@@ -1,8 +1,8 @@
 """Discover plugins, ask each what it offers, and answer by name.
 
-Hooks announce; a plain dictionary chooses (design 3). A plugin that fails to load is kept with its cause and
-skipped. A misspelt hook and a name that two distributions offer are errors, because either would silently
-change what a recipe means.
+Hooks announce; a plain dictionary chooses (design 3). A plugin that fails to load, that ends the program or that
+misspells a hook is kept with its cause, said and skipped. A name that two distributions offer is an error, because
+it would silently change what a recipe means.
 """
 
 from __future__ import annotations
@@ -10,32 +10,23 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.metadata
+import logging
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
+from multiprocessing import parent_process
 from typing import Any, Generic, TypeVar
 
 import pluggy
 from packaging.utils import canonicalize_name
 
-from expotion import contracts
-from expotion.contracts import (
-    API_VERSION,
-    ENTRY_POINT_GROUP,
-    BackboneSpec,
-    CallbackSpec,
-    CaptionerSpec,
-    DataSourceSpec,
-    EncoderSpec,
-    EngineSpec,
-    GoldenCheckSpec,
-    MetricSpec,
-    ReportSectionSpec,
-)
+from expotion import contracts, streams
+from expotion.contracts import API_VERSION, ENTRY_POINT_GROUP
 from expotion.errors import PluginError, Problem, in_short
 
+log = logging.getLogger("expotion")
 BUILTIN_MODULES = (
     "expotion.evaluate.registry",
     "expotion.manifest",
@@ -46,15 +37,15 @@ BUILTIN_MODULES = (
 """Modules of core that announce what core itself offers, through the same hooks as any plugin."""
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
-    "encoder": ("expotion_encoders", EncoderSpec),
-    "backbone": ("expotion_backbones", BackboneSpec),
-    "engine": ("expotion_engines", EngineSpec),
-    "data source": ("expotion_data_sources", DataSourceSpec),
-    "metric": ("expotion_metrics", MetricSpec),
-    "captioner": ("expotion_captioners", CaptionerSpec),
-    "golden check": ("expotion_golden_checks", GoldenCheckSpec),
-    "training callback": ("expotion_training_callbacks", CallbackSpec),
-    "report section": ("expotion_report_sections", ReportSectionSpec),
+    "encoder": ("expotion_encoders", contracts.EncoderSpec),
+    "backbone": ("expotion_backbones", contracts.BackboneSpec),
+    "engine": ("expotion_engines", contracts.EngineSpec),
+    "data source": ("expotion_data_sources", contracts.DataSourceSpec),
+    "metric": ("expotion_metrics", contracts.MetricSpec),
+    "captioner": ("expotion_captioners", contracts.CaptionerSpec),
+    "golden check": ("expotion_golden_checks", contracts.GoldenCheckSpec),
+    "training callback": ("expotion_training_callbacks", contracts.CallbackSpec),
+    "report section": ("expotion_report_sections", contracts.ReportSectionSpec),
 }
 """Kind of offer -> (hook that announces it, type of its spec)."""
 
@@ -72,7 +63,10 @@ class Offer(Generic[Spec]):
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One plugin as found: healthy, or with the `error` that kept it out. `offers` maps kind to names."""
+    """One plugin as found: healthy, or with the `error` that kept it and its offers out.
+
+    `offers` maps kind to names, as far as they became known.
+    """
 
     name: str
     distribution: str
@@ -129,8 +123,10 @@ class Registry:
         guessed; other kinds are named in the documentation.
         """
         table, package = self.offers(kind), canonicalize_name(f"expotion-{name}")
-        if (cause := self.cause_of(package)) is not None:
-            return f"the plugin {package} that offers it is broken", cause, f"reinstall {package}"
+        for plugin in self.broken:
+            if same_distribution(plugin.distribution, package) or name in plugin.offers.get(kind, ()):
+                wanted = f"the plugin {plugin.distribution} that offers it is broken"
+                return wanted, plugin.error, f"reinstall or update {plugin.distribution}"
         for distribution, version in self.distributions.items():
             if same_distribution(distribution, package):
                 fix = f"update it: uv add --upgrade {package}"
@@ -147,43 +143,43 @@ class Registry:
         return f"no installed plugin offers this {kind}", None, fix
 
     @property
-    def encoders(self) -> Mapping[str, Offer[EncoderSpec]]:
+    def encoders(self) -> Mapping[str, Offer[contracts.EncoderSpec]]:
         """Encoders by name."""
         return self.offers("encoder")
 
     @property
-    def backbones(self) -> Mapping[str, Offer[BackboneSpec]]:
+    def backbones(self) -> Mapping[str, Offer[contracts.BackboneSpec]]:
         """Backbones by name."""
         return self.offers("backbone")
 
     @property
-    def metrics(self) -> Mapping[str, Offer[MetricSpec]]:
+    def metrics(self) -> Mapping[str, Offer[contracts.MetricSpec]]:
         """Metrics by name."""
         return self.offers("metric")
 
-    def encoder(self, name: str) -> EncoderSpec:
+    def encoder(self, name: str) -> contracts.EncoderSpec:
         """Spec of the encoder of that name, or `PluginError`."""
-        spec: EncoderSpec = self.offer("encoder", name).spec
+        spec: contracts.EncoderSpec = self.offer("encoder", name).spec
         return spec
 
-    def backbone(self, name: str) -> BackboneSpec:
+    def backbone(self, name: str) -> contracts.BackboneSpec:
         """Spec of the backbone of that name, or `PluginError`."""
-        spec: BackboneSpec = self.offer("backbone", name).spec
+        spec: contracts.BackboneSpec = self.offer("backbone", name).spec
         return spec
 
-    def data_source(self, name: str) -> DataSourceSpec:
+    def data_source(self, name: str) -> contracts.DataSourceSpec:
         """Spec of the data source of that name, or `PluginError`."""
-        spec: DataSourceSpec = self.offer("data source", name).spec
+        spec: contracts.DataSourceSpec = self.offer("data source", name).spec
         return spec
 
-    def metric(self, name: str) -> MetricSpec:
+    def metric(self, name: str) -> contracts.MetricSpec:
         """Spec of the metric of that name, or `PluginError`."""
-        spec: MetricSpec = self.offer("metric", name).spec
+        spec: contracts.MetricSpec = self.offer("metric", name).spec
         return spec
 
-    def captioner(self, name: str) -> CaptionerSpec:
+    def captioner(self, name: str) -> contracts.CaptionerSpec:
         """Spec of the captioner of that name, or `PluginError`."""
-        spec: CaptionerSpec = self.offer("captioner", name).spec
+        spec: contracts.CaptionerSpec = self.offer("captioner", name).spec
         return spec
 
 
@@ -192,8 +188,8 @@ def discover(
 ) -> Registry:
     """Load every plugin and return what they offer.
 
-    `entry_points` defaults to the installed ones of the group `expotion.plugins`. Raises `PluginError` for a
-    misspelt hook or a name that is offered twice, naming all of them at once.
+    `entry_points` defaults to the installed ones of the group `expotion.plugins`. Raises `PluginError` for names
+    that are offered twice, naming all of them at once.
     """
     if entry_points is None and builtins == BUILTIN_MODULES:
         return _discover_installed()
@@ -202,7 +198,10 @@ def discover(
 
 @cache
 def _discover_installed() -> Registry:
-    return _discover(_installed(), BUILTIN_MODULES)
+    registry = _discover(_installed(), BUILTIN_MODULES)
+    for plugin in registry.broken if parent_process() is None else ():  # said once, not by every worker
+        log.warning("the plugin %s is broken and skipped: %s", plugin.distribution, plugin.error)
+    return registry
 
 
 def _installed() -> list[EntryPoint]:
@@ -219,16 +218,16 @@ def _discover(entry_points: Iterable[EntryPoint], builtins: Sequence[str]) -> Re
         distribution = point.dist.name if point.dist else "expotion"
         version = point.dist.version if point.dist else core_version()
         try:
-            module = point.load()
-            misspelt = _misspelt_hooks(module, point.name, distribution)
-            faults += misspelt
-            announced = {} if misspelt else _announced(module, point.name)
-        except Exception as error:
+            with streams.apart():
+                module = point.load()
+                announced = _announced(module, point.name)
+        except (Exception, SystemExit) as error:  # a plugin may do anything
             plugins.append(PluginInfo(point.name, distribution, version, in_short(error)))
             continue
         offers = {kind: tuple(spec.name for spec in specs) for kind, specs in announced.items()}
-        plugins.append(PluginInfo(point.name, distribution, version, None, offers))
-        for kind, specs in announced.items():
+        misspelt = _misspelt_hooks(module)
+        plugins.append(PluginInfo(point.name, distribution, version, misspelt, offers))
+        for kind, specs in announced.items() if misspelt is None else ():
             for spec in specs:
                 offer = Offer(spec, distribution, version)
                 earlier = tables[kind].setdefault(spec.name, offer)
@@ -269,27 +268,35 @@ def _announced(module: Any, name: str) -> dict[str, list[Any]]:
     return answers
 
 
-def _misspelt_hooks(module: Any, plugin: str, distribution: str) -> list[Problem]:
-    """Functions that are marked as hooks, or named like hooks, but answer none."""
+def _misspelt_hooks(module: Any) -> str | None:
+    """What is wrong with functions that are marked as hooks, or named like hooks, but answer none."""
     real = [hook for hook, _ in KINDS.values()]
-    problems = []
+    found = []
     for attribute in dir(module):
         candidate = getattr(module, attribute, None)
         marked = getattr(candidate, "expotion_impl", None) is not None
         named = attribute.startswith("expotion_") and callable(candidate) and not isinstance(candidate, type)
         if attribute not in real and (marked or named):
             close = difflib.get_close_matches(attribute, real, n=1, cutoff=0.0)
-            where, fix = f"plugin {plugin} ({distribution})", f"did you mean {close[0]!r}?"
-            problems.append(Problem(where, "a hook that expotion knows", repr(attribute), fix))
-    return problems
+            found.append(f"{attribute!r} is no hook: did you mean {close[0]!r}?")
+    return "; ".join(found) or None
 
 
 def _clash(kind: str, name: str, first: str, second: str) -> Problem:
     where = f"{kind} {name!r}"
     if same_distribution(first, second):
         return Problem(where, "a name that is offered once", f"twice by {first}", "rename one of them")
+
+    def distance(distribution: str) -> int:
+        """How far a distribution is from being the one that is known for the name."""
+        own = canonicalize_name(distribution)
+        signs = own == "expotion", own == canonicalize_name(f"expotion-{name}"), own.startswith("expotion-"), True
+        return signs.index(True)
+
+    foreign = first if distance(first) > distance(second) else second
+    either = f" (or {first})" if distance(first) == distance(second) else ""
     wanted, got = "a name that one distribution offers", f"two: {first} and {second}"
-    return Problem(where, wanted, got, f"uninstall one of them: uv remove {second}")
+    return Problem(where, wanted, got, f"uninstall one of them: uv remove {foreign}{either}")
 
 
 def core_version() -> str:

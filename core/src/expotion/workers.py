@@ -26,10 +26,12 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 from expotion import machine
 from expotion.errors import ExpotionError, Problem, first_line, in_short, last_line
+from expotion.files import can_write
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +43,19 @@ DEATHS_IN_A_ROW = 3
 CONNECT_S = 10.0
 JOIN_S = 60.0
 """How long joining a cluster may take once its port has answered."""
+_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+"""What Ray adds to a folder for its longest path of a socket; a system takes 103 (macOS) or 107 bytes in all."""
+_WITHOUT = "work without Ray: no --ray, and train.workers 0"
+_DEATHS = {
+    "OutOfMemoryError": "ended by Ray, since the machine ran out of memory",
+    "NodeDiedError": "its machine has left the cluster",
+    "LocalRayletDiedError": "Ray itself has ended",
+    "WorkerCrashedError": "killed, or ended by a fault",
+    "ActorDiedError": "killed, or ended by a fault",
+    "ObjectStoreFullError": "the shared memory of Ray is full",
+    "OutOfDiskError": "the disk of Ray is full",
+}
+"""Ray's kinds of failures in our words."""
 
 
 class WorkerDiedError(ExpotionError):
@@ -307,7 +322,7 @@ class _Tasks:
         try:
             return index, self._ray.get(task)
         except self._ray.exceptions.RayError as error:
-            return index, _died(last_line(error))
+            return index, _died(in_our_words(error))
 
     def stop(self) -> None:
         """Interrupt what is being done, and wait for it for the grace."""
@@ -324,7 +339,7 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     """The module `ray`, connected. `address` is 'local' (starts one here), 'auto', HOST:PORT or ray://HOST:PORT.
 
     `cpus` and `store_bytes` (shared memory) size a Ray that is started here; `library` is what of Ray will be
-    used. Raises ExpotionError where that is not installed or nothing answers in time.
+    used. Raises ExpotionError where that is not installed, nothing answers in time, or Ray itself fails later.
     """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # the workers run this environment as it is
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -338,14 +353,42 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     ours = not ray.is_initialized()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     if address == "local":
-        ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=store_bytes, **quiet)
+        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store_bytes}
+        try:
+            ray.init(address, **local, **quiet, _temp_dir=_socket_folder())
+        except Exception as error:  # of many kinds
+            raise _failed(address, "a Ray that starts here", first_line(error)) from error
     else:
         _join(ray, address, quiet)
     try:
         yield ray
+    except ray.exceptions.RayError as error:
+        raise _failed(address, "a Ray that works to the end", in_our_words(error)) from error
     finally:
         if ours:
             ray.shutdown()
+
+
+def _failed(address: str, wanted: str, got: str) -> ExpotionError:
+    return ExpotionError(Problem(f"--ray {address}", wanted, got, _WITHOUT))
+
+
+def in_our_words(error: BaseException) -> str:
+    """What happened in Ray, in a few words: its own are paragraphs about its logs."""
+    told = " ".join([*(kind.__name__ for kind in type(error).__mro__), str(error)])
+    return next((words for kind, words in _DEATHS.items() if kind in told), last_line(error))
+
+
+def _socket_folder() -> str | None:
+    """A folder for Ray's sockets, whose paths must be short; None where its own choice will do."""
+    longest = (103 if sys.platform == "darwin" else 107) - len(_SOCKET)
+    own = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR" if sys.platform == "linux" else "", "/tmp")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "/dev/shm")
+    for folder in (f"{own}/ray", "/tmp/ray", "/var/tmp/ray", f"{runtime}/ray"):
+        if sys.platform == "win32" or (len(os.fsencode(folder)) <= longest and can_write(Path(folder))):
+            return None if folder == f"{own}/ray" else folder
+    got, fix = f"{own}/ray and others", "set RAY_TMPDIR to a short one that can be written to"
+    raise ExpotionError(Problem("--ray local", f"a folder of at most {longest} characters", got, fix))
 
 
 def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
@@ -369,8 +412,3 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     if failures:
         fix = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
         raise ExpotionError(Problem(f"--ray {address}", "a Ray cluster that answers", failures[0], fix))
-
-
-def connect(address: str, *, cpus: int, store_bytes: int) -> Any:
-    """The module `ray`, connected, for a caller that shuts it down itself."""
-    return connected(address, cpus=cpus, store_bytes=store_bytes).__enter__()

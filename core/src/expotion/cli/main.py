@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from expotion import streams
 from expotion.cli import features, generate, plugin, recipe
 from expotion.errors import ExpotionError, PluginError, Problem, in_short
+from expotion.files import lend_caches
 
 GROUP = "expotion.commands"
 """Entry points of other distributions' commands: the name is the command's, the value a `typer.Typer`."""
@@ -68,8 +70,9 @@ class Commands(TyperGroup):
             return None
         package = getattr(point.dist, "name", point.value)
         try:
-            loaded = point.load()
-        except Exception as error:  # a plugin may raise anything
+            with streams.apart():
+                loaded = point.load()
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
             wanted = "a plugin that can be loaded"
             raise PluginError(Problem(where, wanted, f"{package}, broken: {in_short(error)}")) from error
         if not isinstance(loaded, typer.Typer):
@@ -144,6 +147,7 @@ def run(arguments: list[str]) -> int:
     # Our own progress lines say what is loaded; the library's belong to a debugging session.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if debug else "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if debug else "1")
+    lend_caches()
     given = _spell_out([argument for argument in arguments if argument != "--debug"])
     try:
         parser(app)(given, prog_name="expotion")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from expotion import streams
+
 if TYPE_CHECKING:
     from expotion.matrix.declare import Matrix
     from expotion.plugins import Registry
@@ -163,7 +165,8 @@ def show(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption 
     \b
     Example: expotion recipe show face_motion --profile paper
     """
-    loaded, _ = _load(recipe, profile, set_)
+    with streams.apart():
+        loaded, _ = _load(recipe, profile, set_)
     typer.echo(loaded.to_yaml(), nl=False)
 
 

@@ -14,6 +14,7 @@ from expotion.files import write_json, write_text
 from expotion.matrix.declare import Cell, Matrix
 from expotion.recipe.nodes import to_text
 from expotion.run.folder import STATE, RunFolder
+from expotion.run.lock import LOCK
 
 FORMAT = 1
 MATRIX_STATE = "matrix.json"
@@ -42,7 +43,7 @@ class MatrixFolder:
             folder = cls.open(path)
             folder._check(matrix)
         else:
-            if path.exists() and any(path.iterdir()):
+            if path.exists() and any(each.name != LOCK for each in path.iterdir()):
                 wanted, got = "a new or empty folder, or that of a matrix", "a folder with other files"
                 raise RunFolderError(Problem(str(path), wanted, got, "give another --out"))
             path.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from expotion.recipe import Recipe
 from expotion.recipe.schema import Condition
 from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
+from expotion.run.lock import held
 from expotion.run.stages import run_recipe
 from expotion.workers import WorkerDiedError, spread
 
@@ -118,11 +119,12 @@ class Job:
 
 def run_cell(job: Job, registry: Registry, console: Console) -> None:
     """Run one cell as an ordinary run, starting from what all cells share."""
-    RunFolder.create(job.folder, job.recipe, installed_versions(registry.distributions))
-    own = job.folder / "captions.json"
-    if job.captions.exists() and not own.exists():
-        shutil.copyfile(job.captions, own)
-    run_recipe(recipe=job.recipe, registry=registry, out_dir=job.folder, resume=None, console=console)
+    with held(job.folder):
+        RunFolder.create(job.folder, job.recipe, installed_versions(registry.distributions))
+        own = job.folder / "captions.json"
+        if job.captions.exists() and not own.exists():
+            shutil.copyfile(job.captions, own)
+        run_recipe(recipe=job.recipe, registry=registry, out_dir=job.folder, resume=None, console=console)
 
 
 def run_apart(open_registry: Callable[[], Registry], job: Job) -> None:
@@ -150,24 +152,25 @@ def run_matrix(
     """
     outside_rows(matrix.outside, clips_of(matrix.cells[0].recipe, registry))  # looked at before anything is made
     path = out_dir or Path("runs") / matrix.name
-    folder = MatrixFolder.create(path, matrix)
-    left = [cell for cell in matrix.cells if not folder.is_done(cell)]
-    console.print(
-        f"[bold]{matrix.name}[/] -> {escape(str(path))}: {len(matrix.cells)} cells, "
-        f"{len(matrix.cells) - len(left)} done",
-        highlight=False,
-    )
-    try:
-        if left:
-            captions = path / "shared" / "captions.json"
-            started = time.monotonic()
-            prepare([cell.recipe for cell in left], registry, captions, console)
-            folder.state["shared_seconds"] += round(time.monotonic() - started, 2)
-            folder.save()
-            _run(left, folder, registry, captions, console, parallel, ray, open_registry)
-        write_table(matrix, registry, folder, console)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(path) from None
+    with held(path):
+        folder = MatrixFolder.create(path, matrix)
+        left = [cell for cell in matrix.cells if not folder.is_done(cell)]
+        console.print(
+            f"[bold]{matrix.name}[/] -> {escape(str(path))}: {len(matrix.cells)} cells, "
+            f"{len(matrix.cells) - len(left)} done",
+            highlight=False,
+        )
+        try:
+            if left:
+                captions = path / "shared" / "captions.json"
+                started = time.monotonic()
+                prepare([cell.recipe for cell in left], registry, captions, console)
+                folder.state["shared_seconds"] += round(time.monotonic() - started, 2)
+                folder.save()
+                _run(left, folder, registry, captions, console, parallel, ray, open_registry)
+            write_table(matrix, registry, folder, console)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(path) from None
     failures = folder.failures()
     if failures:
         fix = "run the same command again: only these cells are run"

@@ -18,6 +18,7 @@ from typing import Any
 from expotion.errors import OutputError, Problem, RunFolderError
 from expotion.files import write_json, write_text
 from expotion.recipe import Recipe
+from expotion.run.lock import LOCK
 
 FORMAT = 1
 STATE = "run.json"
@@ -67,7 +68,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, versions: Mapping[str, str]) -> RunFolder:
-        """Start a run in a new or empty folder, or take up one of the same recipe.
+        """Start a run in a new or empty folder, or take up one of the same recipe; its lock is held meanwhile.
 
         Raises RunFolderError if the folder holds another recipe's run or other files.
         """
@@ -76,7 +77,7 @@ class RunFolder:
             run._sweep()
             run._describe(recipe)
             return run
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and any(each.name != LOCK for each in path.iterdir()):
             wanted = "a new or empty folder, or a run folder"
             got = "a folder with other files"
             raise RunFolderError(Problem(str(path), wanted, got, "give another --out"))

@@ -41,6 +41,7 @@ from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
 from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
 from expotion.run.influence import gate_influence
+from expotion.run.lock import held
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
 from expotion.train.examples import stack_examples
@@ -68,17 +69,18 @@ def run_recipe(
     was finished stays, and the same command with `--resume` goes on from there.
     """
     folder = _folder(recipe, out_dir, resume)
-    run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
-    with run.logged():
-        console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
-        try:
-            Stages(recipe, registry, run, console).all()
-        except KeyboardInterrupt:
-            log.warning("interrupted")
-            raise KeyboardInterrupt(folder) from None
-        except Exception:
-            log.exception("the run stopped")
-            raise
+    with held(folder):
+        run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
+        with run.logged():
+            console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
+            try:
+                Stages(recipe, registry, run, console).all()
+            except KeyboardInterrupt:
+                log.warning("interrupted")
+                raise KeyboardInterrupt(folder) from None
+            except Exception:
+                log.exception("the run stopped")
+                raise
     return folder
 
 

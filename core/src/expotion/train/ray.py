@@ -20,14 +20,14 @@ from torch import Tensor
 
 from expotion import machine
 from expotion.adaptor.adaptor import Adaptor
-from expotion.errors import ExpotionError, Problem, last_line
+from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.recipe import Recipe
 from expotion.train.checkpoints import Found, read_files, write_files
 from expotion.train.examples import Examples
 from expotion.train.loop import Record, TrainingRun
 from expotion.train.world import ProcessGroup
-from expotion.workers import connected
+from expotion.workers import connected, in_our_words
 
 log = logging.getLogger("expotion")
 Message = tuple[str, Any]
@@ -112,8 +112,8 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], folder: Path, 
     if follower.error is not None:
         raise follower.error
     if "error" in outcome:
-        fix = f"look at Ray's log; they were replaced {cluster.max_failures} times (cluster.max_failures)"
-        died = last_line(outcome["error"])
+        fix = f"go on with --resume; they were replaced {cluster.max_failures} times (cluster.max_failures)"
+        died = in_our_words(outcome["error"])
         raise ExpotionError(Problem("train.workers", "workers that stay alive", died, fix)) from outcome["error"]
     return outcome["result"].checkpoint
 

@@ -19,10 +19,13 @@ def kernel(function: Function) -> Function:
 
 
 def entry(function: Function) -> Function:
-    """Called from Python; the machine code is kept on disk, in `__pycache__` or numba's own cache."""
+    """Called from Python; the machine code is kept in `__pycache__` or numba's own cache, where it can be."""
     # numba asks whether this function's own file has changed; its kernels are in others
     function.__qualname__ += f"_{_sources()}"
-    return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
+    try:
+        return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
+    except RuntimeError:  # no folder for it can be written: it is compiled in every process
+        return kernel(function)
 
 
 @cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from expotion import streams
 from expotion.cli.steer import Panels, steered
 
 if TYPE_CHECKING:
@@ -49,7 +52,8 @@ def play(
     """Play it; see PLAY_HELP."""
     from expotion_live.play import play_clip
 
-    play_clip(clip, steering, to=to, console=_console(to), problems=problems)
+    with _console(to) as console:
+        play_clip(clip, steering, to=to, console=console, problems=problems)
 
 
 @steered
@@ -72,17 +76,19 @@ def live(
     """Make music as frames come; see LIVE_HELP."""
     from expotion_live.live import play_live
 
-    console = _console(to)
-    play_live(source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems)
-    if out is not None:
-        console.print(f"Wrote {out}", markup=False)
+    with _console(to) as console:
+        play_live(source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems)
+        if out is not None:
+            console.print(f"Wrote {out}", markup=False)
 
 
-def _console(to: str | None) -> Console:
-    """Where words go: not among the samples."""
+@contextlib.contextmanager
+def _console(to: str | None) -> Iterator[Console]:
+    """Where words go, those of plugins too: not among the samples."""
     from rich.console import Console
 
-    return Console(stderr=to == "-", soft_wrap=True, highlight=False)
+    with streams.apart() if to == "-" else contextlib.nullcontext():
+        yield Console(stderr=to == "-", soft_wrap=True, highlight=False)
 
 
 play_app = typer.Typer(rich_markup_mode=None)

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion import streams
 from expotion.errors import ExpotionError, Problem
 from expotion.files import replacing
 
@@ -34,7 +34,7 @@ class ListenerGone(Exception):
 def sink_problems(where: str) -> list[Problem]:
     """Why nothing can be played there, found without opening anything."""
     if where == STANDARD_OUTPUT:
-        if sys.stdout.isatty():
+        if os.isatty(streams.standard_output()):
             return [Problem("--to -", "a pipe or a file behind it", "a terminal", f"for example {_PIPE}")]
         return []
     if where != SPEAKERS:
@@ -70,7 +70,7 @@ def _to_standard_output(samples: NDArray[np.float32]) -> None:
     data = memoryview(to_s16le(samples))
     try:
         while data:
-            data = data[os.write(sys.stdout.fileno(), data) :]
+            data = data[os.write(streams.standard_output(), data) :]
     except BrokenPipeError:
         raise ListenerGone from None
     except OSError as error:
