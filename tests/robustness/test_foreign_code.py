@@ -1,0 +1,90 @@
+"""Plugins that end the program, print where samples go, take names that are taken, or misspell a hook."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from expotion import streams
+
+ENCODER = """
+from expotion.contracts import EncoderSpec, hookimpl
+@hookimpl
+def expotion_encoders(): return [EncoderSpec({name!r}, "d", frozenset({{"video"}}), build=lambda options: None)]
+"""
+BELOW = "import os; os.write(1, b'below\\n'); import ctypes; ctypes.CDLL(None).puts(b'in C');"
+Tried = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tried(tmp_path: Path) -> Tried:
+    """A command beside one more installed plugin, a distribution `aaa-faces`, by its source."""
+
+    def call(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        site = tmp_path / "site"
+        (site / "aaa_faces-0.1.dist-info").mkdir(parents=True, exist_ok=True)
+        (site / "aaa_faces.py").write_text(source)
+        (site / "aaa_faces-0.1.dist-info" / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: aaa-faces\nVersion: 0.1\n"
+        )
+        points = "[expotion.plugins]\naaa_faces = aaa_faces\n[expotion.commands]\nfaces = aaa_faces\n"
+        (site / "aaa_faces-0.1.dist-info" / "entry_points.txt").write_text(points)
+        code = f"import sys; sys.path.append({str(site)!r}); from expotion.cli.main import main; main()"
+        command, env = [sys.executable, "-c", code, *arguments], {**os.environ, "COLUMNS": "300"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+    return call
+
+
+def test_a_plugin_that_exits_is_broken_and_skipped(tried: Tried) -> None:
+    done = tried("import sys; sys.exit('no licence')", "plugin", "show", "beat_f1")
+    assert done.returncode == 0
+    assert done.stderr == "the plugin aaa-faces is broken and skipped: SystemExit: no licence\n"
+    assert done.stdout.startswith("beat_f1: metric of expotion")
+    done = tried("import sys; sys.exit(0)", "faces")
+    assert done.returncode == 2
+    assert "command 'faces': a plugin that can be loaded, got aaa-faces, broken: SystemExit: 0" in done.stderr
+
+
+def test_what_a_plugin_prints_is_not_on_standard_output(tried: Tried) -> None:
+    done = tried(f"print('hello'); {BELOW}", "plugin", "show", "beat_f1")
+    assert done.stdout.startswith("beat_f1: metric of expotion")
+    assert sorted(done.stderr.splitlines()) == ["below", "hello", "in C"]
+
+
+def test_an_encoder_of_a_taken_name_is_the_foreign_one(tried: Tried) -> None:
+    pytest.importorskip("expotion_face_marlin")
+    done = tried(ENCODER.format(name="face_marlin"), "plugin", "list")
+    assert done.returncode == 2
+    assert done.stderr.endswith("uninstall one of them: uv remove aaa-faces\n"), done.stderr
+
+
+def test_a_misspelt_hook_does_not_stop_commands_that_need_nothing_of_it(tried: Tried) -> None:
+    source = ENCODER.format(name="smile") + "\n@hookimpl\ndef expotion_metrix(): return []\n"
+    done = tried(source, "plugin", "list")
+    assert done.returncode == 0
+    told = "'expotion_metrix' is no hook: did you mean 'expotion_metrics'?"
+    assert f"aaa-faces is broken and skipped: {told}" in done.stderr and f"broken: {told}" in done.stdout
+    done = tried(source, "plugin", "check", "smile")
+    assert done.returncode == 2
+    assert (
+        f"the plugin aaa-faces that offers it is broken, got {told}; reinstall or update aaa-faces" in done.stderr
+    )
+
+
+def test_the_same_apart_in_this_process(capfd: pytest.CaptureFixture[str]) -> None:
+    with streams.apart():
+        print("foreign")
+        with streams.apart():
+            print("inside")
+        streams.os.write(streams.standard_output(), b"ours\n")
+        streams.os.write(1, b"below\n")
+    print("after")
+    shown = capfd.readouterr()
+    assert shown.out == "ours\nafter\n"
+    assert sorted(shown.err.splitlines()) == ["below", "foreign", "inside"]
