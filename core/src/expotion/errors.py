@@ -75,6 +75,10 @@ class OutputError(ExpotionError):
     """A file could not be written."""
 
 
+FAULTS = (Exception, SystemExit)
+"""What code for one item, a plugin's or a library's, may raise: that item has failed. A Ctrl-C is none."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its type's name where it says nothing."""
     lines = str(error).strip().splitlines()

@@ -134,10 +134,15 @@ def replacing_folder(path: Path, *, fix: str = WRITE_FIX) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def escaped(text: str) -> str:
+    """Text that UTF-8 can hold: what of a file's name is none stands as `\\udcff`, which JSON reads as it was."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically."""
+    """Write UTF-8 text, atomically; see `escaped`."""
     with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,7 +4,7 @@
         ...
 
 Pairs come as they finish; `index` says which item they belong to. A result that is an exception is that item's
-failure: `work` raised it, or the process died (`WorkerDiedError`). The other items go on.
+failure: `work` raised it (or a SystemExit), or the process died (`WorkerDiedError`). The other items go on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from expotion import machine
-from expotion.errors import ExpotionError, Problem, first_line, in_short, last_line
+from expotion.errors import FAULTS, ExpotionError, Problem, first_line, in_short, last_line
 from expotion.files import can_write
 
 Item = TypeVar("Item")
@@ -112,8 +112,8 @@ def spread(
         for index, item in enumerate(items):
             try:
                 result: Any = run(item)
-            except Exception as error:
-                result = error
+            except FAULTS as error:
+                result = _failure(error)
             yield index, result
         return
     job = pickle.dumps((build, work))
@@ -190,7 +190,8 @@ class _Worker:
                 self._run = _prepared(*pickle.loads(self._job))
                 set_threads(self._threads)  # of the libraries that came with it
             return pickle.dumps((True, self._run(pickle.loads(item))))
-        except Exception as error:
+        except FAULTS as fault:
+            error = _failure(fault)
             error.add_note(traceback.format_exc())
             try:
                 answer = pickle.dumps((self._run is not None, error))
@@ -198,6 +199,11 @@ class _Worker:
             except Exception:  # an exception that does not survive
                 answer = pickle.dumps((self._run is not None, RuntimeError(in_short(error))))
             return answer
+
+
+def _failure(error: BaseException) -> Exception:
+    """What becomes of an item whose work ended so."""
+    return error if isinstance(error, Exception) else RuntimeError(f"it ended with {in_short(error)}")
 
 
 def _died(how: str) -> WorkerDiedError:

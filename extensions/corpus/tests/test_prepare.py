@@ -202,8 +202,11 @@ def test_captions_survive_a_captioner_that_breaks(tmp_path: Path, row: Callable[
             raise RuntimeError("out of memory")
         return "words"
 
-    with pytest.raises(RuntimeError):
-        with_captions(rows, [Named(r.id) for r in rows], lambda: broken, tmp_path / "captions.json", "b")
+    done, refused = with_captions(
+        rows, [Named(r.id) for r in rows], lambda: broken, tmp_path / "captions.json", "b"
+    )
+    assert [row.caption for row in done] == ["words", None]
+    assert refused == ["c1 keeps its own caption: RuntimeError: out of memory"]
     assert list(json.loads((tmp_path / "captions.json").read_text()).values()) == ["words"]
 
 
@@ -224,3 +227,5 @@ def test_a_process_that_dies_is_one_error_and_the_others_are_kept(
         with pytest.raises(ExpotionError, match=r"\.mp4: .*signal 9.*EXPOTION_WORKERS=1"):
             made_of(folder, tmp_path / "corpus", dying)
     assert asked == [5, 1]
+    assert len(read_manifest(tmp_path / "corpus" / "manifest.jsonl")) == 3
+    assert "signal 9" in (tmp_path / "corpus" / "report.json").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expotion.contracts import MetricSpec, Score, Scored
-from expotion.errors import ExpotionError, Problem, RunFolderError, in_short
+from expotion.errors import FAULTS, ExpotionError, Problem, RunFolderError, in_short
 from expotion.evaluate.sets import SetScores, at_rate, score_sets, set_difference
 from expotion.evaluate.statistics import N_RESAMPLES, Difference, corrected, difference, mean_interval
 from expotion.files import write_json
@@ -114,7 +114,7 @@ def _built(spec: MetricSpec) -> Callable[[Scored], Score]:
     """The metric's function; where building fails, one that says why."""
     try:
         return spec.build()
-    except Exception as error:  # a plugin's metric must not take the evaluation down
+    except FAULTS as error:  # a plugin's metric must not take the evaluation down
         reason = f"the metric could not be loaded: {in_short(error)}"
         return lambda scored: Score(None, reason)
 
@@ -124,7 +124,7 @@ def _scored(function: Callable[[Scored], Score], scored: Scored) -> dict[str, fl
     try:
         score = function(scored)
         value = None if score.value is None else float(score.value)
-    except Exception as error:  # a plugin's metric must not take the evaluation down
+    except FAULTS as error:  # a plugin's metric must not take the evaluation down
         return {"value": None, "reason": f"the metric failed: {in_short(error)}"}
     if value is not None and not math.isfinite(value):
         return {"value": None, "reason": score.reason or f"the metric gave {value}"}

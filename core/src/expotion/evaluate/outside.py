@@ -16,7 +16,7 @@ from pathlib import Path
 from expotion import timeline
 from expotion.contracts import Clip, Scored
 from expotion.errors import ExpotionError, Problem, listed
-from expotion.files import file_sha256
+from expotion.files import escaped, file_sha256
 from expotion.video.audio import fit, load_audio
 
 _SOUNDS = (".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a", ".aac", ".aif", ".aiff")
@@ -114,7 +114,7 @@ def match_files(files: Sequence[Path], clip_ids: Sequence[str]) -> tuple[dict[st
     """(clip id -> file, files of no clip). By the whole name first, then by a number that only one clip ends in."""
     by_stem: dict[str, Path] = {}
     for path in files:
-        by_stem.setdefault(path.stem, path)
+        by_stem.setdefault(escaped(path.stem), path)
     found = {clip_id: by_stem[clip_id] for clip_id in clip_ids if clip_id in by_stem}
     numbers: dict[int, list[str]] = {}
     for clip_id in clip_ids:

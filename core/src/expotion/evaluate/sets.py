@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import MetricSpec, Rows, Score, Scored
-from expotion.errors import in_short
+from expotion.errors import FAULTS, in_short
 from expotion.evaluate.statistics import Difference, Estimate, Interval, jackknife
 from expotion.video.audio import resample
 
@@ -291,7 +291,7 @@ def _score(
         chosen = [both for clip_id, both in kept.items() if group_of[clip_id] != left_out]
         try:
             score = statistic([rows for rows, _ in chosen], [own for _, own in chosen if own is not None])
-        except Exception as error:  # a plugin's statistic must not take the evaluation down
+        except FAULTS as error:  # a plugin's statistic must not take the evaluation down
             return Score(None, f"the statistic failed: {in_short(error)}")
         if score.value is not None and not np.isfinite(score.value):
             return Score(None, score.reason or f"the statistic gave {score.value}")
@@ -314,7 +314,7 @@ class _RowMaker:
         self.function: Callable[[Scored], Any] | None = None
         try:
             self.function = build()
-        except Exception as error:  # a plugin's metric must not take the evaluation down
+        except FAULTS as error:  # a plugin's metric must not take the evaluation down
             notes.append(f"the metric could not be loaded: {in_short(error)}")
 
     def __call__(self, scored: Scored, where: str) -> Rows | None:
@@ -327,7 +327,7 @@ class _RowMaker:
             rows = np.asarray(rows, dtype=np.float32)
             if rows.ndim != 2 or not np.isfinite(rows).all():
                 raise ValueError(f"rows must be finite and [k, d], got shape {rows.shape}")
-        except Exception as error:
+        except FAULTS as error:
             self.notes.append(f"{where}: left out, {in_short(error)}")
             return None
         return rows
@@ -336,7 +336,7 @@ class _RowMaker:
         """Rows of what the clip itself sounds like; None where it has no sound."""
         try:
             samples = scored.clip.audio(scored.sample_rate_hz)
-        except Exception as error:
+        except FAULTS as error:
             self.notes.append(f"own sound of {scored.clip.id}: left out, {in_short(error)}")
             return None
         if samples is None:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from expotion.contracts import Clip, Encoder, TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError, OutputError, PluginError, Problem, in_short
+from expotion.errors import FAULTS, ExpotionError, OutputError, PluginError, Problem, in_short
 from expotion.features.store import Features, FeatureStore
 from expotion.workers import spread
 
@@ -64,7 +64,7 @@ def extract_all(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore
         for name, encoder in encoders.items():
             try:
                 kept = store.load(clip, encoder)
-            except Exception as error:  # a sensor file that is gone, a clip that cannot be read
+            except FAULTS as error:  # a sensor file that is gone, a clip that cannot be read
                 failures.append(_failure(clip, name, error))
                 del missing[name]
                 continue
@@ -76,7 +76,7 @@ def extract_all(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore
     for name, encoder in missing.items():
         try:
             features[name] = _compute(encoder, clip, store)
-        except Exception as error:  # a plugin may raise anything; the other clips must go on
+        except FAULTS as error:  # a plugin may raise anything; the other clips must go on
             failures.append(_failure(clip, name, error))
     features = {name: features[name] for name in encoders if name in features}
     warnings = [str(text) for text in getattr(clip, "warnings", [])]
@@ -84,12 +84,12 @@ def extract_all(encoders: Mapping[str, Encoder], clip: Clip, store: FeatureStore
         warnings += store.reports[reported:]
     try:
         clip.close()
-    except Exception as error:
+    except FAULTS as error:
         warnings.append(f"{clip.id}: closing failed ({in_short(error)})")
     return features, failures, warnings
 
 
-def _failure(clip: Clip, name: str, error: Exception) -> Failure:
+def _failure(clip: Clip, name: str, error: BaseException) -> Failure:
     return Failure(clip.id, name, in_short(error))
 
 
@@ -100,7 +100,7 @@ def _announce_sizes(encoders: Iterable[Encoder], clip: Clip) -> None:
         request = getattr(video, "request_sizes", None)
         if video is not None and request is not None:
             request(*(side for encoder in encoders for side in encoder.frame_sizes(video)))
-    except Exception:
+    except FAULTS:
         return  # each encoder meets the cause itself and says which of them failed
 
 

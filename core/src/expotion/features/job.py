@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from expotion.contracts import Encoder, TimedFeatures
-from expotion.errors import MediaError, Problem, in_short
+from expotion.errors import FAULTS, MediaError, Problem, in_short
 from expotion.features.encoders import CODES, EncodersFactory
 from expotion.features.extract import extract_all
 from expotion.features.store import FeatureStore
+from expotion.files import escaped
 from expotion.video.clip import FileClip
+from expotion.video.container import VIDEO_NAMES
 from expotion.workers import set_threads, spread
-
-SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"})
-"""What is taken from a folder; a file that is named itself may have any ending."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,11 @@ def find_clips(paths: Sequence[Path]) -> list[ClipFile]:
     problems = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_NAMES and p.is_file())
             if not inside:
-                problems.append(Problem(str(path), f"a folder with videos ({', '.join(sorted(SUFFIXES))})", "none"))
+                problems.append(
+                    Problem(str(path), f"a folder with videos ({', '.join(sorted(VIDEO_NAMES))})", "none")
+                )
             files.update(dict.fromkeys(p.resolve() for p in inside))
         elif path.is_file():
             files[path.resolve()] = None
@@ -53,7 +54,8 @@ def find_clips(paths: Sequence[Path]) -> list[ClipFile]:
     if problems:
         raise MediaError(problems)
     stems = [path.stem for path in files]
-    return [ClipFile(path.stem if stems.count(path.stem) == 1 else str(path), str(path)) for path in files]
+    names = [path.stem if stems.count(path.stem) == 1 else str(path) for path in files]
+    return [ClipFile(escaped(name), str(path)) for name, path in zip(names, files, strict=True)]
 
 
 TRIES = 2
@@ -99,7 +101,7 @@ def extract_one(store: FeatureStore, encoders: Mapping[str, Encoder], file: Clip
     try:
         clip = file.open()
         there = {name for name, encoder in encoders.items() if store.path(store.key(clip, encoder)).is_file()}
-    except Exception as error:
+    except FAULTS as error:
         return failed_clip(file, in_short(error))
     n_before = len(store.reports)
     features, failures, report.warnings = extract_all(encoders, clip, store)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures, TokenFeatures
-from expotion.errors import ExpotionError, OutputError, Problem, listed
+from expotion.errors import FAULTS, ExpotionError, OutputError, Problem, listed
 from expotion.features.encoders import CODES, EncodersFactory
 from expotion.features.extract import Extraction, extract_many
 from expotion.features.smooth import coverage, sampled_at, smooth_track
@@ -102,7 +102,7 @@ def _kept(
         for name, encoder in encoders.items():
             try:
                 features = store.load(clip, encoder)
-            except Exception:  # a clip that cannot be read: extraction says why
+            except FAULTS:  # a clip that cannot be read: extraction says why
                 features = None
             if features is None:
                 break

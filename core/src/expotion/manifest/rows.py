@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -63,8 +64,9 @@ class Row(BaseModel):
     n_codes: Annotated[int, Field(ge=1)] | None = None
 
     def file(self, folder: Path) -> Path:
-        """The media file of a manifest in `folder`."""
-        return folder / self.path  # an absolute path stands for itself
+        """The media file of a manifest in `folder`; its name may be none of UTF-8's (`files.escaped`)."""
+        name = re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda found: chr(int(found[1], 16)), self.path)
+        return folder / name  # an absolute path stands for itself
 
 
 def read_manifest(path: Path, *, files: bool = False) -> list[Row]:

@@ -13,7 +13,7 @@ from expotion import machine
 from expotion.contracts import Clip, Scored
 from expotion.errors import MediaError, RunFolderError
 from expotion.evaluate.beats import track_beats
-from expotion.files import replacing
+from expotion.files import write_text
 from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
 from expotion.matrix.forms import groups_of, heads_of, labels_of, method_note, size_note
@@ -116,8 +116,7 @@ def write_page(
             slowest=max([*seconds.values(), 1e-9]),
         )
     )
-    with replacing(path) as part:
-        part.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def _lines(

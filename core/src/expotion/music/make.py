@@ -24,7 +24,7 @@ from rich.markup import escape
 
 from expotion import plugins
 from expotion.adaptor.checkpoint import DESCRIPTION
-from expotion.errors import ExpotionError, MediaError, OutputError, Problem, first_line, in_short
+from expotion.errors import FAULTS, ExpotionError, MediaError, OutputError, Problem, first_line, in_short
 from expotion.files import file_sha256, sha256_of, write_json
 from expotion.music.composer import Composer, open_composer
 from expotion.music.files import is_done, read_record, write_files
@@ -106,8 +106,9 @@ def generate_files(
     try:
         for outcome in _outcomes(job, takes, jobs, ray, report):
             report.add(outcome)
-    except KeyboardInterrupt:
-        report.close(stopped=True)
+    except BaseException as error:
+        if report.outcomes or isinstance(error, KeyboardInterrupt):
+            report.close(stopped=True)
         raise
     return report.close(stopped=False)
 
@@ -159,7 +160,7 @@ class Job:
                     files += write_files(target, music, clip.scanned, self.output, asked, warnings.append)
         except ExpotionError as error:
             problems = error.problems
-        except Exception as error:  # whatever is wrong with one clip, the others are made
+        except FAULTS as error:  # whatever is wrong with one clip, the others are made
             short = memory_problem(str(takes.clip), error)
             problems = [short or Problem(str(takes.clip), "music", in_short(error))]
             fault = None if short is not None else traceback.format_exc()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.contracts import Clip, Encoder, Overlay, SmoothedTrack, TimedFeatures, Video, read_ahead
-from expotion.errors import MediaError, Problem, in_short
+from expotion.errors import FAULTS, MediaError, Problem, in_short
 from expotion.features.extract import extract_all
 from expotion.features.job import ClipFile
 from expotion.features.smooth import coverage, gaps, smooth_track
@@ -188,7 +188,7 @@ def _change(smoothed: SmoothedTrack) -> float | None:
 def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[str, Any] | None:
     try:
         drawn: Overlay | None = encoder.overlay(clip)
-    except Exception as error:  # the page is of use without it
+    except FAULTS as error:  # the page is of use without it
         notes.append(f"{name}: what it looked at is not drawn ({in_short(error)})")
         return None
     if drawn is None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expotion.files import replacing
+from expotion.files import write_text
 from expotion.report import results, wording
 from expotion.report.data import ReportData, ReportInfo
 from expotion.report.samples import SampleView, sample_view
@@ -31,8 +31,7 @@ def write_report(
     """
     views, notes = players(data, max_samples, max_bytes - _TEXT_BYTES)
     html = render(data, views, notes)
-    with replacing(path) as part:
-        part.write_text(html, encoding="utf-8")
+    write_text(path, html)
     return ReportInfo(path, path.stat().st_size, tuple(notes))
 
 

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from expotion import machine, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import Clip, MetricSpec, SmoothedTrack
-from expotion.errors import in_short
+from expotion.errors import FAULTS, in_short
 from expotion.evaluate.evaluate import Evaluation
 from expotion.evaluate.tables import no_value
 from expotion.evaluate.trackers import beats_of
@@ -173,7 +173,7 @@ def plugin_sections(registry: Registry, plugins: Sequence[str], folder: Path) ->
             continue
         try:
             html = offer.spec.build()(folder)
-        except Exception as error:  # a plugin may raise anything; the report is written all the same
+        except FAULTS as error:  # a plugin may raise anything; the report is written all the same
             log.warning("report section %s is left out: %s", name, in_short(error))
             continue
         if html.strip():

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import TrainingCallback
-from expotion.errors import ExpotionError, Problem, in_short
+from expotion.errors import FAULTS, ExpotionError, Problem, in_short
 from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
@@ -195,7 +195,7 @@ class Callbacks:
         for name, callback in list(self._callbacks.items()):
             try:
                 call(callback)
-            except Exception as error:  # what watches training must not end it
+            except FAULTS as error:  # what watches training must not end it
                 log.warning("callback %s is left out from here on: %s", name, in_short(error))
                 del self._callbacks[name]
 

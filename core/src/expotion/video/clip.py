@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from expotion import timeline
 from expotion.contracts import Clip, Truth
 from expotion.errors import MediaError, Problem
-from expotion.files import file_sha256
+from expotion.files import escaped, file_sha256
 from expotion.video.audio import hear
 from expotion.video.container import DEFAULT_LIMITS, Limits
 from expotion.video.frames import FileVideo
@@ -59,7 +59,7 @@ class FileClip(Clip):
             raise MediaError(Problem(where, f"a clip of at most {limits.max_duration_s:.0f} s", got, fix))
         whole = start_s <= timeline.EPSILON_S and self.duration_s >= self._scan.duration_s - timeline.EPSILON_S
         window = "" if whole else f"@{start_s:.3f}+{self.duration_s:.3f}"
-        self.id = id if id is not None else f"{self.path.stem}{window}"
+        self.id = id if id is not None else f"{escaped(self.path.stem)}{window}"
         self._window = "" if whole else f"{start_s!r}+{self.duration_s!r}"
         self.caption, self.truth = caption, truth
         self.tracks = dict(tracks or {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from expotion.errors import ExpotionError, PluginError, Problem
+from expotion.errors import ExpotionError, PluginError, Problem, in_short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -277,7 +277,8 @@ def export(
                 failed += result.problems
                 n_failed += 1
             elif isinstance(result, Exception):
-                raise result
+                failed.append(Problem(jobs[index][0].id, "a clip that can be written", in_short(result)))
+                n_failed += 1
             progress(done, len(jobs), jobs[index][0].id)
     console.print(f"{out}: {len(jobs) - n_failed} clips", markup=False)
     if failed:

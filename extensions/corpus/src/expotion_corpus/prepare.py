@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from expotion.errors import ExpotionError, Problem
-from expotion.files import replacing, write_json
+from expotion.errors import ExpotionError, Problem, in_short
+from expotion.files import escaped, replacing, write_json
 from expotion.manifest.rows import ManifestError, Row, write_manifest
 from expotion.plugins import core_version
 from expotion.video.container import DEFAULT_LIMITS
@@ -34,10 +33,10 @@ QUIET: AbstractContextManager[Progress] = nullcontext(lambda done, total: None)
 
 def examined(
     items: Sequence[Item], settings: Settings, kept: Path, examine_all: ExamineAll, progress: Progress
-) -> list[Examined]:
-    """What is found of every item: from the folder `kept`, or by examining it now.
+) -> tuple[list[Examined], list[Problem]]:
+    """What is found of every item: from the folder `kept`, or by examining it now; and whose process died.
 
-    It is kept file by file, so that an interrupted `prepare` goes on where it stopped.
+    It is kept file by file, so that an interrupted `prepare` goes on where it stopped, and tries those again.
     """
     paths = [kept / f"{_key(item, settings)}.npz" for item in items]
     found = {i: before for i, path in enumerate(paths) if (before := _load(path)) is not None}
@@ -52,14 +51,11 @@ def examined(
             _save(paths[i], result)
         elif isinstance(result, WorkerDiedError):
             died.append(Problem(str(items[i].path), "a file that can be examined", str(result), fix))
-        elif isinstance(result, (OSError, ExpotionError, ValueError, MemoryError, pickle.PickleError)):
             found[i] = Examined(dropped=[{"reason": str(result)}])
-        else:
-            raise result
+        else:  # whatever one file made a library raise
+            found[i] = Examined(dropped=[{"reason": in_short(result)}])
         progress(len(found), len(items))
-    if died:  # the others are kept
-        raise ExpotionError(died)
-    return [found[i] for i in range(len(items))]
+    return [found[i] for i in range(len(items))], died
 
 
 def _key(item: Item, settings: Settings) -> str:
@@ -109,7 +105,8 @@ def prepare(
 
     `prompt` is the caption of clips that have none; `root` and `skip_missing` are those of `read_source`; `finish`
     may complete the rows (codes, captions) before they are written; `progress` lasts while files are examined.
-    Raises ManifestError where the source is wrong or no clip is left; no manifest is written then.
+    Raises ManifestError where the source is wrong or no clip is left; no manifest is written then. Files whose
+    process died are left out of the manifest and named by an ExpotionError.
     """
     longest_s = DEFAULT_LIMITS.max_duration_s
     if not 0 < settings.min_s <= settings.clip_s <= longest_s or settings.hop_s <= 0:
@@ -118,7 +115,7 @@ def prepare(
         raise ManifestError(Problem("prepare", wanted, got))
     listed = read_source(source, out / "media", root=root, skip_missing=skip_missing)
     with progress as told:
-        found = examined(listed.items, settings, out / "examined", examine_all, told)
+        found, died = examined(listed.items, settings, out / "examined", examine_all, told)
     items = _completed(listed.items, found)
     usable = [i for i in range(len(items)) if found[i].clips]
     same = [usable[first] for first in clusters([found[i].print for i in usable])]
@@ -147,12 +144,12 @@ def prepare(
                 reason = f"same bytes and time as {taken[key]}"
                 dropped.append({"where": item.where, "reason": reason, "start_s": clip["start_s"]})
                 continue
-            name = item.path.stem
+            name = escaped(item.path.stem)
             if not clip["whole"]:
                 name += f"@{clip['start_s']:.3f}+{clip['duration_s']:.3f}"
             names[name] += 1
             taken[key] = name if names[name] == 1 else f"{name}#{names[name]}"
-            rows.append(Row(id=taken[key], path=str(path), file_sha256=one.sha256, **known, **clip))
+            rows.append(Row(id=taken[key], path=escaped(str(path)), file_sha256=one.sha256, **known, **clip))
     if not rows:
         reasons = [Problem(drop["where"], drop["reason"]) for drop in dropped]
         raise ManifestError([Problem(str(source), "at least one usable clip", "none"), *reasons])
@@ -175,6 +172,8 @@ def prepare(
     }
     write_json(out / "report.json", report)
     write_manifest(out / "manifest.jsonl", rows, header)
+    if died:
+        raise ExpotionError(died)
     return Prepared(rows, report)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from expotion.contracts import Clip, Encoder, Options, TimedFeatures
-from expotion.errors import ExpotionError, PluginError, Problem
+from expotion.errors import FAULTS, PluginError, Problem, in_short
 from expotion.features.encoders import CODES
 from expotion.features.extract import extract_many
 from expotion.features.store import FeatureStore
@@ -81,8 +81,8 @@ def with_captions(
                 captioner = captioner or build()
                 try:
                     known[key] = captioner(clip)
-                except ExpotionError as error:
-                    refused.append(f"{row.id} keeps its own caption: {error}")
+                except FAULTS as error:  # a plugin may raise anything
+                    refused.append(f"{row.id} keeps its own caption: {in_short(error)}")
                     out.append(row)
                     continue
                 finally:
