@@ -2,7 +2,8 @@
 
 One thread per process: two workers fill two cores, and sums keep their order. Compiled bytecode lies in
 `.cache/bytecode`, for the programs that tests start as well: with PYTHONDONTWRITEBYTECODE set (as in many
-containers) each of them would compile torch anew, which takes longer than most tests.
+containers) each of them would compile torch anew, which takes longer than most tests. Nothing that tests write has
+to outlive the machine, so that they do not wait for its disk.
 """
 
 import gc
@@ -17,6 +18,8 @@ sys.dont_write_bytecode = False
 sys.pycache_prefix = str(Path(__file__).parent / ".cache" / "bytecode")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+os.fsync = lambda _file: None
 
 pytest_plugins = ["lamp_fixtures", "model_fixtures"]
 

@@ -59,6 +59,11 @@ def test_beats_go_back_to_the_very_first_frame() -> None:
     assert beats.best_beats(pulses(*range(10, 400, 50)), 120.0).tolist() == later
 
 
+def test_a_rise_up_to_the_very_last_frame_is_no_beat_yet() -> None:
+    """A peak has something after it; the strength has as many frames as it was given, and none more."""
+    assert beats.best_beats(pulses(*range(49, 600, 50)), 120.0).tolist() == list(range(49, 550, 50))
+
+
 @pytest.mark.parametrize(("level", "audible"), [(0.012, True), (0.008, False)])
 def test_what_is_below_a_hundredth_of_the_loudest_is_before_the_first_sound(level: float, audible: bool) -> None:
     strength = pulses(*range(200, 600, 50))

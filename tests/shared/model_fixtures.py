@@ -1,17 +1,18 @@
+"""Golden files and small random models. Torch is imported by the fixtures: every process of the suite reads this."""
+
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
 
-from expotion.musicgen import audiocraft_files
-from expotion.musicgen.decoder import MusicGenLM
-from expotion.musicgen.geometry import LMGeometry
+if TYPE_CHECKING:
+    import torch
+
+    from expotion.musicgen.decoder import MusicGenLM
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 WORDS = ["calm", "warm", "strings", "bright", "drums", "and", "piano", "music"]
@@ -23,6 +24,8 @@ class Golden:
     arrays: Any
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        import torch
+
         return torch.from_numpy(self.arrays[name])
 
     def under(self, prefix: str) -> dict[str, torch.Tensor]:
@@ -31,6 +34,8 @@ class Golden:
 
 @pytest.fixture(scope="session")
 def golden():
+    import numpy as np
+
     def load(kind: str) -> Golden:
         about = json.loads((GOLDEN / f"{kind}_dev.json").read_text())
         return Golden(about, np.load(GOLDEN / f"{kind}_dev.npz"))
@@ -40,6 +45,8 @@ def golden():
 
 @pytest.fixture(scope="session")
 def golden_lm():
+    from expotion.musicgen import audiocraft_files
+
     def build(data: Golden) -> MusicGenLM:
         state = data.under("lm/")
         settings = {"transformer_lm": {"num_heads": data.about["config"]["heads"]}}
@@ -50,6 +57,11 @@ def golden_lm():
 
 @pytest.fixture
 def small_lm() -> MusicGenLM:
+    import torch
+
+    from expotion.musicgen.decoder import MusicGenLM
+    from expotion.musicgen.geometry import LMGeometry
+
     torch.manual_seed(0)
     lm = MusicGenLM(LMGeometry(32, 3, 4, 64, 4, 20, 12))
     for name, parameter in lm.named_parameters():
@@ -74,6 +86,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def musicgen_folder(tmp_path_factory):
     """A random MusicGen as transformers saves it: decoder, T5, EnCodec and tokenizer."""
+    import torch
     import transformers as hf
 
     torch.manual_seed(1)

@@ -10,6 +10,7 @@ import json
 import pickle
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,18 @@ def mismatches(
         if name not in wanted and name not in skip
     ]
     return problems
+
+
+def unfilled() -> AbstractContextManager[None]:
+    """Within it a model of transformers is built without drawing at random, for seconds, what `fill` then replaces.
+
+    What it shares is left apart too: call `model.tie_weights()`.
+    """
+    try:
+        from transformers.initialization import no_init_weights  # noqa: PLC0415
+    except ImportError:  # before transformers 5
+        from transformers.modeling_utils import no_init_weights  # type: ignore[no-redef, attr-defined]  # noqa: PLC0415
+    return no_init_weights()
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:

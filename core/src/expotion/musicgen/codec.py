@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from expotion.errors import ExpotionError, Problem, WeightsError
-from expotion.weights import fill
+from expotion.weights import fill, unfilled
 
 if TYPE_CHECKING:
     from transformers import EncodecConfig, EncodecModel
@@ -183,7 +183,8 @@ def _build(tensors: Mapping[str, Tensor], config: EncodecConfig, where: str) -> 
     ]
     if problems:
         raise WeightsError(problems)
-    model = EncodecModel(config)
+    with unfilled():
+        model = EncodecModel(config)
     fill(model, _renamed(tensors, _NORM_NAMES), where)
     return Codec(model)
 

@@ -31,6 +31,8 @@ from expotion.musicgen.text import TextConditioner, load_text, text_from_hf
 from expotion.plugins import Registry
 
 ALL_PARTS = frozenset({"lm", "codec", "text"})
+MUSIC = frozenset({"lm", "codec"})
+"""What making music takes: prompts are read by the recipe's own text encoder."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ from expotion.music.steering import Steering
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.load import load_backbone
+from expotion.musicgen.load import MUSIC, Backbone, load_backbone
 from expotion.recipe import Recipe
 from expotion.workers import n_workers, spread
 
@@ -106,9 +106,12 @@ Made = tuple[NDArray[np.int16], NDArray[np.float32]]
 """What was generated for one clip: codes [K, T] and mono samples [n]."""
 
 
-def open_models(source: str, adaptor: Path | None, projections: Mapping[str, nn.Module], precision: str) -> Models:
-    """Load backbone and adaptor in a worker."""
-    backbone = load_backbone(source, parts=frozenset({"lm", "codec"}))
+def open_models(
+    backbone: Backbone | str, adaptor: Path | None, projections: Mapping[str, nn.Module], precision: str
+) -> Models:
+    """What a worker holds; another process loads the backbone from its source."""
+    if isinstance(backbone, str):
+        backbone = load_backbone(backbone, parts=MUSIC)
     assert backbone.codec is not None
     steering = None if adaptor is None else load_adaptor(adaptor, projections=projections)[0]
     return prepare(backbone.lm, precision), backbone.codec, steering
@@ -123,6 +126,7 @@ def run_job(steering: Steering, windows: Windows, models: Models, job: Job) -> l
 
 def generate_all(
     source: str,
+    backbone: Backbone,
     adaptor: Path | None,
     projections: Mapping[str, nn.Module],
     steering: Steering,
@@ -130,7 +134,8 @@ def generate_all(
     jobs: Sequence[Job],
 ) -> Iterator[tuple[Job, list[Made] | Exception]]:
     """Run the batches over all cores; yields each as it is done, with its music or the error that ended it."""
-    opened = partial(open_models, source, adaptor, projections, steering.precision)
+    workers = n_workers(len(jobs))
+    opened = partial(open_models, backbone if workers == 1 else source, adaptor, projections, steering.precision)
     work = partial(run_job, steering, windows)
-    for index, result in spread(work, jobs, build=opened, workers=n_workers(len(jobs))):
+    for index, result in spread(work, jobs, build=opened, workers=workers):
         yield jobs[index], result
