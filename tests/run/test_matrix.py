@@ -39,7 +39,10 @@ matrix:
 @pytest.fixture(scope="module")
 def matrix_file(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "lamps.yaml"
-    path.write_text(world.RECIPE.replace("bootstrap: 50}", "conditions: [all, shuffled]}") + MATRIX)
+    recipe = world.RECIPE.replace("bootstrap: 50}", "conditions: [all, shuffled]}").replace(
+        "clip_s: 1.0", "clip_s: 0.4"
+    )
+    path.write_text(recipe + MATRIX)
     return path
 
 

@@ -152,8 +152,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     owner: Any,
     name: str,
     call: int,
-    run_lamps: Run,
-    finished: Path,
+    run_less: Run,
+    finished_less: Path,
     results: Results,
     tmp_path: Path,
     capsys: Capture,
@@ -161,80 +161,80 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         raise_at(patch, owner, name, KeyboardInterrupt(), call)
-        assert run_lamps(folder) == 130
+        assert run_less(folder) == 130
     assert f"expotion recipe run --resume {folder}" in capsys.readouterr().err
     assert run(["recipe", "run", "--resume", str(folder)]) == 0
-    assert results(folder) == results(finished)
-    assert (folder / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+    assert results(folder) == results(finished_less)
+    assert (folder / "metrics.json").read_bytes() == (finished_less / "metrics.json").read_bytes()
 
 
-def test_a_finished_run_is_left_as_it_is(run_lamps: Run, copy_of_finished: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(run_less: Run, copy_of_less: Path) -> None:
     def state() -> dict[Path, tuple[int, int]]:
         changing = {"run.json", "log.txt"}
-        files = [p for p in copy_of_finished.rglob("*") if p.is_file() and p.name not in changing]
+        files = [p for p in copy_of_less.rglob("*") if p.is_file() and p.name not in changing]
         return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
     before = state()
-    assert run_lamps(copy_of_finished) == 0
+    assert run_less(copy_of_less) == 0
     assert state() == before
 
 
-def test_what_a_killed_process_left_half_written_is_removed(run_lamps: Run, copy_of_finished: Path) -> None:
+def test_what_a_killed_process_left_half_written_is_removed(run_less: Run, copy_of_less: Path) -> None:
     for name in (".1a2b.part", ".1a2b.old", ".adaptor.x1"):
-        (copy_of_finished / name).mkdir()
-        (copy_of_finished / name / "adaptor.json").write_text("{")
-    (copy_of_finished / "samples" / ".3c4d.part.wav").write_bytes(b"half")
-    assert run_lamps(copy_of_finished) == 0
-    assert not [path for path in copy_of_finished.rglob(".*")]
+        (copy_of_less / name).mkdir()
+        (copy_of_less / name / "adaptor.json").write_text("{")
+    (copy_of_less / "samples" / ".3c4d.part.wav").write_bytes(b"half")
+    assert run_less(copy_of_less) == 0
+    assert not [path for path in copy_of_less.rglob(".*")]
 
 
 def test_what_was_made_with_other_weights_is_made_again(
-    run_lamps: Run, copy_of_finished: Path, finished: Path, results: Results
+    run_less: Run, copy_of_less: Path, finished_less: Path, results: Results
 ) -> None:
-    path = copy_of_finished / "run.json"
+    path = copy_of_less / "run.json"
     state = json.loads(path.read_text())
     for stage in state["stages"].values():
         stage["key"] = "of other weights"
     path.write_text(json.dumps(state))
-    victim = copy_of_finished / "samples" / "glow" / "lamp-100.wav"
+    victim = copy_of_less / "samples" / "glow" / "lamp-100.wav"
     victim.write_bytes(b"old")
     with pytest.MonkeyPatch.context() as patch:
         raise_at(patch, generation_stage, "run_job", KeyboardInterrupt())
-        assert run_lamps(copy_of_finished) == 130
-    assert run_lamps(copy_of_finished) == 0
-    assert results(copy_of_finished) == results(finished)
+        assert run_less(copy_of_less) == 130
+    assert run_less(copy_of_less) == 0
+    assert results(copy_of_less) == results(finished_less)
 
 
 def test_a_batch_that_fails_is_listed_and_made_by_the_next_run(
-    run_lamps: Run, finished: Path, results: Results, tmp_path: Path, capsys: Capture
+    run_less: Run, finished_less: Path, results: Results, tmp_path: Path, capsys: Capture
 ) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        raise_at(patch, generation_stage, "run_job", RuntimeError("out of [memory]"), call=2)
-        assert run_lamps(folder) == 0
+        raise_at(patch, generation_stage, "run_job", RuntimeError("out of [memory]"))
+        assert run_less(folder) == 0
     assert "failed lamp-100: glow: out of [memory]" in capsys.readouterr().out
     assert read_metrics(folder)["glow"]["loudness"]["n"] == 0
     assert read_metrics(folder)["sway"]["loudness"]["n"] == 2
     assert "out of [memory]" in (folder / "report.html").read_text()
-    assert run_lamps(folder) == 0
-    assert results(folder) == results(finished)
-    assert read_metrics(folder) == read_metrics(finished)
+    assert run_less(folder) == 0
+    assert results(folder) == results(finished_less)
+    assert read_metrics(folder) == read_metrics(finished_less)
 
 
-def test_generation_that_fails_everywhere_ends_the_run(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+def test_generation_that_fails_everywhere_ends_the_run(run_less: Run, tmp_path: Path, capsys: Capture) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("no such instruction")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation_stage, "run_job", fail)
-        assert run_lamps(tmp_path / "run", "train.steps=1") == 1
+        assert run_less(tmp_path / "run", "train.steps=1") == 1
     assert "no such instruction" in capsys.readouterr().err
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
-def test_a_clip_that_no_encoder_can_read_is_listed(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+def test_a_clip_that_no_encoder_can_read_is_listed(run_less: Run, tmp_path: Path, capsys: Capture) -> None:
     failing = "conditions[glow].options.fail_on=lamp-101"
-    assert run_lamps(tmp_path / "run", failing, "train.steps=1") == 0
+    assert run_less(tmp_path / "run", failing, "train.steps=1") == 0
     assert "failed lamp-101: glow: RuntimeError: the lens cap [is] on" in capsys.readouterr().out
     assert read_metrics(tmp_path / "run")["sway"]["loudness"]["n"] == 1
 
@@ -242,12 +242,12 @@ def test_a_clip_that_no_encoder_can_read_is_listed(run_lamps: Run, tmp_path: Pat
 # ------------------------------------------------------------------------------------------- what it refuses
 
 
-def test_another_recipe_may_not_use_the_folder(run_lamps: Run, copy_of_finished: Path, capsys: Capture) -> None:
-    before = (copy_of_finished / "run.json").read_bytes()
-    assert run_lamps(copy_of_finished, "train.steps=5") == 1
+def test_another_recipe_may_not_use_the_folder(run_less: Run, copy_of_less: Path, capsys: Capture) -> None:
+    before = (copy_of_less / "run.json").read_bytes()
+    assert run_less(copy_of_less, "train.steps=5") == 1
     error = capsys.readouterr().err
     assert "the same recipe that this run was started with" in error and "--out" in error
-    assert (copy_of_finished / "run.json").read_bytes() == before
+    assert (copy_of_less / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -262,10 +262,10 @@ def test_another_recipe_may_not_use_the_folder(run_lamps: Run, copy_of_finished:
     ],
 )
 def test_a_state_that_cannot_be_read(
-    content: str, message: str, run_lamps: Run, tmp_path: Path, capsys: Capture
+    content: str, message: str, run_less: Run, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "run.json").write_bytes(content.encode("latin-1"))
-    assert run_lamps(tmp_path) == 1
+    assert run_less(tmp_path) == 1
     error = capsys.readouterr().err
     assert str(tmp_path / "run.json") in error
     assert message in error and "new folder" in error
@@ -273,16 +273,16 @@ def test_a_state_that_cannot_be_read(
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_folder_with_other_files_is_not_written_to(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+def test_a_folder_with_other_files_is_not_written_to(run_less: Run, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert run_lamps(tmp_path) == 1
+    assert run_less(tmp_path) == 1
     assert "a folder with other files; give another --out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_in_the_place_of_the_folder(run_lamps: Run, tmp_path: Path, capsys: Capture) -> None:
+def test_a_file_in_the_place_of_the_folder(run_less: Run, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "run").write_text("a file")
-    assert run_lamps(tmp_path / "run") == 1
+    assert run_less(tmp_path / "run") == 1
     assert "not a directory" in capsys.readouterr().err.lower()
 
 
@@ -316,8 +316,8 @@ def fill_disk_for(patch: Patch, ending: str) -> None:
 )
 def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_later(
     ending: str,
-    run_lamps: Run,
-    finished: Path,
+    run_less: Run,
+    finished_less: Path,
     results: Results,
     leftovers: Callable[[Path], list[str]],
     tmp_path: Path,
@@ -326,20 +326,20 @@ def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_later(
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         fill_disk_for(patch, ending)
-        assert run_lamps(folder) == 1
+        assert run_less(folder) == 1
     error = capsys.readouterr().err
     assert error.count("No space left on device") == 1
     assert ending in error and "Traceback" not in error
     assert leftovers(folder) == []
     assert not [path for path in folder.rglob("*") if path.name.endswith(ending)]
-    assert run_lamps(folder) == 0
-    assert results(folder) == results(finished)
+    assert run_less(folder) == 0
+    assert results(folder) == results(finished_less)
     assert (folder / "recipe.yaml").is_file()
 
 
 def test_a_disk_that_fills_up_while_the_adaptor_is_written(
-    run_lamps: Run,
-    finished: Path,
+    run_less: Run,
+    finished_less: Path,
     results: Results,
     leftovers: Callable[[Path], list[str]],
     tmp_path: Path,
@@ -351,17 +351,17 @@ def test_a_disk_that_fills_up_while_the_adaptor_is_written(
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         raise_at(patch, adaptor_files, "_card", full)
-        assert run_lamps(folder) == 1
+        assert run_less(folder) == 1
     error = capsys.readouterr().err
     assert error.count("No space left on device") == 1 and "Traceback" not in error
     assert leftovers(folder) == []
-    assert run_lamps(folder) == 0
-    assert results(folder) == results(finished)
+    assert run_less(folder) == 0
+    assert results(folder) == results(finished_less)
 
 
 def test_a_disk_without_room_for_a_checkpoint_is_named_and_training_goes_on(
-    run_lamps: Run,
-    finished: Path,
+    run_less: Run,
+    finished_less: Path,
     results: Results,
     leftovers: Callable[[Path], list[str]],
     tmp_path: Path,
@@ -371,18 +371,18 @@ def test_a_disk_without_room_for_a_checkpoint_is_named_and_training_goes_on(
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         raise_at(patch, checkpoints, "to_bytes", full, call=1)
-        assert run_lamps(folder) == 0
+        assert run_less(folder) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "training goes on without a checkpoint of step 2" in told and "No space left on device" in told
     assert leftovers(folder) == []
-    assert results(folder) == results(finished)
+    assert results(folder) == results(finished_less)
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_a_run(
-    run_lamps: Run, finished: Path, results: Results, tmp_path: Path, monkeypatch: Patch
+    run_less: Run, finished_less: Path, results: Results, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path / "cache"))
     fill_disk_for(monkeypatch, ".safetensors")
-    assert run_lamps(tmp_path / "run") == 0
+    assert run_less(tmp_path / "run") == 0
     assert "are not kept" in (tmp_path / "run" / "log.txt").read_text()
-    assert results(tmp_path / "run") == results(finished)
+    assert results(tmp_path / "run") == results(finished_less)

@@ -87,9 +87,40 @@ def finished(
     return folder
 
 
+LESS = ("data.train_clips=2", "data.clip_s=0.4", "evaluate.conditions=[glow, sway, all, codec_ceiling]")
+"""Makes a run less than half as long, for tests that need a run of their own."""
+
+
+@pytest.fixture(scope="session")
+def run_less(run_lamps: Callable[..., int]) -> Callable[..., int]:
+    """`run_lamps` with less to do."""
+
+    def start(out: Path, *sets: str) -> int:
+        return run_lamps(out, *LESS, *sets)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished_less(
+    run_less: Callable[..., int], lamps: Registry, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What `run_less` makes when nothing stops it; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished_less"
+    with among_lamps(lamps, cache):
+        assert run_less(folder) == 0
+    return folder
+
+
 @pytest.fixture
 def copy_of_finished(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def copy_of_less(finished_less: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished_less, tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -1,4 +1,4 @@
-"""Golden files and small random models. Torch is imported by the fixtures: every process of the suite reads this."""
+"""Golden files and small random models. The fixtures import torch: every process reads this file."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,45 +38,69 @@ def notes() -> Callable[..., NDArray[np.float32]]:
     return _notes
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write() -> Callable[..., Path]:
     """Write a video whose picture moves; `sound` None leaves it out; `still` makes the picture stand."""
 
-    def make(
-        path: Path,
-        seed: int = 0,
-        seconds: float = 4.0,
-        *,
-        sound: NDArray[np.float32] | str | None = "notes",
-        rate_hz: int = RATE_HZ,
-        still: bool = False,
-    ) -> Path:
-        times_s = np.arange(int(seconds * FPS + 0.5)) / FPS
-        shades = np.full(len(times_s), 90) if still else (40 + 150 * (np.arange(len(times_s)) % 13) / 12)
-        frames = [np.full((32, 32, 3), shade, np.uint8) for shade in shades]
-        samples = _notes(seed, seconds, rate_hz) if isinstance(sound, str) else sound
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_video(path, frames, times_s, samples, None if samples is None else rate_hz, duration_s=seconds)
-        return path
+    return _write
 
-    return make
+
+def _write(
+    path: Path,
+    seed: int = 0,
+    seconds: float = 4.0,
+    *,
+    sound: NDArray[np.float32] | str | None = "notes",
+    rate_hz: int = RATE_HZ,
+    still: bool = False,
+) -> Path:
+    samples = _notes(seed, seconds, rate_hz) if isinstance(sound, str) else sound
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_encoded(path.suffix, seconds, None if samples is None else samples.tobytes(), rate_hz, still))
+    return path
+
+
+@functools.cache
+def _encoded(suffix: str, seconds: float, sound: bytes | None, rate_hz: int, still: bool) -> bytes:
+    """The bytes of such a video, encoded once."""
+    times_s = np.arange(int(seconds * FPS + 0.5)) / FPS
+    shades = np.full(len(times_s), 90) if still else (40 + 150 * (np.arange(len(times_s)) % 13) / 12)
+    frames = [np.full((32, 32, 3), shade, np.uint8) for shade in shades]
+    samples = None if sound is None else np.frombuffer(sound, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"video{suffix}"
+        write_video(path, frames, times_s, samples, None if samples is None else rate_hz, duration_s=seconds)
+        return path.read_bytes()
 
 
 @pytest.fixture
+def moved() -> Callable[[Path, Path], None]:
+    """(source, target) -> the folder copied, with the places that manifests tell put right."""
+
+    def copy(source: Path, target: Path) -> None:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        for path in target.rglob("*.jsonl"):
+            path.write_text(path.read_text().replace(str(source), str(target)))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def examine_all() -> Callable[..., Any]:
     """(settings) -> what `prepare` calls, in this process; `.asked` lists how many files each call examined."""
 
-    def of(settings: Settings) -> Any:
-        asked: list[int] = []
+    return _examine_all
 
-        def run(items: Sequence[Item]) -> Iterator[tuple[int, Examined]]:
-            asked.append(len(items))
-            return ((i, examine(settings, item)) for i, item in enumerate(items))
 
-        run.asked = asked  # type: ignore[attr-defined]
-        return run
+def _examine_all(settings: Settings) -> Any:
+    asked: list[int] = []
 
-    return of
+    def run(items: Sequence[Item]) -> Iterator[tuple[int, Examined]]:
+        asked.append(len(items))
+        return ((i, examine(settings, item)) for i, item in enumerate(items))
+
+    run.asked = asked  # type: ignore[attr-defined]
+    return run
 
 
 @pytest.fixture

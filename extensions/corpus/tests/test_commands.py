@@ -22,14 +22,36 @@ def _one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def videos(tmp_path: Path, write: Write) -> Path:
+    return write_videos(tmp_path / "videos", write)
+
+
+def write_videos(folder: Path, write: Write) -> Path:
     for i in range(4):
-        path = write(tmp_path / "videos" / f"v{i}.mp4", seed=i)
+        path = write(folder / f"v{i}.mp4", seed=i)
         path.with_suffix(".json").write_text(json.dumps({"song": f"s{i % 3}"}))
-    (tmp_path / "videos" / "junk.mp4").write_bytes(b"junk")
-    return tmp_path / "videos"
+    (folder / "junk.mp4").write_bytes(b"junk")
+    return folder
 
 
 PREPARE = ["data", "prepare", "videos", "--out", "corpus", "--clip", "2", "--min", "1"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, write: Write) -> Path:
+    """A folder in which the videos were prepared; not to be changed."""
+    folder: Path = tmp_path_factory.mktemp("prepared")
+    write_videos(folder / "videos", write)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPOTION_WORKERS", "1")
+        patch.chdir(folder)
+        assert run([*PREPARE, "--prompt", "a tune"]) == 0
+    return folder
+
+
+@pytest.fixture
+def corpus(prepared: Path, moved: Callable[[Path, Path], None], tmp_path: Path) -> Path:
+    moved(prepared, tmp_path)
+    return tmp_path / "corpus"
 
 
 def test_from_a_folder_to_a_split_that_does_not_leak(videos: Path, capsys: Capture) -> None:
@@ -51,12 +73,10 @@ def test_from_a_folder_to_a_split_that_does_not_leak(videos: Path, capsys: Captu
     assert Path("corpus/split.html").is_file()
 
 
-def test_a_leaky_split_is_found_and_fails(videos: Path, capsys: Capture) -> None:
-    assert run(PREPARE) == 0
+def test_a_leaky_split_is_found_and_fails(corpus: Path, capsys: Capture) -> None:
     rows = read_manifest(Path("corpus/manifest.jsonl"))
     leaky = [row.model_copy(update={"split": "test" if row.id.startswith("v3") else "train"}) for row in rows]
     write_manifest(Path("corpus/leaky.jsonl"), leaky, {})
-    capsys.readouterr()
     assert run(["data", "audit", "corpus/leaky.jsonl", "--out", "report.json"]) == 1
     told = capsys.readouterr().out
     assert "leak by song: s0" in told
@@ -127,10 +147,7 @@ def test_captions_by_a_captioner_with_options(
         (["data", "export", "manifest", "--out", "v", "--set", "clips=3"], "--set clips (manifest): one of path"),
     ],
 )
-def test_wrong_input_is_one_clear_error(videos: Path, capsys: Capture, arguments: list[str], told: str) -> None:
-    if "corpus/manifest.jsonl" in arguments:
-        assert run(PREPARE) == 0
-        capsys.readouterr()
+def test_wrong_input_is_one_clear_error(corpus: Path, capsys: Capture, arguments: list[str], told: str) -> None:
     assert run(arguments) == 2
     error = capsys.readouterr().err
     assert told in error
@@ -138,8 +155,7 @@ def test_wrong_input_is_one_clear_error(videos: Path, capsys: Capture, arguments
     assert not Path("c/manifest.jsonl").exists()
 
 
-def test_clips_of_a_source_become_files_that_prepare_reads(videos: Path, capsys: Capture) -> None:
-    assert run([*PREPARE, "--prompt", "a tune"]) == 0
+def test_clips_of_a_source_become_files_that_prepare_reads(corpus: Path, capsys: Capture) -> None:
     rows = read_manifest(Path("corpus/manifest.jsonl"))[:2]
     parted = [row.model_copy(update={"split": part}) for row, part in zip(rows, ("train", "test"), strict=True)]
     write_manifest(Path("corpus/two.jsonl"), parted, {})

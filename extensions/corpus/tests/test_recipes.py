@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import lamp_world
 import numpy as np
 import pytest
 import soundfile
+from lamp_fixtures import among_lamps
 
-import expotion.plugins
 from expotion.cli.main import run
 from expotion.contracts import TimedFeatures
 from expotion.manifest.rows import Row, read_manifest, write_manifest
@@ -23,7 +21,6 @@ from expotion.plugins import Registry, discover
 from expotion_corpus.examine import Settings
 from expotion_corpus.prepare import prepare
 
-WORLD = Path(__file__).parents[3] / "tests" / "shared" / "lamp_world.py"
 RECIPE = """\
 name: own
 data: {{source: manifest, path: "{manifest}"}}
@@ -33,45 +30,41 @@ conditions:
   - {{name: glow, encoder: glow, rank: 2}}
 train: {{steps: 2, batch_size: 2, warmup_steps: 0, precision: fp32}}
 generate: {{batch_size: 2, samples: 1, top_k: 8, precision: fp32}}
-evaluate: {{metrics: [loudness], bootstrap: 20}}
+evaluate: {{metrics: [loudness], conditions: [glow, shuffled], bootstrap: 20}}
 """
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, Registry]:
-    spec = importlib.util.spec_from_file_location("lamp_world_of_manifests", WORLD)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    registry = module.registry_of(module.write_model(tmp_path_factory.mktemp("model") / "random"))
+@pytest.fixture(scope="module")
+def lamps_and_manifests(lamps: Registry) -> Registry:
     manifest = discover().offer("data source", "manifest")
-    sources = {**registry.offers("data source"), "manifest": manifest}
-    return module, dataclasses.replace(registry, tables={**registry.tables, "data source": sources})
+    sources = {**lamps.offers("data source"), "manifest": manifest}
+    return dataclasses.replace(lamps, tables={**lamps.tables, "data source": sources})
 
 
 @pytest.fixture(autouse=True)
-def _among_lamps(world: tuple[ModuleType, Registry], tmp_path: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(expotion.plugins, "discover", lambda: world[1])
-        patch.setenv("EXPOTION_WORKERS", "1")
-        patch.setenv("EXPOTION_CACHE", str(tmp_path / "cache"))
-        patch.setenv("COLUMNS", "200")
+def _among_lamps(lamps_and_manifests: Registry, tmp_path: Path) -> Iterator[None]:
+    with among_lamps(lamps_and_manifests, tmp_path / "cache"):
         yield
 
 
-@pytest.fixture
-def manifest(tmp_path: Path, write: Callable[..., Path], examine_all: Any) -> Path:
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path], examine_all: Any) -> Path:
     """Three files of 2.6 s: each a clip of 1 s, another, and one of 0.6 s; the last file is for testing."""
+    folder: Path = tmp_path_factory.mktemp("own")
     for i in range(3):
-        write(tmp_path / "v" / f"v{i}.mp4", seed=i, seconds=2.6)
+        write(folder / "v" / f"v{i}.mp4", seed=i, seconds=2.6)
     settings = Settings(1.0, 1.0, 0.5)
-    rows = prepare(tmp_path / "v", tmp_path / "corpus", settings, examine_all(settings), prompt="calm").rows
-    path = tmp_path / "corpus" / "split.jsonl"
+    rows = prepare(folder / "v", folder / "corpus", settings, examine_all(settings), prompt="calm").rows
     parted = [row.model_copy(update={"split": "test" if row.id[1] == "2" else "train"}) for row in rows]
-    write_manifest(path, parted, {})
-    return path
+    write_manifest(folder / "corpus" / "split.jsonl", parted, {})
+    return folder
+
+
+@pytest.fixture
+def manifest(corpus: Path, tmp_path: Path, moved: Callable[[Path, Path], None]) -> Path:
+    moved(corpus, tmp_path)
+    return tmp_path / "corpus" / "split.jsonl"
 
 
 def start(manifest: Path, *sets: str) -> tuple[int, Path]:
@@ -117,10 +110,9 @@ def test_only_one_clip_is_one_clear_error(manifest: Path, capsys: Capture) -> No
 
 
 def test_clips_whose_features_fail_or_are_nan_are_dropped_and_reported(
-    manifest: Path, world: tuple[ModuleType, Registry], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    module, _ = world
-    extract = module.Light.extract
+    extract = lamp_world.Light.extract
 
     def wrong(self: Any, clip: Any) -> TimedFeatures:
         if clip.id.startswith("v0@0"):
@@ -130,7 +122,7 @@ def test_clips_whose_features_fail_or_are_nan_are_dropped_and_reported(
             return TimedFeatures(found.values * np.float32("nan"), found.times_s, found.valid)
         return found
 
-    monkeypatch.setattr(module.Light, "extract", wrong)
+    monkeypatch.setattr(lamp_world.Light, "extract", wrong)
     code, out = start(manifest)
     told = capsys.readouterr()
     assert code == 0
@@ -146,12 +138,12 @@ def test_clips_whose_features_fail_or_are_nan_are_dropped_and_reported(
 
 
 def test_a_modality_without_features_for_every_clip_is_one_error(
-    manifest: Path, world: tuple[ModuleType, Registry], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def nothing(self: Any, clip: Any) -> TimedFeatures:
         raise RuntimeError("no face in any frame")
 
-    monkeypatch.setattr(world[0].Light, "extract", nothing)
+    monkeypatch.setattr(lamp_world.Light, "extract", nothing)
     code, out = start(manifest)
     told = capsys.readouterr().err
     assert code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,25 @@ RELEASED = {
     "embeddings.2.weight": (4096, 4096),
     "embeddings.4.weight": (128, 4096),
 }
+BIASES = {key.replace("weight", "bias"): (shape[0],) for key, shape in RELEASED.items()}
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights in the released layout."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("vggish") / "vggish.pth"
-    torch.save(vggish.VGGish().state_dict(), path)
+    """Weights in the released layout, of a million random numbers over and over: 72 million take long to draw."""
+    numbers = torch.randn(1_000_003, generator=torch.Generator().manual_seed(0))
+    state = {}
+    for name, shape in (RELEASED | BIASES).items():
+        n, n_inputs = math.prod(shape), math.prod(shape[1:])
+        state[name] = (numbers / n_inputs**0.5).repeat(-(-n // len(numbers)))[:n].view(shape)
+    path: Path = tmp_path_factory.mktemp("vggish") / "vggish.pth"
+    torch.save(state, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> vggish.VGGish:
+    return vggish.load(weights)
 
 
 @pytest.fixture
@@ -49,8 +60,7 @@ def pulled(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_keys_and_shapes_are_those_of_the_release() -> None:
     with torch.device("meta"):
         shapes = {key: tuple(value.shape) for key, value in vggish.VGGish().state_dict().items()}
-    biases = {key.replace("weight", "bias"): (shape[0],) for key, shape in RELEASED.items()}
-    assert shapes == RELEASED | biases
+    assert shapes == RELEASED | BIASES
 
 
 def test_mel_is_the_written_out_formula() -> None:
@@ -73,21 +83,18 @@ def test_mel_is_the_written_out_formula() -> None:
     assert mel[0, k, band] == pytest.approx(np.log(total + 0.01), rel=1e-5)
 
 
-def test_embeddings_are_flattened_channels_last() -> None:
-    torch.manual_seed(1)
-    model = vggish.VGGish().eval()
-    mel = torch.randn(2, 96, 64)
+def test_embeddings_are_flattened_channels_last(model: vggish.VGGish) -> None:
+    mel = torch.randn(2, 96, 64, generator=torch.Generator().manual_seed(1))
     found = model(mel)
     features = model.features(mel[:, None])
     flat = torch.stack([features[:, c, t, f] for t in range(6) for f in range(4) for c in range(512)], dim=1)
     torch.testing.assert_close(found, model.embeddings(flat))
 
 
-def test_rows_of_a_sound(pulled: Path) -> None:
+def test_rows_of_a_sound(pulled: Path, model: vggish.VGGish) -> None:
     sound = np.random.default_rng(0).normal(size=48_000).astype(np.float32)
     rows = plugin.build()(Scored(sound, 16_000, SyntheticClip()))
     assert rows.shape == (3, 128)
-    model = vggish.load(pulled)
     torch.testing.assert_close(torch.from_numpy(rows[1:2]), model(torch.from_numpy(vggish.log_mel(sound)[1:2])))
 
 

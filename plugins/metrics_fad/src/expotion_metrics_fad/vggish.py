@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -64,7 +65,9 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def load(path: Path) -> VGGish:
     """VGGish with the weights in a state dict. Raises WeightsError where they do not fit."""
-    model = VGGish()
+    with torch.device("meta"):  # 72 million numbers are not drawn to be replaced
+        model = VGGish()
+    model.to_empty(device="cpu")
     fill(model, read_state(path), f"{path} (torchvggish's state dict of VGGish)")
     return model.eval().requires_grad_(False)
 

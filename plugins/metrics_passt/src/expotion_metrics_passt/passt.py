@@ -126,7 +126,9 @@ class Passt(nn.Module):
 
 def load(path: Path, geometry: Geometry = Geometry()) -> Passt:
     """PaSST with the weights in a state dict (bare, or with the prefix `net.`). Raises WeightsError."""
-    model = Passt(geometry)
+    with torch.device("meta"):
+        model = Passt(geometry)
+    model.to_empty(device="cpu")
     plain = {name.removeprefix("net."): tensor for name, tensor in read_state(path).items()}
     fill(model, plain, f"{path} (PaSST's released state dict)")
     return model.eval().requires_grad_(False)

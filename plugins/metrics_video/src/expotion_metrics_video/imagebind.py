@@ -147,7 +147,9 @@ class ImageBind(nn.Module):
 
 def load_imagebind(path: Path, sizes: Sizes = Sizes()) -> ImageBind:
     """ImageBind from the released file; the other modalities in it are left out. Raises WeightsError."""
-    model = ImageBind(sizes)
+    with torch.device("meta"):  # a billion numbers are not drawn to be replaced
+        model = ImageBind(sizes)
+    model.to_empty(device="cpu")
     parts = ("modality_preprocessors", "modality_trunks", "modality_heads")
     kept = tuple(f"{part}.{kind}." for part in parts for kind in ("vision", "audio"))
     kept_state = {name: tensor for name, tensor in read_state(path).items() if name.startswith(kept)}

@@ -194,7 +194,8 @@ def load(file: Path) -> tuple[Tower, Mapping[str, Any]]:
     config = weights.read_json(file.parent / "config.json")
     where = f"{file} (a tower of LanguageBind as released)"
     try:
-        tower = Tower(Geometry.of(config))
+        with torch.device("meta"):
+            tower = Tower(Geometry.of(config))
     except (KeyError, TypeError, ValueError) as error:
         told = f"{type(error).__name__}: {error}"
         raise WeightsError(Problem(where, "a config.json with the tower's sizes", told)) from error
@@ -206,5 +207,6 @@ def load(file: Path) -> tuple[Tower, Mapping[str, Any]]:
     if any("lora_" in name for name in state):
         fix = "take the checkpoint whose name ends in _FT"
         raise WeightsError(Problem(where, "merged weights", "LoRA matrices", fix))
+    tower.to_empty(device="cpu")
     weights.fill(tower, state, where)
     return tower.eval().requires_grad_(False), config
