@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from media import encode
 
 import expotion.plugins
 from expotion.cli.main import run
@@ -245,3 +246,13 @@ def test_the_page_of_a_file_without_a_picture(clips, tmp_path, capsys):
     assert call("show", clips / "noise.mp4", "--encoder", "bright", "--out", tmp_path / "no.html") == 1
     assert "noise.mp4" in capsys.readouterr().err
     assert not (tmp_path / "no.html").exists()
+
+
+def test_the_page_of_a_clip_shows_the_encoders_of_the_shipped_adaptor(tmp_path, monkeypatch, capsys):
+    clip = encode(tmp_path / "CLIP.mp4", n=12)
+    monkeypatch.chdir(tmp_path)
+    assert run(["features", "show", clip.name, "--store", str(tmp_path / "store")]) == 0
+    told = capsys.readouterr().out
+    assert "Page: CLIP.features.html" in told
+    page = (tmp_path / "CLIP.features.html").read_text()
+    assert "face" in page and "motion" in page

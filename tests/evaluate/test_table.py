@@ -125,3 +125,19 @@ def test_files_are_written_and_read_back(table: dict[str, Any], tmp_path: Path) 
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(RunFolderError):
         read_results(tmp_path)
+
+
+def test_a_column_without_a_value_has_its_reason_in_one_line_in_every_form() -> None:
+    def scores(reason: str) -> dict[str, dict[str, dict[str, Any]]]:
+        nothing = {"value": None, "reason": reason}
+        return {f"c{i}": {"hits": nothing, "miss_bpm": {"value": 1.0, "reason": None}} for i in range(3)}
+
+    one = RowScores("face", {}, "system", [{**scores("too short"), "c9": scores("no beat")["c0"]}])
+    other = RowScores("silence", {}, "control", [scores("too short")])
+    made = build_table(
+        [one, other], [UP, DOWN], Settings(), name="t", description="a table", durations_s={"c0": 1.0}
+    )
+    line = "No row has a value of hits: too short."
+    assert made["no_value"] == line
+    assert to_text(made).splitlines().count(line) == 1
+    assert f"|\n\n{line}\n\n" in to_markdown(made)

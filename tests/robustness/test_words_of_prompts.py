@@ -45,6 +45,14 @@ def test_unknown_words_come_with_near_ones(tiny: Encoder) -> None:
     assert tiny.unknown_words("") == {}
 
 
+def test_the_readme_of_the_tiny_model_lists_its_words(tiny: Encoder) -> None:
+    listed = (ROOT / "plugins/conductor/README.md").read_text().partition("and no others: ")[2].partition(".\n")[0]
+    words = listed.replace("\n", " ").split(", ")
+    model = json.loads((discover().backbone("tiny").locate() / "tokenizer.json").read_text())["model"]
+    assert words == sorted(word for word in model["vocab"] if word.isalpha()) and len(words) == 42
+    assert tiny.unknown_words(" ".join(words)) == {}
+
+
 def test_the_examples_have_words_that_the_tiny_model_knows(tiny: Encoder) -> None:
     found = [
         (page.name, text)
