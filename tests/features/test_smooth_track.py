@@ -29,7 +29,11 @@ def test_coverage_counts_rows_and_the_longest_gap(toy):
     assert found.native == 0.5
     assert found.longest_gap_s == pytest.approx(1.08, abs=0.03)
     assert found.rows == pytest.approx(1 - 54 / 101, abs=0.02)
-    assert str(found).startswith("47% of the clip, longest gap 1.1 s")
+    assert str(found) == "47% of the clip, longest gap 1.1 s; nothing at 0.4 to 1.5 s"
+    assert found.is_notable
+    valid[5:11] = True
+    short = coverage(track, smooth_track(toy(), ramp(valid), 1000, 50.0), 50.0)
+    assert short.longest_gap_s < 1.0 and not short.is_notable
 
 
 def test_no_face_at_all(toy):

@@ -1,5 +1,6 @@
 """Every picture that a player shows of a source is in the result; a picture encoded anew is said."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -176,3 +177,76 @@ def test_a_picture_that_no_container_takes_is_an_error_before_music_is_made(tmp_
     with pytest.raises(MediaError, match="a picture that mov holds"):
         put(source, tmp_path / "out.mov", must_copy=True)
     assert not (tmp_path / "out.mov").exists()
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_an_avi(tmp_path, codec):
+    """Times in an avi are those of decoding; without B-frames they are the same."""
+    assert_copied(encode(tmp_path / "a.avi", codec, n=20, gop=10), tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
+def test_a_stream_of_data_beside_the_picture(tmp_path, suffix):
+    source = tmp_path / f"a.{suffix}"
+    with av.open(str(encode(tmp_path / "plain.mp4", n=20))) as read, av.open(str(source), "w") as out:
+        video = out.add_stream_from_template(read.streams.video[0])
+        data = out.add_data_stream("bin_data" if suffix == "ts" else "webvtt" if suffix == "mkv" else "mov_text")
+        for number, packet in enumerate(read.demux(video=0)):
+            if packet.size:
+                packet.stream = video
+                out.mux(packet)
+                note = av.Packet(b"\x00\x04note")
+                note.stream, note.pts, note.dts, note.duration = data, packet.pts, packet.pts, 1
+                note.time_base = packet.time_base
+                if number % 5 == 0:
+                    out.mux(note)
+    with av.open(str(source)) as read:
+        assert len(read.streams) == 2
+    assert_copied(source, tmp_path / "out.mp4")
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    from av.stream import Disposition
+
+    source = tmp_path / "a.mp4"
+    encode(tmp_path / "cover.mkv", "mjpeg", n=1, pixel_format="yuvj420p")
+    with (
+        av.open(str(encode(tmp_path / "plain.mp4", n=20))) as read,
+        av.open(str(tmp_path / "cover.mkv")) as cover,
+        av.open(str(source), "w") as out,
+    ):
+        first = out.add_stream_from_template(cover.streams.video[0])
+        first.disposition = Disposition.attached_pic.value
+        video = out.add_stream_from_template(read.streams.video[0])
+        for stream, container in ((first, cover), (video, read)):
+            for packet in container.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+    with av.open(str(source)) as read:
+        assert len(read.streams.video) == 2
+    put(source, tmp_path / "out.mp4")
+    assert scan(source).picture.codec == "h264"
+    assert len(shown(tmp_path / "out.mp4")[1]) == 20
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("gop", [10, 250])
+def test_an_edit_list_that_leaves_the_beginning_out(tmp_path, gop, suffix):
+    """A phone's cut: the file keeps thirty pictures, the list says that a player begins with the thirteenth."""
+    source = encode(tmp_path / "a.mp4", n=30, gop=gop, b_frames=2)
+    data = bytearray(source.read_bytes())
+    at = data.index(b"elst") + 4
+    assert data[at] == 0  # version: times of 4 bytes
+    tick_hz = scan(source).picture.packets.tick_s
+    cut = 12 / 30
+    length, begin = struct.unpack(">Ii", data[at + 8 : at + 16])
+    data[at + 8 : at + 16] = struct.pack(">Ii", round(length * 18 / 30), begin + round(cut / tick_hz))
+    source.write_bytes(bytes(data))
+    was_s, was = shown(source)
+    put(source, tmp_path / f"out.{suffix}")
+    now_s, now = shown(tmp_path / f"out.{suffix}")
+    assert len(was) == len(now) == 18
+    assert now_s == pytest.approx(was_s, abs=1.1e-3)
+    likeness = [np.abs(a.astype(int) - b).mean() for a, b in zip(was, now, strict=True)]
+    assert max(likeness) < 6  # copied or encoded anew, the pictures are those that were shown

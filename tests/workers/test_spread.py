@@ -51,6 +51,14 @@ def test_what_dies_fails_or_does_not_travel_is_one_item() -> None:
     assert "pickle" in str(done[6]) and "pickle" in str(done[7])
 
 
+def test_one_worker_is_a_process_of_its_own() -> None:
+    done = dict(spread(errands.errand, ["a", "kill", "leave", "b"], workers=1))
+    assert (done[0], done[3]) == ("a", "b")
+    assert "signal 9" in str(done[1])
+    assert str(done[2]) == "it ended with SystemExit: 3"
+    assert str(next(spread(errands.errand, ["leave"]))[1]) == "it ended with SystemExit: 3"
+
+
 def test_deaths_in_a_row_end_the_work() -> None:
     done = dict(spread(errands.errand, ["kill"] * 6 + ["a"], workers=2))
     told = [str(done[i]) for i in range(7)]
@@ -113,10 +121,12 @@ def test_nothing_is_left_when_the_parent_is_stopped(tmp_path: Path, number: int)
 def test_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EXPOTION_WORKERS", raising=False)
     monkeypatch.setattr(workers.machine, "cores", lambda: 4)
-    assert [n_workers(n) for n in (0, 1, 3, 9)] == [1, 1, 3, 4]
-    assert [n_workers(n, items_per_worker=8) for n in (15, 16, 31, 99)] == [1, 2, 3, 4]
+    assert [n_workers(n) for n in (0, 1, 2, 3, 9)] == [0, 0, 2, 3, 4]
+    assert [n_workers(n, items_per_worker=8) for n in (1, 2, 15, 16, 31, 99)] == [0, 1, 1, 2, 3, 4]
     monkeypatch.setenv("EXPOTION_WORKERS", "2")
     assert n_workers(9) == 2
+    monkeypatch.setenv("EXPOTION_WORKERS", "1")
+    assert n_workers(9) == 0
     monkeypatch.setenv("EXPOTION_WORKERS", "none")
     assert n_workers(9) == 4
 

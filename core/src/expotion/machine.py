@@ -6,9 +6,11 @@ about number types come from what the processor and torch say they have; nothing
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,6 +45,48 @@ def cores() -> int:
     if len(share) != 2 or min(share) <= 0:
         return here
     return max(1, min(here, -(-share[0] // share[1])))
+
+
+# Threads
+#
+# What torch and OpenCV compute depends on their number of threads: sums are split, other kernels are chosen, the
+# ends of stretches go another way. Inside `steady` they have one, and the same input gives the same bytes on any
+# number of cores. Code whose results do not depend on threads (a compiled step) asks `threads` how many it may use.
+# Blocks may lie in each other, and be open in several threads of Python at once.
+
+_steady: list[tuple[int, int]] = []
+"""Threads of torch and of OpenCV from before the blocks that are open."""
+_steady_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def steady(wanted: bool = True) -> Iterator[None]:
+    """Torch and OpenCV on one thread, where that is wanted: results then do not depend on how many there are."""
+    if not wanted:
+        yield
+        return
+    import cv2  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    with _steady_lock:
+        _steady.append((threads(), _steady[0][1] if _steady else cv2.getNumThreads()))
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        with _steady_lock:
+            of_torch, of_opencv = _steady.pop()
+            if not _steady:
+                torch.set_num_threads(of_torch)
+                cv2.setNumThreads(of_opencv)
+
+
+def threads() -> int:
+    """Threads that this process computes with: torch's own number, inside `steady` that from before."""
+    import torch  # noqa: PLC0415
+
+    return _steady[0][0] if _steady else torch.get_num_threads()
 
 
 # Memory

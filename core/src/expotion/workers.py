@@ -63,12 +63,15 @@ class WorkerDiedError(ExpotionError):
 
 
 def n_workers(n_items: int, *, items_per_worker: int = 1) -> int:
-    """Processes worth starting: one per usable core, none that would get fewer than `items_per_worker` items.
+    """Processes worth starting: one per usable core, of several none with fewer than `items_per_worker` items.
 
-    The environment variable EXPOTION_WORKERS sets another upper bound.
+    Several are always worth one: what ends its process, as a decoder may on a damaged file, then takes no other
+    item along. The environment variable EXPOTION_WORKERS sets another upper bound; 1 means none (0): all here.
     """
     asked = os.environ.get("EXPOTION_WORKERS", "")
     most = int(asked) if asked.isdigit() and int(asked) > 0 else machine.cores()
+    if asked == "1" or n_items < 2:
+        return 0
     return max(1, min(most, n_items // items_per_worker))
 
 
@@ -97,8 +100,9 @@ def spread(
 
     `build()` is called once per worker, and each item becomes `work(built, item)`; without it, `work(item)`.
     With `ray` ('local', 'auto', HOST:PORT or ray://HOST:PORT) items run on a cluster, `workers` at a time (0: as
-    many as it has processors for); else with `workers` of two or more in as many processes; else here, with threads
-    as they are. A worker elsewhere computes with `threads` threads; what goes there and comes back must pickle.
+    many as it has processors for); else in `workers` processes; with 0 here, with threads as they are, where a
+    death by a signal takes everything along. A worker elsewhere computes with `threads` threads; what goes there
+    and comes back must pickle.
 
     `fresh` gives every item a process of its own. An item whose process dies is tried `tries` times in all. An
     interruption, an error in the loop or closing the iterator raises KeyboardInterrupt in the workers, and ends
@@ -107,7 +111,7 @@ def spread(
     """
     if not items:
         return
-    if ray is None and workers <= 1:
+    if ray is None and workers == 0:
         run = _prepared(build, work)
         for index, item in enumerate(items):
             try:

@@ -94,9 +94,13 @@ def extract(
     """
     from expotion.cli.features_view import run_and_tell
     from expotion.features.job import find_clips
+    from expotion.video.container import passed_over
 
     factory = _factory(recipe, encoder, option, codes)
     files = find_clips(paths)
+    for path in paths:
+        if path.is_dir() and (sounds := passed_over(path)) is not None:
+            typer.echo(f"{path}: {sounds} passed over", err=True)
     if run_and_tell(files, factory, _open(store).folder, workers=workers, ray=ray, out=out):
         raise typer.Exit(1)
 

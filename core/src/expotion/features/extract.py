@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from expotion import machine
 from expotion.contracts import Clip, Encoder, TimedFeatures, TokenFeatures
 from expotion.errors import FAULTS, ExpotionError, OutputError, PluginError, Problem, in_short
 from expotion.features.store import Features, FeatureStore
@@ -146,20 +147,21 @@ def extract_many(
     All encoders of a clip run one after the other on its decoded frames, which are scaled to all their sizes when
     they are decoded and freed (`clip.close()`) before the next clip: a reader holds at most
     `data.video.CACHE_BYTES` of them, so that memory grows neither with the number of clips nor with their length.
-    `workers` of two or more are as many processes with one compute thread each; they build their encoders by
-    `factory`, which must pickle, as must the clips. With fewer either `encoders` or `factory` may be given.
+    `workers` are as many processes, which share the cores; they build their encoders by `factory`, which must
+    pickle, as must the clips. With 0, which is here, either `encoders` or `factory` may be given.
     """
     ids = [clip.id for clip in clips]
     if len(set(ids)) != len(ids):
         twice = sorted({name for name in ids if ids.count(name) > 1})
         raise ExpotionError(Problem("clips", "each clip to have its own id", f"{', '.join(twice)} twice"))
-    if encoders is not None and workers < 2:
+    if encoders is not None and workers == 0:
         factory = partial(dict, encoders)
     if factory is None:
-        wanted = "a factory of encoders where workers are used" if workers > 1 else "encoders or a factory of them"
-        raise ExpotionError(Problem("extract_many", wanted, "none" if workers > 1 else "neither"))
+        wanted = "a factory of encoders where workers are used" if workers else "encoders or a factory of them"
+        raise ExpotionError(Problem("extract_many", wanted, "none" if workers else "neither"))
     out = Extraction({name: {} for name in ids})
-    results = spread(partial(_extract, store), clips, build=factory, workers=workers)
+    threads = max(1, machine.cores() // max(1, workers))
+    results = spread(partial(_extract, store), clips, build=factory, workers=workers, threads=threads)
     for done, (index, result) in enumerate(results, start=1):
         clip = clips[index]
         if isinstance(result, Exception):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from expotion import machine
 from expotion.contracts import Encoder, TimedFeatures
 from expotion.errors import FAULTS, MediaError, Problem, in_short
 from expotion.features.encoders import CODES, EncodersFactory
@@ -17,7 +18,7 @@ from expotion.features.store import FeatureStore
 from expotion.files import escaped
 from expotion.video.clip import FileClip
 from expotion.video.container import VIDEO_NAMES
-from expotion.workers import set_threads, spread
+from expotion.workers import n_workers, spread
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,14 @@ def extract(
 ) -> Iterator[ClipReport]:
     """Reports as they come: in this process, over `workers` processes, or over Ray at an address or 'local'.
 
-    One worker is this process with one thread. Over Ray, clips and the store must lie at the same paths on every
-    machine. Closing the iterator, or an interruption, ends the work; the store then holds whole entries only.
+    With 0 workers several files go to one process with all threads, a single one stays here. Over Ray, clips and
+    the store must lie at the same paths on every machine. Closing the iterator, or an interruption, ends the work;
+    the store then holds whole entries only.
     """
-    if workers == 1 and ray is None:
-        set_threads(1)
+    threads = 1
+    if workers == 0 and ray is None and n_workers(len(files)):
+        workers, threads = 1, machine.cores()
     work = partial(extract_one, FeatureStore(store_folder.resolve()))
     tries = 1 if ray is None else TRIES
-    for index, result in spread(work, files, build=factory, workers=workers, ray=ray, tries=tries):
+    for index, result in spread(work, files, build=factory, workers=workers, threads=threads, ray=ray, tries=tries):
         yield failed_clip(files[index], in_short(result)) if isinstance(result, Exception) else result

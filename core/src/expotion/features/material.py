@@ -132,11 +132,12 @@ def smooth_all(
 def coverage_warnings(
     encoders: dict[str, Encoder], clip: Clip, tracks: dict[str, TimedFeatures], rate_hz: float
 ) -> list[str]:
-    """A line for each control that has nothing to say in more than a tenth of the clip."""
+    """A line for each control that has nothing to say in more than a tenth of the clip, or for a second."""
     lines = []
     for name, smoothed in smooth_all(encoders, tracks, n_frames_of(clip, rate_hz), rate_hz).items():
-        if smoothed.valid.mean() < 0.9:
-            lines.append(f"{clip.id}: {name}: {coverage(tracks[name], smoothed, rate_hz)}")
+        seen = coverage(tracks[name], smoothed, rate_hz)
+        if seen.is_notable:
+            lines.append(f"{clip.id}: {name}: {seen}")
     return lines
 
 

@@ -52,29 +52,50 @@ def sampled_at(encoder: Encoder, track: TimedFeatures, rate_hz: float | None) ->
     return TimedFeatures(found.values, times_s, found.valid)
 
 
+NOTABLE_GAP_S = 1.0
+SHOWN_GAPS = 6
+
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of a clip an encoder covers.
 
-    `native` and `rows` are the valid fractions (0..1) of its own samples and of the smoothed rows;
-    `longest_gap_s` is the longest stretch of invalid rows in seconds.
+    `native` and `rows` are the valid fractions (0..1) of its own samples and of the smoothed rows; `gaps_s` are the
+    stretches of invalid rows, (start, end) in seconds.
     """
 
     native: float
     rows: float
-    longest_gap_s: float
+    gaps_s: tuple[tuple[float, float], ...]
+
+    @property
+    def longest_gap_s(self) -> float:
+        """The longest stretch without a word; 0 for none."""
+        return max((end - start for start, end in self.gaps_s), default=0.0)
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether a user should know: less than nine tenths, or a stretch of NOTABLE_GAP_S."""
+        return self.rows < 0.9 or self.longest_gap_s >= NOTABLE_GAP_S
+
+    @property
+    def times(self) -> str:
+        """`2 to 3.5 s, 9 to 12 s`: where nothing is said."""
+        told = ", ".join(f"{round(a, 1):g} to {round(b, 1):g} s" for a, b in self.gaps_s[:SHOWN_GAPS])
+        return told + (" and more" if len(self.gaps_s) > SHOWN_GAPS else "")
 
     def __str__(self) -> str:
-        gap = f", longest gap {self.longest_gap_s:.1f} s" if self.longest_gap_s > 0 else ""
-        return f"{self.rows:.0%} of the clip{gap}"
+        gap = f", longest gap {self.longest_gap_s:.1f} s" if self.gaps_s else ""
+        where = f"; nothing at {self.times}" if self.rows and self.gaps_s else ""
+        return f"{self.rows:.0%} of the clip{gap}{where}"
 
 
 def coverage(track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float) -> Coverage:
     """Coverage of a native track and its smoothed form."""
     rows = smoothed.valid
-    longest = max((end - start for start, end in gaps(rows)), default=0)
-    gap_s = timeline.frames_duration_s(longest, rate_hz)
-    return Coverage(track.coverage, float(rows.mean()) if len(rows) else 0.0, gap_s)
+    seconds = timeline.frames_duration_s
+    gaps_s = tuple((seconds(start, rate_hz), seconds(end, rate_hz)) for start, end in gaps(rows))
+    return Coverage(track.coverage, float(rows.mean()) if len(rows) else 0.0, gaps_s)
 
 
 def gaps(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion import plugins, timeline
+from expotion import machine, plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_projections
 from expotion.adaptor.checkpoint import load_adaptor
@@ -110,11 +110,14 @@ class Composer:
         so that several takes cost one extraction. Raises MediaError for a clip that cannot be used, ExpotionError
         for values that do not fit.
         """
-        piece = self._prepare(clip, self.resolved(steering, given), on_warning)
-        requests, windows = [piece.request], piece.windows
-        codes = compose(piece.lm, self.adaptor, requests, piece.steering, windows, on_step=on_progress)[0]
         assert self.backbone.codec is not None
-        samples = to_sound(self.backbone.codec, codes, piece.n_samples)
+        with machine.steady():
+            piece = self._prepare(clip, self.resolved(steering, given), on_warning)
+        requests, windows = [piece.request], piece.windows
+        with machine.steady(piece.lm.steady):
+            codes = compose(piece.lm, self.adaptor, requests, piece.steering, windows, on_step=on_progress)[0]
+        with machine.steady():
+            samples = to_sound(self.backbone.codec, codes, piece.n_samples)
         tracks = piece.request.tracks
         return Music(samples, self.backbone.sample_rate_hz, codes.numpy(), tracks, piece.notes)
 
@@ -131,15 +134,17 @@ class Composer:
 
         The chunks together are the samples of `compose` to within 1e-5.
         """
-        piece = self._prepare(clip, self.resolved(steering, given), on_warning)
         assert self.backbone.codec is not None
+        with machine.steady():
+            piece = self._prepare(clip, self.resolved(steering, given), on_warning)
         rate_hz = self.backbone.sample_rate_hz
         pieces = compose_pieces(piece.lm, self.adaptor, piece.request, piece.steering, piece.windows)
         n_frames = max(1, round(chunk_s * self.backbone.frame_rate_hz))
         done = 0
-        for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
-            yield MusicChunk(samples, done / rate_hz, rate_hz)
-            done += len(samples)
+        with machine.steady(piece.lm.steady):
+            for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
+                yield MusicChunk(samples, done / rate_hz, rate_hz)
+                done += len(samples)
 
     def resolved(self, steering: Steering | None, given: Given) -> Steering:
         """Steering, or keywords for it, with what was left open as the recipe measured it.
@@ -184,6 +189,7 @@ class Composer:
             "window_frames": windows.longest,
             "overlap_frames": windows.overlap,
             "precision": lm.mode,
+            "depends_on_threads": [] if lm.steady else ["decoder"],
             "backbone_hash": self.backbone.weights_hash,
             "encoder_hashes": {name: encoder.weights_hash for name, encoder in self.encoders.items()},
             "recipe": self.recipe.to_dict(),
@@ -243,7 +249,7 @@ class Composer:
             if features.coverage < LEAST_COVERAGE:
                 warn(f"{name} left out: {seen}")
                 continue
-            if smoothed.valid.mean() < 0.9:
+            if seen.is_notable:
                 warn(f"{name}: {seen}")
             tracks[name] = smoothed
         return tracks

@@ -30,20 +30,11 @@ from expotion.music.composer import Composer, open_composer
 from expotion.music.files import is_done, read_record, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.steering import Steering
-from expotion.music.targets import (
-    FORMATS,
-    Output,
-    Takes,
-    Target,
-    check_formats,
-    passed_over,
-    plan,
-    scan_clips,
-    unfit,
-)
+from expotion.music.targets import FORMATS, Output, Takes, Target, check_formats, plan, scan_clips, unfit
 from expotion.plugins import installed_versions
 from expotion.progress import rough_time, stage_progress
 from expotion.video.clip import FileClip
+from expotion.video.container import passed_over
 from expotion.workers import n_workers, spread
 
 log = logging.getLogger("expotion")

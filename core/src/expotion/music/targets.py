@@ -11,7 +11,7 @@ from pathlib import Path
 
 from expotion.errors import MediaError, Problem
 from expotion.music.steering import MAX_SEED
-from expotion.video.container import DEFAULT_LIMITS, SOUND_NAMES, VIDEO_NAMES
+from expotion.video.container import DEFAULT_LIMITS, VIDEO_NAMES, passed_over
 from expotion.video.mux import check_output
 from expotion.video.scan import Scan, check, scan
 
@@ -177,12 +177,6 @@ def _with_names_of_their_own(pairs: Sequence[tuple[Path, Path]]) -> list[tuple[P
         (clip, base if named[base] == 1 else base.with_name(f"{base.name}_{clip.suffix[1:].lower()}"))
         for clip, base in pairs
     ]
-
-
-def passed_over(folder: Path) -> str | None:
-    """Sound files of a folder, counted and named: music is made for its videos alone. None for none."""
-    sounds = [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in SOUND_NAMES]
-    return f"{len(sounds)} sound files ({', '.join(sounds[:3])})" if sounds else None
 
 
 def unfit(targets: Sequence[Target]) -> list[Problem]:

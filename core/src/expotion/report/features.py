@@ -158,16 +158,13 @@ def _view(
 ) -> dict[str, Any]:
     told = coverage(track, smoothed, rate_hz)
     lost = int((~track.valid).sum())
-    gaps_s = [(start / rate_hz, end / rate_hz) for start, end in gaps(smoothed.valid)]
-    where = ", ".join(f"{round(a, 1):g} to {round(b, 1):g} s" for a, b in gaps_s[:6])
-    where += " and more" if len(gaps_s) > 6 else ""
     period = timeline.period_s(track.times_s)
     speed = f"{1 / period:.3g} rows a second" if period else "a single row"
     words = f"{name} has something to say in {told.rows:.0%} of the clip."
     if lost:
         words += f" {lost} of {len(track.valid)} of its own rows are left out: the encoder marked them not valid."
-    if gaps_s:
-        words += f" Nothing steers the music at {where}; the longest gap is {told.longest_gap_s:.1f} s."
+    if told.gaps_s:
+        words += f" Nothing steers the music at {told.times}; the longest gap is {told.longest_gap_s:.1f} s."
     change, hint = _change(smoothed), ""
     if change is not None and change <= 0.02:
         hint = "The track hardly changes from one moment to the next, so there is little for the music to follow."

@@ -45,6 +45,12 @@ SOUND_NAMES = frozenset(f".{name}" for name in _SOUND.split())
 """File names' suffixes, in small letters, of videos and of sound: the one list for every command."""
 
 
+def passed_over(folder: Path) -> str | None:
+    """Sound files of a folder, counted and named: a folder is searched for videos alone. None for none."""
+    sounds = [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in SOUND_NAMES]
+    return f"{len(sounds)} sound files ({', '.join(sounds[:3])})" if sounds else None
+
+
 def open_container(path: Path, limits: Limits = DEFAULT_LIMITS) -> InputContainer:
     """Open a file with PyAV. Raises MediaError for a missing, empty, too large or unreadable file."""
     import av  # noqa: PLC0415 - the command line starts without it

@@ -72,7 +72,7 @@ def prepare(
         source,
         out,
         settings,
-        # a few are examined here, where starting processes would cost more
+        # a few share one process, where starting more would cost time
         lambda items: spread(partial(examine, settings), items, workers=n_workers(len(items), items_per_worker=8)),
         prompt=prompt,
         root=root,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from expotion import machine
 from expotion.contracts import Mode
 from expotion.errors import ExpotionError
 from expotion.musicgen.decoder import MusicGenLM, sinusoid
@@ -32,6 +33,8 @@ PHASES = 8
 
 class FusedEngine(Engine):
     """An `Engine` with a kernel of its own. One thread at a time may use it."""
+
+    steady = True
 
     def __init__(self, lm: MusicGenLM, mode: Mode) -> None:
         super().__init__(lm, mode, FusedLinear)
@@ -139,7 +142,7 @@ class FusedEngine(Engine):
         frame, start = state.frame, state.position
         x = self.embed(tokens).add_(state.positions[start : start + length])
         state.x[: batch * length, : self.geometry.width] = x.view(batch * length, -1)
-        threads = torch.get_num_threads()
+        threads = machine.threads()
         if state.scratch is None or len(state.scratch) < threads * int(frame[f.SCRATCH_BYTES]):
             state.scratch = torch.zeros(threads * int(frame[f.SCRATCH_BYTES]), dtype=torch.uint8)
             frame[f.SCRATCH] = state.scratch.data_ptr()

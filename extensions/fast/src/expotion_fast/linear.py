@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from expotion import machine
 from expotion.contracts import Mode
 from expotion_fast.kernel import multiply
 from expotion_fast.layout import KINDS, TILE, gather_heads, matrix, pad, padded, spread_heads, tiles, whole_numbers
@@ -64,7 +65,7 @@ class FusedLinear:
 
     def _multiply(self, rows: Tensor) -> Tensor:
         out = torch.empty(len(rows), self.n_wide)
-        scratch = torch.empty(torch.get_num_threads() * AT_ONCE * (4 * self.k_wide + 64), dtype=torch.uint8)
+        scratch = torch.empty(machine.threads() * AT_ONCE * (4 * self.k_wide + 64), dtype=torch.uint8)
         for first in range(0, len(rows), AT_ONCE):
             some, to = rows[first : first + AT_ONCE], out[first : first + AT_ONCE]
             where = np.arange(len(some))

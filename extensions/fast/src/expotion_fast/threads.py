@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from expotion import machine
 from expotion_fast.sharing import phase_bytes
 
 WORTH_A_THREAD = 2**20
@@ -49,9 +50,9 @@ def on_all(function: Callable[..., Any], *arguments: Any, n_bytes: int) -> None:
     """function(*arguments, part, parts) for every part that gets to run; part 0 always does.
 
     Parts share their work as they come (sharing.py), so one that the system has not started by the end is not
-    waited for. As many parts as torch has threads, fewer where `n_bytes` of weights are not worth more.
+    waited for. As many parts as the process has threads, fewer where `n_bytes` of weights are not worth more.
     """
-    parts = max(1, min(torch.get_num_threads(), n_bytes // WORTH_A_THREAD))
+    parts = max(1, min(machine.threads(), n_bytes // WORTH_A_THREAD))
     if parts == 1:
         with _said_when_compiling(function):
             function(*arguments, 0, 1)
@@ -70,7 +71,7 @@ if hasattr(os, "register_at_fork"):
 
 def counters_for(phases: int) -> torch.Tensor:
     """Zeros for the counters of `phases` phases on all threads."""
-    return torch.zeros(phases * phase_bytes(torch.get_num_threads()), dtype=torch.uint8)
+    return torch.zeros(phases * phase_bytes(machine.threads()), dtype=torch.uint8)
 
 
 @cache

@@ -178,6 +178,9 @@ class Engine:
     It also serves the adaptor's prefix stream, so the model that it was made from can be dropped.
     """
 
+    steady = False
+    """Whether a step gives the same bytes on any number of threads (`machine.threads`) while torch has one."""
+
     def __init__(self, lm: MusicGenLM, mode: Mode, pack: Pack = plain_pack) -> None:
         """Pack the weights of `lm`. ExpotionError where the machine cannot run `mode` or lacks the memory."""
         check_mode(mode, lm.device)
