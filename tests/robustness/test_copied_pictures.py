@@ -185,23 +185,43 @@ def test_an_avi(tmp_path, codec):
     assert_copied(encode(tmp_path / "a.avi", codec, n=20, gop=10), tmp_path / "out.mp4")
 
 
-@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
-def test_a_stream_of_data_beside_the_picture(tmp_path, suffix):
-    source = tmp_path / f"a.{suffix}"
+def test_a_stream_of_data_in_a_ts(tmp_path):
+    source = tmp_path / "a.ts"
     with av.open(str(encode(tmp_path / "plain.mp4", n=20))) as read, av.open(str(source), "w") as out:
         video = out.add_stream_from_template(read.streams.video[0])
-        data = out.add_data_stream("bin_data" if suffix == "ts" else "webvtt" if suffix == "mkv" else "mov_text")
+        data = out.add_data_stream("bin_data")
         for number, packet in enumerate(read.demux(video=0)):
             if packet.size:
-                packet.stream = video
-                out.mux(packet)
                 note = av.Packet(b"\x00\x04note")
                 note.stream, note.pts, note.dts, note.duration = data, packet.pts, packet.pts, 1
                 note.time_base = packet.time_base
+                packet.stream = video
+                out.mux(packet)
                 if number % 5 == 0:
                     out.mux(note)
     with av.open(str(source)) as read:
-        assert len(read.streams) == 2
+        assert [stream.type for stream in read.streams] == ["video", "data"]
+    assert_copied(source, tmp_path / "out.mp4")
+
+
+def test_a_track_of_telemetry_in_an_mp4(tmp_path):
+    """As action cameras write it: a second track that is of the kind `meta`, here a picture's whose boxes say so."""
+    source = tmp_path / "a.mp4"
+    pictures = [encode(tmp_path / "one.mp4", n=20), encode(tmp_path / "two.mp4", "mpeg4", n=20)]
+    with av.open(str(source), "w") as out:
+        opened = [av.open(str(path)) for path in pictures]
+        streams = [out.add_stream_from_template(read.streams.video[0]) for read in opened]
+        for read, stream in zip(opened, streams, strict=True):
+            for packet in read.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+            read.close()
+    data = source.read_bytes()
+    at = data.rindex(b"vide")
+    source.write_bytes(data[:at] + data[at:].replace(b"vide", b"meta", 1).replace(b"mp4v", b"gpmd", 1))
+    with av.open(str(source)) as read:
+        assert [stream.type for stream in read.streams] == ["video", "data"]
     assert_copied(source, tmp_path / "out.mp4")
 
 

@@ -150,7 +150,8 @@ class Stages:
         tracks = self._clips(train_clips, test_clips)
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:
-            raise ExpotionError(Problem("data", "at least one usable test clip", "none", "see the failures"))
+            got = "; ".join(["none", *dict.fromkeys(self.failures.by_clip.values())])
+            raise ExpotionError(Problem("data", "at least one usable test clip", got))
         self._words([*train_clips, *test_clips])
         adaptor, window_frames = self._training(train_clips, tracks, test_clips[0], len(watched))
         ready = [self._ready(clip, tracks) for clip in test_clips]
