@@ -81,6 +81,7 @@ def clips(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{before}")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EXPOTION_WORKERS", "1")
     importlib.invalidate_caches()
     sys.modules.pop("expotion_bright_x", None)
     code_version.cache_clear()
@@ -134,11 +135,13 @@ def test_a_damaged_entry_is_extracted_again_and_said(clips, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_and_outlive_a_deadly_clip(clips, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_give_the_same_and_outlive_a_deadly_clip(clips, tmp_path, monkeypatch, workers):
+    monkeypatch.delenv("EXPOTION_WORKERS")
     video(clips / "deadly.mp4", 7)
     factory = EncodersFactory(encoder="bright")
     files = find_clips([clips])
-    many = {r.clip: r for r in extract(files, factory, tmp_path / "many", workers=2)}
+    many = {r.clip: r for r in extract(files, factory, tmp_path / "many", workers=workers)}
     assert {name for name, report in many.items() if report.failed} == {"deadly"}
     assert "process died" in many["deadly"].outcomes["clip"].error
     safe = [file for file in files if file.id != "deadly"]

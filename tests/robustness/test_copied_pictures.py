@@ -205,7 +205,7 @@ def test_a_stream_of_data_in_a_ts(tmp_path):
 
 
 def test_a_track_of_telemetry_in_an_mp4(tmp_path):
-    """As action cameras write it: a second track that is of the kind `meta`, here a picture's whose boxes say so."""
+    """As action cameras write it: a second track of the kind `meta`, here a picture's whose boxes say so."""
     source = tmp_path / "a.mp4"
     pictures = [encode(tmp_path / "one.mp4", n=20), encode(tmp_path / "two.mp4", "mpeg4", n=20)]
     with av.open(str(source), "w") as out:

@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_is_one_clear_line_and_nothing_is_half_written(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    clip = encode(tmp_path / "clip.mp4", n=15 if n_bytes < 1_000_000 else 300, fps=10)
+    clip = encode(tmp_path / "clip.mp4", n=15 if n_bytes < 1_000_000 else 100, fps=10)
     disk = small_disk(n_bytes)
     assert generate(clip, "--out", disk / "out.mp4", "--depth", "float") == 1
     error = capsys.readouterr().err
