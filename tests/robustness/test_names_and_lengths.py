@@ -7,6 +7,7 @@ import pytest
 from media import encode
 
 from expotion.errors import MediaError, Problem
+from expotion.features import job
 from expotion.files import write_json
 from expotion.music.composer import Music
 from expotion.music.files import write_files
@@ -58,6 +59,7 @@ def test_a_clip_that_is_too_long_is_refused_at_once_with_a_fix_that_generate_has
 def test_folders_are_looked_through_for_every_kind_of_video(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a.{suffix}").write_bytes(b"x")
     assert find_clips(tmp_path) == [tmp_path / f"a.{suffix}"]
+    assert [clip.path for clip in job.find_clips([tmp_path])] == [str(tmp_path / f"a.{suffix}")]
 
 
 def test_a_folder_of_sound_says_what_it_holds(tmp_path: Path) -> None:
