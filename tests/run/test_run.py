@@ -283,7 +283,7 @@ def test_a_folder_with_other_files_is_not_written_to(run_less: Run, tmp_path: Pa
 def test_a_file_in_the_place_of_the_folder(run_less: Run, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "run").write_text("a file")
     assert run_less(tmp_path / "run") == 1
-    assert "not a directory" in capsys.readouterr().err.lower()
+    assert "run: a folder that can be written to, got file exists" in capsys.readouterr().err.lower()
 
 
 # ------------------------------------------------------------------------------------------------ a full disk

@@ -41,7 +41,7 @@ def test_a_poster_is_a_face_that_does_not_move(encoder: FaceMarlinEncoder, fakes
     track = encoder.extract(fakes.clip(fakes.video(still, TIMES_S), 5.0))
     assert track.valid.all()
     moving = encoder.extract(fakes.clip(fakes.video(fakes.face_frames(TIMES_S), TIMES_S), 5.0))
-    assert np.abs(np.diff(track.values, axis=0)).mean() < 0.1 * np.abs(np.diff(moving.values, axis=0)).mean()
+    assert np.abs(np.diff(track.values, axis=0)).mean() < 0.2 * np.abs(np.diff(moving.values, axis=0)).mean()
 
 
 @pytest.mark.parametrize("kind", ["mask", "hand", "profile", "away"])
