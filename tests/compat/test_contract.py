@@ -17,7 +17,7 @@ import pytest
 from expotion import contracts
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parents[1] / "examples" / "plugins"
+SAVED = HERE / "samples" / "landmarks"
 AT_1_2: dict[str, list[str] | None] = json.loads((HERE / "contract.json").read_text(encoding="utf-8"))
 """`name` and `Class.member` -> the parameters as they were written; None for what cannot be called."""
 
@@ -65,8 +65,8 @@ def test_every_public_name_is_listed() -> None:
     ("plugin", "arguments"),
     [
         ("sensor", ["--track", "wrist_accelerometer=wrist.csv"]),
-        ("pose", ["--set", "source=results", "--track", f"pose={EXAMPLES}/pose/tests/data/synthetic_pose.jsonl"]),
-        ("gaze", ["--set", "source=results", "--track", f"gaze={EXAMPLES}/gaze/tests/data/synthetic_gaze.jsonl"]),
+        ("pose", ["--set", "source=results", "--track", f"pose={SAVED}/pose.jsonl"]),
+        ("gaze", ["--set", "source=results", "--track", f"gaze={SAVED}/gaze.jsonl"]),
     ],
 )
 def test_a_wheel_built_for_1_2_is_found_and_keeps_the_contract(

@@ -36,7 +36,7 @@ def test_music_is_not_lost_with_the_picture(tmp_path: Path) -> None:
     target = Target(clip, tmp_path / "out" / "clip", 0)
     music = Music(MUSIC, 32_000, np.zeros((4, 50), np.int64), {}, {})
     with pytest.raises(MediaError, match="the music stands here") as error:
-        write_files(target, music, source, Output(("mp4",)), {}, print)
+        write_files(target, music, source, Output(("mp4",)), {}, print, lambda path, music: None)
     assert str(clip) in str(error.value)
     assert target.file(".wav").stat().st_size == pytest.approx(2 * len(MUSIC), abs=100)
     assert not target.record.exists()

@@ -44,7 +44,12 @@ def generate(
     ] = 1,
     formats: Annotated[
         str,
-        files("--format", "-f", metavar="LIST", help="wav, flac, mp3, opus, mp4, mov, mkv, webm. E.g. mp3,mkv."),
+        files(
+            "--format",
+            "-f",
+            metavar="LIST",
+            help="wav, flac, mp3, opus, mp4, mov, mkv, webm, overlay. E.g. mp3,mkv.",
+        ),
     ] = "",
     depth: Annotated[
         str, files("--depth", metavar="BITS", help="16, 24 or float, of wav and flac. E.g. 24.")
@@ -93,12 +98,13 @@ def generate(
 
 MOVED = {
     "--again": "expotion again RECORD.json",
+    "--overlay": "--format wav,mp4,overlay draws what steers the music over the picture",
     "--play-stream": "expotion play CLIP",
     "--live": "expotion live SOURCE",
     "--hop": "expotion live SOURCE --hop SECONDS",
     "--window": "expotion live SOURCE --window SECONDS",
 }
-"""Options of before that are commands now."""
+"""Options of before that are commands now, and one that is a format."""
 
 
 class Generate(Panels):

@@ -49,18 +49,25 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class Overlay:
-    """What an encoder looked at: boxes and motion, by time.
+    """What an encoder looked at: boxes, points and motion, by time; and what it heard in the movement.
 
     `boxes` float64 [n, 5]: (time_s, x0, y0, x1, y1), times increasing, corners as fractions of the picture's width
     and height; NaN corners where there is no box. A box stands until the next row. `vector_times_s` float64 [m],
     increasing, and `vectors` float32 [m, rows, columns, 2]: motion (right, down) in picture widths per second on a
-    grid over the whole picture. `note` says in a sentence how it was made.
+    grid over the whole picture. `point_times_s` float64 [p], increasing, and `points` float32 [p, k, 2] as
+    fractions, NaN where a point is not seen; `lines` are pairs of points that are joined. `events_s` and `beats_s`:
+    seconds at which a movement is accented, and at which it beats. `note` says in a sentence how it was made.
     """
 
     note: str
     boxes: NDArray[np.float64] | None = None
     vector_times_s: NDArray[np.float64] | None = None
     vectors: NDArray[np.float32] | None = None
+    point_times_s: NDArray[np.float64] | None = None
+    points: NDArray[np.float32] | None = None
+    lines: tuple[tuple[int, int], ...] = ()
+    events_s: NDArray[np.float64] | None = None
+    beats_s: NDArray[np.float64] | None = None
 
 
 class Encoder(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import file_sha256, sha256_of, write_json
 from expotion.music.composer import Music, Warn
 from expotion.music.steering import Steering
-from expotion.music.targets import ANY_VIDEO, SOUND_FORMATS, Output, Target
+from expotion.music.targets import ANY_VIDEO, OVERLAY, SOUND_FORMATS, Output, Target
 from expotion.plugins import installed_versions
 from expotion.video.loudness import DEFAULT_CEILING_DBTP, loudness_lufs, normalise
 from expotion.video.mux import mux_video
@@ -109,9 +110,17 @@ def read_record(path: Path) -> Record:
 
 
 def write_files(
-    target: Target, music: Music, source: Scan, output: Output, asked: Mapping[str, Any], warn: Warn
+    target: Target,
+    music: Music,
+    source: Scan,
+    output: Output,
+    asked: Mapping[str, Any],
+    warn: Warn,
+    draw: Callable[[Path, Music], None],
 ) -> list[Path]:
     """Write every format and the record; returns the files. `source` is the clip's scan, as long as the music.
+
+    `draw` writes the video of OVERLAY, with this music as it is written.
 
     A format that is there already is replaced, each file whole or not at all; the old record goes first and the new
     one comes last, so that a record never speaks of files of another piece.
@@ -149,6 +158,10 @@ def write_files(
         warn("the clip has no sound of its own to keep")
     try:
         for name in videos:
+            if name == OVERLAY:
+                draw(target.file(".overlay.mp4"), dataclasses.replace(music, samples=samples))
+                files.append(target.file(".overlay.mp4"))
+                continue
             suffix = f".{name}"
             if name == ANY_VIDEO and source.picture is not None:
                 suffix = fitting_suffix(source.picture.codec) or ".mp4"

@@ -29,6 +29,7 @@ from expotion.files import file_sha256, sha256_of, write_json
 from expotion.music.composer import Composer, open_composer
 from expotion.music.files import is_done, read_record, write_files
 from expotion.music.out_of_memory import memory_problem
+from expotion.music.overlay import write_overlay
 from expotion.music.steering import Steering
 from expotion.music.targets import FORMATS, Output, Takes, Target, check_formats, plan, scan_clips, unfit
 from expotion.plugins import installed_versions
@@ -148,7 +149,8 @@ class Job:
                     steering = self.steering.model_copy(update={"seed": target.seed})
                     with stage_progress(console, f"compose {target.base.name}") as progress:
                         music = composer.compose(clip, steering, on_progress=progress, on_warning=warnings.append)
-                    files += write_files(target, music, clip.scanned, self.output, asked, warnings.append)
+                    draw = functools.partial(write_overlay, clip, composer.encoders, warnings.append)
+                    files += write_files(target, music, clip.scanned, self.output, asked, warnings.append, draw)
         except ExpotionError as error:
             problems = error.problems
         except FAULTS as error:  # whatever is wrong with one clip, the others are made
@@ -323,9 +325,9 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     finally:
         torch.set_num_threads(threads)
     files = report.close(stopped=False)
-    before = {Path(name).suffix: digest for name, digest in record.files.items()}
+    before = {name.removeprefix(path.stem): digest for name, digest in record.files.items()}
     made = [file for file in files if file != target.record]
-    others = [file.name for file in made if before.get(file.suffix) != sha256_of(file)]
+    others = [file.name for file in made if before.get(file.name.removeprefix(base.name)) != sha256_of(file)]
     if not others:
         console.print("The same bytes as the first time.", highlight=False)
         return files

@@ -18,11 +18,13 @@ from expotion.video.scan import Scan, check, scan
 SOUND_FORMATS = ("wav", "flac", "mp3", "opus")
 VIDEO_FORMATS = ("mp4", "mov", "mkv", "webm")
 FORMATS = (*SOUND_FORMATS, *VIDEO_FORMATS)
+OVERLAY = "overlay"
+"""Stands for NAME.overlay.mp4: the picture with what steered the music drawn over it."""
 ANY_VIDEO = "video"
 """Stands for mp4, or mkv where mp4 cannot hold the clip's picture as it is."""
 
 DEFAULT_FORMATS = ("wav", ANY_VIDEO)
-_VIDEOS = {*VIDEO_FORMATS, ANY_VIDEO}
+_VIDEOS = {*VIDEO_FORMATS, ANY_VIDEO, OVERLAY}
 DEPTHS = ("16", "24", "float")
 
 _ELSEWHERE = "give another --out"
@@ -39,11 +41,11 @@ class Output:
 
     def problems(self) -> list[Problem]:
         """What is wrong with the values by themselves, named as the options of the command."""
-        wanted = f"some of {', '.join(FORMATS)}"
+        wanted = f"some of {', '.join((*FORMATS, OVERLAY))}"
         found = [
             Problem("--format", wanted, name or "an empty name")
             for name in self.formats
-            if name not in (*FORMATS, ANY_VIDEO)
+            if name not in (*FORMATS, ANY_VIDEO, OVERLAY)
         ]
         if self.depth not in DEPTHS:
             found.append(Problem("--depth", f"one of {', '.join(DEPTHS)}", self.depth))
@@ -51,7 +53,7 @@ class Output:
             fix = "for example --loudness -16; loudness is counted down from 0"
             got = f"{self.loudness_lufs:g}"
             found.append(Problem("--loudness", "a number of LUFS above -70 and up to -5", got, fix))
-        if self.keep_original_sound and not _VIDEOS & set(self.formats):
+        if self.keep_original_sound and not (_VIDEOS - {OVERLAY}) & set(self.formats):
             wanted = "a video among the formats, to hold the second track"
             found.append(Problem("--keep-original-sound", wanted, ", ".join(self.formats)))
         return found
@@ -185,7 +187,7 @@ def unfit(targets: Sequence[Target]) -> list[Problem]:
     originals = {target.clip.resolve() for target in targets}
     owners: dict[Path, Target] = {}
     for target in targets:
-        over = originals & {target.file(f".{name}").resolve() for name in (*FORMATS, "json")}
+        over = originals & {target.file(f".{name}").resolve() for name in (*FORMATS, "overlay.mp4", "json")}
         problems += [
             Problem(str(target.base), "not to be written over a clip", str(path), _ELSEWHERE)
             for path in sorted(over)

@@ -21,8 +21,9 @@ from expotion.features.smooth import coverage, gaps, smooth_track
 from expotion.features.store import FeatureStore
 from expotion.files import write_text
 from expotion.report.media import data_uri, encode_picture
-from expotion.report.plot import path
+from expotion.report.plot import bars, path
 from expotion.report.write import environment
+from expotion.video.motion import Motion, motion_of
 
 MOST_CHANNELS = 48
 MOST_COLUMNS = 1500
@@ -148,8 +149,9 @@ def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureSt
         if drawn is not None:
             overlays.append(drawn)
     mp4 = small_mp4(video, clip.duration_s)
+    moved = _moved(motion_of(video, clip.duration_s), overlays, clip.duration_s)
     clip.close()
-    write_text(out, _render(clip, mp4, views, overlays, notes))
+    write_text(out, _render(clip, mp4, views, overlays, notes, moved))
     return [*lines, *notes]
 
 
@@ -193,6 +195,14 @@ def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[
     plain: dict[str, Any] = {"name": name, "note": drawn.note}
     if drawn.boxes is not None:
         plain["boxes"] = [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in drawn.boxes]
+    if drawn.points is not None and drawn.point_times_s is not None:
+        plain["pointTimes"] = [round(float(t), 3) for t in drawn.point_times_s]
+        points = np.where(np.isfinite(drawn.points), np.rint(drawn.points * 1e3), -1).astype(int)
+        plain["points"] = points.reshape(len(points), -1).tolist()
+        plain["lines"] = [list(pair) for pair in drawn.lines]
+    for key, times_s in (("events", drawn.events_s), ("beats", drawn.beats_s)):
+        if times_s is not None:
+            plain[key] = [round(float(t), 3) for t in times_s]
     if drawn.vectors is not None and drawn.vector_times_s is not None:
         plain["times"] = [round(float(t), 3) for t in drawn.vector_times_s]
         plain["shape"] = list(drawn.vectors.shape[1:3])
@@ -200,8 +210,32 @@ def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[
     return plain
 
 
+def _moved(motion: Motion, overlays: list[dict[str, Any]], duration_s: float) -> dict[str, Any]:
+    """The motiongram as a picture, the quantity of motion as a curve, events and beats as strokes."""
+    columns = np.minimum(
+        (np.arange(MOST_COLUMNS) + 0.5) / MOST_COLUMNS * len(motion.times_s), len(motion.times_s) - 1
+    )
+    rows = np.sqrt(motion.rows / max(float(motion.rows.max()), 1e-6))[:, columns.astype(np.int64)]
+    share = motion.quantity.astype(np.float64) / max(float(motion.quantity.max()), 1e-6)
+    strokes = {
+        key: bars(np.array([t / duration_s for layer in overlays for t in layer.get(key, ())]), bottom, top)
+        for key, bottom, top in (("events", 0.0, 0.2), ("beats", 0.8, 1.0))
+    }
+    return {
+        "gram": _png(rows, np.ones(rows.shape[1], bool)),
+        "curve": path(motion.times_s / duration_s, share),
+        "most": float(motion.quantity.max()),
+        **strokes,
+    }
+
+
 def _render(
-    clip: Clip, mp4: bytes, views: list[dict[str, Any]], overlays: list[dict[str, Any]], notes: list[str]
+    clip: Clip,
+    mp4: bytes,
+    views: list[dict[str, Any]],
+    overlays: list[dict[str, Any]],
+    notes: list[str],
+    moved: dict[str, Any],
 ) -> str:
     folder = files("expotion.report") / "templates"
     styles = [(folder / name).read_text(encoding="utf-8") for name in ("report.css", "features.css")]
@@ -218,5 +252,6 @@ def _render(
             views=views,
             overlays=overlays,
             notes=notes,
+            moved=moved,
         )
     )

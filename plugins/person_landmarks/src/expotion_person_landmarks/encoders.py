@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.contracts import Clip, Encoder, EncoderSpec, TimedFeatures, Video
+from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video
 from expotion.errors import MediaError, Problem
 from expotion_person_landmarks import MODELS, PersonOptions, face, pose
 from expotion_person_landmarks.face_features import face_features
 from expotion_person_landmarks.follow import Part, landmarks_of, shorter_side
 from expotion_person_landmarks.landmarks import Landmarks
 from expotion_person_landmarks.models import model_file
+from expotion_person_landmarks.overlay import body_overlay, face_overlay
 from expotion_person_landmarks.pose_features import pose_features
 
 Features = Callable[[Landmarks, NDArray[np.float64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
@@ -26,6 +27,7 @@ class PersonEncoder(Encoder):
     part: Part
     files: Sequence[str]
     features: Features
+    drawn: Callable[[Landmarks], Overlay]
 
     def __init__(self, spec: EncoderSpec, options: PersonOptions) -> None:
         self.spec = spec
@@ -49,6 +51,12 @@ class PersonEncoder(Encoder):
         values, valid = type(self).features(found, at_s)
         return TimedFeatures(values, at_s, valid)
 
+    def overlay(self, clip: Clip) -> Overlay | None:
+        """The landmarks that were found."""
+        if clip.video is None:
+            return None
+        return type(self).drawn(landmarks_of(clip, self.part, self.options.person))
+
     def frame_sizes(self, video: Video) -> Sequence[int | None]:
         """The size in which people are looked for."""
         return (shorter_side(video),)
@@ -60,6 +68,7 @@ class PersonPose(PersonEncoder):
     part = "pose"
     files = pose.FILES
     features = staticmethod(pose_features)
+    drawn = staticmethod(body_overlay)
 
 
 class PersonFace(PersonEncoder):
@@ -68,6 +77,7 @@ class PersonFace(PersonEncoder):
     part = "face"
     files = face.FILES
     features = staticmethod(face_features)
+    drawn = staticmethod(face_overlay)
 
 
 def row_times_s(duration_s: float, rate_hz: float) -> NDArray[np.float64]:

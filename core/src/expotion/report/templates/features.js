@@ -35,6 +35,39 @@
       g.moveTo(ex - 5 * u - 3 * v, ey - 5 * v + 3 * u); g.lineTo(ex, ey); g.lineTo(ex - 5 * u + 3 * v, ey - 5 * v - 3 * u); g.stroke();
     }
   }
+  function points(g, layer, t, w, h) {
+    const row = layer.points[last(layer.pointTimes, t)];
+    if (!row) return;
+    const at = (k) => row[2 * k] < 0 && row[2 * k + 1] < 0 ? null : [row[2 * k] * w / 1000, row[2 * k + 1] * h / 1000];
+    g.strokeStyle = "#4cf2e0"; g.fillStyle = "#fff";
+    g.lineWidth = layer.lines.length > 40 ? 1 : 2.2;
+    g.beginPath();
+    for (const [a, b] of layer.lines) { const p = at(a), q = at(b); if (p && q) { g.moveTo(...p); g.lineTo(...q); } }
+    g.stroke();
+    if (layer.lines.length <= 40) for (let k = 0; k < row.length / 2; k++) {
+      const p = at(k); if (!p) continue;
+      g.beginPath(); g.arc(p[0], p[1], 3.2, 0, 7); g.fill();
+    }
+  }
+  function flash(g, times, t, x, y, radius, colour) {
+    const k = last(times, t + .02), lit = k >= 0 && t - times[k] < .12;
+    g.beginPath(); g.arc(x, y, radius, 0, 7); g.lineWidth = 4; g.strokeStyle = "#000"; g.stroke();
+    g.lineWidth = 2; g.strokeStyle = g.fillStyle = colour; g.stroke(); if (lit) g.fill();
+  }
+  function tempo(beats, t) {
+    const near = beats.filter((beat) => Math.abs(beat - t) <= 2.5);
+    if (near.length < 2) return "no beat";
+    const first = Math.max(0, last(beats, t) - 2), some = beats.slice(first, first + 5);
+    const periods = some.slice(1).map((beat, k) => beat - some[k]).sort((a, b) => a - b);
+    return periods.length ? `${Math.round(60 / periods[periods.length >> 1])} BPM` : "no beat";
+  }
+  function heard(g, layer, t, w) {
+    if (layer.events) flash(g, layer.events, t, w - 22, 22, 11, "#f59352");
+    if (!layer.beats) return;
+    flash(g, layer.beats, t, w - 22, 52, 8, "#ffd640");
+    g.font = "14px system-ui"; g.textAlign = "right"; g.lineWidth = 3; g.strokeStyle = "#000"; g.fillStyle = "#ffd640";
+    g.strokeText(tempo(layer.beats, t), w - 38, 57); g.fillText(tempo(layer.beats, t), w - 38, 57); g.textAlign = "left";
+  }
   function draw() {
     const t = video.currentTime, ratio = window.devicePixelRatio || 1, w = canvas.clientWidth, h = canvas.clientHeight;
     if (canvas.width !== Math.round(w * ratio)) canvas.width = Math.round(w * ratio);
@@ -45,6 +78,8 @@
       if (!switches[i].checked) return;
       if (layer.vectors) arrows(g, layer, t, w, h);
       if (layer.boxes) box(g, layer, t, w, h);
+      if (layer.points) points(g, layer, t, w, h);
+      heard(g, layer, t, w);
     });
     for (const cursor of cursors) cursor.style.left = `${100 * t / DATA.duration}%`;
     seek.value = t; now.textContent = `${t.toFixed(1)} s`;
