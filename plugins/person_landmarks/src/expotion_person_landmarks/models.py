@@ -5,6 +5,10 @@ One thread, because a network of this size gains little from more and clips are 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,11 +64,26 @@ class Network:
 def _interpreter(path: Path) -> Any:
     interpreter_class = _runtime()
     try:
-        made = interpreter_class(model_path=str(path), num_threads=1)
-        made.allocate_tensors()
+        with _quiet():
+            made = interpreter_class(model_path=str(path), num_threads=1)
+            made.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise WeightsError(Problem(str(path), "a model that LiteRT runs", str(error), PULL)) from error
     return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the terminal what LiteRT's C++ part says about itself; its errors come as exceptions."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 @lru_cache(maxsize=1)
