@@ -113,7 +113,7 @@ def _points(picture: Frame, points: NDArray[np.float64], lines: tuple[tuple[int,
     import cv2  # noqa: PLC0415
 
     many = len(lines) > 40  # a face: thin lines without dots
-    seen = np.isfinite(points).all(axis=1)
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     for first, second in lines:
         if seen[first] and seen[second]:
             if many:

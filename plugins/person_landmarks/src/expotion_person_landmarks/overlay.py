@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from expotion.contracts import Overlay
 from expotion_person_landmarks.landmarks import SEEN, SKELETON, Landmarks
@@ -39,7 +38,7 @@ def _drawn(found: Landmarks, pairs: tuple[tuple[int, int], ...], note: str) -> O
     place = {number: index for index, number in enumerate(numbers)}
     points = found.points[:, numbers]
     height, width = found.size
-    xy: NDArray[np.float32] = points[..., :2] / np.array([max(width, 1), max(height, 1)], np.float32)
-    xy = np.where(points[..., 2:] >= SEEN, xy, np.float32(np.nan))
+    xy = np.asarray(points[..., :2] / np.array([max(width, 1), max(height, 1)]), np.float32)
+    xy[points[..., 2] < SEEN] = np.nan
     lines = tuple((place[a], place[b]) for a, b in pairs)
     return Overlay(note, point_times_s=found.times_s, points=xy, lines=lines)
