@@ -9,15 +9,15 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from expotion.errors import Problem, WeightsError, first_line
+from expotion.errors import Problem, WeightsError, first_line, in_short
 from expotion.files import sha256_of
 
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt")
@@ -209,16 +209,22 @@ def mismatches(
     return problems
 
 
-def unfilled() -> AbstractContextManager[None]:
+@contextmanager
+def unfilled(where: str) -> Iterator[None]:
     """Within it a model of transformers is built without drawing at random, for seconds, what `fill` then replaces.
 
-    What it shares is left apart too: call `model.tie_weights()`.
+    What it shares is left apart too: call `model.tie_weights()`. WeightsError where the library refuses settings.
     """
     try:
         from transformers.initialization import no_init_weights  # noqa: PLC0415
     except ImportError:  # before transformers 5
         from transformers.modeling_utils import no_init_weights  # type: ignore[no-redef, attr-defined]  # noqa: PLC0415
-    return no_init_weights()
+    try:
+        with no_init_weights():
+            yield
+    except Exception as error:  # each version of the library has kinds of its own
+        fix = "fetch the folder again, or undo what was changed in it"
+        raise WeightsError(Problem(where, "settings that a model can be built from", in_short(error), fix)) from error
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:

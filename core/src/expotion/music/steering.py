@@ -119,6 +119,8 @@ class Given(TypedDict, total=False):
 
 
 def _as_path(given: Any) -> Any:
+    if isinstance(given, bool | int | float | list | dict):
+        raise ValueError("a path")
     return Path(given) if isinstance(given, str) else given
 
 
@@ -304,10 +306,11 @@ def described(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """
     found = read_description(folder).get("metadata")
     metadata = found if isinstance(found, dict) else {}
-    needed = ("recipe", "backbone_hash", "encoder_hashes", "window_frames")
-    missing = [key for key in needed if key not in metadata]
+    needed = {"recipe": dict, "backbone_hash": str, "encoder_hashes": dict, "window_frames": int}
+    missing = [key for key, kind in needed.items() if type(metadata.get(key)) is not kind]
+    where = str(folder / DESCRIPTION)
     if missing:
-        where, wanted = str(folder / DESCRIPTION), f"metadata with {', '.join(needed)}"
+        wanted = f"metadata with {', '.join(needed)}"
         fix = "give the run folder of a recipe"
         raise WeightsError(Problem(where, wanted, f"no {', '.join(missing)}", fix))
-    return Recipe.from_dict(metadata["recipe"]), metadata
+    return Recipe.from_dict(metadata["recipe"], f"{where} recipe"), metadata

@@ -183,7 +183,7 @@ def _build(tensors: Mapping[str, Tensor], config: EncodecConfig, where: str) -> 
     ]
     if problems:
         raise WeightsError(problems)
-    with unfilled():
+    with unfilled(f"{where} audio_encoder"):
         model = EncodecModel(config)
     fill(model, _renamed(tensors, _NORM_NAMES), where)
     return Codec(model)
@@ -195,7 +195,9 @@ def codec_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], wher
 
     if config.get("model_type", "encodec") != "encodec":
         raise WeightsError(Problem(f"{where} audio_encoder", "model_type encodec", repr(config["model_type"])))
-    return _build(tensors, EncodecConfig(**dict(config)), where)
+    with unfilled(f"{where} audio_encoder"):
+        settings = EncodecConfig(**config)
+    return _build(tensors, settings, where)
 
 
 def codec_from_audiocraft(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> Codec:

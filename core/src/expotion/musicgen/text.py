@@ -81,8 +81,8 @@ def text_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folde
     for name, other in ((shared, table), (table, shared)):
         if name not in state and other in state:
             state[name] = state[other]
-    with files.unfilled():
-        model = T5EncoderModel(T5Config(**dict(config)))
+    with files.unfilled(where):
+        model = T5EncoderModel(T5Config(**config))
     model.tie_weights()
     files.fill(model, state, where, ignored=(table,))
     return TextConditioner(model, load_tokenizer(folder))

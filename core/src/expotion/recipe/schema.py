@@ -14,15 +14,18 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from expotion.errors import RecipeError
 from expotion.plugins import discover
 from expotion.recipe.names import Names
-from expotion.recipe.nodes import to_text
+from expotion.recipe.nodes import from_plain, to_text
 from expotion.recipe.presets import GUIDED_AS_RELEASED, RIVALS, Preset, filled
+from expotion.recipe.problems import problems_of
 
 GONE: dict[str, Any] = {"shard_backbone": False, "trunk_cache_gib": 0.0}
 """Keys that `train` had, with their defaults. They changed no result and are read past, but they entered the
@@ -421,9 +424,12 @@ class Recipe(Section):
         return self
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """A recipe from what `to_dict` gave, now or in an earlier version. Raises pydantic's `ValidationError`."""
-        return cls.model_validate(values)
+    def from_dict(cls, values: dict[str, Any], where: str = "recipe") -> Recipe:
+        """A recipe from what `to_dict` gave, now or earlier; RecipeError, naming `where`, for anything else."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError(problems_of(error, cls, from_plain(values, where))) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default, in the order of the schema."""

@@ -16,6 +16,7 @@ from expotion.contracts import Encoder
 from expotion.errors import ExpotionError, Problem, WeightsError, first_line
 from expotion.features.encoders import build_encoders
 from expotion.files import replacing_folder
+from expotion.music.steering import described
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion_hub.catalogue import MUSICGEN_LICENCE
@@ -30,9 +31,7 @@ def card_of(folder: Path, registry: Registry, *, name: str | None = None, licenc
     `name` is how it will be loaded; `licence` the owner's own choice for the adaptor's weights. Encoders that are
     not installed are described by their names alone.
     """
-    description = read_description(folder)
-    metadata: dict[str, Any] = description["metadata"]
-    recipe = Recipe.from_dict(metadata["recipe"])
+    description, (recipe, metadata) = read_description(folder), described(folder)
     licences = list(_licences(recipe, registry))
     metrics = metrics_of(folder)
     blocks = [
@@ -161,7 +160,7 @@ def push_adaptor(
     """Publish to `hf:ORG/NAME` or a new folder; returns where it is. Nothing half-written stays behind."""
     with _staged(adaptor_folder(source), target, registry, licence) as staged:
         if is_published(target):
-            recipe = Recipe.from_dict(read_description(staged)["metadata"]["recipe"])
+            recipe, _ = described(staged)
             return upload_adaptor(
                 staged, target, private=private, message=f"Expotion adaptor {recipe.name}", say=say
             )
@@ -202,7 +201,7 @@ def _staged(folder: Path, target: str, registry: Registry, licence: str | None) 
         staged = Path(name)
         for file in (TENSORS, DESCRIPTION):
             shutil.copyfile(folder / file, staged / file)
-        (staged / "recipe.yaml").write_text(Recipe.from_dict(metadata["recipe"]).to_yaml(), encoding="utf-8")
+        (staged / "recipe.yaml").write_text(described(folder)[0].to_yaml(), encoding="utf-8")
         metrics = metrics_of(folder)
         if metrics:
             (staged / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

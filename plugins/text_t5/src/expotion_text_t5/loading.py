@@ -41,7 +41,7 @@ def load_t5(source: str) -> LoadedT5:
     for name, other in (_TIED, _TIED[::-1]):
         if name not in state and other in state:
             state[name] = state[other]
-    with weights.unfilled():
+    with weights.unfilled(f"{folder / 'config.json'} text_encoder"):
         model = T5EncoderModel(T5Config(**settings))
     model.tie_weights()
     weights.fill(model, state, str(folder), ignored=_TIED)

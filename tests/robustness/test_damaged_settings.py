@@ -1,0 +1,67 @@
+"""Settings of models and adaptors that were changed by hand or damaged: an error that names the file and field."""
+
+import json
+import shutil
+
+import pytest
+
+from expotion.errors import WeightsError
+from expotion.musicgen.codec import codec_from_hf
+
+pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
+
+
+@pytest.fixture
+def said(finished, tmp_path, capsys):
+    """What `generate` says of the finished adaptor after `change` was done to its description."""
+    from expotion.cli.main import run
+
+    def of(change) -> str:
+        folder = tmp_path / "adaptor"
+        shutil.copytree(finished / "adaptor", folder)
+        file = folder / "adaptor.json"
+        description = json.loads(file.read_text())
+        change(description["metadata"])
+        file.write_text(json.dumps(description))
+        clip = tmp_path / "clip.mp4"
+        clip.write_bytes(b"")
+        assert run(["generate", str(clip), "--adaptor", str(folder), "--out", str(tmp_path / "x.wav")]) != 0
+        return capsys.readouterr().err
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: found["recipe"].update(train={"steps": [4]}), ("adaptor.json recipe", "train.steps")),
+        (lambda found: found["recipe"].pop("conditions"), ("adaptor.json recipe", "conditions")),
+        (lambda found: found["recipe"].update(nope=1), ("adaptor.json recipe", "nope")),
+        (lambda found: found.update(encoder_hashes=[]), ("adaptor.json", "encoder_hashes")),
+        (lambda found: found.update(window_frames="long"), ("adaptor.json", "window_frames")),
+    ],
+)
+def test_an_adaptor_whose_description_was_changed_is_named_with_its_field(change, words, said):
+    told = said(change)
+    assert "fault in expotion" not in told
+    assert all(word in told for word in words)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"use_causal_conv": "x" * 50}, {"upsampling_ratios": None}, {"num_filters": -2}]
+)
+def test_a_codec_that_the_library_refuses_is_named(changed, model):
+    config = json.loads((model / "config.json").read_text())["audio_encoder"]
+    with pytest.raises(WeightsError, match="model audio_encoder"):
+        codec_from_hf({}, {**config, **changed}, "model")
+
+
+def test_a_control_that_is_a_list_is_named(finished, tmp_path, capsys):
+    from expotion.cli.main import run
+
+    steering, clip = tmp_path / "steering.yaml", tmp_path / "clip.mp4"
+    steering.write_text("controls:\n  glow: [a.mp4]\n")
+    clip.write_bytes(b"")
+    assert run(["generate", str(clip), "--adaptor", str(finished), "--steering", str(steering)]) != 0
+    told = capsys.readouterr().err
+    assert "steering.yaml:2" in told and "controls.glow" in told and "fault in expotion" not in told
