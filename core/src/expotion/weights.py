@@ -224,7 +224,9 @@ def unfilled(where: str) -> Iterator[None]:
             yield
     except Exception as error:  # each version of the library has kinds of its own
         fix = "fetch the folder again, or undo what was changed in it"
-        raise WeightsError(Problem(where, "settings that a model can be built from", in_short(error), fix)) from error
+        raise WeightsError(
+            Problem(where, "settings that a model can be built from", in_short(error), fix)
+        ) from error
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
