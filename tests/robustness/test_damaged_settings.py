@@ -35,7 +35,7 @@ def said(finished, tmp_path, capsys):
     ("change", "words"),
     [
         (lambda found: found["recipe"].update(train={"steps": [4]}), ("adaptor.json recipe", "train.steps")),
-        (lambda found: found["recipe"].pop("conditions"), ("adaptor.json recipe", "conditions")),
+        (lambda found: found["recipe"].update(conditions=3), ("adaptor.json recipe", "conditions")),
         (lambda found: found["recipe"].update(nope=1), ("adaptor.json recipe", "nope")),
         (lambda found: found.update(encoder_hashes=[]), ("adaptor.json", "encoder_hashes")),
         (lambda found: found.update(window_frames="long"), ("adaptor.json", "window_frames")),
