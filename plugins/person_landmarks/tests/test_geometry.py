@@ -111,14 +111,25 @@ def frames(n: int) -> Iterator[np.ndarray]:
 
 
 def test_a_person_who_leaves_is_looked_for_again_and_not_made_up():
-    one, other = Region(20, 0, 30), Region(90, 0, 30)
+    one, other = Region(20, 0, 30), Region(25, 0, 30)
     tracker = Scripted([[one]] * 3 + [[]] * 3 + [[other]] * 4, lost={3, 4, 5})
     found = track(tracker, frames(10), np.arange(10) / 25, (200, 320), "largest", 33)
     assert found.present.tolist() == [True] * 3 + [False] * 3 + [True] * 4
     assert tracker.looked == [0, 3, 4, 5, 6]
-    assert found.points[0, 0, 0] == 40 and found.points[9, 0, 0] == 180  # in the picture's own pixels
+    assert found.points[0, 0, 0] == 40 and found.points[9, 0, 0] == 50  # in the picture's own pixels
     assert found.n_people.tolist() == [1, -1, -1, 0, 0, 0, 1, -1, -1, -1]
     assert not found.points[3:6].any()
+
+
+def test_for_a_second_nobody_else_is_taken_for_who_was_lost():
+    one, other = Region(20, 0, 30), Region(90, 0, 80)
+    tracker = Scripted([[one, other]] * 2 + [[other]] * 30, lost={2})
+    found = track(tracker, frames(32), np.arange(32) / 25, (100, 160), "left", 33)
+    assert found.present.tolist() == [True] * 2 + [False] * 24 + [True] * 6  # 1/25 s + 1 s
+    assert found.points[-1, 0, 0] == 90
+    tracker = Scripted([[other]] * 3 + [[one, other]] * 3, set())
+    late = track(tracker, frames(6), np.arange(6) / 25, (100, 160), "left", 33, one)
+    assert late.present.tolist() == [False] * 3 + [True] * 3 and late.points[-1, 0, 0] == 20
 
 
 def test_frames_are_thinned_to_thirty_a_second_and_never_made_up():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
@@ -13,6 +15,8 @@ from expotion.contracts import Clip, Video, read_ahead
 from expotion_person_landmarks.landmarks import N_FACE, N_POSE, Landmarks
 from expotion_person_landmarks.regions import Image, Points, Region
 
+log = logging.getLogger("expotion")
+
 Who = Literal["largest", "left", "right"] | int
 Part = Literal["pose", "face"]
 
@@ -21,6 +25,9 @@ MOST_HZ = 30.0
 SHORTER_SIDE = 480
 """Larger pictures are made this small: a region is cut to at most 256 pixels anyway."""
 FRAMES_AT_ONCE = 32
+LOOK_EVERY, N_LOOKS = 6, 5
+"""Frames of the beginning in which people are counted before one is chosen: a detector misses somebody in some."""
+SAME_PERSON_S = 1.0
 KEPT = 32
 """Clips whose landmarks stay in memory: 0.1 MB for ten seconds of a body, 1.7 MB of a face."""
 
@@ -48,10 +55,35 @@ def landmarks_of(clip: Clip, part: Part, who: Who = "largest") -> Landmarks:
     key = (clip.content_hash, part, who)
     if key not in _KEPT:
         _KEPT[key] = _look(clip.video, part, who)
+        for remark in remarks(_KEPT[key], part, who):
+            log.warning("%s: %s", clip.path or clip.id, remark)
         while len(_KEPT) > KEPT:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end(key)
     return _KEPT[key]
+
+
+def remarks(found: Landmarks, part: Part, who: Who) -> list[str]:
+    """What a user should know: nobody there, several people, fewer than asked for, somebody who comes and goes."""
+    if not len(found.times_s):
+        return []
+    what, several = ("person", "people") if part == "pose" else ("face", "faces")
+    most = int(found.n_people.max())
+    if most < 1:
+        return [f"no {what} is seen in the picture"]
+    said = []
+    if isinstance(who, int) and most < who:
+        said.append(f"person: {who} was asked for, {most} {several if most > 1 else what} seen at a time")
+    elif most > 1:
+        whom = f"the one farthest {who}" if who in ("left", "right") else f"number {who} from the left"
+        whom = "the largest" if who == "largest" else whom
+        said.append(
+            f"{most} {several} are seen, {whom} is followed (option person: largest, left, right or a number)"
+        )
+    share = float(found.present.mean())
+    if share < 0.9:
+        said.append(f"a {what} is seen in {share:.0%} of the frames")
+    return said
 
 
 def _look(video: Video | None, part: Part, who: Who) -> Landmarks:
@@ -59,7 +91,13 @@ def _look(video: Video | None, part: Part, who: Who) -> Landmarks:
     if video is None or len(video.frame_times_s) == 0:
         return Landmarks(np.zeros(0), np.zeros((0, n_points, 3), np.float32), (0, 0), np.zeros(0, np.int64))
     times_s = thinned(video.frame_times_s[video.frame_times_s < video.decodable_until_s])
-    return track(_tracker(part), _frames(video, times_s), times_s, video.size, who, n_points)
+    tracker = _tracker(part)
+    rows = np.arange(0, len(times_s), LOOK_EVERY)[:N_LOOKS]
+    seen = [tracker.find(frame) for frame in _frames(video, times_s[rows])]
+    target = choose(max(seen, key=len, default=[]), who)
+    found = track(tracker, _frames(video, times_s), times_s, video.size, who, n_points, target)
+    found.n_people[rows] = [len(people) for people in seen]
+    return found
 
 
 def _tracker(part: Part) -> Tracker:
@@ -79,23 +117,28 @@ def track(
     size: tuple[int, int],
     who: Who,
     n_points: int,
+    target: Region | None = None,
 ) -> Landmarks:
     """Follow one person through frames; `size` is that of the picture in which landmarks are to be given.
 
-    Where the person is lost, people are looked for in the same frame.
+    Where the person is lost, people are looked for in the same frame. For a second it must be somebody near where
+    the person was last (at first: near `target`), after that whoever is chosen anew.
     """
     points = np.zeros((len(times_s), n_points, 3), np.float32)
     n_people = np.full(len(times_s), -1, np.int64)
     region: Region | None = None
+    last, known_s = target, float(times_s[0]) if len(times_s) else 0.0
     for row, frame in enumerate(frames):
         found = None if region is None else tracker.follow(frame, region, float(times_s[row]))
         if found is None:
             people = tracker.find(frame)
             n_people[row] = len(people)
-            chosen = choose(people, who)
+            again = last is not None and times_s[row] - known_s < SAME_PERSON_S
+            chosen = nearest(people, last) if again and last is not None else choose(people, who)
             found = None if chosen is None else tracker.follow(frame, chosen, float(times_s[row]))
         region = None if found is None else found[1]
         if found is not None:
+            last, known_s = found[1], float(times_s[row])
             points[row] = found[0]
             points[row, :, :2] *= size[0] / frame.shape[0]
     return Landmarks(times_s, points, size, n_people)
@@ -110,6 +153,13 @@ def choose(people: Sequence[Region], who: Who) -> Region | None:
     in_order = sorted(people, key=lambda region: region.x)
     number = {"left": 0, "right": len(people) - 1}[who] if isinstance(who, str) else who - 1
     return in_order[number] if number < len(people) else None
+
+
+def nearest(people: Sequence[Region], last: Region) -> Region | None:
+    """Who is nearest to where somebody was, at most the half of that region's side away."""
+    away = [math.hypot(one.x - last.x, one.y - last.y) for one in people]
+    number = min(range(len(people)), key=away.__getitem__, default=None)
+    return None if number is None or away[number] > last.side / 2 else people[number]
 
 
 def thinned(frame_times_s: NDArray[np.float64]) -> NDArray[np.float64]:
