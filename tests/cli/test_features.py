@@ -40,7 +40,15 @@ class Bright(Encoder):
         return TimedFeatures(mean, times_s, times_s < 1.0)
 
     def overlay(self, clip):
-        return Overlay("a square", boxes=np.array([[0.0, 0.1, 0.2, 0.5, 0.6], [1.0, *[np.nan] * 4]]))
+        return Overlay(
+            "a square",
+            boxes=np.array([[0.0, 0.1, 0.2, 0.5, 0.6], [1.0, *[np.nan] * 4]]),
+            point_times_s=np.array([0.0, 1.0]),
+            points=np.array([[[0.25, 0.5], [0.5, 0.5]], [[0.25, 0.75], [np.nan, np.nan]]], np.float32),
+            lines=((0, 1),),
+            events_s=np.array([0.5]),
+            beats_s=np.array([0.4, 0.9, 1.4]),
+        )
 
 
 class BrightOptions(Options):
@@ -241,7 +249,11 @@ def test_the_page_stands_alone(clips, tmp_path, capsys):
     assert "Nothing steers the music at 1" in html
     data = json.loads(re.search(r"const DATA = (\{.*?\});\"use strict\"", html).group(1))
     assert data["overlays"][0]["boxes"] == [[0.0, 0.1, 0.2, 0.5, 0.6], [1.0, None, None, None, None]]
-    assert html.count('class="map"') == 2
+    drawn = data["overlays"][0]
+    assert drawn["points"] == [[250, 500, 500, 500], [250, 750, -1, -1]] and drawn["lines"] == [[0, 1]]
+    assert (drawn["events"], drawn["beats"]) == ([0.5], [0.4, 0.9, 1.4])
+    assert html.count('class="map"') == 3 and "accents of the movement" in html and "are its beats" in html
+    assert "M250 100V80" in html and "M200 20V0M450 20V0M700 20V0" in html
 
 
 def test_the_page_of_a_file_without_a_picture(clips, tmp_path, capsys):

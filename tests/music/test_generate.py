@@ -210,11 +210,13 @@ def test_a_fault_of_the_program_in_one_clip_leaves_the_others(
         (["--top-k", "-1"], "--top-k: a number of at least 0"),
         (["--format", "ogg"], "--format: some of wav, flac, mp3, opus, mp4"),
         (["--format", "wav,"], "got an empty name"),
+        (["--overlay"], "--overlay has moved: --format wav,mp4,overlay draws what steers the music"),
         (["--format", "webm"], "a picture that webm holds (av1, vp8, vp9), got h264; write .mp4 or .mov or .mkv"),
         (["--depth", "8"], "--depth: one of 16, 24, float, got 8"),
         (["--loudness", "16"], "for example --loudness -16"),
         (["--loudness", "nan"], "--loudness: a number of LUFS"),
         (["--keep-original-sound", "--format", "wav"], "a video among the formats"),
+        (["--keep-original-sound", "--format", "overlay"], "a video among the formats"),
         (["--prompt", " "], "--prompt: some words"),
         (["{clip}", "--out", "music.mp4"], "a folder, as there are several clips"),
         (["{clip}", "--out", "music"], "a name of its own"),
@@ -336,12 +338,12 @@ def test_what_is_written(
 
 def test_a_record_makes_the_same_bytes_again(start: Start, clip: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
-    formats = "wav,flac,mp3,opus,mp4,mkv,mov"
+    formats = "wav,flac,mp3,opus,mp4,mkv,mov,overlay"
     options = ("-f", formats, "--loudness", "-20", "--keep-original-sound", "--depth", "24", "--seed", 7)
     steering = ("--strength", "glow=0:1,1:0.2", "--mute", "sway", "--temperature", 0.9, "--top-p", 0.8)
     assert start(clip, "--out", out, *options, *steering) == 0
     first = files_of(out)
-    assert len(first) == 8
+    assert len(first) == 9 and "lamp [hd].overlay.mp4" in first
     capsys.readouterr()
     assert run(["again", str(out / "lamp [hd].json")]) == 0
     assert "The same bytes as the first time." in capsys.readouterr().out
