@@ -94,8 +94,7 @@ def test_alone_in_a_folder_in_processes_and_over_ray_the_bytes_are_the_same(tmp_
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     ways = {
         "alone": [source / "a.mp4", "--jobs", 0],
-        "folder": [source],
-        "jobs": [source, "--jobs", 2],
+        "folder": [source, "--jobs", 2],
         "ray": [source, "--ray", "local"],
     }
     made = {}
