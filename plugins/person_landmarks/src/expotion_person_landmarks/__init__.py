@@ -72,6 +72,7 @@ POSE = EncoderSpec(
     width=lambda options: 42,
     rate_hz=lambda options: options.rate_hz,
     weights=_weights,
+    cost_s=lambda options: 0.69,  # on one core, 30 frames a second
 )
 FACE = EncoderSpec(
     name="person_face",
@@ -82,6 +83,7 @@ FACE = EncoderSpec(
     width=lambda options: 20,
     rate_hz=lambda options: options.rate_hz,
     weights=_weights,
+    cost_s=lambda options: 0.17,
 )
 
 
