@@ -57,7 +57,7 @@ def of_logits() -> dict[str, dict[str, float]]:
     codes = generate_codes(
         prepare(backbone.lm, "fp32"), source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(), generators=generators
     )
-    sequence = delay.build(codes, backbone.lm.geometry.special_token, valid_only=True)
+    sequence = delay.build(codes, backbone.lm.geometry.special_token, backbone.lm.geometry.delays, valid_only=True)
     exact = backbone.lm(sequence, source, source_mask=mask.bool()).float()
     found: dict[str, dict[str, float]] = {}
     for mode in MODES:

@@ -53,7 +53,7 @@ def likelihood(composer: expotion.Composer, requests: list[Request], codes: list
     lm = composer.backbone.lm
     source, _ = text_sources(lm, [request.text for request in requests])
     stacked = torch.stack(codes)
-    sequence = delay.build(stacked, special=lm.geometry.special_token, valid_only=True)
+    sequence = delay.build(stacked, lm.geometry.special_token, lm.geometry.delays, valid_only=True)
     mask = torch.ones_like(stacked, dtype=torch.bool)
     return -float(codebook_loss(lm, lm.hidden(sequence, source), stacked, mask))
 

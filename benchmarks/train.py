@@ -90,7 +90,7 @@ def released_side(geometry: LMGeometry, batch: int, steps: int) -> dict[str, Any
         started = time.perf_counter()
         with torch.no_grad():
             hidden = text(input_ids=tokens).last_hidden_state * 0.0  # encoded, and set to what we are given
-        sequence = delay.build(codes, special=geometry.special_token, valid_only=True)
+        sequence = delay.build(codes, geometry.special_token, geometry.delays, valid_only=True)
         optimizer.zero_grad()
         loss = model.loss_of(sequence, codes, features, hidden, own, table)
         loss.backward()

@@ -43,9 +43,13 @@ def test_prefix_heads(golden, adaptor, inputs):
 
 
 def test_logits_loss_and_gradients(golden, adaptor, inputs, source):
-    sequence = delay.build(golden["in/codes"], golden.lm.geometry.special_token, valid_only=True)
+    sequence = delay.build(
+        golden["in/codes"], golden.lm.geometry.special_token, golden.lm.geometry.delays, valid_only=True
+    )
     hidden = golden.lm.hidden(sequence, source, adaptor(golden.lm, inputs))
-    logits, mask = delay.revert_logits(golden.lm.logits(hidden), golden["in/codes"].shape[2])
+    logits, mask = delay.revert_logits(
+        golden.lm.logits(hidden), golden["in/codes"].shape[2], golden.lm.geometry.delays
+    )
     assert torch.equal(mask.expand_as(golden["out/mask"]), golden["out/mask"])
     assert (logits - golden["out/logits"]).nan_to_num().abs().max() < 1e-4
     loss = codebook_loss(golden.lm, hidden, golden["in/codes"])
@@ -75,11 +79,13 @@ def test_what_the_golden_numbers_can_tell_apart(golden, adaptor, inputs, source)
     """Negative controls: each departure from the released code misses by far more than the tolerance."""
     import dataclasses
 
-    sequence = delay.build(golden["in/codes"], golden.lm.geometry.special_token, valid_only=True)
+    sequence = delay.build(
+        golden["in/codes"], golden.lm.geometry.special_token, golden.lm.geometry.delays, valid_only=True
+    )
 
     def deviation():
         logits = golden.lm(sequence, source, adaptor(golden.lm, inputs))
-        return (delay.revert_logits(logits, 20)[0] - golden["out/logits"]).nan_to_num().abs().max()
+        return (delay.revert_logits(logits, 20, (0, 1, 2, 3))[0] - golden["out/logits"]).nan_to_num().abs().max()
 
     config = adaptor.config
     for change in ({"prefix_attention": "full"}, {"prefix_block": "attention"}):

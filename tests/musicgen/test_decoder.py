@@ -9,8 +9,10 @@ from expotion.musicgen.decoder import sinusoid
 def test_training_logits_match_audiocraft(golden, golden_lm):
     data = golden("musicgen_lm")
     lm = golden_lm(data)
-    sequence = delay.build(data["in/codes"], lm.geometry.special_token, valid_only=True)
-    logits, mask = delay.revert_logits(lm(sequence, data["in/cross_source"]), data.about["config"]["T"])
+    sequence = delay.build(data["in/codes"], lm.geometry.special_token, lm.geometry.delays, valid_only=True)
+    logits, mask = delay.revert_logits(
+        lm(sequence, data["in/cross_source"]), data.about["config"]["T"], lm.geometry.delays
+    )
     assert torch.equal(mask.expand(2, -1, -1), data["out/mask"])
     assert torch.equal(logits.isnan(), data["out/logits"].isnan())
     assert (logits - data["out/logits"]).nan_to_num().abs().max() < 1e-4

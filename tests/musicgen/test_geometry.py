@@ -32,12 +32,12 @@ def test_reads_the_hugging_face_configuration():
 
 
 def test_lists_every_setting_that_would_change_the_computation():
-    config = {"decoder": {"activation_function": "relu", "audio_channels": 2, "hidden_size": "wide"}}
+    config = {"decoder": {"activation_function": "relu", "scale_embedding": True, "hidden_size": "wide"}}
     with pytest.raises(WeightsError) as error:
         LMGeometry.from_hf(config)
     text = str(error.value)
     assert len(error.value.problems) == 3
-    assert "activation_function" in text and "audio_channels" in text and "hidden_size" in text
+    assert "activation_function" in text and "scale_embedding" in text and "hidden_size" in text
 
 
 def test_refuses_sizes_that_cannot_be():
@@ -45,3 +45,7 @@ def test_refuses_sizes_that_cannot_be():
         LMGeometry(30, 2, 4, 64, 4, 16, None)
     with pytest.raises(WeightsError, match="n_layers"):
         LMGeometry(32, 0, 4, 64, 4, 16, None)
+    with pytest.raises(WeightsError, match="4 delays"):
+        LMGeometry(32, 1, 4, 64, 4, 16, None, delays=(0, 1))
+    with pytest.raises(WeightsError, match="as many codebooks each"):
+        LMGeometry(32, 1, 4, 64, 3, 16, None, channels=2)

@@ -147,7 +147,7 @@ def test_reads_audiocraft_files(golden, tmp_path, cfg_as_text):
     backbone = load_backbone(f"audiocraft:{folder}", parts={"lm"})
     logits = backbone.lm(data["in/raw_sequence"], data["in/cross_source"])
     assert (logits - data["out/raw_logits"]).abs().max() < 1e-4
-    assert backbone.delays == (0, 1, 2, 3)
+    assert backbone.geometry.delays == (0, 1, 2, 3)
     with pytest.raises(WeightsError, match="codes"):  # the two golden sets differ in their number of codes
         load_backbone(folder, parts={"lm", "codec"})
 

@@ -149,8 +149,8 @@ def loudness(scored: Scored) -> Score:
 # --------------------------------------------------------------------------------------------- the model
 
 
-def write_model(folder: Path) -> Path:
-    """A random MusicGen of four codebooks of 16 codes at 50 Hz and 32 kHz, in transformers' layout."""
+def write_model(folder: Path, channels: int = 1) -> Path:
+    """A random MusicGen of four codebooks a channel of 16 codes at 50 Hz and 32 kHz, in transformers' layout."""
     import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -188,7 +188,8 @@ def write_model(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         ffn_dim=16,
-        num_codebooks=4,
+        num_codebooks=4 * channels,
+        audio_channels=channels,
         pad_token_id=16,
         bos_token_id=16,
     )

@@ -85,6 +85,16 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def musicgen_folder(tmp_path_factory):
+    return save_musicgen(tmp_path_factory.mktemp("musicgen"))
+
+
+@pytest.fixture(scope="session")
+def stereo_folder(tmp_path_factory):
+    """Eight codebooks, those of left and right in turn; the codec is that of mono."""
+    return save_musicgen(tmp_path_factory.mktemp("stereo"), num_codebooks=8, audio_channels=2)
+
+
+def save_musicgen(folder, **of_decoder):
     """A random MusicGen as transformers saves it: decoder, T5, EnCodec and tokenizer."""
     import torch
     import transformers as hf
@@ -112,16 +122,15 @@ def musicgen_folder(tmp_path_factory):
             num_hidden_layers=2,
             num_attention_heads=4,
             ffn_dim=48,
-            num_codebooks=4,
             pad_token_id=16,
             bos_token_id=16,
+            **{"num_codebooks": 4, **of_decoder},
         ).to_dict(),
     )
     model = hf.MusicgenForConditionalGeneration(config)
     for name, buffer in model.audio_encoder.named_buffers():
         if name.endswith(("embed", "embed_avg")):
             buffer.copy_(torch.randn_like(buffer))
-    folder = tmp_path_factory.mktemp("musicgen")
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

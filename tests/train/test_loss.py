@@ -66,7 +66,7 @@ def test_a_step_minimises_the_literal_loss():
     counts = literal.own_and_real(lengths, foreign, 4)
     value, _, n = literal.loss(hidden, heads_of(lm), batch.codes.numpy(), counts)
 
-    assert draw.n_scored(examples) == n
+    assert draw.n_scored(examples, lm.geometry.delays) == n
     assert run.step()["loss"] == pytest.approx(value, rel=1e-5)
 
 
@@ -117,5 +117,5 @@ def test_a_clip_shorter_than_the_longest_delay_scores_its_first_codebooks_alone(
     hidden = torch.randn(2, 3, 32)
     ones = torch.ones(2, 4, 2, dtype=torch.bool)
     value, _, n = literal.loss(hidden.double().numpy(), heads_of(small_lm), codes.numpy(), ones.numpy())
-    assert n == loss.count_scored(ones[:, 0], 4) == 2 * (2 + 1)
+    assert n == loss.count_scored(ones[:, 0], (0, 1, 2, 3)) == 2 * (2 + 1)
     assert loss.codebook_loss(small_lm, hidden, codes).item() == pytest.approx(value, rel=1e-6)

@@ -70,8 +70,8 @@ def test_a_small_change_of_one_weight_would_be_seen(theirs, ours):
 def test_logits_that_training_scores(theirs, ours, record_property):
     codes = torch.randint(0, 16, (2, 4, 10))
     wanted, wanted_mask = theirs.lm.predict(codes, theirs.text.source(PROMPTS[:2]))
-    sequence = delay.build(codes, 16, valid_only=True)
-    got, mask = delay.revert_logits(ours.lm(sequence, source_of(ours, PROMPTS[:2])), 10)
+    sequence = delay.build(codes, 16, ours.geometry.delays, valid_only=True)
+    got, mask = delay.revert_logits(ours.lm(sequence, source_of(ours, PROMPTS[:2])), 10, ours.geometry.delays)
     assert torch.equal(mask.expand(2, -1, -1), wanted_mask)
     assert torch.equal(got.isnan(), wanted.isnan())
     assert deviation(record_property, "training logits", got.nan_to_num(), wanted.nan_to_num()) < TOLERANCE
@@ -95,7 +95,6 @@ def test_greedy_tokens(theirs, ours, batch, cfg_scale, prompt_frames, record_pro
         cfg_scale=cfg_scale,
         sampler=Sampler(greedy=True),
         prompt=prompt,
-        delays=ours.delays,
         on_logits=seen.append,
     )
     assert torch.equal(got, wanted)
@@ -108,12 +107,10 @@ def test_greedy_tokens(theirs, ours, batch, cfg_scale, prompt_frames, record_pro
 def test_other_delays(release):
     folder = release(delays=(0, 2, 3, 6)).folder
     theirs, ours = expotion_audiocraft.load(folder), load_backbone(f"audiocraft:{folder}")
-    assert ours.delays == (0, 2, 3, 6)
+    assert ours.geometry.delays == (0, 2, 3, 6)
     wanted = theirs.lm.generate_codes(PROMPTS[:2], N_FRAMES, greedy=True)
     source = source_of(ours, PROMPTS[:2])
-    got = generate_codes(
-        Engine(ours.lm, "fp32"), source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(greedy=True), delays=ours.delays
-    )
+    got = generate_codes(Engine(ours.lm, "fp32"), source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(greedy=True))
     assert torch.equal(got, wanted)
 
 

@@ -43,7 +43,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Music:
-    """A composed piece: `samples` float32 [n] mono, and the `codes` int64 [K, T] that they were decoded from.
+    """A composed piece: `samples` float32 [n], of a stereo model [n, 2], decoded from `codes` int64 [K, T].
 
     `controls` steered it, by name; `notes` are plain values that say how it was made.
     """

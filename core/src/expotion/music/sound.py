@@ -18,7 +18,7 @@ AT_ONCE_FRAMES = 1500
 
 @torch.inference_mode()
 def to_sound(codec: Codec, codes: Tensor, n_samples: int) -> NDArray[np.float32]:
-    """Codes [K, T] -> mono samples float32 [n_samples]: cut or padded with silence to the clip's length."""
+    """Codes [K, T] -> samples float32 [n_samples] or [n_samples, 2], cut or padded with silence to that length."""
     if codes.shape[-1] <= AT_ONCE_FRAMES:
         wave = codec.decode(codes).numpy().astype(np.float32)
     else:
@@ -31,7 +31,7 @@ def to_sound(codec: Codec, codes: Tensor, n_samples: int) -> NDArray[np.float32]
 def stream_sound(
     codec: Codec, codes: Iterable[Tensor], n_samples: int, chunk_frames: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Samples float32 [m], chunk by chunk, of codes [K, n] as they come; all together `n_samples`."""
+    """Samples float32 [m] or [m, 2], chunk by chunk, of codes [K, n] as they come; all together `n_samples`."""
     stream = CodecStream(codec)
     left = n_samples
     waiting: list[Tensor] = []

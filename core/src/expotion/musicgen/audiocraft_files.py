@@ -21,7 +21,6 @@ from expotion import weights as files
 from expotion.errors import Problem, WeightsError, first_line
 from expotion.musicgen.codec import Codec, codec_from_audiocraft, codec_from_hf
 from expotion.musicgen.decoder import MusicGenLM
-from expotion.musicgen.delay import default_delays
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layouts import audiocraft_layout, build_lm
 
@@ -116,7 +115,20 @@ def _geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: s
         n_codebooks=_count(state, "emb"),
         card=rows - 1,
         text_width=None if projection is None else projection.shape[1],
+        channels=_channels(settings, where),
+        delays=_delays(settings),
     )
+
+
+def _channels(settings: Mapping[str, Any], where: str) -> int:
+    """2 where left and right have codebooks of their own, in turn; other forms of stereo are refused."""
+    stereo = settings.get("interleave_stereo_codebooks", {})
+    if not stereo.get("use", False):
+        return 1
+    if stereo.get("per_timestep", False):
+        wanted = "left and right as codebooks of one step"
+        raise WeightsError(Problem(f"{where} xp.cfg interleave_stereo_codebooks.per_timestep", wanted, "true"))
+    return 2
 
 
 def _count(state: Mapping[str, Tensor], stem: str) -> int:
@@ -125,13 +137,13 @@ def _count(state: Mapping[str, Tensor], stem: str) -> int:
     return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
 
 
-def delays(settings: Mapping[str, Any], n_codebooks: int) -> tuple[int, ...]:
-    """Delays of the codebooks; patterns other than `delay` are refused."""
+def _delays(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Delays of the codebooks, () for MusicGen's own; patterns other than `delay` are refused."""
     pattern = settings.get("codebooks_pattern", {})
     if pattern.get("modeling", "delay") != "delay":
         raise WeightsError(Problem("xp.cfg codebooks_pattern.modeling", "delay", repr(pattern["modeling"])))
     listed = pattern.get("delay", {}).get("delays")
-    return default_delays(n_codebooks) if not listed else tuple(int(item) for item in listed)
+    return tuple(int(item) for item in listed or ())
 
 
 def text_model_name(settings: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """EnCodec: sound to codes and back, through transformers' EncodecModel.
 
-Mono, non-causal, one scale, no chunking. T = ceil(n / hop) frames; residual vector quantisation picks, stage by
+Non-causal, one scale, no chunking. The codec itself is mono; stereo is two of its sounds, whose codebooks stand as
+left, right, left, right, ... A sound of a clip is mono, so that both sides get the same codes; what is decoded is
+[n, 2]. T = ceil(n / hop) frames; residual vector quantisation picks, stage by
 stage, the entry nearest to what is left; decoding sums the K entries. Whether convolutions pad with zeros or by
 reflection is read from the configuration (`pad_mode`).
 """
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class Codec:
-    """Frozen EnCodec. Deterministic; float32; no gradients."""
+    """Frozen EnCodec. Deterministic; float32; no gradients. `n_codebooks` counts those of all channels."""
 
-    def __init__(self, model: EncodecModel) -> None:
+    def __init__(self, model: EncodecModel, channels: int = 1) -> None:
         config = model.config
+        self.channels = channels
         self.model = model
         self.model.train(False)
         self.model.requires_grad_(False)
@@ -36,7 +39,7 @@ class Codec:
         self.hop = math.prod(int(ratio) for ratio in config.upsampling_ratios)
         self.card = int(config.codebook_size)
         self.bandwidth_kbps = float(config.target_bandwidths[-1])
-        self.n_codebooks = int(model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth_kbps))
+        self.n_codebooks = channels * int(model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth_kbps))
 
     @property
     def frame_rate_hz(self) -> float:
@@ -50,27 +53,35 @@ class Codec:
 
     @torch.no_grad()
     def encode(self, wave: Tensor | NDArray[np.float32]) -> Tensor:
-        """Samples [n] or [B, n] at `sample_rate_hz` to codes int64 [K, T] or [B, K, T]."""
+        """Mono samples [n] or [B, n] at `sample_rate_hz` to codes int64 [K, T] or [B, K, T]."""
         samples = torch.as_tensor(wave, dtype=torch.float32, device=self.model.device)
         if samples.dim() not in (1, 2) or samples.shape[-1] == 0:
             raise ExpotionError(f"a sound must be [n] or [B, n] with n > 0, got {list(samples.shape)}")
         batched = samples if samples.dim() == 2 else samples[None]
         codes = self.model.quantizer.encode(self.latent(batched), self.bandwidth_kbps)  # (K, B, T)
-        codes = codes.transpose(0, 1).contiguous()
+        codes = codes.transpose(0, 1).repeat_interleave(self.channels, dim=1)
         return codes if samples.dim() == 2 else codes[0]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [K, T] or [B, K, T] to samples float32 [T hop] or [B, T hop]."""
+        """Codes [K, T] or [B, K, T] to samples float32 [T hop] or [B, T hop]; of stereo with a last axis of 2."""
         batched = codes if codes.dim() == 3 else codes[None]
         if batched.dim() != 3 or batched.shape[1] != self.n_codebooks or batched.shape[2] == 0:
             raise ExpotionError(f"codes must be [B, K={self.n_codebooks}, T > 0], got {list(codes.shape)}")
         low, high = int(batched.min()), int(batched.max())
         if low < 0 or high >= self.card:
             raise ExpotionError(f"codes must lie in 0..{self.card - 1}, got {low}..{high}")
-        latent = self.model.quantizer.decode(batched.to(self.model.device).transpose(0, 1))
-        wave = cast(Tensor, self.model.decoder(latent))[:, 0]
+        wave = cast(Tensor, self.model.decoder(self.dequantised(batched)))[:, 0]
+        if self.channels == 2:
+            wave = wave.unflatten(0, (-1, 2)).transpose(1, 2)  # [B 2, n] -> [B, n, 2]
         return wave if codes.dim() == 3 else wave[0]
+
+    def dequantised(self, codes: Tensor) -> Tensor:
+        """The decoder's input for codes [B, K, T]: [B channels, width, T], left before right."""
+        batch, k, n = codes.shape
+        # [B, K, T] -> [B, K/C, C, T] -> [B, C, K/C, T] -> [K/C, B C, T]
+        sides = codes.to(self.model.device).view(batch, k // self.channels, self.channels, n).transpose(1, 2)
+        return self.model.quantizer.decode(sides.flatten(0, 1).transpose(0, 1))
 
 
 FIRST_MARGIN = 4
@@ -101,18 +112,21 @@ class CodecStream:
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> NDArray[np.float32]:
-        """Codes [K, n], n > 0, to the samples that they settle: float32 [m], perhaps none yet."""
+        """Codes [K, n], n > 0, to the samples that they settle: float32 [m] or [m, 2], perhaps none yet."""
         if codes.shape[-1] == 0:
-            return np.zeros(0, np.float32)
-        codec = self._codec
-        latent = codec.model.quantizer.decode(codes[None].to(codec.model.device).transpose(0, 1))
+            return self._nothing
+        latent = self._codec.dequantised(codes[None])
         self._latent = latent if self._latent is None else torch.cat([self._latent, latent], dim=-1)
         return self._advance(last=False)
 
     @torch.inference_mode()
     def finish(self) -> NDArray[np.float32]:
         """The samples that waited for what comes after them."""
-        return np.zeros(0, np.float32) if self._latent is None else self._advance(last=True)
+        return self._nothing if self._latent is None else self._advance(last=True)
+
+    @property
+    def _nothing(self) -> NDArray[np.float32]:
+        return np.zeros((0,) if self._codec.channels == 1 else (0, 2), np.float32)
 
     def _advance(self, *, last: bool) -> NDArray[np.float32]:
         assert self._latent is not None
@@ -125,11 +139,12 @@ class CodecStream:
             hidden = (out + steps).permute(1, 2, 0)
             self._hidden = hidden if self._hidden is None else torch.cat([self._hidden, hidden], dim=-1)
         if self._hidden is None:
-            return np.zeros(0, np.float32)
+            return self._nothing
         wave, self._hidden, self._hidden_before = _settle(
             self._stack, self._hidden, self._hidden_before, STACK_MARGIN, self._codec.hop, last=last
         )
-        return np.asarray(wave[0, 0].cpu().numpy(), dtype=np.float32)
+        sound = wave[0, 0] if self._codec.channels == 1 else wave[:, 0].T
+        return np.asarray(sound.cpu().numpy(), dtype=np.float32)
 
 
 def _settle(
@@ -137,13 +152,13 @@ def _settle(
 ) -> tuple[Tensor, Tensor, int]:
     """Output for the frames whose surroundings are there.
 
-    `held` [1, C, n] begins with `before` frames that were settled earlier and stay as context. Returns the
+    `held` [B, C, n] begins with `before` frames that were settled earlier and stay as context. Returns the
     output of the newly settled ones, what to hold from here on, and how many of those are context.
     """
     n = held.shape[-1]
     stop = n if last else max(before, n - margin)
     if stop <= before:
-        return held.new_zeros(1, 1, 0), held, before
+        return held.new_zeros(len(held), 1, 0), held, before
     out = module(held)[..., before * hop : stop * hop]
     keep = min(stop, margin)
     return out, held[..., stop - keep :], keep

@@ -111,7 +111,7 @@ class Decoding:
 
     def codes(self) -> Tensor:
         """The finished codes [B, K, T]."""
-        return delay.revert(self.sequence, self.n_frames, self.special, delays=self.delays)[0]
+        return delay.revert(self.sequence, self.n_frames, self.special, self.delays)[0]
 
     def frames(self, start: int, stop: int) -> Tensor:
         """Codes [B, K, stop - start] of some finished frames."""
@@ -162,7 +162,6 @@ def decode(
     sampler: Sampler | None = None,
     generators: Sequence[torch.Generator] = (),
     prompt: Tensor | None = None,
-    delays: Sequence[int] | None = None,
     source_mask: Tensor | None = None,
     lengths: Sequence[int] | None = None,
     on_logits: Callable[[Tensor], None] | None = None,
@@ -181,15 +180,15 @@ def decode(
         raise ExpotionError(f"a prompt of {prompt_frames} frames leaves none of {n_frames} to generate")
 
     special, n_codebooks = lm.geometry.special_token, lm.geometry.n_codebooks
-    used = tuple(delays or delay.default_delays(n_codebooks))
+    delays = lm.geometry.delays
     codes = torch.full((batch, n_codebooks, n_frames), UNKNOWN, dtype=torch.int64, device=lm.device)
     if prompt is not None:
         codes[:, :, :prompt_frames] = prompt
     for row, length in enumerate(lengths or ()):
         codes[row, :, length:] = special
-    sequence = delay.build(codes, special, delays=used, valid_only=False)  # (B, K, T + max D + 1)
+    sequence = delay.build(codes, special, delays, valid_only=False)  # (B, K, T + max D + 1)
     total = sequence.shape[2] - 1
-    decoding = Decoding(sequence, used, special, n_frames, total)
+    decoding = Decoding(sequence, delays, special, n_frames, total)
     state = lm.start(source, total, prefix, source_mask=source_mask)
 
     fed = 0

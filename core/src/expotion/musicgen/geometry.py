@@ -11,7 +11,11 @@ from expotion.errors import Problem, WeightsError
 
 @dataclass(frozen=True)
 class LMGeometry:
-    """Sizes of the language model. `text_width` is None where the text source has the model's own width."""
+    """Sizes of the language model. `text_width` is None where the text source has the model's own width.
+
+    `channels` is 2 for stereo, whose codebooks are left, right, left, right, ... `delays` says how many steps late
+    each codebook is; without it codebook k of each channel is k steps late.
+    """
 
     width: int
     n_layers: int
@@ -20,6 +24,8 @@ class LMGeometry:
     n_codebooks: int
     card: int
     text_width: int | None
+    channels: int = 1
+    delays: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("width", "n_layers", "n_heads", "ffn_width", "n_codebooks", "card"):
@@ -31,6 +37,16 @@ class LMGeometry:
             wanted = "the width to be even and divisible by the number of heads"
             got = f"width {self.width}, heads {self.n_heads}"
             raise WeightsError(Problem("model configuration", wanted, got))
+        if self.channels not in (1, 2) or self.n_codebooks % self.channels:
+            got = f"{self.channels} channels, {self.n_codebooks} codebooks"
+            raise WeightsError(
+                Problem("model configuration", "one channel, or two with as many codebooks each", got)
+            )
+        if not self.delays:
+            object.__setattr__(self, "delays", tuple(k // self.channels for k in range(self.n_codebooks)))
+        if len(self.delays) != self.n_codebooks or min(self.delays) < 0:
+            wanted = f"{self.n_codebooks} delays of at least 0"
+            raise WeightsError(Problem("model configuration", wanted, repr(list(self.delays))))
 
     @property
     def head_width(self) -> int:
@@ -46,11 +62,11 @@ class LMGeometry:
     def from_hf(cls, config: Mapping[str, Any], where: str = "config.json") -> LMGeometry:
         """Read the `config.json` of transformers' MusicGen, the full model's or the decoder's.
 
-        Settings that would change the computation (another activation, scaled embeddings, stereo) are refused
-        with a WeightsError that names all of them.
+        Settings that would change the computation (another activation, scaled embeddings) are refused with a
+        WeightsError that names all of them.
         """
         decoder = config.get("decoder", config)
-        fixed = {"activation_function": "gelu", "scale_embedding": False, "audio_channels": 1}
+        fixed = {"activation_function": "gelu", "scale_embedding": False}
         problems = [
             Problem(f"{where} decoder.{key}", f"to be {wanted!r}", repr(decoder[key]))
             for key, wanted in fixed.items()
@@ -63,6 +79,7 @@ class LMGeometry:
             "ffn_width": ("ffn_dim", 4096),
             "n_codebooks": ("num_codebooks", 4),
             "card": ("vocab_size", 2048),
+            "channels": ("audio_channels", 1),
         }
         sizes: dict[str, int] = {}
         for name, (key, default) in names.items():
@@ -77,7 +94,7 @@ class LMGeometry:
         text_width = text.get("d_model", text.get("hidden_size", 512)) if isinstance(text, Mapping) else None
         if text_width == sizes["width"]:
             text_width = None  # transformers has no projection between equal widths
-        return cls(**sizes, text_width=text_width)
+        return cls(text_width=text_width, delays=(), **sizes)
 
 
 SMALL = LMGeometry(1024, 24, 16, 4096, 4, 2048, 768)

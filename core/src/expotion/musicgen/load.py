@@ -23,7 +23,6 @@ from expotion.machine import auto_precision
 from expotion.musicgen import audiocraft_files
 from expotion.musicgen.codec import Codec, codec_from_hf
 from expotion.musicgen.decoder import MusicGenLM
-from expotion.musicgen.delay import default_delays
 from expotion.musicgen.engine.weights import DTYPES
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layouts import build_lm, hf_layout
@@ -46,7 +45,6 @@ class Backbone:
     sample_rate_hz: int
     source: str
     weight_files: tuple[Path, ...] = ()
-    delays: tuple[int, ...] = (0, 1, 2, 3)
 
     @property
     def geometry(self) -> LMGeometry:
@@ -134,7 +132,7 @@ def _from_hf(folder: Path, name: str, dtype: torch.dtype, parts: Collection[str]
     codec = text = None
     if full and "codec" in parts:
         codec = codec_from_hf(files.under(tensors, "audio_encoder."), sound, str(folder))
-        _check_codec(codec, geometry, str(folder))
+        codec = _fitting(codec, geometry, str(folder))
     if full and "text" in parts:
         text = text_from_hf(files.under(tensors, "text_encoder."), config.get("text_encoder", {}), folder)
     rates = 50.0, 32000
@@ -143,14 +141,18 @@ def _from_hf(folder: Path, name: str, dtype: torch.dtype, parts: Collection[str]
     elif "upsampling_ratios" in sound and "sampling_rate" in sound:
         rate_hz = int(sound["sampling_rate"])
         rates = rate_hz / math.prod(map(int, sound["upsampling_ratios"])), rate_hz
-    return Backbone(lm, codec, text, *rates, name, tuple(paths), default_delays(geometry.n_codebooks))
+    return Backbone(lm, codec, text, *rates, name, tuple(paths))
 
 
-def _check_codec(codec: Codec, geometry: LMGeometry, where: str) -> None:
-    if (codec.n_codebooks, codec.card) != (geometry.n_codebooks, geometry.card):
-        wanted = f"a codec with the model's {geometry.n_codebooks} codebooks of {geometry.card} codes"
+def _fitting(codec: Codec, geometry: LMGeometry, where: str) -> Codec:
+    """The codec, of as many channels as the model has: stereo is the same codec for left and right."""
+    own = (geometry.n_codebooks // geometry.channels, geometry.card)
+    if (codec.n_codebooks, codec.card) != own:
+        each = "" if geometry.channels == 1 else " for each channel"
+        wanted = f"a codec with the model's {own[0]} codebooks of {own[1]} codes{each}"
         fix = "check target_bandwidths and codebook_size of audio_encoder"
         raise WeightsError(Problem(where, wanted, f"{codec.n_codebooks} of {codec.card}", fix))
+    return Codec(codec.model, geometry.channels)
 
 
 def _from_audiocraft(
@@ -162,11 +164,9 @@ def _from_audiocraft(
     codec = text = None
     rates, paths = (50.0, 32000), [path]
     if "codec" in parts:
-        codec = audiocraft_files.load_codec(compression, cache)
-        _check_codec(codec, lm.geometry, str(compression))
+        codec = _fitting(audiocraft_files.load_codec(compression, cache), lm.geometry, str(compression))
         rates = codec.frame_rate_hz, codec.sample_rate_hz
         paths.append(compression)
     if "text" in parts:
         text = load_text(audiocraft_files.text_model_name(settings), cache)
-    delays = audiocraft_files.delays(settings, lm.geometry.n_codebooks)
-    return Backbone(lm, codec, text, *rates, name, tuple(paths), delays)
+    return Backbone(lm, codec, text, *rates, name, tuple(paths))

@@ -170,7 +170,8 @@ def geometry_of(recipe: Recipe, registry: Registry) -> Geometry | None:
     if backbone.kind == "folder":
         return read_geometry(Path(backbone.source).expanduser())
     size = _HUB_SIZES.get(backbone.reference.rstrip("/").rsplit("-", 1)[-1])
-    return None if size is None else Geometry(*size, 4, 2048, timeline.CODEC_RATE_HZ)
+    n_codebooks = 8 if "-stereo-" in backbone.reference else 4
+    return None if size is None else Geometry(*size, n_codebooks, 2048, timeline.CODEC_RATE_HZ)
 
 
 def read_geometry(folder: Path) -> Geometry:

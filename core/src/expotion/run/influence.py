@@ -25,7 +25,7 @@ def gate_influence(lm: MusicGenLM, adaptor: Adaptor, request: Request, codes: Te
     Measured in one pass over finished codes [K, T] (teacher forcing); zeros where nothing steers.
     """
     n_frames = codes.shape[-1]
-    sequence = delay.build(codes[None], special=lm.geometry.special_token, valid_only=True)
+    sequence = delay.build(codes[None], lm.geometry.special_token, lm.geometry.delays, valid_only=True)
     first, n_steps = adaptor.config.first_adapted_layer, sequence.shape[-1]
     layers = list(range(first, lm.n_layers))
     times_s = timeline.step_times_s(n_steps - 1, rate_hz)

@@ -95,9 +95,9 @@ class Draw:
         real = torch.arange(self.foreign.shape[1])[None, :] < examples.n_frames[self.index][:, None]
         return real & ~self.foreign
 
-    def n_scored(self, examples: Examples) -> int:
+    def n_scored(self, examples: Examples, delays: Sequence[int]) -> int:
         """Number of codes that the loss is a mean over, all codebooks together."""
-        return count_scored(self.scored(examples), examples.codes.shape[1])
+        return count_scored(self.scored(examples), delays)
 
 
 def draw_step(examples: Examples, names: Sequence[str], settings: Train, seed: int, step: int) -> Draw:

@@ -95,7 +95,7 @@ class TrainingRun:
         s, settings = self.step_number, self.settings
         started = time.perf_counter()
         draw = draw_step(self.examples, self.names, settings, self.seed, s)
-        n_scored = draw.n_scored(self.examples)
+        n_scored = draw.n_scored(self.examples, self.lm.geometry.delays)
         factor = self._rate_factor(s)
         for group in self.optimizer.param_groups:
             group["lr"] = getattr(settings.learning_rate, group["name"]) * factor
@@ -354,7 +354,7 @@ def validate(run: TrainingRun) -> dict[str, Any]:
         for column, (examples, keep) in enumerate(ways):
             loss = run.objective.loss(examples, codes, scored[rows], keep, with_text, n_scored=1)
             totals[column] += loss.cpu()
-        totals[3] += count_scored(scored[rows], clips.codes.shape[1])
+        totals[3] += count_scored(scored[rows], run.lm.geometry.delays)
     run.world.sum_([totals])
     right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
     return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}

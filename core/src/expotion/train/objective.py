@@ -11,6 +11,7 @@ memory is one chunk instead of B K T V numbers. The same in float64, one code at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,14 +62,14 @@ def codebook_loss(
     that is computed in parts.
     """
     geometry, n_frames = lm.geometry, codes.shape[2]
-    scored = delay.target_mask(n_frames, geometry.n_codebooks).to(codes.device).expand(codes.shape)
+    scored = delay.target_mask(n_frames, geometry.delays).to(codes.device).expand(codes.shape)
     if mask is not None:
         if mask.dtype != torch.bool or mask.shape[-1] != n_frames:
             got = f"{mask.dtype} {list(mask.shape)}"
             raise ExpotionError(f"mask must be bool [.., K, T={n_frames}], got {got}")
         scored = scored & mask.to(codes.device)
     total = hidden.new_zeros((), dtype=torch.float32)
-    for k, late in enumerate(delay.default_delays(geometry.n_codebooks)):
+    for k, late in enumerate(geometry.delays):
         kept = max(0, n_frames - late)  # frame f is predicted at position f + late
         where = scored[:, k, :kept]
         rows = hidden[:, late : late + kept][where]  # (n, d)
@@ -77,9 +78,9 @@ def codebook_loss(
     return total / (scored.sum() if n_scored is None else torch.tensor(n_scored)).clamp(min=1)
 
 
-def count_scored(scored: Tensor, n_codebooks: int) -> int:
+def count_scored(scored: Tensor, delays: Sequence[int]) -> int:
     """Number of codes that count among frames bool [B, T], all codebooks together."""
-    return int((scored[:, None, :] & delay.target_mask(scored.shape[1], n_codebooks)).sum())
+    return int((scored[:, None, :] & delay.target_mask(scored.shape[1], delays)).sum())
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ class Objective:
         """
         lm, recompute = self.lm, self.recompute
         batch, codes_in = batch.to(lm.device), codes_in.to(lm.device)
-        sequence = delay.build(codes_in, special=lm.geometry.special_token, valid_only=True)  # (B, K, T+1)
+        sequence = delay.build(
+            codes_in, lm.geometry.special_token, lm.geometry.delays, valid_only=True
+        )  # (B, K, T+1)
         source = lm.project_text(batch.text, batch.text_mask & with_text.to(lm.device)[:, None])  # (B, L, d)
         inputs = {
             name: TrackInput(batch.controls[name], batch.valid[name], keep[name].to(lm.device))

@@ -26,7 +26,7 @@ LOUDEST = 1e6
 
 
 def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
-    """Samples float32 [n] at another rate, float32 [round(n * to / from)], without delay."""
+    """Samples float32 [n] or [n, 2] at another rate, float32 [round(n * to / from), ..], without delay."""
     if from_hz == to_hz or len(samples) == 0:
         return samples.astype(np.float32, copy=False)
     import soxr  # noqa: PLC0415
@@ -37,8 +37,8 @@ def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[
 
 
 def fit(samples: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    """Samples cut, or padded with silence at the end, to float32 [n]."""
-    out = np.zeros(n, np.float32)
+    """Samples [m] or [m, 2] cut, or padded with silence at the end, to float32 [n] or [n, 2]."""
+    out = np.zeros((n, *samples.shape[1:]), np.float32)
     out[: min(n, len(samples))] = samples[:n]
     return out
 

@@ -41,7 +41,7 @@ class Normalised:
 
 
 def loudness_lufs(samples: NDArray[np.float32], sample_rate_hz: int) -> float | None:
-    """Integrated loudness of mono samples float32 [n] (BS.1770-4, gated), or None for silence.
+    """Integrated loudness of samples float32 [n] or [n, 2] (BS.1770-4, gated), or None for silence.
 
     Sound shorter than one gating block of 0.4 s is measured as one block of its own length.
     """
@@ -69,7 +69,7 @@ def normalise(
     *,
     ceiling_dbtp: float = DEFAULT_CEILING_DBTP,
 ) -> Normalised:
-    """Bring mono samples float32 [n] to a loudness, with no true peak above the ceiling.
+    """Bring samples float32 [n] or [n, 2] to a loudness, with no true peak above the ceiling.
 
     One gain for all; peaks that pass the ceiling are turned down by a limiter that looks 5 ms ahead and recovers
     in 80 ms. Where that would take more than MAX_LIMITING_DB the gain is lowered instead, and `note` says so.
@@ -85,7 +85,7 @@ def normalise(
     made, loudness = samples, before
     for _ in range(6):  # limiting costs some loudness, which a little more gain gives back
         gain = 10.0 ** (gain_db / 20.0)
-        made = (samples * gain * _limiter(peaks * gain, ceiling, sample_rate_hz)).astype(np.float32)
+        made = (samples.T * gain * _limiter(peaks * gain, ceiling, sample_rate_hz)).T.astype(np.float32)
         loudness = loudness_lufs(made, sample_rate_hz) or before
         missing_db = target_lufs - loudness
         if abs(missing_db) < 0.02 or (missing_db > 0 and gain_db >= most_db):
@@ -107,15 +107,21 @@ def normalise(
 
 
 def _peaks(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
-    """Highest absolute level from each sample to the next, float32 [n]. Works in blocks: bounded memory."""
-    out = np.abs(samples).astype(np.float32)
+    """Highest absolute level of any channel from each sample to the next, float32 [n]. In blocks, for memory."""
+    out = _loudest(samples).astype(np.float32)
     for begin in range(0, len(samples), _BLOCK):
         left = max(0, begin - _MARGIN)
         part = samples[left : begin + _BLOCK + _MARGIN]
-        fine = np.abs(resample(part, sample_rate_hz, _OVERSAMPLING * sample_rate_hz))
+        fine = _loudest(resample(part, sample_rate_hz, _OVERSAMPLING * sample_rate_hz))
         between = fine.reshape(-1, _OVERSAMPLING).max(axis=1)[begin - left :][:_BLOCK]
         out[begin : begin + _BLOCK] = np.maximum(out[begin : begin + _BLOCK], between)
     return out
+
+
+def _loudest(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Absolute level of the louder channel, [n], of samples [n] or [n, 2]."""
+    level: NDArray[np.float32] = np.abs(samples)
+    return level if level.ndim == 1 else level.max(axis=1)
 
 
 def _limiter(peaks: NDArray[np.float32], ceiling: float, sample_rate_hz: int) -> NDArray[np.float64]:

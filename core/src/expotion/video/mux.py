@@ -57,7 +57,7 @@ def mux_video(
     limits: Limits = DEFAULT_LIMITS,
     warn: Callable[[str], None] = lambda text: None,
 ) -> float:
-    """Put mono samples float32 [n] under the picture of a file (or its scan); returns the seconds written.
+    """Put samples float32 [n] or [n, 2] under the picture of a file (or its scan); returns the seconds written.
 
     The container is that of `out_path`'s suffix: mp4 and mov get AAC, mkv FLAC (`bits` deep), webm Opus. Sound is
     cut or padded with silence to the clip's length and is the default track; `keep_original_sound` adds the

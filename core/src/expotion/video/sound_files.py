@@ -23,7 +23,7 @@ MP3_QUALITY = 0.2
 def write_sound(
     path: Path | str, samples: NDArray[np.float32], sample_rate_hz: int, *, depth: Depth = "16"
 ) -> None:
-    """Write mono samples float32 [n], clipped to -1..1, in the format of the suffix, atomically.
+    """Write samples float32 [n] or [n, 2], clipped to -1..1, in the format of the suffix, atomically.
 
     `depth` is for wav and flac (bits per sample; flac takes `float` as 24). mp3 needs one of the rates of MPEG
     (8 to 48 kHz); opus is written at 48 kHz. The same samples give the same bytes. Raises MediaError for samples

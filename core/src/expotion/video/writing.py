@@ -61,14 +61,14 @@ def name_track(out: OutputContainer, stream: Any, title: str, *, default: bool) 
 
 
 def check_samples(path: Path | str, samples: NDArray[np.float32]) -> None:
-    """Raise MediaError unless samples are mono [n] and finite."""
-    if samples.ndim != 1:
-        raise MediaError(Problem(str(path), "mono samples [n]", f"shape {samples.shape}"))
+    """Raise MediaError unless samples are [n] or stereo [n, 2], and finite."""
+    if samples.ndim != 1 and samples.shape[1:] != (2,):
+        raise MediaError(Problem(str(path), "samples [n] or [n, 2]", f"shape {samples.shape}"))
     if not bool(np.isfinite(samples).all()):
         raise MediaError(Problem(str(path), "samples that are finite numbers", "NaN or infinity"))
 
 
-# Mono samples as a sound track of a container, in step with a picture or alone.
+# Samples as a sound track of a container, in step with a picture or alone.
 
 SoundCodec = Literal["aac", "flac", "libopus"]
 Bits = Literal[16, 24]
@@ -82,7 +82,7 @@ _AHEAD_S = 0.5
 
 
 class SoundTrack:
-    """Feeds mono samples float32 [n], clipped to -1..1, to an open container.
+    """Feeds samples float32 [n] or [n, 2], clipped to -1..1, to an open container.
 
     `bits` is FLAC's depth. The track ends with the last sample: what an encoder pads is not written. Raises
     MediaError for samples that are not finite.
@@ -103,7 +103,8 @@ class SoundTrack:
         self._out, self._sent = out, 0
         self._rate_hz = OPUS_RATE_HZ if codec == "libopus" else sample_rate_hz
         self._samples = np.clip(resample(samples, sample_rate_hz, self._rate_hz), -1.0, 1.0)
-        self.stream = out.add_stream(codec, rate=self._rate_hz, layout="mono")
+        self._layout = "mono" if samples.ndim == 1 else "stereo"
+        self.stream = out.add_stream(codec, rate=self._rate_hz, layout=self._layout)
         context = self.stream.codec_context
         if codec == "flac":
             context.format = "s16" if bits == 16 else "s32"  # FFmpeg keeps the upper 24 of s32
@@ -131,14 +132,14 @@ class SoundTrack:
     def _frame(self, chunk: NDArray[np.float32]) -> Any:
         import av  # noqa: PLC0415
 
-        format = self.stream.codec_context.format.name
-        shaped = chunk[None, :]
+        format, planar = self.stream.codec_context.format.name, self.stream.codec_context.format.is_planar
+        # [n, 2] -> a row per channel where the format is planar, else one row, left beside right
+        shaped: NDArray[Any] = np.ascontiguousarray(np.atleast_2d(chunk.T)) if planar else chunk.reshape(1, -1)
         if format.startswith("s16"):
-            return av.AudioFrame.from_ndarray(np.rint(shaped * 32767.0).astype(np.int16), format, "mono")
-        if format.startswith("s32"):
-            whole = np.rint(shaped.astype(np.float64) * 8_388_607.0).astype(np.int32) << 8
-            return av.AudioFrame.from_ndarray(whole, format, "mono")
-        return av.AudioFrame.from_ndarray(shaped, format, "mono")
+            shaped = np.rint(shaped * 32767.0).astype(np.int16)
+        elif format.startswith("s32"):
+            shaped = np.rint(shaped.astype(np.float64) * 8_388_607.0).astype(np.int32) << 8
+        return av.AudioFrame.from_ndarray(shaped, format, self._layout)
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
@@ -223,7 +224,7 @@ def write_video(
     keyframe_every: int = 48,
     b_frames: int = 0,
 ) -> None:
-    """Encode RGB frames uint8 [H, W, 3] at their own times, with mono sound where it is given.
+    """Encode RGB frames uint8 [H, W, 3] at their own times, with sound where it is given.
 
     `times_s` [n] increases; the last frame lasts until `duration_s` (default: a typical frame's duration).
     H.264 and AAC (VP9 and Opus for .webm). Times are kept to 1/90000 s (1 ms in mkv and webm). yuv420p needs

@@ -136,7 +136,8 @@ def play_live(
         live = session()
         delay = Delay(hop_s, work_s, LOOK_AHEAD_FRAMES / composer.backbone.frame_rate_hz)
         _say_start(console, pictures, live, window_s, delay)
-        with open_outlet(to, out, live.sample_rate_hz) as outlet:
+        channels = composer.backbone.geometry.channels
+        with open_outlet(to, out, live.sample_rate_hz, channels) as outlet:
             _run(live, pictures, outlet, delay, console)
 
 

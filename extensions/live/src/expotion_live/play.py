@@ -36,7 +36,8 @@ def play_clip(
     started = time.monotonic()
     made_s, waited_s, first_s = 0.0, 0.0, None
     try:
-        with open_sink(to, composer.backbone.sample_rate_hz) as sink:
+        backbone = composer.backbone
+        with open_sink(to, backbone.sample_rate_hz, backbone.geometry.channels) as sink:
             asked = started
             for chunk in chunks:
                 waited_s += time.monotonic() - asked

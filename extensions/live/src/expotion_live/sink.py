@@ -50,19 +50,19 @@ def sink_problems(where: str) -> list[Problem]:
 
 
 @contextlib.contextmanager
-def open_sink(where: str, sample_rate_hz: int) -> Iterator[Sink]:
-    """A function that takes samples float32 [n] in -1..1; returns when all has been played or passed on."""
+def open_sink(where: str, sample_rate_hz: int, channels: int = 1) -> Iterator[Sink]:
+    """A function that takes samples float32 [n] or [n, 2] in -1..1; returns when all is played or passed on."""
     if where == STANDARD_OUTPUT:
         yield _to_standard_output
         return
     sounddevice: Any = importlib.import_module("sounddevice")
-    with sounddevice.OutputStream(samplerate=sample_rate_hz, channels=1, dtype="float32") as stream:
-        yield lambda samples: stream.write(np.ascontiguousarray(samples[:, None]))
+    with sounddevice.OutputStream(samplerate=sample_rate_hz, channels=channels, dtype="float32") as stream:
+        yield lambda samples: stream.write(np.ascontiguousarray(samples.reshape(len(samples), -1)))
         stream.stop()  # plays what is waiting
 
 
 def to_s16le(samples: NDArray[np.float32]) -> bytes:
-    """Samples as 16-bit integers, little end first, clipped to -1..1."""
+    """Samples as 16-bit integers, little end first, left before right, clipped to -1..1."""
     return bytes(np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes())
 
 
@@ -78,14 +78,17 @@ def _to_standard_output(samples: NDArray[np.float32]) -> None:
 
 
 class Outlet:
-    """Takes samples float32 [n] without waiting for the player: a thread feeds a sink from a queue.
+    """Takes samples float32 [n] or [n, 2] without waiting for the player: a thread feeds a sink from a queue.
 
     Speakers begin at `start_s` of the monotonic clock; what is behind a pipe has its own buffer. `sound_file` gets
     every sample at once; `where` None is no player. `gone`: nobody takes samples any more, and no file does.
     """
 
-    def __init__(self, where: str | None, sample_rate_hz: int, sound_file: Any | None = None) -> None:
+    def __init__(
+        self, where: str | None, sample_rate_hz: int, sound_file: Any | None = None, channels: int = 1
+    ) -> None:
         self._where, self._rate_hz, self._file = where, sample_rate_hz, sound_file
+        self._channels = channels
         self._queue: queue.Queue[NDArray[np.float32] | None] = queue.Queue()
         self._left = False
         self._error: BaseException | None = None
@@ -119,7 +122,7 @@ class Outlet:
     def _play(self) -> None:
         assert self._where is not None
         try:
-            with open_sink(self._where, self._rate_hz) as sink:
+            with open_sink(self._where, self._rate_hz, self._channels) as sink:
                 samples = self._queue.get()
                 if self._where == SPEAKERS:
                     time.sleep(max(0.0, self.start_s - time.monotonic()))
@@ -133,7 +136,7 @@ class Outlet:
 
 
 @contextlib.contextmanager
-def open_outlet(to: str | None, out: Path | None, sample_rate_hz: int) -> Iterator[Outlet]:
+def open_outlet(to: str | None, out: Path | None, sample_rate_hz: int, channels: int = 1) -> Iterator[Outlet]:
     """An outlet to a player (`speakers` or `-`), to a file, or to both; to the speakers where neither is named.
 
     The file appears under its name when the block ends; the player has then played everything.
@@ -145,8 +148,8 @@ def open_outlet(to: str | None, out: Path | None, sample_rate_hz: int) -> Iterat
 
             draft, kind = stack.enter_context(replacing(out)), LIVE_SUFFIXES[out.suffix.lower()]
             sound_file = stack.enter_context(
-                soundfile.SoundFile(draft, "w", sample_rate_hz, 1, subtype="PCM_16", format=kind)
+                soundfile.SoundFile(draft, "w", sample_rate_hz, channels, subtype="PCM_16", format=kind)
             )
-        outlet = Outlet(to or (SPEAKERS if out is None else None), sample_rate_hz, sound_file)
+        outlet = Outlet(to or (SPEAKERS if out is None else None), sample_rate_hz, sound_file, channels)
         yield outlet
         outlet.close()

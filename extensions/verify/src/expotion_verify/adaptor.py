@@ -61,9 +61,9 @@ def _check(golden: GoldenFile, inputs: Mapping[str, TrackInput]) -> None:
             golden.compare(f"prefix {part}", rows, f"out/prefix_{part}_{layer}", PREFIX)
 
     codes = tensor(golden, "in/codes")
-    sequence = delay.build(codes, lm.geometry.special_token, valid_only=True)
+    sequence = delay.build(codes, lm.geometry.special_token, lm.geometry.delays, valid_only=True)
     hidden = lm.hidden(sequence, source, prefix)
-    logits, mask = delay.revert_logits(lm.logits(hidden), codes.shape[2])
+    logits, mask = delay.revert_logits(lm.logits(hidden), codes.shape[2], lm.geometry.delays)
     golden.compare("logits", logits, "out/logits", LOGITS)
     golden.compare("mask", mask.expand(len(codes), -1, -1), "out/mask", 0.0)
     loss = codebook_loss(lm, hidden, codes)

@@ -32,21 +32,21 @@ def check_delay_pattern(golden: GoldenFile) -> None:
         delays = [int(late) + int(case.get("empty_initial", 0)) for late in case["delays"]]
         for layout, valid_only in (("full", False), ("valid", True)):
             at = f"{name}/{layout}"
-            sequence = delay.build(codes, special, delays=delays, valid_only=valid_only)
+            sequence = delay.build(codes, special, delays, valid_only=valid_only)
             golden.compare("sequence", sequence, f"{at}_sequence", 0.0)
             # Numbered cells go where codes go; K T (K S on the way back) stands where there is none.
             cells = torch.arange(len(delays) * n_frames).view(1, len(delays), n_frames)
-            indexes = delay.build(cells, cells.numel(), delays=delays, valid_only=valid_only)[0]
+            indexes = delay.build(cells, cells.numel(), delays, valid_only=valid_only)[0]
             golden.compare("indexes", indexes, f"{at}_indexes", 0.0)
             golden.compare("mask", indexes < cells.numel(), f"{at}_mask", 0.0)
-            back, mask = delay.revert(sequence, n_frames, UNKNOWN, delays=delays)
+            back, mask = delay.revert(sequence, n_frames, UNKNOWN, delays)
             golden.compare("codes back", back, f"{at}_revert", 0.0)
             golden.compare("codes back: mask", mask, f"{at}_revert_mask", 0.0)
             steps = torch.arange(indexes.numel()).view(1, *indexes.shape)
-            indexes = delay.revert(steps, n_frames, steps.numel(), delays=delays)[0][0]
+            indexes = delay.revert(steps, n_frames, steps.numel(), delays)[0][0]
             golden.compare("codes back: indexes", indexes, f"{at}_revert_indexes", 0.0)
             logits = tensor(golden, f"{at}_logits_in").permute(0, 2, 3, 1)  # [B, V, K, S] in the file
-            reverted, scored = delay.revert_logits(logits, n_frames, delays=delays)
+            reverted, scored = delay.revert_logits(logits, n_frames, delays)
             golden.compare("logits back", reverted.permute(0, 3, 1, 2), f"{at}_logits_revert", 0.0)
             golden.compare("logits back: mask", scored, f"{at}_logits_revert_mask", 0.0)
         first = torch.arange(n_frames) + 1 + min(delays)
@@ -64,8 +64,8 @@ def check_musicgen_lm(golden: GoldenFile) -> None:
     golden.compare("text mask", (source != 0).any(dim=2).float(), "in/cross_mask", 0.0)
 
     codes = tensor(golden, "in/codes")
-    sequence = delay.build(codes, special, valid_only=True)
-    logits, mask = delay.revert_logits(lm(sequence, source), codes.shape[2])
+    sequence = delay.build(codes, special, lm.geometry.delays, valid_only=True)
+    logits, mask = delay.revert_logits(lm(sequence, source), codes.shape[2], lm.geometry.delays)
     golden.compare("mask", mask.expand(len(codes), -1, -1), "out/mask", 0.0)
     golden.compare("logits", logits, "out/logits", LOGITS)
     golden.compare("raw logits", lm(tensor(golden, "in/raw_sequence"), source), "out/raw_logits", LOGITS)

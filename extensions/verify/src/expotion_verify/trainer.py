@@ -86,7 +86,7 @@ def train_released(
     log = []
     for step, batch in enumerate(batches):
         optimiser.zero_grad()
-        sequence = delay.build(batch.codes, lm.geometry.special_token, valid_only=True)
+        sequence = delay.build(batch.codes, lm.geometry.special_token, lm.geometry.delays, valid_only=True)
         hidden = lm.hidden(sequence, batch.source, adaptor.prefix(lm, batch.inputs))
         loss = codebook_loss(lm, hidden, batch.codes)
         loss.backward()
