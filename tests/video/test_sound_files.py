@@ -80,7 +80,7 @@ def test_opus_is_written_at_its_own_rate(music, tmp_path):
         ("a", np.zeros(9), RATE_HZ, "no suffix"),
         ("a.mp3", np.zeros(9), 31_999, "31999 Hz.*write a wav"),
         ("a.flac", np.full(9, np.nan), RATE_HZ, "NaN"),
-        ("a.opus", np.zeros((9, 2)), RATE_HZ, r"mono samples \[n\]"),
+        ("a.opus", np.zeros((9, 3)), RATE_HZ, r"samples \[n\] or \[n, 2\]"),
     ],
 )
 def test_what_cannot_be_written_leaves_nothing(tmp_path, name, samples, rate_hz, message):
