@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
-import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from expotion import contracts
+from expotion.cli.main import run
+from expotion.plugins import ENTRY_POINT_GROUP, discover
 
 HERE = Path(__file__).parent
 SAVED = HERE / "samples" / "landmarks"
 AT_1_2: dict[str, list[str] | None] = json.loads((HERE / "contract.json").read_text(encoding="utf-8"))
 """`name` and `Class.member` -> the parameters as they were written; None for what cannot be called."""
-
-CHECK = """
-import socket, sys
-def refuse(*_): raise OSError("no network in this test")
-socket.socket.connect = refuse
-from expotion.cli.main import run
-sys.exit(run(["plugin", "check", *sys.argv[1:]]))
-"""
 
 
 def parameters(value: Any) -> list[str] | None:
@@ -61,6 +55,24 @@ def test_every_public_name_is_listed() -> None:
     assert all(hasattr(contracts, name) for name in contracts.__all__)
 
 
+@pytest.fixture
+def beside_the_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path into which the wheels are unpacked, without a network; discovery looks at it anew."""
+    for wheel in (HERE / "wheels").glob("*.whl"):
+        zipfile.ZipFile(wheel).extractall(tmp_path)
+    known = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = discover(entry_points(group=ENTRY_POINT_GROUP))
+    monkeypatch.setattr("expotion.plugins.discover", lambda: registry)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("no network in this test"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
 @pytest.mark.parametrize(
     ("plugin", "arguments"),
     [
@@ -70,27 +82,12 @@ def test_every_public_name_is_listed() -> None:
     ],
 )
 def test_a_wheel_built_for_1_2_is_found_and_keeps_the_contract(
-    plugin: str, arguments: list[str], tmp_path: Path
+    plugin: str, arguments: list[str], beside_the_wheels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with zipfile.ZipFile(HERE / "wheels" / f"expotion_{plugin}-0.1.0-py3-none-any.whl") as wheel:
-        wheel.extractall(tmp_path)
     lines = ["time_s,x_m_per_s2,y_m_per_s2,z_m_per_s2"] + [f"{i / 50},{i % 9},{i % 7},9.81" for i in range(400)]
-    (tmp_path / "wrist.csv").write_text("\n".join(lines), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK, plugin, *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert ", 0 failed" in done.stdout
-    assert str(tmp_path) in _where(plugin, tmp_path)
-
-
-def _where(plugin: str, folder: Path) -> str:
-    """The file that the plugin's package is imported from."""
-    code = f"import expotion_{plugin} as found; print(found.__file__)"
-    env = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    (beside_the_wheels / "wrist.csv").write_text("\n".join(lines), encoding="utf-8")
+    code = run(["plugin", "check", plugin, *arguments])
+    told = "".join(capsys.readouterr())
+    assert code == 0, told
+    assert ", 0 failed" in told
+    assert str(sys.modules[f"expotion_{plugin}"].__file__).startswith(str(beside_the_wheels))

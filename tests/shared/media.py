@@ -47,7 +47,23 @@ def frames(n: int, size: tuple[int, int] = (64, 96)) -> list[NDArray[np.uint8]]:
     return made
 
 
-def encode(
+def encode(path: Path, codec: str = "libx264", **options: Any) -> Path:
+    """A video of `n` frames, with a tone of the codec `sound` beside it where one is named: see `_encode`.
+
+    The same video is encoded once in a process, and copied from then on.
+    """
+    key = (path.suffix, codec, repr(sorted(options.items())))
+    if key not in _ENCODED:
+        _encode(path, codec, **options)
+        _ENCODED[key] = path.read_bytes()
+    path.write_bytes(_ENCODED[key])
+    return path
+
+
+_ENCODED: dict[tuple[str, str, str], bytes] = {}
+
+
+def _encode(
     path: Path,
     codec: str = "libx264",
     *,
@@ -62,8 +78,7 @@ def encode(
     sound: str | None = None,
     rate_hz: int = 48_000,
     start_s: float = 0.0,
-) -> Path:
-    """A video of `n` frames, with a tone of the codec `sound` beside it where one is named."""
+) -> None:
     with av.open(str(path), "w", format=format, options=container or {}) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = 96, 64, pixel_format
@@ -85,7 +100,6 @@ def encode(
             for part in [*resampler.resample(fifo), *resampler.resample(None)]:
                 out.mux(audio.encode(part))
             out.mux(audio.encode(None))
-    return path
 
 
 def remux(source: Path, target: Path, change: Callable[[int, Any], None] = lambda number, packet: None) -> Path:

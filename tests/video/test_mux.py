@@ -218,7 +218,7 @@ def test_a_name_that_is_no_video(make, tmp_path):
         mux_video(make(), click(1.0, 0.5), RATE_HZ, tmp_path / "out.avi")
 
 
-def test_full_disk_leaves_the_old_file(make, tmp_path, monkeypatch):
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     write_wav(path, np.zeros(10, np.float32), RATE_HZ)
     before = path.read_bytes()
@@ -230,7 +230,7 @@ def test_full_disk_leaves_the_old_file(make, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"No space left.*disk is not full"):
         write_wav(path, np.ones(10, np.float32), RATE_HZ)
     with pytest.raises(OutputError, match="No space left"):
-        make("video.mp4")
+        write_video(tmp_path / "video.mp4", [np.zeros((8, 8, 3), np.uint8)], np.zeros(1))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.wav"]
 

@@ -50,11 +50,11 @@ def _among_lamps(lamps_and_manifests: Registry, tmp_path: Path) -> Iterator[None
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path], examine_all: Any) -> Path:
-    """Three files of 2.6 s: each a clip of 1 s, another, and one of 0.6 s; the last file is for testing."""
+    """Three files of 1.3 s: each a clip of 0.5 s, another, and one of 0.3 s; the last file is for testing."""
     folder: Path = tmp_path_factory.mktemp("own")
     for i in range(3):
-        write(folder / "v" / f"v{i}.mp4", seed=i, seconds=2.6)
-    settings = Settings(1.0, 1.0, 0.5)
+        write(folder / "v" / f"v{i}.mp4", seed=i, seconds=1.3)
+    settings = Settings(0.5, 0.5, 0.25)
     rows = prepare(folder / "v", folder / "corpus", settings, examine_all(settings), prompt="calm").rows
     parted = [row.model_copy(update={"split": "test" if row.id[1] == "2" else "train"}) for row in rows]
     write_manifest(folder / "corpus" / "split.jsonl", parted, {})
@@ -81,7 +81,7 @@ def test_clips_of_unequal_lengths_train_and_are_made_as_long_as_they_are(manifes
     state = json.loads((out / "run.json").read_text())
     assert state["stages"]["training"]["clips"] == 6
     seconds = {row.id: row.duration_s for row in read_manifest(manifest) if row.split == "test"}
-    assert sorted(seconds.values()) == pytest.approx([0.6, 1.0, 1.0])
+    assert sorted(seconds.values()) == pytest.approx([0.3, 0.5, 0.5])
     for name, length_s in seconds.items():
         [path] = [path for path in out.glob("samples/glow/*.wav") if soundfile_name(path) == name]
         samples, rate_hz = soundfile.read(path)
@@ -115,10 +115,10 @@ def test_clips_whose_features_fail_or_are_nan_are_dropped_and_reported(
     extract = lamp_world.Light.extract
 
     def wrong(self: Any, clip: Any) -> TimedFeatures:
-        if clip.id.startswith("v0@0"):
+        if clip.id.startswith("v0@0.0"):
             raise RuntimeError("no face in any frame")
         found: TimedFeatures = extract(self, clip)
-        if clip.id.startswith("v1@0"):
+        if clip.id.startswith("v1@0.0"):
             return TimedFeatures(found.values * np.float32("nan"), found.times_s, found.valid)
         return found
 
@@ -130,9 +130,9 @@ def test_clips_whose_features_fail_or_are_nan_are_dropped_and_reported(
     assert state["stages"]["training"]["clips"] == 4
     log = (out / "log.txt").read_text()
     for text in (log, told.out + told.err):
-        assert "v0@0.000+1.000" in text
+        assert "v0@0.000+0.500" in text
         assert "no face in any frame" in text
-        assert "v1@0.000+1.000" in text
+        assert "v1@0.000+0.500" in text
         assert "finite values, got NaN or infinity" in text
     assert "no face in any frame" in (out / "report.html").read_text()
 
@@ -162,9 +162,9 @@ def test_lost_files_stop_the_run_before_it_begins(manifest: Path, capsys: Captur
 
 def test_rows_that_do_not_fit_their_files_are_dropped_and_reported(manifest: Path) -> None:
     def changed(row: Row) -> Row:
-        if row.id.startswith("v0@0"):
+        if row.id.startswith("v0@0.0"):
             return row.model_copy(update={"sample_rate_hz": 44_100})
-        if row.id.startswith("v1@1"):
+        if row.id.startswith("v1@0.5"):
             return row.model_copy(update={"duration_s": 9.0})
         return row
 
@@ -173,7 +173,7 @@ def test_rows_that_do_not_fit_their_files_are_dropped_and_reported(manifest: Pat
     assert code == 0
     log = (out / "log.txt").read_text()
     assert "sample_rate_hz: 44100 Hz, got 8000 Hz" in log
-    assert "9.000 s from 1.000 s on" in log
+    assert "9.000 s from 0.500 s on" in log
     assert json.loads((out / "run.json").read_text())["stages"]["training"]["clips"] == 4
 
 

@@ -14,7 +14,7 @@ from expotion_conductor.plan import DEVELOPMENT_SEEDS, make_plan
 
 @pytest.fixture(scope="module")
 def listener() -> Listener:
-    return Listener(n_pieces=120)
+    return Listener(n_pieces=60)
 
 
 def test_most_captions_name_instrument_and_mood(listener: Listener) -> None:

@@ -235,7 +235,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.smoke:
         args.minutes, args.clips, args.probe_clips, args.batch_size = 0.003, 2, 2, 4
-    clip_s = 3.0 if args.smoke else 10.0
+    clip_s = 2.0 if args.smoke else 10.0
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)

@@ -366,7 +366,7 @@ def main() -> None:
     options = arguments.parse_args()
     duration_s = 10.0
     if options.smoke:
-        options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.02, 3, 4, 2
+        options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.005, 3, 4, 2
         duration_s = 3.0
     geometry = GEOMETRIES["tiny"]
 

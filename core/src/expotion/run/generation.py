@@ -135,7 +135,7 @@ def generate_all(
 ) -> Iterator[tuple[Job, list[Made] | Exception]]:
     """Run the batches over all cores; yields each as it is done, with its music or the error that ended it."""
     workers = n_workers(len(jobs))
-    opened = partial(open_models, backbone if workers == 1 else source, adaptor, projections, steering.precision)
+    opened = partial(open_models, source if workers else backbone, adaptor, projections, steering.precision)
     work = partial(run_job, steering, windows)
     for index, result in spread(work, jobs, build=opened, workers=workers):
         yield jobs[index], result

@@ -23,16 +23,23 @@ def moving_shapes(beat_hz: float = 1.2, direction_rad: float = math.pi / 2, side
     Edges are soft, so that a small movement is a small change of the picture at every frame rate.
     """
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float64) / side
+    ground = np.stack([60 + 60 * rows, 70 + 40 * columns, 90 + 0 * rows], axis=-1)
+
+    def near(middle: float, reach: float) -> slice:
+        return slice(max(0, int((middle - reach) * side)), max(0, int((middle + reach) * side) + 2))
 
     def scene(time_s: float) -> NDArray[np.uint8]:
         swing = 0.3 * math.sin(2 * math.pi * beat_hz * time_s)
         x = 0.5 + swing * math.cos(direction_rad)
         y = 0.5 + swing * math.sin(direction_rad)
-        disc = _soft(0.14 - np.hypot(columns - x, rows - y))
-        bar = _soft(0.03 - np.abs(columns - 0.25 - 0.4 * (y - 0.5))) * _soft(0.35 - np.abs(rows - 0.5))
-        picture = np.stack([60 + 60 * rows, 70 + 40 * columns, 90 + 0 * rows], axis=-1)
-        for shade, colour in ((bar, (40.0, 200.0, 120.0)), (disc, (230.0, 190.0, 160.0))):
-            picture += shade[..., None] * (np.array(colour) - picture)
+        across = 0.25 + 0.4 * (y - 0.5)
+        picture = ground.copy()
+        at = (slice(None), near(across, 0.05))
+        bar = _soft(0.03 - np.abs(columns[at] - across)) * _soft(0.35 - np.abs(rows[at] - 0.5))
+        picture[at] += bar[..., None] * (np.array([40.0, 200.0, 120.0]) - picture[at])
+        at = (near(y, 0.16), near(x, 0.16))
+        disc = _soft(0.14 - np.hypot(columns[at] - x, rows[at] - y))
+        picture[at] += disc[..., None] * (np.array([230.0, 190.0, 160.0]) - picture[at])
         return picture.round().astype(np.uint8)
 
     return scene

@@ -86,7 +86,7 @@ class FusedEngine(Engine):
         add_text(state, self.layers, source.float(), source_mask, self._kept, self.mode)
         add_prefix(state, prefix, torch.int8 if self.mode == "int8" else self._kept)
         self._add_buffers(state)
-        memory.use_huge_pages(self.device)
+        memory.use_huge_pages(self.device, self.step_bytes)
         return state
 
     def _add_buffers(self, state: FusedState) -> None:

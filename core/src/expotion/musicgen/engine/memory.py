@@ -75,9 +75,12 @@ def _mappings() -> list[tuple[int, int]]:
     return found
 
 
-def use_huge_pages(device: torch.device) -> bool:
-    """Ask for huge pages under everything large that this process holds on the CPU; whether it was granted."""
-    if device.type != "cpu" or sys.platform != "linux":
+def use_huge_pages(device: torch.device, step_bytes: int) -> bool:
+    """Ask for huge pages under everything large that this process holds on the CPU; whether it was granted.
+
+    Where a step reads fewer bytes of weights than _LEAST, asking would take longer than it saves.
+    """
+    if device.type != "cpu" or sys.platform != "linux" or step_bytes < _LEAST:
         return False
     try:
         if "[never]" in _SETTING.read_text():

@@ -203,7 +203,7 @@ class Engine:
         self.norm_out = Norm(lm.norm_out)
         self._logits = pack_normed(self.norm_out, self.output_heads)
         self._text_projection = None if lm.text_projection is None else deepcopy(lm.text_projection).float()
-        memory.use_huge_pages(self.device)
+        memory.use_huge_pages(self.device, self.step_bytes)
 
     @property
     def n_layers(self) -> int:
@@ -260,7 +260,7 @@ class Engine:
             text=TextState(self.layers, source.to(self.device), source_mask, self.dtype),
             prefix=None if prefix is None else PrefixState(prefix, self.dtype, self.device),
         )
-        memory.use_huge_pages(self.device)
+        memory.use_huge_pages(self.device, self.step_bytes)
         return state
 
     @torch.inference_mode()
