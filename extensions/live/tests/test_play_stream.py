@@ -101,7 +101,7 @@ def test_a_listener_that_leaves_ends_it(
     play: Callable[..., int], clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     @contextmanager
-    def sink(where: str, rate_hz: int) -> Iterator[Any]:
+    def sink(where: str, rate_hz: int, channels: int) -> Iterator[Any]:
         def gone(samples: np.ndarray) -> None:
             raise listening.ListenerGone
 
