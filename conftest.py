@@ -21,7 +21,7 @@ os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 os.fsync = lambda _file: None
 
-pytest_plugins = ["lamp_fixtures", "model_fixtures"]
+pytest_plugins = ["lamp_fixtures", "model_fixtures", "sound_fixtures"]
 
 
 def pytest_collection_finish() -> None:

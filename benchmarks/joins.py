@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import expotion
-from expotion.evaluate.beats import track_beats
+from expotion.beats import track_beats
 from expotion.music.compose import cover
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan

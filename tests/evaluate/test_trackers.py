@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from expotion.beats import sound
 from expotion.contracts import MetricSpec, Weights
-from expotion.evaluate import beats, trackers
+from expotion.evaluate import trackers
 from expotion.evaluate.registry import BUILT_IN
 
 NOISE = np.random.default_rng(0).normal(scale=0.1, size=64_000).astype(np.float32)
@@ -22,7 +23,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path))
     monkeypatch.delenv(trackers.VARIABLE, raising=False)
     trackers._tracker.cache_clear()
-    monkeypatch.setattr(beats, "_tracks", beats.Memo(9))
+    monkeypatch.setattr(sound, "_tracks", sound.Memo(9))
 
 
 def pretend_beat_this(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
@@ -50,7 +51,7 @@ def pretend_beat_this(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[s
 
 def test_core_tracks_where_nothing_better_is_there() -> None:
     assert trackers.tracker_name() == "core"
-    assert trackers.measured_with() == "beats tracked by core's own tracker"
+    assert trackers.measured_with() == "beats tracked by core's own tracker, version 2"
     assert trackers.problems() == []
 
 
@@ -66,7 +67,7 @@ def test_beat_this_is_taken_when_package_and_weights_are_there(
     assert trackers.measured_with() == "beats tracked by beat_this 1.1.0, final0"
     assert len(trackers.beats_of(np.zeros(64_000, np.float32), 32_000).beats_s) == 0
     monkeypatch.setenv(trackers.VARIABLE, "core")
-    assert trackers.measured_with() == "beats tracked by core's own tracker"
+    assert trackers.measured_with() == "beats tracked by core's own tracker, version 2"
 
 
 def test_a_tracker_that_is_asked_for_and_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

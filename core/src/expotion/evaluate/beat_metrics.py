@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from expotion.beats import TRACKER_RATE_HZ, BeatTrack, fit_tempo_bpm
 from expotion.contracts import Clip, MetricSpec, Score, Scored
-from expotion.evaluate.beats import TRACKER_RATE_HZ, BeatTrack, fit_tempo_bpm
 from expotion.evaluate.trackers import beats_of, measured_with, problems
 
 TOLERANCE_S = 0.070

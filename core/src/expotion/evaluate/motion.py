@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion.beats import Memo
 from expotion.contracts import Clip, MetricSpec, Score, Scored, Video
-from expotion.evaluate.beats import Memo
 from expotion.evaluate.trackers import beats_of, measured_with, problems
 
 # Motion beats of a picture: the moments at which downward movement is stopped.

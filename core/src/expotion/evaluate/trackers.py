@@ -1,8 +1,8 @@
 """Which beat tracker hears the sounds: beat_this where its package and weights are there, else core's own.
 
-`beat_this` (Foscarin et al. 2024) is the best published tracker and needs 80 MB of weights; `core` is `beats.py`;
-`librosa` is there for comparison with numbers that were made with it, never taken by itself (its defaults lean
-towards 120 BPM, see `beats.py`). The environment variable EXPOTION_BEAT_TRACKER (`auto`, `core`, `beat_this`,
+`beat_this` (Foscarin et al. 2024) is the best published tracker and needs 80 MB of weights; `core` is
+`expotion.beats`; `librosa` is there for comparison with numbers that were made with it, never taken by itself (its
+defaults lean towards 120 BPM). The environment variable EXPOTION_BEAT_TRACKER (`auto`, `core`, `beat_this`,
 `librosa`) decides otherwise. Every result says which one it was: values of two trackers are not comparable.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from expotion.beats import TRACKER, BeatTrack, track_beats, tracked
 from expotion.contracts import Weights, pulled_weights
 from expotion.errors import PluginError, Problem, near
-from expotion.evaluate.beats import BeatTrack, track_beats, tracked
 
 VARIABLE = "EXPOTION_BEAT_TRACKER"
 CHOICES = ("auto", "core", "beat_this", "librosa")
@@ -40,7 +40,7 @@ def measured_with() -> str:
     """The tracker with its version, in words."""
     name = tracker_name()
     if name == "core":
-        return "beats tracked by core's own tracker"
+        return f"beats tracked by {TRACKER}"
     weights = ", final0" if name == "beat_this" else ""
     return f"beats tracked by {name} {_version(name) or '(not installed)'}{weights}"
 
@@ -87,8 +87,8 @@ def _version(package: str) -> str | None:
 
 
 @cache
-def _tracker(name: str) -> Callable[[NDArray[np.float32], int], Any]:
-    """A function from samples and their rate to beats in seconds [b]."""
+def _tracker(name: str) -> Callable[[NDArray[np.float32], int], tuple[Any, None]]:
+    """A function from samples and their rate to beats in seconds [b], and no certainty."""
     lacking = problems()
     if lacking:
         raise PluginError(list(lacking))
@@ -96,7 +96,7 @@ def _tracker(name: str) -> Callable[[NDArray[np.float32], int], Any]:
         from beat_this.inference import Audio2Beats  # noqa: PLC0415 - torch and its weights, only when chosen
 
         model = Audio2Beats(checkpoint_path=str(pulled_weights(BEAT_THIS.name)), device="cpu", dbn=False)
-        return lambda samples, rate_hz: model(samples, rate_hz)[0]
+        return lambda samples, rate_hz: (model(samples, rate_hz)[0], None)
     import librosa  # noqa: PLC0415 - compiles at import
 
-    return lambda samples, rate_hz: librosa.beat.beat_track(y=samples, sr=rate_hz, units="time")[1]
+    return lambda samples, rate_hz: (librosa.beat.beat_track(y=samples, sr=rate_hz, units="time")[1], None)

@@ -12,7 +12,7 @@ from typing import Any
 from expotion import machine
 from expotion.contracts import Clip, Scored
 from expotion.errors import MediaError, RunFolderError
-from expotion.evaluate.beats import track_beats
+from expotion.evaluate.trackers import beats_of
 from expotion.files import write_text
 from expotion.matrix.declare import Matrix
 from expotion.matrix.folder import MatrixFolder
@@ -220,7 +220,7 @@ def _sample(clip: Clip, rows: Mapping[str, Sequence[Scored]], media: Path) -> Sa
         for one in scored:
             if one.clip.id == clip.id:
                 rate_hz = one.sample_rate_hz
-                sounds[title] = Sound(one.samples, rate_hz, track_beats(one.samples, rate_hz).beats_s)
+                sounds[title] = Sound(one.samples, rate_hz, beats_of(one.samples, rate_hz).beats_s)
     video = None
     if sounds:
         first = next(iter(sounds.values()))

@@ -165,7 +165,8 @@ class Finish:
 
 def tempo_of(folder: Path, row: Row) -> float | None:
     """A row's tempo, estimated from its sound."""
-    from expotion.evaluate.beats import TRACKER_RATE_HZ, track_beats
+    from expotion.beats import TRACKER_RATE_HZ
+    from expotion.evaluate.trackers import beats_of
 
     sound = ManifestClip(row, folder).audio(TRACKER_RATE_HZ)
-    return None if sound is None else track_beats(sound, TRACKER_RATE_HZ).tempo_bpm
+    return None if sound is None else beats_of(sound, TRACKER_RATE_HZ).tempo_bpm
