@@ -142,8 +142,10 @@ class Follower:
         self._beat, self._period, self._certainty = 0.0, 0.0, 0.0
 
     def push(self, activation: float) -> tuple[float, float, float]:
-        """Take the activation of the next frame; (phase, tempo in BPM, certainty) there, zeros while it has no
-        beat.""" self._recent.append(activation) self._n += 1 if self._n % _EVERY == 0 and self._n >= _LEAST:
+        """Take the activation of the next frame; (phase, tempo in BPM, certainty) there, zeros without a beat."""
+        self._recent.append(activation)
+        self._n += 1
+        if self._n % _EVERY == 0 and self._n >= _LEAST:
             self._search()
         if not self._period:
             return 0.0, 0.0, 0.0
