@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from expotion.beats import BeatTrack
 from expotion.contracts import Scored, Truth
 from expotion.evaluate import beat_metrics, level_metrics
-from expotion.evaluate.beats import BeatTrack
 from expotion.evaluate.level_metrics import curve_times_s, level_db, smoothed
 from expotion.evaluate.registry import BUILT_IN
 
