@@ -16,7 +16,7 @@ with the period as a state.
 
 Certainty comes from what the path gains per frame of ten seconds: 0.022 in the median where the intervals between
 events are random and 0.024 in nine of ten, 0.025 in white noise, 0.032 where people's beats were simulated (30 ms
-off, one of eight missing, others between), more in the conductor world's music. The logistic curve around 0.0262
+off, one of eight missing, others between), more in the conductor world's music. The logistic curve around 0.0276
 makes it a number in 0..1; below a half there is no beat. Of less sound the best of many paths gains more by
 chance: 3.5 / n of n frames, which is taken off. Settings were chosen on development seeds; `sound.py` has the
 results.
@@ -38,7 +38,7 @@ LEAST_CERTAINTY = 0.5
 _CHANGE_COST = 60.0
 _POWER = 0.7
 _USUAL_PERIOD = 60.0  # frames
-_GAIN_OF_DOUBT, _GAIN_OF_CHOICE, _GAIN_SPREAD = 0.0227, 3.5, 0.001
+_GAIN_OF_DOUBT, _GAIN_OF_CHOICE, _GAIN_SPREAD = 0.0241, 3.5, 0.001
 _WINDOW = 800  # frames over which certainty is told
 _NOTHING = 1e-12
 _EVERY, _LEAST, _SETTLING = 25, 200, 8  # frames: between a follower's searches, before the first, to trust a beat
