@@ -3,7 +3,7 @@
 Paths of five landmarks (nose, shoulders, wrists) by local quadratic regression (`smoothing.py`), in units of the
 shoulders' median width, so that neither size nor distance matters. The braking of a landmark is its upward
 acceleration while it moves down; the sum over the landmarks that are seen, at 100 Hz, has a peak where a hand
-lands, the head nods or the shoulders drop. Peaks count from a prominence of one standard deviation, 0.2 s apart.
+lands, the head nods or the shoulders drop. Peaks count from a prominence of half a standard deviation, 0.2 s apart.
 It needs landmarks only, [n, 33, 2 or 3] in MediaPipe's order, wherever they are from: nothing here belongs to an
 encoder. What a flow of pixels calls a motion beat (the metric `beat_alignment`) is another definition.
 """
@@ -28,12 +28,13 @@ SIGMA_S = 0.05
 BEATS_P = 0.01
 """Movement whose regularity random order reaches more seldom than this beats time."""
 
-_PROMINENCE = 1.0  # of the curve's standard deviation
+_PROMINENCE = 0.5  # of the curve's standard deviation
 _MIN_DISTANCE_S = 0.2  # 300 events per minute
 _STILL = 0.5  # shoulder widths per second squared: a curve that never reaches it has no events
+_WINDOW_S = 0.05  # of the regression
 _EDGE_S = 0.06  # at both ends of the picture, where acceleration is not known yet
 _ORDERS = 999
-_TEMPI_HZ = np.linspace(0.9, 3.2, 120)
+_TEMPI_HZ = np.linspace(0.9, 2.5, 81)
 _POWER = 0.7
 
 
@@ -68,7 +69,9 @@ def movement(points: NDArray[np.floating], times_s: Floats, duration_s: float) -
     braking, energy, known = nothing.copy(), nothing.copy(), inside
     for number in POINTS:
         places = np.where(seen[:, number, None], points[:, number, :2], 0.0) / unit
-        _, speed, change, is_known = smooth_path(times_s, places, seen[:, number].astype(np.float64), at_s)
+        _, speed, change, is_known = smooth_path(
+            times_s, places, seen[:, number].astype(np.float64), at_s, sigma_s=_WINDOW_S
+        )
         braking += np.where(inside & is_known & (speed[:, 1] > 0), np.maximum(-change[:, 1], 0.0), 0.0)
         energy += np.where(inside & is_known, (speed**2).sum(axis=1), 0.0)
         known = known & (is_known | (number not in (LEFT_SHOULDER, RIGHT_SHOULDER)))
@@ -100,11 +103,11 @@ def alignment(events_s: Floats, beats_s: Floats) -> float | None:
 
 
 def chance_of_regularity(moves: Movement) -> float:
-    """How often the same intervals in random order are more regular than the movement: p in 0..1, small if it beats.
+    """How often the same intervals in random order are more regular than the movement: 0..1, small if it beats.
 
     The braking is cut at its lowest between events; the pieces, each an interval with what happens in it, are put
     together in 999 random orders (seeded). Regularity is the share of the curve (to the power of 0.7, centred) in
-    its strongest frequency between 0.9 and 3.2 Hz. Orders count that are more regular than the truth: of a
+    its strongest frequency between 0.9 and 2.5 Hz. Orders count that are more regular than the truth: of a
     metronome's none is. 1 with fewer than five events.
     """
     known = np.flatnonzero(moves.known)
