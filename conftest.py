@@ -1,9 +1,10 @@
 """What every process of the suite does before it imports anything heavy, and the fixtures that all may use.
 
-One thread per process: two workers fill two cores, and sums keep their order. Compiled bytecode lies in
-`.cache/bytecode`, for the programs that tests start as well: with PYTHONDONTWRITEBYTECODE set (as in many
-containers) each of them would compile torch anew, which takes longer than most tests. Nothing that tests write has
-to outlive the machine, so that they do not wait for its disk.
+One thread per process: two workers fill two cores, and sums keep their order. `auto` stands for fp32 everywhere: no
+test measures the machine but those that say so. Compiled bytecode lies in `.cache/bytecode`, for the programs that
+tests start as well: with PYTHONDONTWRITEBYTECODE set (as in many containers) each of them would compile torch anew,
+which takes longer than most tests. Nothing that tests write has to outlive the machine, so that they do not wait
+for its disk.
 """
 
 import gc
@@ -13,6 +14,7 @@ from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+os.environ["EXPOTION_AUTO"] = "fp32"
 
 sys.dont_write_bytecode = False
 sys.pycache_prefix = str(Path(__file__).parent / ".cache" / "bytecode")

@@ -6,7 +6,8 @@
 
 musicgen-small's sizes, random weights, batch 4, clips of 10 s. Each side runs in a process of its own (its peak
 resident memory is its own), in turns; the best step of each counts. The peer is `peers/released_training.py`. The
-table goes to standard error; the last line is one JSON object.
+table goes to standard error; the last line is one JSON object. What ran beside other work is run again while there
+is time, and said.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from expotion.train.examples import Examples
 from expotion.train.loop import TrainingRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from peers import load
 from peers import released_training as released
 
 GEOMETRIES = {"small": SMALL, "medium": MEDIUM, "large": LARGE}
@@ -198,9 +200,15 @@ def main() -> None:
         return
     sides = [side for side in SIDES if arguments.device == "cpu" or side not in ("released", "ours_fp32")]
     best: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
     for _ in range(arguments.repeats):
         for side in sides:
-            found = measure(side, arguments)
+            found = load.undisturbed(
+                side,
+                lambda s=side: measure(s, arguments),
+                notes,
+                better=lambda one: min(one["seconds"]) if one else 0.0,
+            )
             if found is None:
                 continue
             known = best.setdefault(side, {"step_s": float("inf"), "peak_mib": 0.0, **found})
@@ -212,12 +220,12 @@ def main() -> None:
             f"first loss {found['loss']:.4f}",
             file=sys.stderr,
         )
-    print(json.dumps(summary(best, arguments)))
+    print(json.dumps(summary(best, arguments, notes)))
 
 
-def summary(best: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
+def summary(best: dict[str, dict[str, Any]], arguments: argparse.Namespace, notes: list[str]) -> dict[str, Any]:
     """The ratios; null with the cause in `notes` where a side is missing."""
-    notes = [f"{arguments.geometry}, batch {arguments.batch}, {arguments.threads} threads"]
+    notes.append(f"{arguments.geometry}, batch {arguments.batch}, {arguments.threads} threads")
 
     def ratio(top: str, bottom: str, key: str) -> float | None:
         if top not in best or bottom not in best:
@@ -235,6 +243,7 @@ def summary(best: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> d
         "step_s": {side: round(found["step_s"], 3) for side, found in best.items()},
         "peak_mib": {side: round(found.get("peak_gpu_mib", found["peak_mib"])) for side, found in best.items()},
         "tflops": round(flops / best["ours"]["step_s"] / 1e12, 3) if "ours" in best else None,
+        "machine": load.about(),
         "notes": notes,
     }
 

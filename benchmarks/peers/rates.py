@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from expotion.contracts import Mode
-from expotion.musicgen.engine.weights import pack
+from expotion.musicgen.engine.weights import Pack
+from expotion.musicgen.engine.weights import pack as plain_pack
 
 SHAPES = ((4096, 1024), (1024, 4096))
 
@@ -33,21 +34,34 @@ def _wait(like: Tensor) -> None:
         torch.cuda.synchronize()
 
 
+def _tiles(mode: Mode, device: str) -> Pack | None:
+    """The compiled step's matrices, where it can run."""
+    try:
+        from expotion_fast import can_run  # noqa: PLC0415
+        from expotion_fast.linear import FusedLinear  # noqa: PLC0415
+    except ImportError:
+        return None
+    return FusedLinear if can_run(mode, torch.device(device)) else None
+
+
 @torch.inference_mode()
 def linear_rates(modes: list[Mode], total_bytes: int, device: str) -> dict[str, float]:
     """Bytes of weights per second by precision, over `total_bytes` of them (more than the last-level cache).
 
-    `fp32` and so on are torch's own linear; `packed_bf16` and so on the layouts that the engine uses.
+    `fp32` and so on are torch's own linear; `packed_bf16` and so on oneDNN's layouts, `tiles_bf16` and so on those
+    of the compiled step.
     """
     rates: dict[str, float] = {}
     for mode in modes:
-        for kind in ("plain", "packed"):
-            if (mode == "int8" and kind == "plain") or (kind == "packed" and (mode == "fp32" or device != "cpu")):
+        for kind, pack in (("plain", None), ("packed", plain_pack), ("tiles", _tiles(mode, device))):
+            if (pack is None) != (kind == "plain") or (mode == "int8" and kind == "plain"):
+                continue
+            if kind == "packed" and (mode == "fp32" or device != "cpu"):
                 continue  # fp32 is read as it is, so there is no packed kind of it
-            name = mode if kind == "plain" else f"packed_{mode}"
+            name = mode if kind == "plain" else f"{kind}_{mode}"
             for n, k in SHAPES:
                 weight = torch.randn(n, k, device=device) * 0.02
-                if kind == "packed":
+                if pack is not None:
                     one = pack(weight, mode)
                     copies = [one, *(pack(weight, mode) for _ in range(total_bytes // one.n_bytes))]
                     calls: list[Callable[[Tensor], Tensor]] = list(copies)

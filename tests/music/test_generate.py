@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from lamp_fixtures import among_lamps
 
+from expotion import machine
 from expotion.cli.main import run
 from expotion.music import make as music_work
 from expotion.plugins import Registry
@@ -376,6 +377,27 @@ def test_takes_have_seeds_of_their_own_and_are_made_again_alone(
     assert (tmp_path / "b.wav").read_bytes() == takes[1]
     assert run(["again", str(out / "lamp [hd]_3.json"), "--out", str(tmp_path / "c.wav")]) == 0
     assert (tmp_path / "c.wav").read_bytes() == takes[2]
+
+
+def test_a_piece_is_made_again_in_what_auto_stood_for(start: Start, clip: Path, tmp_path: Path) -> None:
+    assert start(clip, "--out", tmp_path / "a.wav") == 0
+    record = tmp_path / "a.json"
+    content = json.loads(record.read_text())
+    kept = content["made"]["auto"]["cpu"]
+    assert kept["codec"] == {"precision": "fp32"}
+    content["made"]["auto"]["cpu"] = {"encoders": {"precision": "bf16"}, "generation": {"precision": "bf16"}}
+    record.write_text(json.dumps(content))
+    machine.forget()
+    try:
+        assert run(["again", str(record)]) == 0
+        now = machine.choice()["cpu"]
+        assert now["encoders"]["precision"] == "bf16" and "generation" not in now  # its precision is named
+        del content["made"]["auto"]
+        record.write_text(json.dumps(content))
+        machine.forget()
+        assert run(["again", str(record)]) == 0  # a record of before
+    finally:
+        machine.forget()
 
 
 @pytest.fixture(scope="module")

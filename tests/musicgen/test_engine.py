@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import expotion_fast as fused
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
@@ -16,14 +15,14 @@ from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.cuda import StaticStep
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.engine.text import FoldedText, KeyedText
+from expotion.musicgen.engine.weights import int8_fits
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion_fast.engine import FusedEngine
 
 MODES = ["fp32", "bf16", "fp16", "int8"]
-ENGINES = [pytest.param(Engine, mode, id=f"plain-{mode}") for mode in MODES] + [
-    pytest.param(FusedEngine, mode, id=f"fused-{mode}")
-    for mode in MODES
-    if fused.can_run(mode, torch.device("cpu"))
+PLAIN = [mode for mode in MODES if mode != "int8" or int8_fits(torch.device("cpu"))]  # oneDNN's saturates on AVX2
+ENGINES = [pytest.param(Engine, mode, id=f"plain-{mode}") for mode in PLAIN] + [
+    pytest.param(FusedEngine, mode, id=f"fused-{mode}") for mode in MODES if mode != "fp16"
 ]
 CLOSE = {"fp32": 1e-5, "bf16": 0.03, "fp16": 0.01, "int8": 0.04}
 """Relative error of logits."""
@@ -257,9 +256,3 @@ def test_the_gate_is_one_definition(monkeypatch, small_lm, adaptor, kind, mode, 
     other_model, other_stepped = both()
     assert relative(other_model, model) > 0.05
     assert relative(other_stepped, stepped.float()) > 0.05
-
-
-def test_auto_is_what_the_processor_multiplies(monkeypatch, small_lm):
-    for found, mode in (({"amx_bf16": True}, "bf16"), ({}, "fp32")):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
-        assert prepare(small_lm).mode == mode

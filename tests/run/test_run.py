@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from expotion import machine
 from expotion.cli.main import run
 from expotion.run import generation as generation_stage
 from expotion.run import stages
@@ -203,6 +204,32 @@ def test_what_was_made_with_other_weights_is_made_again(
         assert run_less(copy_of_less) == 130
     assert run_less(copy_of_less) == 0
     assert results(copy_of_less) == results(finished_less)
+
+
+def test_a_run_goes_on_in_what_auto_stood_for(run_lamps: Run, copy_of_finished: Path) -> None:
+    path = copy_of_finished / "run.json"
+    state = json.loads(path.read_text())
+    assert {use: one["precision"] for use, one in state["auto"]["cpu"].items()} == dict.fromkeys(
+        ("codec", "encoders", "training"), "fp32"
+    )
+    state["auto"]["cpu"]["training"] = {"precision": "bf16"}
+    state["stages"]["training"]["key"] = "of other weights"
+    path.write_text(json.dumps(state))
+    seen: list[str] = []
+
+    def stop(*arguments: Any, **named: Any) -> None:
+        seen.append(machine.auto_precision())
+        raise KeyboardInterrupt
+
+    machine.forget()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stages, "train_adaptor", stop)
+            assert run_lamps(copy_of_finished) == 130
+        assert seen == ["bf16"]
+        assert json.loads(path.read_text())["auto"] == state["auto"]
+    finally:
+        machine.forget()
 
 
 def test_a_batch_that_fails_is_listed_and_made_by_the_next_run(

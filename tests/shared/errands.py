@@ -6,7 +6,9 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+from expotion import machine
 from expotion.workers import spread
 
 
@@ -92,3 +94,8 @@ if __name__ == "__main__":
     import sys
 
     many(sys.argv[1])
+
+
+def told(_: object) -> tuple[dict[str, Any], str]:
+    """What a worker holds for decided, and what `auto` is for an encoder there."""
+    return machine.choice(), machine.auto_precision("cuda", "encoders")

@@ -210,6 +210,24 @@ def mismatches(
 
 
 @contextmanager
+def undrawn() -> Iterator[None]:
+    """Within it a module of torch is built without drawing at random what `fill` then replaces.
+
+    With torch's device `meta` too: the first number that is drawn there imports torch's compiler and sympy, for
+    seconds, and so does moving a module away from it.
+    """
+    names = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
+    drawing = {name: getattr(nn.init, name) for name in names}
+    try:
+        for name in names:
+            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+        yield
+    finally:
+        for name, function in drawing.items():
+            setattr(nn.init, name, function)
+
+
+@contextmanager
 def unfilled(where: str) -> Iterator[None]:
     """Within it a model of transformers is built without drawing at random, for seconds, what `fill` then replaces.
 

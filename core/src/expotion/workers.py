@@ -106,8 +106,9 @@ def spread(
 
     `fresh` gives every item a process of its own. An item whose process dies is tried `tries` times in all. An
     interruption, an error in the loop or closing the iterator raises KeyboardInterrupt in the workers, and ends
-    those that are still there after `grace_s`; they also end when this process is gone. Raises what `build` raises,
-    and ExpotionError where Ray is missing or does not answer.
+    those that are still there after `grace_s`; they also end when this process is gone. What `auto` stands for was
+    decided here (`machine.choice`) and holds in every worker. Raises what `build` raises, and ExpotionError where
+    Ray is missing or does not answer, or where what was decided is wrong on a worker's host.
     """
     if not items:
         return
@@ -120,7 +121,7 @@ def spread(
                 result = _failure(error)
             yield index, result
         return
-    job = pickle.dumps((build, work))
+    job = pickle.dumps((machine.choice(), build, work))
     most_deaths = DEATHS_IN_A_ROW if not fresh else len(items) * tries + 1
     with contextlib.ExitStack() as closing:
         crew: _Processes | _Tasks
@@ -191,7 +192,9 @@ class _Worker:
         """(whether `build` has worked, the result or the exception) of an item."""
         try:
             if self._run is None:
-                self._run = _prepared(*pickle.loads(self._job))
+                choice, build, work = pickle.loads(self._job)
+                machine.adopt(choice, handed=True)
+                self._run = _prepared(build, work)
                 set_threads(self._threads)  # of the libraries that came with it
             return pickle.dumps((True, self._run(pickle.loads(item))))
         except FAULTS as fault:

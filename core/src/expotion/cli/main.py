@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from expotion import streams
-from expotion.cli import features, generate, plugin, recipe
+from expotion.cli import doctor, features, generate, plugin, recipe
 from expotion.errors import ExpotionError, PluginError, Problem, in_short
 from expotion.files import lend_caches
 
@@ -115,6 +115,7 @@ app.add_typer(recipe.app, name="recipe")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(features.app, name="features")
 app.command("generate", help=generate.HELP, cls=generate.Generate)(generate.generate)
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("again", help=generate.AGAIN_HELP)(generate.again)
 
 

@@ -16,7 +16,7 @@ hooks.py     golden numbers, training callbacks, report sections; the hooks that
 from expotion.contracts.base import API_VERSION, ENTRY_POINT_GROUP, Options, Weights, pulled_weights
 from expotion.contracts.clips import CaptionerSpec, Clip, DataSource, DataSourceSpec, Truth, Video, read_ahead
 from expotion.contracts.encoder import Encoder, EncoderSpec, Feed, Need, Overlay
-from expotion.contracts.engines import BackboneSpec, EngineSpec, Mode
+from expotion.contracts.engines import BackboneSpec, EngineSpec, Mode, Probed
 from expotion.contracts.hooks import (
     CallbackSpec,
     GoldenCheckSpec,
@@ -61,6 +61,7 @@ __all__ = [
     "Need",
     "Options",
     "Overlay",
+    "Probed",
     "ReportSectionSpec",
     "Rows",
     "Score",

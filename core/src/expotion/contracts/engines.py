@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +35,18 @@ class BackboneSpec:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """What was measured of one way to compute: `seconds` of each try, at least three; `error` against float32.
+
+    The error is |got - wanted| / |wanted| (norms), the largest over what was tried. Tries of several ways take
+    turns, so that try i of each met the same load.
+    """
+
+    seconds: tuple[float, ...]
+    error: float
+
+
+@dataclass(frozen=True)
 class EngineSpec:
     """A way to compute the decoder's steps, for a kind of machine.
 
@@ -42,6 +54,11 @@ class EngineSpec:
     that may be missing. `build(lm, mode)` makes the engine of a `MusicGenLM` on its device: an object with the
     methods of core's `Engine`. Of the engines that can run, the one with the highest `priority` is used; the first
     by name where two are equal. Core's own have 0 (any machine) and 10 (CUDA).
+
+    `probe(modes, device)` times the engine's own step in each mode and compares it with float32, in some tenths of
+    a second once what it compiles is there; what is measured decides what `auto` stands for. An engine without a
+    probe is judged by a product of two rows. `compile()` makes, or finds on disk, what the engine compiles before
+    its first step; it may be called from a thread while the clip is looked at.
     """
 
     name: str
@@ -49,3 +66,5 @@ class EngineSpec:
     can_run: Callable[[Mode, torch.device], bool]
     build: Callable[[Any, Mode], Any]
     priority: int = 20
+    probe: Callable[[Sequence[Mode], torch.device], Mapping[Mode, Probed]] | None = None
+    compile: Callable[[], object] | None = None

@@ -141,6 +141,7 @@ def extract(
     the store must lie at the same paths on every machine. Closing the iterator, or an interruption, ends the work;
     the store then holds whole entries only.
     """
+    machine.decide()
     threads = 1
     if workers == 0 and ray is None and n_workers(len(files)):
         workers, threads = 1, machine.cores()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -23,6 +24,7 @@ from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import CellsFailed, MatrixFolder
 from expotion.matrix.results import write_table
 from expotion.matrix.rows import clips_of
+from expotion.musicgen.engine import choose
 from expotion.musicgen.load import backbone_folder, load_backbone
 from expotion.plugins import Registry, discover, installed_versions
 from expotion.progress import stage_progress
@@ -162,6 +164,11 @@ def run_matrix(
         )
         try:
             if left:
+                machine.adopt(folder.state.get("auto", {}))
+                machine.decide()
+                if any(cell.recipe.generate.precision == "auto" for cell in left):
+                    choose(torch.device("cpu"))
+                folder.state["auto"] = machine.choice()  # what every cell and a later call is computed in
                 captions = path / "shared" / "captions.json"
                 started = time.monotonic()
                 prepare([cell.recipe for cell in left], registry, captions, console)

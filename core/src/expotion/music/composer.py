@@ -26,7 +26,7 @@ from expotion.music.compose import Progress, Request, Windows, compose, compose_
 from expotion.music.out_of_memory import text_problem
 from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
-from expotion.musicgen.engine import prepare
+from expotion.musicgen.engine import compile_ahead, prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import MUSIC, Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
@@ -190,6 +190,7 @@ class Composer:
             "overlap_frames": windows.overlap,
             "precision": lm.mode,
             "depends_on_threads": [] if lm.steady else ["decoder"],
+            "auto": machine.choice(),
             "backbone_hash": self.backbone.weights_hash,
             "encoder_hashes": {name: encoder.weights_hash for name, encoder in self.encoders.items()},
             "recipe": self.recipe.to_dict(),
@@ -286,8 +287,10 @@ def load(
 def open_composer(folder: Path | None, registry: Registry, backbone_source: str | None = None) -> Composer:
     """Load an adaptor folder (or a run folder that holds one), its backbone and its encoders.
 
-    Without a folder the backbone's own default adaptor is taken. Raises ExpotionError with what is missing.
+    Without a folder the backbone's own default adaptor is taken. What the engine compiles is compiled meanwhile.
+    Raises ExpotionError with what is missing.
     """
+    compile_ahead()
     folder = find_adaptor(folder, registry, backbone_source)
     recipe, metadata = described(folder)
     encoders = build_encoders(recipe, registry)

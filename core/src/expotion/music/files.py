@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import file_sha256, sha256_of, write_json
+from expotion.machine import Choice
 from expotion.music.composer import Music, Warn
 from expotion.music.steering import Steering
 from expotion.music.targets import ANY_VIDEO, OVERLAY, SOUND_FORMATS, Output, Target
@@ -48,7 +49,7 @@ def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> boo
 
 @dataclass(frozen=True)
 class Record:
-    """A record as read: what was asked for, and the digests and versions of what was written."""
+    """A record as read: what was asked for, the digests and versions of what was written, what `auto` stood for."""
 
     clip: Path
     steering: Steering
@@ -56,6 +57,7 @@ class Record:
     threads: int
     files: dict[str, str]
     versions: dict[str, str]
+    auto: Choice
 
 
 def read_record(path: Path) -> Record:
@@ -79,6 +81,7 @@ def read_record(path: Path) -> Record:
             kinds = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
             given["precision"] = kinds.get(content["made"]["precision"])
         steering, output = Steering.of(**given), asked["output"]
+        auto: Choice = content["made"].get("auto", {})
         record = Record(
             Path(asked["clip"]["file"]),
             steering,
@@ -88,6 +91,8 @@ def read_record(path: Path) -> Record:
             int(asked["threads"]),
             dict(content["files"]),
             dict(content["versions"]),
+            # the engine's part stands in `precision`; pieces of before have no such field
+            {kind: {use: one for use, one in uses.items() if use != "generation"} for kind, uses in auto.items()},
         )
         digests = {record.clip: asked["clip"]["sha256"]}
         for name, digest in asked["controls_sha256"].items():

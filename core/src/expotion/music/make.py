@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from expotion import plugins
+from expotion import machine, plugins
 from expotion.adaptor.checkpoint import DESCRIPTION
 from expotion.errors import FAULTS, ExpotionError, MediaError, OutputError, Problem, first_line, in_short
 from expotion.files import file_sha256, sha256_of, write_json
@@ -32,6 +32,7 @@ from expotion.music.out_of_memory import memory_problem
 from expotion.music.overlay import write_overlay
 from expotion.music.steering import Steering
 from expotion.music.targets import FORMATS, Output, Takes, Target, check_formats, plan, scan_clips, unfit
+from expotion.musicgen.engine import choose
 from expotion.plugins import installed_versions
 from expotion.progress import rough_time, stage_progress
 from expotion.video.clip import FileClip
@@ -281,6 +282,9 @@ def _outcomes(
                 report.console.print(f"[dim]{report.pace()}[/]", highlight=False)
         return
     job = dataclasses.replace(job, threads=1)
+    machine.decide()
+    if job.steering.precision in (None, "auto"):
+        choose(torch.device("cpu"))
     with stage_progress(report.console, "music") as progress:
         progress(0, len(takes))
         workers = 0 if ray is not None else jobs  # over Ray, as many as the cluster has processors for
@@ -317,6 +321,7 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     problems = unfit([target])
     if problems:
         raise OutputError(problems)
+    machine.adopt(record.auto)
     job = Job(record.steering, record.output, record.threads)
     report = Report(1, console, None)
     threads = torch.get_num_threads()

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Codec:
-    """Frozen EnCodec. Deterministic; float32; no gradients. `n_codebooks` counts those of all channels."""
+    """Frozen EnCodec. Deterministic; no gradients; float32 unless `compute_in` says otherwise.
+
+    `n_codebooks` counts those of all channels.
+    """
 
     def __init__(self, model: EncodecModel, channels: int = 1) -> None:
         config = model.config
@@ -35,11 +38,18 @@ class Codec:
         self.model = model
         self.model.train(False)
         self.model.requires_grad_(False)
+        self.dtype = torch.float32
         self.sample_rate_hz = int(config.sampling_rate)
         self.hop = math.prod(int(ratio) for ratio in config.upsampling_ratios)
         self.card = int(config.codebook_size)
         self.bandwidth_kbps = float(config.target_bandwidths[-1])
         self.n_codebooks = channels * int(model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth_kbps))
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Run encoder and decoder in a type; codes are looked up in float32, sound is float32."""
+        for part in (self.model.encoder, self.model.decoder):
+            nn.Module.to(part, dtype)
+        self.dtype = dtype
 
     @property
     def frame_rate_hz(self) -> float:
@@ -49,7 +59,7 @@ class Codec:
     @torch.no_grad()
     def latent(self, wave: Tensor) -> Tensor:
         """Encoder output before quantisation: wave [B, n] to [B, width, T]."""
-        return cast(Tensor, self.model.encoder(wave[:, None, :]))
+        return cast(Tensor, self.model.encoder(wave[:, None, :].to(self.dtype))).float()
 
     @torch.no_grad()
     def encode(self, wave: Tensor | NDArray[np.float32]) -> Tensor:
@@ -71,7 +81,7 @@ class Codec:
         low, high = int(batched.min()), int(batched.max())
         if low < 0 or high >= self.card:
             raise ExpotionError(f"codes must lie in 0..{self.card - 1}, got {low}..{high}")
-        wave = cast(Tensor, self.model.decoder(self.dequantised(batched)))[:, 0]
+        wave = cast(Tensor, self.model.decoder(self.dequantised(batched)))[:, 0].float()
         if self.channels == 2:
             wave = wave.unflatten(0, (-1, 2)).transpose(1, 2)  # [B 2, n] -> [B, n, 2]
         return wave if codes.dim() == 3 else wave[0]
@@ -81,7 +91,7 @@ class Codec:
         batch, k, n = codes.shape
         # [B, K, T] -> [B, K/C, C, T] -> [B, C, K/C, T] -> [K/C, B C, T]
         sides = codes.to(self.model.device).view(batch, k // self.channels, self.channels, n).transpose(1, 2)
-        return self.model.quantizer.decode(sides.flatten(0, 1).transpose(0, 1))
+        return self.model.quantizer.decode(sides.flatten(0, 1).transpose(0, 1)).to(self.dtype)
 
 
 FIRST_MARGIN = 4
@@ -144,7 +154,7 @@ class CodecStream:
             self._stack, self._hidden, self._hidden_before, STACK_MARGIN, self._codec.hop, last=last
         )
         sound = wave[0, 0] if self._codec.channels == 1 else wave[:, 0].T
-        return np.asarray(sound.cpu().numpy(), dtype=np.float32)
+        return np.asarray(sound.float().cpu().numpy(), dtype=np.float32)
 
 
 def _settle(

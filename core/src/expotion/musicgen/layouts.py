@@ -15,7 +15,7 @@ from torch import Tensor
 
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
-from expotion.weights import check_tensors, shapes_of
+from expotion.weights import check_tensors, shapes_of, undrawn
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _layout(
 
 def _empty(geometry: LMGeometry) -> MusicGenLM:
     """A model without memory for its weights."""
-    with torch.device("meta"):
+    with torch.device("meta"), undrawn():
         return MusicGenLM(geometry)
 
 

@@ -64,7 +64,7 @@ class Backbone:
 
 
 def compute_dtype(precision: str, device: str = "cpu") -> torch.dtype:
-    """The dtype to train on the frozen decoder in. `auto`: bf16 where the processor multiplies it natively."""
+    """The dtype to train on the frozen decoder in. `auto`: what this machine was measured to do fast and right."""
     return DTYPES[precision if precision in DTYPES else auto_precision(device)]
 
 
@@ -83,7 +83,9 @@ def load_backbone(
     parts: Collection[str] = ALL_PARTS,
     cache: Path | None = None,
 ) -> Backbone:
-    """Load the asked parts of a MusicGen, frozen and in eval mode. The codec and T5 stay float32.
+    """Load the asked parts of a MusicGen, frozen and in eval mode.
+
+    T5 stays float32, and so does the codec but where another type was measured to keep its sound.
 
     Raises WeightsError with every mismatch at once: missing, unexpected and misshaped tensors, settings that
     would change the computation, files that are not there.
@@ -105,6 +107,7 @@ def load_backbone(
     backbone.lm.to(device)
     if backbone.codec is not None:
         nn.Module.to(backbone.codec.model, device)
+        backbone.codec.compute_in(DTYPES[auto_precision(device, "codec")])
     if backbone.text is not None:
         backbone.text.encoder.to(device)
     return backbone

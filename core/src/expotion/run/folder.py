@@ -39,7 +39,7 @@ A run of `{command}`, started {created}.
 | `comparisons.json` | paired differences against the baselines |
 | `metrics_notes.json` | what each metric was measured with, and warnings |
 | `recipe.yaml` | the resolved recipe, with versions |
-| `run.json` | stages, times, hashes, versions |
+| `run.json` | stages, times, hashes, versions, what `auto` stood for |
 | `adaptor/` | the trained adaptor: `expotion generate CLIP.mp4 --adaptor {folder}` |
 | `training.jsonl` | one line per step |
 | `checkpoints/` | where training goes on after an interruption |

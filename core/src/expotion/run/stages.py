@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from expotion import timeline
+from expotion import machine, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor, build_projections
 from expotion.adaptor.checkpoint import load_adaptor, save_adaptor
@@ -33,6 +33,7 @@ from expotion.files import write_array, write_text
 from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.musicgen.engine import choose, compile_ahead
 from expotion.musicgen.load import MUSIC, backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
@@ -110,6 +111,8 @@ class Stages:
 
     def __init__(self, recipe: Recipe, registry: Registry, run: RunFolder, console: Console) -> None:
         self.recipe, self.registry, self.run, self.console = recipe, registry, run, console
+        machine.adopt(run.state.get("auto", {}))  # what was chosen when the run began holds to its end
+        machine.decide()
         self.failures = material.Failures()
         self.warnings: list[str] = []
         self.store = FeatureStore()
@@ -125,6 +128,7 @@ class Stages:
         self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
         hashes = {"backbone": self.backbone.weights_hash, **self.encoder_hashes}
         run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}
+        run.state["auto"] = machine.choice()
         sections = ("seed", "data", "backbone", "text", "conditions", "adaptor", "train")
         self.trace = _digest(recipe.section_hash(*sections), hashes)
 
@@ -137,6 +141,8 @@ class Stages:
                 self.console.print(f"[yellow]failed[/] {escape(f'{clip_id}: {reason}')}", highlight=False)
 
     def _all(self) -> None:
+        if not self.run.state["stages"].get("generation", {}).get("done"):
+            compile_ahead()
         train_clips = list(self.data.clips("train")) if self.recipe.conditions else []
         if self.run.is_done("training", self.trace):
             train_clips = []
@@ -282,6 +288,9 @@ class Stages:
         left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
         if run.is_done("generation", key) and not left:
             return
+        if recipe.generate.precision == "auto":
+            choose(self.backbone.lm.device)
+            run.state["auto"] = machine.choice()
         made = generate_all(
             self.source,
             self.backbone,

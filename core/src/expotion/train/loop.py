@@ -244,8 +244,17 @@ class TrainingRun:
             self.notes.append("the checkpoints belong to other settings; training starts anew")
             self.keeper.clear()
             return False
+        before = state.get("computed_in", self._computed_in)
+        if before != self._computed_in:
+            self.notes.append(
+                f"the steps before were computed in {before}, those from here on in {self._computed_in}"
+            )
         self.put_back(tensors, state)
         return True
+
+    @property
+    def _computed_in(self) -> str:
+        return str(self.lm.dtype).removeprefix("torch.")
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name and a JSON object: everything that the next step depends on."""
@@ -255,7 +264,7 @@ class TrainingRun:
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         for prefix, copies in (("average", self.average), ("best", self.best)):
             tensors |= {f"{prefix}.{name}": tensor for name, tensor in (copies or {}).items()}
-        numbers: dict[str, Any] = {"trace": self.trace, "records": self.records}
+        numbers: dict[str, Any] = {"trace": self.trace, "records": self.records, "computed_in": self._computed_in}
         if self.best is not None:
             numbers["best"] = {"loss": self.best_loss, "step": self.best_step, "stopped": self.stopped_early}
         if self.loss_scale is not None:

@@ -65,6 +65,7 @@ def train_over_ray(
             adaptor=run.adaptor,
             trace=run.trace,
             n_threads=max(1, machine.cores() // n_workers) if cluster.ray == "local" else 1,
+            choice=machine.choice(),
         )
         newest = _fit(ray, job, data, folder, _Follower(run, on_record, on_weights))
         with newest.as_directory() as place:
@@ -169,13 +170,15 @@ class _Follower:
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """What every worker is told: the recipe, where the backbone lies, and the adaptor as training finds it."""
+    """What every worker is told: the recipe, where the backbone lies, the adaptor as training finds it, and what
+    `auto` stands for."""
 
     recipe: Recipe
     backbone: str
     adaptor: Adaptor
     trace: str
     n_threads: int
+    choice: machine.Choice
 
 
 def to_arrays(examples: Examples) -> Arrays:
@@ -262,6 +265,11 @@ def work(config: dict[str, Any]) -> None:
     torch.set_num_threads(job.n_threads)
     world = ProcessGroup()
     queue.put(("worker", {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}))
+    try:
+        machine.adopt(job.choice, handed=True)
+    except ExpotionError as error:  # of this host alone
+        queue.put(("error", error))
+        raise
     try:
         run = _build(job, ray.get(config["train"]), ray.get(config["validation"]), world)
         resumed = run.resume()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from expotion.contracts import EngineSpec, Mode, hookimpl
-from expotion.machine import multiplies_bytes
+from expotion.contracts import EngineSpec, Mode, Probed, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 
 def can_run(mode: Mode, device: torch.device) -> bool:
-    """Whether this machine has what the kernels take: numba, and for int8 a processor with AVX-512 VNNI."""
-    if device.type != "cpu" or mode == "fp16" or find_spec("numba") is None:
-        return False
-    return mode != "int8" or multiplies_bytes()
+    """Whether there is what the kernels take: numba, on a CPU."""
+    return device.type == "cpu" and mode != "fp16" and find_spec("numba") is not None
 
 
 def _build(lm: Any, mode: Mode) -> FusedEngine:
@@ -27,7 +25,20 @@ def _build(lm: Any, mode: Mode) -> FusedEngine:
     return FusedEngine(lm, mode)
 
 
+def _probe(modes: Sequence[Mode], device: torch.device) -> Mapping[Mode, Probed]:
+    from expotion.musicgen.engine.probe import probe_steps
+
+    return probe_steps(_build, modes, device)
+
+
+def _compile() -> None:
+    from expotion_fast.warm import compile_all
+
+    compile_all()
+
+
 @hookimpl
 def expotion_engines() -> list[EngineSpec]:
     """The compiled step."""
-    return [EngineSpec("fused", "a step compiled for this processor", can_run, _build)]
+    about = "a step compiled for this processor"
+    return [EngineSpec("fused", about, can_run, _build, probe=_probe, compile=_compile)]

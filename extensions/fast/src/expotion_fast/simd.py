@@ -1,7 +1,8 @@
 """Sixteen lanes at a time inside numba: a vector type and the operations that the kernels are made of.
 
-LLVM lowers them to whatever the processor has: one AVX-512 instruction, two of AVX2, four of NEON. Memory is named
-by address (int64), as torch gives it (`tensor.data_ptr()`). Only `dot` is tied to a processor (AVX-512 VNNI).
+LLVM lowers them to whatever the target has: one AVX-512 instruction, two of AVX2, four of NEON. Memory is named by
+address (int64), as torch gives it (`tensor.data_ptr()`). Only `dot` is several instructions without
+AVX-512 VNNI.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
+
+from expotion_fast.target import multiplies_bytes
 
 LANES = 16
 F32, I8, I16, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -189,7 +192,17 @@ first = _operation(floats(floats, types.int64, types.float32), _first)
 """The first n lanes of a, the others c."""
 
 
-dot = _operation(whole(whole, whole, whole), _call("llvm.x86.avx512.vpdpbusd.512", whole.llvm, [whole.llvm] * 3))
+def _dot(b: Any, m: Any, v: Sequence[Any]) -> Any:
+    if multiplies_bytes():
+        return _call("llvm.x86.avx512.vpdpbusd.512", whole.llvm, [whole.llvm] * 3)(b, m, v)
+    summed, unsigned, signed = v
+    for shift in (0, 8, 16, 24):
+        byte = b.and_(b.lshr(unsigned, _same(shift)), _same(255))
+        summed = b.add(summed, b.mul(byte, b.ashr(b.shl(signed, _same(24 - shift)), _same(24))))
+    return summed
+
+
+dot = _operation(whole(whole, whole, whole), _dot)
 """a + the sum over four bytes of (unsigned) b times (signed) c, in every lane."""
 
 # ---------------------------------------------------------------------------------------------- together

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from expotion.errors import Problem, WeightsError
+from expotion.machine import multiplies_bfloat16
 from expotion.weights import folder_of
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
@@ -23,7 +24,11 @@ def load(kind: Any, model_type: str, source: str, device: str, precision: str) -
     if not list(folder.glob("*.safetensors")):
         raise WeightsError(Problem(str(folder), "safetensors files", "none"))
     place = chosen_device(device)
-    dtype = torch.bfloat16 if precision == "bf16" or (precision == "auto" and place != "cpu") else torch.float32
+    dtype = (
+        torch.bfloat16
+        if precision == "bf16" or (precision == "auto" and multiplies_bfloat16(place))
+        else torch.float32
+    )
     try:
         config = AutoConfig.from_pretrained(folder)
         if config.model_type != model_type:

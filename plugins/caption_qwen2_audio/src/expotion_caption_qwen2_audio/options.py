@@ -26,4 +26,6 @@ class Qwen2AudioOptions(Options):
     )
     max_new_tokens: int = Field(default=96, ge=1, le=1024, description="longest answer, in tokens")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 ...")
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on a GPU, else fp32")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where that is measured to be right and faster"
+    )

@@ -43,7 +43,7 @@ class FaceMarlinOptions(Options):
     yunet: Path | None = Field(None, description="face_detection_yunet_*.onnx; default: the one that was pulled")
     batch_size: int | None = Field(None, ge=1, description="windows per forward pass; default: by their tokens")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the matrix products; auto: bfloat16 for official sizes where the CPU has it"
+        "auto", description="of the matrix products; auto: bfloat16 for official sizes where right and faster"
     )
 
     def runs_in(self, has_bfloat16: bool) -> Literal["float32", "bfloat16"]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from expotion import weights
@@ -99,9 +98,8 @@ def build_from_state(
     """
     geometry = geometry or infer_geometry(state, where=where)
     full = any(key.startswith("decoder.") for key in state)
-    with torch.device("meta"):
+    with weights.undrawn():
         model: nn.Module = MarlinAutoencoder(geometry) if full else _EncoderOnly(geometry)
-    model.to_empty(device="cpu")
     weights.fill(model, state, where)
     model.requires_grad_(False).eval()
     if isinstance(model, _EncoderOnly):

@@ -38,7 +38,7 @@ class Loaded:
 
 def expected_shapes(geometry: Geometry) -> dict[str, tuple[int, ...]]:
     """Every key of an official visual encoder with its shape, the unused 2-D patch embedding included."""
-    with torch.device("meta"):
+    with torch.device("meta"), weights.undrawn():
         shapes = {key: tuple(value.shape) for key, value in VisualEncoder(geometry).state_dict().items()}
     return shapes | _unused_shapes(geometry)
 
@@ -63,7 +63,8 @@ def load(path: Path, geometry: Geometry) -> Loaded:
         state, {name: shape for name, shape in wanted.items() if name in state or name not in unused}, str(path)
     )
     mean, std = (state[name].float() if name in state else None for name in statistics)
-    model = VisualEncoder(geometry)
+    with weights.undrawn():
+        model = VisualEncoder(geometry)
     weights.fill(model, state, str(path), ignored=(*unused, *statistics))
     return Loaded(model, mean, std, weights.sha256(path))
 

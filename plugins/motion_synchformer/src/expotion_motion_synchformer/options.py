@@ -82,7 +82,7 @@ class SynchformerOptions(Options):
     `windows`: `cover` starts at 0 and covers the whole clip, `reference` is the reference's centred enumeration
     (floor((n - frames) / step) + 1 segments), which leaves both ends of a clip out.
     `batch_size`: segments in one forward pass; None goes by their tokens: 8 of tiny, 1 of base.
-    `precision` of the matrix products: `auto` is bfloat16 for `base` where the device multiplies it, else float32.
+    `precision` of the matrix products: `auto` is bfloat16 for `base` where that is right and faster, else float32.
     """
 
     geometry: Literal["tiny", "base"] = "tiny"

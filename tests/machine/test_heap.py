@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expotion import machine
+from expotion.machine import system as machine
 
 
 def test_trims_once_memory_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:

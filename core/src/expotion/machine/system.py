@@ -1,18 +1,15 @@
-"""What this machine has: cores, memory, and the number types that its processor multiplies fast and right.
-
-The one place that answers these; plugins may ask too. A container's limits count, not what its host has. Answers
-about number types come from what the processor and torch say they have; nothing is timed.
-"""
+"""Cores, memory, the processor's name. A container's limits count, not what its host has."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +32,14 @@ def _numbers(path: Path) -> list[int]:
 def cores() -> int:
     """Cores that this process may use: of its affinity and, in a container, of its quota (rounded up)."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = quota()
+    if len(share) != 2 or min(share) <= 0:
+        return here
+    return max(1, min(here, -(-share[0] // share[1])))
+
+
+def quota() -> list[int]:
+    """A container's share of the processors: (work, period); anything else where there is none."""
     share = _numbers(_GROUPS / "cpu.max")  # microseconds of work in each period of so many
     if len(share) != 2:
         share = [
@@ -42,9 +47,21 @@ def cores() -> int:
             for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
             for number in _numbers(_GROUPS / "cpu" / name)
         ]
-    if len(share) != 2 or min(share) <= 0:
-        return here
-    return max(1, min(here, -(-share[0] // share[1])))
+    return share
+
+
+def processor() -> str:
+    """The processor's name and its instructions, as the system tells them."""
+    try:
+        lines = (_PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    told: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "flags", "Features", "CPU implementer", "CPU part"):
+            told.setdefault(name.strip(), value.strip())
+    return " ".join([platform.machine(), *told.values()])
 
 
 # Threads
@@ -176,55 +193,3 @@ class Heap:
         self._trim(0)
         self._least = resident_bytes()
         return True
-
-
-# Number types
-
-
-def _capabilities() -> dict[str, Any]:
-    import torch  # noqa: PLC0415
-
-    return dict(torch.cpu.get_capabilities())
-
-
-def auto_precision(device: torch.device | str = "cpu") -> Literal["fp32", "bf16", "fp16"]:
-    """What `auto` stands for: 16 bits where the device multiplies matrices of them, else fp32.
-
-    On a GPU bf16 (fp16 on those without it); on a CPU bf16 where it has matrix units for it.
-    """
-    if multiplies_bfloat16(device):
-        return "bf16"
-    return "fp16" if str(device).startswith("cuda") else "fp32"
-
-
-def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
-    """Whether the device has units that multiply bfloat16 matrices (AMX on a processor)."""
-    kind = str(device).partition(":")[0]
-    if kind == "cuda":
-        import torch  # noqa: PLC0415
-
-        return bool(torch.cuda.is_bf16_supported())
-    return kind == "cpu" and bool(_capabilities().get("amx_bf16"))
-
-
-def computes_bfloat16() -> bool:
-    """Whether the processor has any instructions for bfloat16, those for vectors included."""
-    found = _capabilities()
-    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
-
-
-def multiplies_bytes() -> bool:
-    """Whether the processor sums products of bytes in vectors of 64 (AVX-512 VNNI)."""
-    return bool(_capabilities().get("avx512_vnni"))
-
-
-def packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies matrices of this 16-bit type in its own layout here."""
-    import torch  # noqa: PLC0415
-
-    if not torch._C._has_mkldnn:
-        return False
-    operators: Any = torch.ops.mkldnn
-    if dtype == torch.bfloat16:
-        return bool(operators._is_mkldnn_bf16_supported())
-    return dtype == torch.float16 and bool(operators._is_mkldnn_fp16_supported())

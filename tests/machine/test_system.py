@@ -1,4 +1,4 @@
-"""Cores, memory and number types as this machine has them, in a container too."""
+"""Cores and memory as this machine has them, in a container too."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from expotion import machine
-from expotion.machine import auto_precision, cores, free_bytes, multiplies_bfloat16, resident_bytes
+from expotion.machine import cores, free_bytes, resident_bytes
+from expotion.machine import system as machine
 
 
 @pytest.fixture
@@ -62,14 +62,3 @@ def test_this_machine_says_something() -> None:
     block = bytearray(64 * 2**20)
     assert resident_bytes() - before > 32 * 2**20
     assert len(block) == 64 * 2**20
-
-
-def test_auto_is_what_the_processor_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True, "avx512_vnni": False})
-    assert auto_precision() == auto_precision(torch.device("cpu")) == "bf16"
-    assert machine.computes_bfloat16() and not machine.multiplies_bytes()
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "avx512_vnni": True})
-    assert auto_precision() == "fp32" and not multiplies_bfloat16()
-    assert machine.computes_bfloat16() and machine.multiplies_bytes()
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert auto_precision("cuda:0") == "fp16" and auto_precision("mps") == "fp32"
