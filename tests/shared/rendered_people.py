@@ -252,7 +252,10 @@ def true_landmarks(clip: RenderedPerson, *, noise: float = 0.0, lost: float = 0.
 
 
 def _noise(rng: np.random.Generator, n: int, run: int) -> NDArray[np.float64]:
-    """Noise [n, 2] of unit variance: half of it white, half a walk between values `run` frames apart."""
-    knots = np.arange(n // run + 2) * run
-    slow = np.column_stack([np.interp(np.arange(n), knots, rng.standard_normal(len(knots))) for _ in range(2)])
-    return np.sqrt(0.5) * rng.standard_normal((n, 2)) + np.sqrt(0.5) * slow * 1.2
+    """Noise [n, 2] of unit variance: half of it white, half slow, over about `run` frames, without a period."""
+    reach = np.arange(-2 * run, 2 * run + 1)
+    window = np.exp(-0.5 * (2.5 * reach / run) ** 2)
+    window /= np.sqrt((window**2).sum())
+    white = rng.standard_normal((n + 4 * run, 2))
+    slow = np.column_stack([np.convolve(white[:, axis], window, mode="valid") for axis in range(2)])
+    return np.sqrt(0.5) * (rng.standard_normal((n, 2)) + slow)

@@ -218,6 +218,14 @@ def test_an_overlay_draws_what_is_seen():
     assert len(face_overlay(stored("face")).lines) > 100
 
 
+def test_accents_are_drawn_where_a_nod_ends():
+    clip = RenderedPerson(make_script("nods", 7_000_102, 6.0))
+    drawn = body_overlay(true_landmarks(clip, noise=0.005))
+    beats_s = clip.script.beats_s[(clip.script.beats_s > 0.5) & (clip.script.beats_s < 5.5)]
+    assert len(beats_s) > 3 and max(np.abs(drawn.events_s - beat).min() for beat in beats_s) < 0.07
+    assert drawn.beats_s is None
+
+
 def test_half_of_the_rendered_people_beat_and_the_others_do_not():
     for kind in BEATING:
         assert len(make_script(kind, 7_000_000, 10.0).beats_s) >= 9

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from expotion.contracts import Overlay
+from expotion_person_landmarks.events import movement
 from expotion_person_landmarks.landmarks import SEEN, SKELETON, Landmarks
 
 FACE_LINES = (
@@ -23,8 +25,13 @@ FACE_LINES = (
 
 
 def body_overlay(body: Landmarks) -> Overlay:
-    """The skeleton; what is not seen is not drawn."""
-    return _drawn(body, SKELETON, "the body's landmarks that person_pose sees")
+    """The skeleton, what is not seen left out, and the movement's events; `movement_beat` draws the beats."""
+    note = "the body's landmarks; the ring lights up where downward movement is stopped"
+    drawn = _drawn(body, SKELETON, note)
+    if not len(body.times_s):
+        return drawn
+    moves = movement(body.points, body.times_s, float(body.times_s[-1]))
+    return replace(drawn, events_s=moves.events_s)
 
 
 def face_overlay(face: Landmarks) -> Overlay:
