@@ -25,6 +25,7 @@ from torch import Tensor
 from expotion.contracts import Scored
 from expotion.evaluate.evaluate import evaluate
 from expotion.evaluate.registry import BUILT_IN
+from expotion.music.compose import text_sources
 from expotion.music.composer import load
 from expotion.musicgen import delay
 from expotion.musicgen.engine import prepare
@@ -32,6 +33,8 @@ from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
+from expotion_text_t5 import SPEC as TEXT
+from expotion_text_t5 import TextT5Options
 
 PROMPTS = ["a calm piano piece", "a fast marimba piece", "loud brass, slow", "soft strings"]
 N_FRAMES = 500
@@ -49,10 +52,9 @@ def logits_of(model: Engine, sequence: Tensor, source: Tensor, mask: Tensor) -> 
 @torch.inference_mode()
 def of_logits() -> dict[str, dict[str, float]]:
     """Per precision: how far its distributions are from float32's."""
-    backbone = load_backbone(discover().backbone("tiny").locate())
-    assert backbone.text is not None
-    hidden, mask = backbone.text.encode(PROMPTS)
-    source = backbone.lm.project_text(hidden, mask)
+    folder = str(discover().backbone("tiny").locate())
+    backbone, encoder = load_backbone(folder), TEXT.build(TextT5Options(model=folder))
+    source, mask = text_sources(backbone.lm, [encoder.encode(prompt) for prompt in PROMPTS])
     generators = [torch.Generator().manual_seed(index) for index in range(len(PROMPTS))]
     codes = generate_codes(
         prepare(backbone.lm, "fp32"), source, N_FRAMES, cfg_scale=3.0, sampler=Sampler(), generators=generators

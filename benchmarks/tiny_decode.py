@@ -20,10 +20,13 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
+from expotion.music.compose import text_sources
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
+from expotion_text_t5 import SPEC as TEXT
+from expotion_text_t5 import TextT5Options
 
 N_FRAMES = 500
 PROMPT = "a calm marimba piece"
@@ -47,8 +50,8 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = discover().backbone("tiny").locate()
     ours = load_backbone(folder)
-    assert ours.text is not None
-    source = ours.lm.project_text(*ours.text.encode([PROMPT]))
+    encoder = TEXT.build(TextT5Options(model=ours.source))
+    source, _ = text_sources(ours.lm, [encoder.encode(PROMPT)])
     geometry = ours.geometry
     modalities = tuple(Modality(name, d_in=96) for name in ("face", "motion"))
     adaptor = Adaptor(AdaptorConfig(modalities, geometry.width, geometry.n_layers, geometry.n_layers), seed=0)

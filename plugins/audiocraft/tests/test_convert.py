@@ -10,11 +10,13 @@ import torch
 expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
 
 from expotion.errors import OutputError, WeightsError  # noqa: E402
-from expotion.musicgen.load import load_backbone  # noqa: E402
+from expotion.musicgen.load import load_backbone, text_source  # noqa: E402
 from expotion_audiocraft import __main__ as program  # noqa: E402
 from expotion_audiocraft import backbones, convert  # noqa: E402
 from expotion_audiocraft.folder import write_folder  # noqa: E402
 from expotion_audiocraft.model import AudiocraftCodec  # noqa: E402
+from expotion_text_t5 import SPEC as TEXT  # noqa: E402
+from expotion_text_t5 import TextT5Options  # noqa: E402
 
 PROMPTS = ["calm warm strings", None]
 
@@ -35,8 +37,10 @@ def test_core_reads_the_folder_as_it_reads_audiocrafts_files(release, converted)
     state = direct.lm.state_dict()
     assert state.keys() == back.lm.state_dict().keys()
     assert all(torch.equal(tensor, state[name]) for name, tensor in back.lm.state_dict().items())
-    for ours, theirs in zip(back.text.encode(PROMPTS), direct.text.encode(PROMPTS), strict=True):
-        assert torch.equal(ours, theirs)
+    readers = [TEXT.build(TextT5Options(model=text_source(one.source))) for one in (back, direct)]
+    for prompt in PROMPTS:
+        ours, theirs = (reader.encode(prompt).values for reader in readers)
+        assert (ours == theirs).all()
     wave = torch.randn(700)
     assert torch.equal(back.codec.encode(wave), direct.codec.encode(wave))
     assert (back.geometry, back.frame_rate_hz, back.sample_rate_hz) == (

@@ -9,10 +9,13 @@ import torch
 
 expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
 
+from expotion.music.compose import text_sources  # noqa: E402
 from expotion.musicgen import delay  # noqa: E402
 from expotion.musicgen.engine.step import Engine  # noqa: E402
 from expotion.musicgen.generate import Sampler, generate_codes  # noqa: E402
-from expotion.musicgen.load import load_backbone  # noqa: E402
+from expotion.musicgen.load import load_backbone, text_source  # noqa: E402
+from expotion_text_t5 import SPEC as TEXT  # noqa: E402
+from expotion_text_t5 import TextT5Options  # noqa: E402
 
 N_FRAMES = 12
 TOLERANCE = 1e-4
@@ -30,7 +33,9 @@ def ours(release):
 
 
 def source_of(backbone, prompts):
-    return backbone.lm.project_text(*backbone.text.encode(prompts))
+    """Prompts read by the ordinary text encoder, padded as audiocraft pads them."""
+    encoder = TEXT.build(TextT5Options(model=text_source(backbone.source)))
+    return text_sources(backbone.lm, [encoder.encode(prompt) for prompt in prompts])[0]
 
 
 def deviation(record_property, name, got, wanted):

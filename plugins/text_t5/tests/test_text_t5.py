@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from expotion.errors import ExpotionError, MediaError, PluginError, WeightsError
+from expotion.music.compose import text_sources
+from expotion.musicgen.load import load_backbone
 from expotion.testing import SyntheticClip, check_encoder
 from expotion_text_t5 import SPEC, TextT5Options
 
@@ -108,3 +110,32 @@ def test_mismatched_weights_are_all_listed(folder, tmp_path):
     with pytest.raises(ExpotionError) as error:
         SPEC.build(TextT5Options(model=str(broken)))
     assert len(error.value.problems) == 2
+
+
+def test_what_the_decoder_attends_to_is_transformers_own(musicgen_folder):
+    """Two prompts of unequal length: hidden states, padding, projection and mask."""
+    import torch
+    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
+
+    prompts = ["warm strings", "piano"]
+    model = MusicgenForConditionalGeneration.from_pretrained(musicgen_folder).eval()
+    tokens = AutoTokenizer.from_pretrained(musicgen_folder)(prompts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        wanted = model.enc_to_dec_proj(model.text_encoder(**tokens).last_hidden_state)
+    mask = tokens["attention_mask"].bool()
+    encoder, lm = (
+        SPEC.build(TextT5Options(model=str(musicgen_folder))),
+        load_backbone(musicgen_folder, parts={"lm"}).lm,
+    )
+    source, own = text_sources(lm, [encoder.encode(prompt) for prompt in prompts])
+    assert torch.equal(own, mask)
+    assert (source - wanted * mask[..., None]).abs().max() < 1e-5
+
+
+def test_missing_and_empty_prompts_are_exactly_zero(musicgen_folder):
+    encoder, lm = (
+        SPEC.build(TextT5Options(model=str(musicgen_folder))),
+        load_backbone(musicgen_folder, parts={"lm"}).lm,
+    )
+    source, _ = text_sources(lm, [encoder.encode("piano"), None, encoder.encode("")])
+    assert bool((source[1:] == 0).all()) and bool((source[0] != 0).any())

@@ -9,7 +9,7 @@ from typing import Any
 from expotion import plugins
 from expotion.contracts import Encoder, EncoderSpec
 from expotion.musicgen.codes import CodesEncoder
-from expotion.musicgen.load import load_backbone
+from expotion.musicgen.load import load_backbone, text_source
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 
@@ -38,7 +38,7 @@ def build_text_encoder(recipe: Recipe, registry: Registry, backbone_source: str)
     spec = registry.encoder(recipe.text.encoder)
     options = dict(recipe.text.options)
     if "model" in spec.options.model_fields and options.get("model") is None:
-        options["model"] = backbone_source
+        options["model"] = text_source(backbone_source)
     return build_encoder(spec, options)
 
 

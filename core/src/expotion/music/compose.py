@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.guidance import branches_prefix, guided_prefix
@@ -22,7 +23,6 @@ from expotion.music.steering import Steering
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import Decoding, Sampler, decode
-from expotion.musicgen.text import pad_text
 from expotion.recipe.schema import Sampling
 
 
@@ -97,14 +97,11 @@ def text_sources(lm: FrozenLM, texts: Sequence[TokenFeatures | None]) -> tuple[T
     the padding is hidden, so that each prompt means what it means alone. No prompt is one row of zeros.
     """
     width = lm.geometry.text_width or lm.geometry.width
-    pairs = [
-        (torch.zeros(1, width), torch.zeros(1, dtype=torch.bool))
-        if text is None
-        else (torch.from_numpy(text.values), torch.from_numpy(text.mask))
-        for text in texts
-    ]
-    hidden, mask = pad_text(pairs)
-    lengths = torch.tensor([len(own) for _, own in pairs])
+    none = TokenFeatures(np.zeros((1, width), np.float32), np.zeros(1, np.bool_))
+    own = [none if text is None else text for text in texts]
+    hidden = pad_sequence([torch.from_numpy(text.values).float() for text in own], batch_first=True)
+    mask = pad_sequence([torch.from_numpy(text.mask) for text in own], batch_first=True)
+    lengths = torch.tensor([len(text.mask) for text in own])
     own_rows = torch.arange(mask.shape[1])[None, :] < lengths[:, None]
     return lm.project_text(hidden, mask), own_rows
 

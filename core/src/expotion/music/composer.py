@@ -28,7 +28,7 @@ from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
 from expotion.musicgen.engine import compile_ahead, prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.load import MUSIC, Backbone, backbone_folder, load_backbone
+from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.schema import Sampling
@@ -296,7 +296,7 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
     encoders = build_encoders(recipe, registry)
     adaptor, _ = load_adaptor(folder, projections=build_projections(recipe, encoders))
     source = backbone_folder(backbone_source or recipe.backbone.source, registry)
-    backbone = load_backbone(source, parts=MUSIC)
+    backbone = load_backbone(source)
     wanted = f"width {adaptor.config.width} and {adaptor.config.n_lm_layers} layers"
     got = f"width {backbone.geometry.width} and {backbone.geometry.n_layers} layers"
     if wanted != got:

@@ -26,21 +26,18 @@ from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine.weights import DTYPES
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layouts import build_lm, hf_layout
-from expotion.musicgen.text import TextConditioner, load_text, text_from_hf
 from expotion.plugins import Registry
 
-ALL_PARTS = frozenset({"lm", "codec", "text"})
-MUSIC = frozenset({"lm", "codec"})
-"""What making music takes: prompts are read by the recipe's own text encoder."""
+ALL_PARTS = frozenset({"lm", "codec"})
+"""Prompts are read by the recipe's own text encoder, which finds the backbone's T5 by `text_source`."""
 
 
 @dataclass
 class Backbone:
-    """A loaded MusicGen. `codec` and `text` are None where the source has none or they were not asked for."""
+    """A loaded MusicGen. `codec` is None where the source has none or it was not asked for."""
 
     lm: MusicGenLM
     codec: Codec | None
-    text: TextConditioner | None
     frame_rate_hz: float
     sample_rate_hz: int
     source: str
@@ -57,7 +54,7 @@ class Backbone:
         return files.files_hash(self.weight_files)
 
     def cast(self, dtype: torch.dtype) -> Backbone:
-        """The same with the language model in another type; codec and text encoder are shared."""
+        """The same with the language model in another type; the codec is shared."""
         if self.lm.dtype == dtype:
             return self
         return replace(self, lm=copy.deepcopy(self.lm).to(dtype))
@@ -75,6 +72,15 @@ def backbone_folder(source: str, registry: Registry) -> str:
     return str(registry.backbone(source).locate())  # an unknown name is an error that lists the known ones
 
 
+def text_source(source: str, cache: Path | None = None) -> str:
+    """Where the text encoder of a backbone lies: in its own folder, or as audiocraft's files name it."""
+    if not source.startswith("audiocraft:"):
+        return source
+    folder = files.folder_of(source.removeprefix("audiocraft:"), files.AUDIOCRAFT_FILES, cache)
+    _, settings = audiocraft_files.read_checkpoint(folder / files.AUDIOCRAFT_FILES[0])
+    return audiocraft_files.text_model_name(settings)
+
+
 def load_backbone(
     source: str | Path,
     *,
@@ -85,7 +91,7 @@ def load_backbone(
 ) -> Backbone:
     """Load the asked parts of a MusicGen, frozen and in eval mode.
 
-    T5 stays float32, and so does the codec but where another type was measured to keep its sound.
+    The codec stays float32 but where another type was measured to keep its sound.
 
     Raises WeightsError with every mismatch at once: missing, unexpected and misshaped tensors, settings that
     would change the computation, files that are not there.
@@ -108,8 +114,6 @@ def load_backbone(
     if backbone.codec is not None:
         nn.Module.to(backbone.codec.model, device)
         backbone.codec.compute_in(DTYPES[auto_precision(device, "codec")])
-    if backbone.text is not None:
-        backbone.text.encoder.to(device)
     return backbone
 
 
@@ -132,19 +136,17 @@ def _from_hf(folder: Path, name: str, dtype: torch.dtype, parts: Collection[str]
     }
     lm = build_lm(own, geometry, hf_layout(geometry, "decoder." if full else ""), str(folder), dtype)
     sound = config.get("audio_encoder", {})
-    codec = text = None
+    codec = None
     if full and "codec" in parts:
         codec = codec_from_hf(files.under(tensors, "audio_encoder."), sound, str(folder))
         codec = _fitting(codec, geometry, str(folder))
-    if full and "text" in parts:
-        text = text_from_hf(files.under(tensors, "text_encoder."), config.get("text_encoder", {}), folder)
     rates = 50.0, 32000
     if codec is not None:
         rates = codec.frame_rate_hz, codec.sample_rate_hz
     elif "upsampling_ratios" in sound and "sampling_rate" in sound:
         rate_hz = int(sound["sampling_rate"])
         rates = rate_hz / math.prod(map(int, sound["upsampling_ratios"])), rate_hz
-    return Backbone(lm, codec, text, *rates, name, tuple(paths))
+    return Backbone(lm, codec, *rates, name, tuple(paths))
 
 
 def _fitting(codec: Codec, geometry: LMGeometry, where: str) -> Codec:
@@ -164,12 +166,10 @@ def _from_audiocraft(
     path, compression = (folder / file for file in files.AUDIOCRAFT_FILES)
     state, settings = audiocraft_files.read_checkpoint(path)
     lm = audiocraft_files.language_model(state, settings, str(path), dtype)
-    codec = text = None
+    codec = None
     rates, paths = (50.0, 32000), [path]
     if "codec" in parts:
         codec = _fitting(audiocraft_files.load_codec(compression, cache), lm.geometry, str(compression))
         rates = codec.frame_rate_hz, codec.sample_rate_hz
         paths.append(compression)
-    if "text" in parts:
-        text = load_text(audiocraft_files.text_model_name(settings), cache)
-    return Backbone(lm, codec, text, *rates, name, tuple(paths))
+    return Backbone(lm, codec, *rates, name, tuple(paths))

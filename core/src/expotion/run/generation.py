@@ -21,7 +21,7 @@ from expotion.music.steering import Steering
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.load import MUSIC, Backbone, load_backbone
+from expotion.musicgen.load import Backbone, load_backbone
 from expotion.recipe import Recipe
 from expotion.workers import n_workers, spread
 
@@ -111,7 +111,7 @@ def open_models(
 ) -> Models:
     """What a worker holds; another process loads the backbone from its source."""
     if isinstance(backbone, str):
-        backbone = load_backbone(backbone, parts=MUSIC)
+        backbone = load_backbone(backbone)
     assert backbone.codec is not None
     steering = None if adaptor is None else load_adaptor(adaptor, projections=projections)[0]
     return prepare(backbone.lm, precision), backbone.codec, steering

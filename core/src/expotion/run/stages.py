@@ -34,7 +34,7 @@ from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.engine import choose, compile_ahead
-from expotion.musicgen.load import MUSIC, backbone_folder, compute_dtype, load_backbone
+from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
@@ -122,7 +122,7 @@ class Stages:
         outside_rows(recipe.evaluate.outside, self.data.clips("test"))  # looked at before anything is made
         self.source = backbone_folder(recipe.backbone.source, registry)
         with stage_progress(console, "load models"):
-            self.backbone = load_backbone(self.source, parts=MUSIC)
+            self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
         self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
