@@ -26,7 +26,7 @@ from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.run.folder import RunFolder
 
-TABLE_VERSION = 3
+TABLE_VERSION = 2
 """Raised when the same scores give another table."""
 PAGE = "report.html"
 PER_CLIP = "results_per_clip.json"
