@@ -111,7 +111,7 @@ def to_markdown(table: Table) -> str:
         cells = [_markdown_cell(row["cells"][m["name"]], m) for m in metrics]
         cells += [_published_cell(row["cells"][m["name"]], m) for m in published]
         rows.append([*labels_of(row, table["columns"]), *cells, str(row["clips"])])
-    notes = [*filter(None, [table["no_value"]]), size_note(table), method_note(table)]
+    notes = [*filter(None, [table.get("no_value", {})]), size_note(table), method_note(table)]
     if published:
         notes.append(f"*Published*: {table['published']['source']}: another data set, not to be compared.")
     notes += [f"{row['name']}: {row['error']}" for row in table["rows"] if row["error"]]
@@ -144,7 +144,7 @@ def to_text(table: Table) -> str:
             cells.append(f"{number(cell['mean'], metric)}{mark} {interval(cell, metric)}".strip())
         rows.append([*labels_of(row, table["columns"]), *cells, str(row["clips"])])
     note = method_note(table).replace("Bold (†)", "* (†)")
-    told = [*filter(None, [table["no_value"]]), size_note(table), note, *table["notes"]]
+    told = [*filter(None, [table.get("no_value", {})]), size_note(table), note, *table["notes"]]
     return "\n".join([*aligned(rows), "", *told])
 
 

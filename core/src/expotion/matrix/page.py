@@ -107,7 +107,7 @@ def write_page(
             samples=views,
             notes=[*table["notes"], *left_out],
             method=[
-                *filter(None, [table["no_value"]]),
+                *filter(None, [table.get("no_value", {})]),
                 size_note(table),
                 method_note(table).replace("In brackets", "Below each value"),
             ],

@@ -89,12 +89,7 @@ def _matches(config: Any, tensors: dict[str, Tensor], where: str) -> None:
 
 def _write(model: AudiocraftMusicGen, folder: Path, source: str) -> None:
     from safetensors.torch import save_file  # noqa: PLC0415
-    from transformers import (  # noqa: PLC0415
-        EncodecFeatureExtractor,
-        GenerationConfig,
-        MusicgenConfig,
-        MusicgenDecoderConfig,
-    )
+    from transformers import EncodecFeatureExtractor, GenerationConfig, MusicgenConfig, MusicgenDecoderConfig  # noqa: PLC0415
 
     lm, conditioner = model.lm.model, model.text.conditioner
     codec_config, codec_tensors = _codec(model.codec)
