@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -10,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from expotion_person_landmarks import follow
 from expotion_person_landmarks.detection import FACES, PEOPLE, anchors, merged, overlap
 from expotion_person_landmarks.follow import choose, thinned, track
+from expotion_person_landmarks.landmarks import Landmarks
 from expotion_person_landmarks.pose import Circle, refined
 from expotion_person_landmarks.regions import Region, around_circle, around_points, whole
 
@@ -130,6 +133,35 @@ def test_for_a_second_nobody_else_is_taken_for_who_was_lost():
     tracker = Scripted([[other]] * 3 + [[one, other]] * 3, set())
     late = track(tracker, frames(6), np.arange(6) / 25, (100, 160), "left", 33, one)
     assert late.present.tolist() == [False] * 3 + [True] * 3 and late.points[-1, 0, 0] == 20
+
+
+def test_a_region_that_vanishes_or_is_no_number_is_lost():
+    for side in (0.5, float("nan")):
+        tracker = Scripted([[Region(20, 0, side)]] * 3, set())
+        found = track(tracker, frames(3), np.arange(3) / 25, (100, 160), "largest", 33)
+        assert tracker.looked == [0, 1, 2] and found.present.all()
+
+
+def test_what_was_found_stays_in_memory_within_bounds(monkeypatch):
+    class Seen:
+        video = None
+
+        def __init__(self, name):
+            self.content_hash = self.id = name
+
+    def looked(video, part, who):
+        calls.append(part)
+        return Landmarks(np.arange(10) / 25, np.ones((10, 33, 3), np.float32), (9, 9), np.ones(10, np.int64))
+
+    calls: list[str] = []
+    monkeypatch.setattr(follow, "_look", looked)
+    monkeypatch.setattr(follow, "KEPT_BYTES", 3 * 10 * 33 * 3 * 4)
+    monkeypatch.setattr(follow, "_KEPT", OrderedDict())
+    for name in ("a", "b", "a", "c", "a", "d", "b", "a"):
+        follow.landmarks_of(Seen(name), "pose")
+    assert len(calls) == 5 and [key[0] for key in follow._KEPT] == ["d", "b", "a"]
+    follow.landmarks_of(Seen("a"), "pose", "left")
+    assert len(calls) == 6
 
 
 def test_frames_are_thinned_to_thirty_a_second_and_never_made_up():

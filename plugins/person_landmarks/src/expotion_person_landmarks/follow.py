@@ -28,8 +28,10 @@ FRAMES_AT_ONCE = 32
 LOOK_EVERY, N_LOOKS = 6, 5
 """Frames of the beginning in which people are counted before one is chosen: a detector misses somebody in some."""
 SAME_PERSON_S = 1.0
-KEPT = 32
-"""Clips whose landmarks stay in memory: 0.1 MB for ten seconds of a body, 1.7 MB of a face."""
+KEPT_BYTES = 96 * 2**20
+"""Landmarks that stay in memory: 0.1 MB for ten seconds of a body, 1.7 MB of a face; the last in any case."""
+LEAST_SIDE_PX = 2.0
+"""A region that shrinks below it is lost."""
 
 
 class Tracker(Protocol):
@@ -57,7 +59,7 @@ def landmarks_of(clip: Clip, part: Part, who: Who = "largest") -> Landmarks:
         _KEPT[key] = _look(clip.video, part, who)
         for remark in remarks(_KEPT[key], part, who):
             log.warning("%s: %s", clip.path or clip.id, remark)
-        while len(_KEPT) > KEPT:
+        while len(_KEPT) > 1 and sum(kept.points.nbytes for kept in _KEPT.values()) > KEPT_BYTES:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end(key)
     return _KEPT[key]
@@ -136,7 +138,7 @@ def track(
             again = last is not None and times_s[row] - known_s < SAME_PERSON_S
             chosen = nearest(people, last) if again and last is not None else choose(people, who)
             found = None if chosen is None else tracker.follow(frame, chosen, float(times_s[row]))
-        region = None if found is None else found[1]
+        region = None if found is None or not found[1].side >= LEAST_SIDE_PX else found[1]
         if found is not None:
             last, known_s = found[1], float(times_s[row])
             points[row] = found[0]
