@@ -4,8 +4,7 @@
     quantity of motion: share of the pixels whose D is not 0;  motiongram: mean of D over each row of pixels
 
 I is the grey picture, 0..1, at 96 pixels. A column of the motiongram is a moment, so time runs along it and height
-is height in the picture (Jensenius 2007, 'Action - Sound'; Camurri et al. 2003 for the quantity). Moments lie 40 ms
-apart whatever the frame rate is.
+is XX
 """
 
 from __future__ import annotations
@@ -49,4 +48,5 @@ def motion_of(video: Video, duration_s: float) -> Motion:
             quantity.append(float((change > 0).mean()))
             rows.append(change.mean(axis=1))
             before = grey
-    return Motion(times_s, np.array(quantity, np.float32), np.stack(rows, axis=1))
+    around = np.pad(np.array(quantity, np.float32), 1, mode="edge")
+    return Motion(times_s, (around[:-2] + 2 * around[1:-1] + around[2:]) / 4, np.stack(rows, axis=1))
