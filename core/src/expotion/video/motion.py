@@ -49,4 +49,5 @@ def motion_of(video: Video, duration_s: float) -> Motion:
             rows.append(change.mean(axis=1))
             before = grey
     around = np.pad(np.array(quantity, np.float32), 1, mode="edge")
-    return Motion(times_s, (around[:-2] + 2 * around[1:-1] + around[2:]) / 4, np.stack(rows, axis=1))
+    smoothed = np.convolve(around, np.array([0.25, 0.5, 0.25], np.float32), mode="valid").astype(np.float32)
+    return Motion(times_s, smoothed, np.stack(rows, axis=1))
