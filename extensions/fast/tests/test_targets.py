@@ -61,7 +61,7 @@ for function in (kernel.run, kernel.multiply):
         "fma": len(re.findall(r"vfmadd\\w*ps", x86)),
         "fmla": len(re.findall(r"\\bfmla\\s+v\\d+\\.4s", text)),
         "sdot": len(re.findall(r"\\b[su]dot\\s", text)),
-        "calls": sorted(set(re.findall(r"\\bbl\\s+(\\w*(?:fma|exp|rint)\\w*)", text))),
+        "calls": sorted(set(re.findall(r"\\bbl\\s+((?:fma|exp|rint|nearbyint)f?)\\b", text))),
     }
 json.dump(told, sys.stdout)
 """

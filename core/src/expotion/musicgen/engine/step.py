@@ -183,7 +183,8 @@ class Engine:
 
     def __init__(self, lm: MusicGenLM, mode: Mode, pack: Pack = plain_pack) -> None:
         """Pack the weights of `lm`. ExpotionError where the machine cannot run `mode` or lacks the memory."""
-        check_mode(mode, lm.device)
+        if pack is plain_pack:  # other layouts are their engine's to answer for
+            check_mode(mode, lm.device)
         shared = pack is plain_pack and mode == "fp32" and lm.dtype == torch.float32
         memory.check(
             0 if shared else memory.weight_bytes(lm, mode),
