@@ -176,7 +176,7 @@ def test_greedy_tokens_equal_audiocrafts(golden, golden_lm, kind, name):
     assert (torch.stack(seen) - data[f"gen/{name}_cfg_logits"]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("mode", ["fp32", "int8"])
+@pytest.mark.parametrize("mode", [mode for mode in PLAIN if mode in ("fp32", "int8")])
 @pytest.mark.parametrize("padding", [0, 4])
 def test_static_steps_draw_the_tokens_of_plain_ones(small_lm, adaptor, mode, padding):
     engine = Engine(small_lm, mode)
