@@ -58,7 +58,10 @@ def test_catalogue_has_our_models_and_the_encoders_downloads(registry):
 
 def test_the_installed_encoders_announce_their_official_weights():
     names = catalogue(discover())
-    assert {"marlin_vit_base_ytf", "synchformer_sync_audioset", "raft_small_things"} <= set(names)
+    assert {"marlin_vit_base_ytf", "synchformer_sync_audioset", "raft_small_things", "mediapipe_person"} <= set(
+        names
+    )
+    assert names["mediapipe_person"].source.startswith("wheel:") and len(names["mediapipe_person"].files) == 5
     assert names["marlin_vit_base_ytf"].non_commercial
     assert not names["raft_large_things"].non_commercial
 
