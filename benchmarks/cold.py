@@ -73,9 +73,12 @@ def clip_file(folder: Path) -> Path:
 
 
 def environment(caches: Path) -> dict[str, str]:
-    """Caches of our own: a store, compiled code, bytecode."""
-    kept = {"EXPOTION_CACHE": "expotion", "NUMBA_CACHE_DIR": "numba", "PYTHONPYCACHEPREFIX": "bytecode"}
-    own = {name: str(caches / folder) for name, folder in kept.items()}
+    """Caches of our own and compiled code; Python's bytecode, which an installation brings, beside them."""
+    own = {
+        "EXPOTION_CACHE": str(caches / "expotion"),
+        "NUMBA_CACHE_DIR": str(caches / "numba"),
+        "PYTHONPYCACHEPREFIX": str(caches.parent / "bytecode"),
+    }
     return {**{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}, **own}
 
 
@@ -109,7 +112,9 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     trees = {"ours": Path(sys.executable)}
     if asked.base is not None:
         trees["base"] = asked.base / ".venv" / "bin" / "python"
-    empty = {name: command_s(python, clip, folder / name, folder) for name, python in trees.items()}
+    for name, python in trees.items():  # bytecode and caches are there from here on
+        command_s(python, clip, folder / name, folder)
+    empty = {name: command_s(python, clip, folder / f"{name}_empty", folder) for name, python in trees.items()}
     warm: dict[str, float] = {}
     for _ in range(asked.repeats):
         for name, python in trees.items():
