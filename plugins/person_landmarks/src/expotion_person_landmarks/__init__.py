@@ -96,4 +96,6 @@ def expotion_encoders() -> list[EncoderSpec]:
 @hookimpl
 def expotion_metrics() -> list[MetricSpec]:
     """The metrics of this plugin."""
-    return []
+    from expotion_person_landmarks import measure  # noqa: PLC0415 - scipy and the tracker, only when asked
+
+    return measure.specs(WEIGHTS)
