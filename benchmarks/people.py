@@ -3,17 +3,17 @@
     uv run python benchmarks/people.py FOLDER [--adaptor A] [--systems DIR] [--takes 8] [--prompts CSV]
 
 FOLDER holds videos; MediaPipe's models must be pulled (`expotion models pull mediapipe_person`). For every video
-music is made `--takes` times with the same prompt and seeds for all, and once more by the text alone; `--prompts` (a
-table with the columns clip and prompt) makes a second table with a prompt for each video. `--systems` holds
+music is made `--takes` times with the same prompt and seeds for all, and once more by the text alone; `--prompts`
+(a table with the columns clip and prompt) makes a second table with a prompt for each video. `--systems` holds
 NAME/CLIP.* sounds that others made. What is scored is the decoder's own sound.
 
   alignment   of the beats (core's tracker, whatever EXPOTION_BEAT_TRACKER says) with movement events, sigma 50 ms
   level       correlation of the level with movement energy; density: that of the onset strength
   agreement   beat F1 (70 ms) between takes, of one video and of different ones
 
-A gain is what a clip's own music scores on its own movement, minus the mean of what it scores on other people's and
-other people's music on its own. person_1 and person_2, perhaps one person, are never paired. A clip beats time where
-random orders of its intervals are more regular in fewer than 1 of 100 (`expotion_person_landmarks.events`);
+A gain is what a clip's own music scores on its own movement, minus the mean of what it scores on other people's
+and other people's music on its own. person_1 and person_2, perhaps one person, are never paired. A clip beats time
+where random orders of its intervals are more regular in fewer than 1 of 100 (`expotion_person_landmarks.events`);
 alignment, tracker, agreement and tempo are means over those, `*_all` over all. Intervals are 95 %, percentile
 bootstrap over clips and takes. Before that the measure tests itself: music on a clip's own beats, and on another's.
 The last line is JSON.
@@ -46,7 +46,8 @@ from expotion_person_landmarks.measure import correlation, density, energy_db, l
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 APART = ({"person_1", "person_2"},)
-PROMPT = "an instrumental piece with a clear beat"
+PROMPT = "a happy piece played on piano"
+"""Words that the tiny text encoder knows as well."""
 N_DRAWN = 2000
 Floats = NDArray[np.float64]
 Measured = dict[str, float | None]

@@ -1,0 +1,95 @@
+"""The beat of a movement: core's tracker (`expotion.beats`) on the braking of downward movement.
+
+Random gestures look regular more often than random sounds: certainty is lower by 1.5 in log odds than the
+tracker's, and higher by what the test of `events.chance_of_regularity` says for a beat, at most ln(1 / (-e p ln
+p)) (Sellke, Bayarri and Berger 2001, 'Calibration of p values'). On the 60 rendered people (true landmarks, noise
+of 1 % of a shoulder width, a fifth of the hands lost): beats' F1 0.997, lowest 0.95; a beat is said in all 30
+clips that have one and no beat in 29 of the other 30. With noise of 2 %: 0.974, lowest 0.77, 30 and 29. Causal,
+after 4 s: F1 0.94 and 0.87.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expotion.beats import FRAME_RATE_HZ, Followed, Follower, follow
+from expotion_person_landmarks.events import Floats, Movement, chance_of_regularity
+
+DELAY_S = 0.25
+"""Of the causal variant's activation: braking is known when the frames around it are. Its phase is foreseen."""
+BRAKING_UNIT = 10.0
+CHANNELS = ("activation", "phase_sin", "phase_cos", "tempo", "certainty")
+"""Braking / 10 at most 4; sine and cosine of the phase times the certainty; log2 of the tempo / 100; certainty."""
+
+_DOUBT = 1.5
+
+
+def movement_beat(moves: Movement) -> Followed:
+    """The beat of a whole movement; `beats_s` from the clip's start, certainty that of movement."""
+    known = np.flatnonzero(moves.known)
+    n = len(moves.braking)
+    if not len(known):
+        return Followed(np.zeros(0), np.zeros(n), np.zeros(n), np.zeros(n), 0.0)
+    first, last = int(known[0]), int(known[-1])
+    found = follow(moves.braking[first : last + 1])
+    chance = chance_of_regularity(moves)
+    speaks = float(-np.log(-np.e * chance * np.log(chance))) if chance < 1 / np.e else 0.0
+
+    def around(values: Floats) -> Floats:
+        return np.pad(values, (first, n - 1 - last), mode="edge")
+
+    return replace(
+        found,
+        beats_s=found.beats_s + first / FRAME_RATE_HZ,
+        phase=np.pad(found.phase, (first, n - 1 - last)),
+        tempo_bpm=around(found.tempo_bpm),
+        certainty=around(_turned(found.certainty, speaks - _DOUBT)),
+        overall=float(_turned(np.array(found.overall), speaks - _DOUBT)),
+    )
+
+
+def causal_movement_beat(moves: Movement) -> Followed:
+    """The same as it can be told live: row i from what was seen until then; activation comes `DELAY_S` late.
+
+    Phase is foreseen over the delay, and `beats_s` are where it passes 0; `overall` is the certainty at the end.
+    """
+    follower, late = Follower(), round(DELAY_S * FRAME_RATE_HZ)
+    told = np.array([follower.push(float(value)) for value in moves.braking])
+    told = np.concatenate([np.zeros((late, 3)), told])[: len(moves.braking)]
+    tempo_bpm = told[:, 1]
+    phase = np.where(tempo_bpm > 0, (told[:, 0] + DELAY_S * tempo_bpm / 60.0) % 1.0, 0.0)
+    certainty = _turned(told[:, 2], -_DOUBT)
+    beats: list[int] = []
+    for frame in np.flatnonzero(np.diff(phase) < -0.5) + 1:
+        if not beats or (frame - beats[-1]) * tempo_bpm[frame] > 0.4 * 60.0 * FRAME_RATE_HZ:
+            beats.append(int(frame))
+    return Followed(np.array(beats) / FRAME_RATE_HZ, phase, tempo_bpm, certainty, float(certainty[-1]))
+
+
+def beat_features(moves: Movement, at_s: Floats, *, causal: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values float32 [m, 5] by `CHANNELS` at `at_s` [m], and where both shoulders are known [m]."""
+    found = causal_movement_beat(moves) if causal else movement_beat(moves)
+    frame = np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(moves.braking) - 1)
+    seen = np.maximum(frame - round(DELAY_S * FRAME_RATE_HZ), 0) if causal else frame
+    angle, certainty = 2 * np.pi * found.phase[frame], found.certainty[frame]
+    tempo_bpm = found.tempo_bpm[frame]
+    values = np.column_stack(
+        [
+            np.minimum(moves.braking[seen] / BRAKING_UNIT, 4.0),
+            np.sin(angle) * certainty,
+            np.cos(angle) * certainty,
+            np.log2(np.where(tempo_bpm > 0, tempo_bpm, 100.0) / 100.0),
+            certainty,
+        ]
+    )
+    valid = moves.known[seen]
+    return np.where(valid[:, None], values, 0.0).astype(np.float32), valid
+
+
+def _turned(certainty: Floats, by: float) -> Floats:
+    """Certainty with log odds changed."""
+    odds = certainty * np.exp(by)
+    return np.asarray(odds / (odds + 1.0 - certainty))
