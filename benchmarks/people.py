@@ -216,9 +216,9 @@ def measured(people: Sequence[Person], takes: Sequence[Sequence[Take]]) -> dict[
 
 
 def self_test(people: Sequence[Person]) -> list[str]:
-    """Music of the conductor world on each clip's own tracked beats, and on another's: what is wrong.
+    """Music of the conductor world on each clip's own events, and on another's: what is wrong with the measure.
 
-    The first must gain more than 0.5 where a person beats time, the second within 0.1 of 0 over all.
+    The first must score more than 0.5, the second gain within 0.1 of 0 over all.
     """
     from expotion_conductor.music import render_music  # noqa: PLC0415
     from expotion_conductor.plan import DEVELOPMENT_SEEDS, GRID_S, make_plan  # noqa: PLC0415
@@ -233,24 +233,28 @@ def self_test(people: Sequence[Person]) -> list[str]:
             render_music(replace(plan, beats_s=beats_s, beat_in_bar=bar, tempo_bpm=tempo_bpm, intensity=even))
         )
 
-    usable = [person for person in people if len(person.tracked_s) > 3]
+    usable = [person for person in people if len(person.moves.events_s) > 3]
     if len(usable) < 2:
         return ["the self-test needs two people who move"]
-    own = gains(usable, [[played(p.tracked_s, p.duration_s, 0)] for p in usable], align)[:, 0]
-    swapped = [usable[(k + 1) % len(usable)] for k in range(len(usable))]
-    foreign = gains(usable, [[played(q.tracked_s, q.duration_s, 0)] for q in swapped], align)[:, 0]
-    print(
-        "self-test: music on a clip's own beats "
-        + ", ".join(f"{p.name} {v:+.2f}" for p, v in zip(usable, own, strict=True))
-    )
-    print(f"self-test: music on another clip's beats {float(_mean(foreign)):+.2f} over all")
-    return [
-        f"self-test: music on {p.name}'s own beats gains {v:.2f}, not above 0.5"
-        for p, v in zip(usable, own, strict=True)
-        if p.beats and not v > 0.5
-    ] + (
-        [] if abs(float(_mean(foreign))) <= 0.1 else [f"self-test: on another's beats {float(_mean(foreign)):.2f}"]
-    )
+    sounds = [played(person.moves.events_s, person.duration_s, 0) for person in usable]
+    own = [align(person, sound) or 0.0 for person, sound in zip(usable, sounds, strict=True)]
+    foreign = []
+    for k, person in enumerate(usable):
+        group = [usable[j] for j in others(usable, person)]
+        if len(group) > 1:  # music on the events of one of the others, against the rest of them
+            scores = [align(p, played(group[k % len(group)].moves.events_s, person.duration_s, 0)) or 0.0
+                      for p in (person, *(q for q in group if q is not group[k % len(group)]))]  # fmt: skip
+            foreign.append(scores[0] - float(np.mean(scores[1:])))
+    told = ", ".join(f"{person.name} {value:.2f}" for person, value in zip(usable, own, strict=True))
+    print(f"self-test: music on a clip's own events scores {told}; on another's gains {np.mean(foreign):+.2f}")
+    wrong = [
+        f"self-test: music on {person.name}'s own events scores {value:.2f}, not above 0.5"
+        for person, value in zip(usable, own, strict=True)
+        if value <= 0.5
+    ]
+    if not abs(float(np.mean(foreign))) <= 0.1:
+        wrong.append(f"self-test: music on another's events gains {np.mean(foreign):.2f}, not within 0.1 of 0")
+    return wrong
 
 
 def made(

@@ -3,7 +3,7 @@
 Paths of five landmarks (nose, shoulders, wrists) by local quadratic regression (`smoothing.py`), in units of the
 shoulders' median width, so that neither size nor distance matters. The braking of a landmark is its upward
 acceleration while it moves down; the sum over the landmarks that are seen, at 100 Hz, has a peak where a hand
-lands, the head nods or the shoulders drop. Peaks count from a prominence of half a standard deviation, 0.2 s apart.
+lands, the head nods or the shoulders drop. Peaks count from a prominence of 1.5 standard deviations, 0.2 s apart.
 It needs landmarks only, [n, 33, 2 or 3] in MediaPipe's order, wherever they are from: nothing here belongs to an
 encoder. What a flow of pixels calls a motion beat (the metric `beat_alignment`) is another definition.
 """
@@ -28,7 +28,7 @@ SIGMA_S = 0.05
 BEATS_P = 0.01
 """Movement whose regularity random order reaches more seldom than this beats time."""
 
-_PROMINENCE = 0.5  # of the curve's standard deviation
+_PROMINENCE, _PIECE_PROMINENCE = 1.5, 0.5  # of the curve's deviation: of an event; of a peak to cut before
 _MIN_DISTANCE_S = 0.2  # 300 events per minute
 _STILL = 0.5  # shoulder widths per second squared: a curve that never reaches it has no events
 _WINDOW_S = 0.05  # of the regression
@@ -75,18 +75,18 @@ def movement(points: NDArray[np.floating], times_s: Floats, duration_s: float) -
         braking += np.where(inside & is_known & (speed[:, 1] > 0), np.maximum(-change[:, 1], 0.0), 0.0)
         energy += np.where(inside & is_known, (speed**2).sum(axis=1), 0.0)
         known = known & (is_known | (number not in (LEFT_SHOULDER, RIGHT_SHOULDER)))
-    peaks = _peaks(braking)
+    peaks = _peaks(braking, _PROMINENCE)
     return Movement(braking, energy, known, peaks / FRAME_RATE_HZ, braking[peaks])
 
 
-def _peaks(braking: Floats) -> NDArray[np.int_]:
+def _peaks(braking: Floats, prominence: float) -> NDArray[np.int_]:
     from scipy.signal import find_peaks  # noqa: PLC0415
 
     spread = float(braking.std())
     if spread <= 0 or float(braking.max()) < _STILL:
         return np.zeros(0, dtype=np.int_)
     distance = round(_MIN_DISTANCE_S * FRAME_RATE_HZ)
-    return np.asarray(find_peaks(braking, prominence=_PROMINENCE * spread, distance=distance)[0])
+    return np.asarray(find_peaks(braking, prominence=prominence * spread, distance=distance)[0])
 
 
 def alignment(events_s: Floats, beats_s: Floats) -> float | None:
@@ -105,16 +105,16 @@ def alignment(events_s: Floats, beats_s: Floats) -> float | None:
 def chance_of_regularity(moves: Movement) -> float:
     """How often the same intervals in random order are more regular than the movement: 0..1, small if it beats.
 
-    The braking is cut at its lowest between events; the pieces, each an interval with what happens in it, are put
-    together in 999 random orders (seeded). Regularity is the share of the curve (to the power of 0.7, centred) in
-    its strongest frequency between 0.9 and 2.5 Hz. Orders count that are more regular than the truth: of a
-    metronome's none is. 1 with fewer than five events.
+    The braking is cut at its lowest between peaks, small ones too; the pieces, each an interval with what happens
+    in it, are put together in 999 random orders (seeded). Regularity is the share of the curve (to the power of
+    0.7, centred) in its strongest frequency between 0.9 and 2.5 Hz. Orders count that are more regular than the
+    truth: of a metronome's none is. 1 with fewer than five peaks.
     """
     known = np.flatnonzero(moves.known)
-    if len(moves.events_s) < 5 or not len(known):
+    curve = moves.braking[known[0] : known[-1] + 1] if len(known) else np.zeros(0)
+    peaks = _peaks(curve, _PIECE_PROMINENCE) if len(curve) else known
+    if len(peaks) < 5:
         return 1.0
-    curve = moves.braking[known[0] : known[-1] + 1]
-    peaks = np.round(moves.events_s * FRAME_RATE_HZ).astype(int) - known[0]
     cuts = [a + int(curve[a:b].argmin()) for a, b in pairwise(peaks)]
     level = curve**_POWER
     pieces = np.split(level - level.mean(), cuts)
