@@ -46,6 +46,15 @@ class PersonOptions(Options):
     rate_hz: float = Field(default=25.0, ge=5.0, le=60.0, description="rows per second")
 
 
+class BeatOptions(PersonOptions):
+    """Options of `movement_beat`."""
+
+    causal: bool = Field(
+        default=False,
+        description="from what was seen until then, as live: the phase is foreseen, the activation 0.25 s late",
+    )
+
+
 def _weights(options: PersonOptions) -> Sequence[Weights]:
     del options
     return (WEIGHTS,)
@@ -61,6 +70,12 @@ def _face(options: PersonOptions) -> Encoder:
     from expotion_person_landmarks.encoders import PersonFace  # noqa: PLC0415
 
     return PersonFace(FACE, options)
+
+
+def _beat(options: BeatOptions) -> Encoder:
+    from expotion_person_landmarks.encoders import MovementBeat  # noqa: PLC0415
+
+    return MovementBeat(BEAT, options)
 
 
 POSE = EncoderSpec(
@@ -86,11 +101,23 @@ FACE = EncoderSpec(
     cost_s=lambda options: 0.17,
 )
 
+BEAT = EncoderSpec(
+    name="movement_beat",
+    description="the beat of the body's movement: activation, phase, tempo, certainty (core's tracker)",
+    needs=frozenset({"video"}),
+    build=_beat,
+    options=BeatOptions,
+    width=lambda options: 5,
+    rate_hz=lambda options: options.rate_hz,
+    weights=_weights,
+    cost_s=lambda options: 0.7,  # on one core, 30 frames a second
+)
+
 
 @hookimpl
 def expotion_encoders() -> list[EncoderSpec]:
     """The encoders of this plugin."""
-    return [POSE, FACE]
+    return [POSE, FACE, BEAT]
 
 
 @hookimpl

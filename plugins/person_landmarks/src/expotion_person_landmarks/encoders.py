@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video
 from expotion.errors import MediaError, Problem
-from expotion_person_landmarks import MODELS, PersonOptions, face, pose
+from expotion_person_landmarks import MODELS, BeatOptions, PersonOptions, face, pose
+from expotion_person_landmarks.beat import beat_features, causal_movement_beat, movement_beat
 from expotion_person_landmarks.face_features import face_features
 from expotion_person_landmarks.follow import Part, landmarks_of, shorter_side
 from expotion_person_landmarks.landmarks import Landmarks
+from expotion_person_landmarks.measure import movement_of
 from expotion_person_landmarks.models import model_file
 from expotion_person_landmarks.overlay import body_overlay, face_overlay
 from expotion_person_landmarks.pose_features import pose_features
@@ -42,14 +45,16 @@ class PersonEncoder(Encoder):
 
     def extract(self, clip: Clip) -> TimedFeatures:
         """Landmarks of the frames, made smooth, as features. Raises MediaError for a clip without pictures."""
-        video = clip.video
-        if video is None or not len(video.frame_times_s):
-            where, fix = str(clip.path or clip.id), f"give a video, or leave {self.spec.name} out of the recipe"
-            raise MediaError(Problem(where, f"a picture for {self.spec.name}", "none", fix))
+        self._needs_picture(clip)
         at_s = row_times_s(clip.duration_s, self.options.rate_hz)
         found = landmarks_of(clip, self.part, self.options.person)
         values, valid = type(self).features(found, at_s)
         return TimedFeatures(values, at_s, valid)
+
+    def _needs_picture(self, clip: Clip) -> None:
+        if clip.video is None or not len(clip.video.frame_times_s):
+            where, fix = str(clip.path or clip.id), f"give a video, or leave {self.spec.name} out of the recipe"
+            raise MediaError(Problem(where, f"a picture for {self.spec.name}", "none", fix))
 
     def overlay(self, clip: Clip) -> Overlay | None:
         """The landmarks that were found."""
@@ -78,6 +83,39 @@ class PersonFace(PersonEncoder):
     files = face.FILES
     features = staticmethod(face_features)
     drawn = staticmethod(face_overlay)
+
+
+class MovementBeat(PersonEncoder):
+    """Rows [n, 5]: see `beat.CHANNELS`."""
+
+    part = "pose"
+    files = pose.FILES
+
+    def __init__(self, spec: EncoderSpec, options: BeatOptions) -> None:
+        super().__init__(spec, options)
+        self._causal = options.causal
+
+    def extract(self, clip: Clip) -> TimedFeatures:
+        """Activation, phase, tempo and certainty. Raises MediaError for a clip without pictures."""
+        self._needs_picture(clip)
+        at_s = row_times_s(clip.duration_s, self.options.rate_hz)
+        values, valid = beat_features(movement_of(clip, self.options.person), at_s, causal=self._causal)
+        return TimedFeatures(values, at_s, valid)
+
+    def overlay(self, clip: Clip) -> Overlay | None:
+        """The skeleton, the movement's events, and its beats where there is a beat."""
+        if clip.video is None:
+            return None
+        moves = movement_of(clip, self.options.person)
+        found = causal_movement_beat(moves) if self._causal else movement_beat(moves)
+        said = f"a beat with certainty {found.overall:.2f}" if found.has_beat else "no beat"
+        drawn = body_overlay(landmarks_of(clip, "pose", self.options.person))
+        return replace(
+            drawn,
+            note=f"the body's landmarks; downward movement that is stopped; {said}",
+            events_s=moves.events_s,
+            beats_s=found.beats_s if found.has_beat else None,
+        )
 
 
 def row_times_s(duration_s: float, rate_hz: float) -> NDArray[np.float64]:
