@@ -109,7 +109,7 @@ def test_alignment_by_hand():
 
 
 def test_level_that_rises_with_movement_correlates_with_it():
-    beats_s = np.concatenate([np.arange(0.3, 3.0, 0.8), np.arange(4.0, 8.0, 0.3)])
+    beats_s = np.arange(4.0, 8.0, 0.5)
     moves = movement(*dips(beats_s, 8.0), 8.0)
     noise = np.random.default_rng(0).normal(size=8 * 32_000).astype(np.float32)
     louder = noise * np.where(np.arange(len(noise)) < 3.5 * 32_000, 0.01, 0.1).astype(np.float32)
@@ -121,7 +121,7 @@ def test_level_that_rises_with_movement_correlates_with_it():
 def test_events_import_nothing_of_the_encoders():
     code = (
         "import sys, expotion_person_landmarks.events; "
-        "print([m for m in sys.modules if m.endswith(('.encoders', '.pose', '.models', '.pose_features'))])"
+        "print(sorted(m.rpartition('.')[2] for m in sys.modules if m.startswith('expotion_person_landmarks.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "['events', 'landmarks', 'smoothing']"
