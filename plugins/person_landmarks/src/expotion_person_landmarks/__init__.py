@@ -53,6 +53,10 @@ class BeatOptions(PersonOptions):
         default=False,
         description="from what was seen until then, as live: the phase is foreseen, the activation 0.25 s late",
     )
+    true_beats: bool = Field(
+        default=False,
+        description="a clip that knows its beats, as a rendered world's, is taken at its word; others are tracked",
+    )
 
 
 def _weights(options: PersonOptions) -> Sequence[Weights]:

@@ -1,4 +1,4 @@
-"""The encoders `person_pose` and `person_face`: landmarks of one person, then features at a steady rate."""
+"""The encoders `person_pose`, `person_face` and `movement_beat`: one person's landmarks as features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video
 from expotion.errors import MediaError, Problem
 from expotion_person_landmarks import MODELS, BeatOptions, PersonOptions, face, pose
-from expotion_person_landmarks.beat import beat_features, causal_movement_beat, movement_beat
+from expotion_person_landmarks.beat import beat_features, beat_rows, causal_movement_beat, movement_beat, told_beat
 from expotion_person_landmarks.face_features import face_features
 from expotion_person_landmarks.follow import Part, landmarks_of, shorter_side
 from expotion_person_landmarks.landmarks import Landmarks
@@ -86,20 +86,27 @@ class PersonFace(PersonEncoder):
 
 
 class MovementBeat(PersonEncoder):
-    """Rows [n, 5]: see `beat.CHANNELS`."""
+    """Rows [n, 5]: see `beat.CHANNELS`. With `true_beats` accents stand on the beats, known or tracked."""
 
     part = "pose"
     files = pose.FILES
 
     def __init__(self, spec: EncoderSpec, options: BeatOptions) -> None:
         super().__init__(spec, options)
-        self._causal = options.causal
+        self._causal, self._true_beats = options.causal, options.true_beats
 
     def extract(self, clip: Clip) -> TimedFeatures:
-        """Activation, phase, tempo and certainty. Raises MediaError for a clip without pictures."""
-        self._needs_picture(clip)
+        """Activation, phase, tempo and certainty. Raises MediaError for a clip without pictures or known beats."""
         at_s = row_times_s(clip.duration_s, self.options.rate_hz)
-        values, valid = beat_features(movement_of(clip, self.options.person), at_s, causal=self._causal)
+        if self._true_beats and clip.truth is not None and len(clip.truth.beats_s) > 1:
+            values = beat_rows(told_beat(clip.truth.beats_s, clip.duration_s), at_s)
+            return TimedFeatures(values, at_s, np.ones(len(at_s), bool))
+        self._needs_picture(clip)
+        moves = movement_of(clip, self.options.person)
+        values, valid = beat_features(moves, at_s, causal=self._causal)
+        if self._true_beats:
+            found = causal_movement_beat(moves) if self._causal else movement_beat(moves)
+            values = np.where(valid[:, None], beat_rows(found, at_s), np.float32(0.0))
         return TimedFeatures(values, at_s, valid)
 
     def overlay(self, clip: Clip) -> Overlay | None:
