@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from media import encode
 
 from expotion import streams
+from expotion.cli.main import run
+from expotion.music import composer
 
 ENCODER = """
 from expotion.contracts import EncoderSpec, hookimpl
@@ -88,3 +92,26 @@ def test_the_same_apart_in_this_process(capfd: pytest.CaptureFixture[str]) -> No
     shown = capfd.readouterr()
     assert shown.out == "ours\nafter\n"
     assert sorted(shown.err.splitlines()) == ["below", "foreign", "inside"]
+
+
+def test_samples_stay_alone_while_an_encoder_prints(
+    finished: Path,
+    in_the_world_of_lamps: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    pytest.importorskip("expotion_live")
+    extract = composer.extract_many
+
+    def talking(*arguments: Any, **options: Any) -> Any:
+        print("a face!")
+        os.write(1, b"below\n")
+        return extract(*arguments, **options)
+
+    monkeypatch.setattr(composer, "extract_many", talking)
+    clip = encode(tmp_path / "clip.mp4", n=30, fps=30)
+    assert run(["play", str(clip), "--to", "-", "--adaptor", str(finished)]) == 0
+    shown = capfdbinary.readouterr()
+    assert len(shown.out) == 2 * 32_000
+    assert b"a face!" in shown.err and b"below" in shown.err and b"1.0 s of music" in shown.err

@@ -11,7 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import errands
 import pytest
 from media import encode
 
@@ -195,3 +198,51 @@ def test_without_a_folder_for_sockets_the_fix_is_said(monkeypatch: pytest.Monkey
     monkeypatch.setattr(workers, "can_write", lambda folder: False)
     with pytest.raises(ExpotionError, match=r"at most 4. characters, got .*; set RAY_TMPDIR to a short one"):
         next(workers.spread(print, ["a"], ray="local"))
+
+
+def test_what_ray_says_is_told_in_our_words() -> None:
+    def failure(kind: str, base: type[Exception], text: str) -> Exception:
+        error: Exception = type(kind, (base,), {})(text)
+        return error
+
+    paragraph = "The worker died unexpectedly.\nCheck python-core-worker-*.log files for more information."
+    assert (
+        workers.in_our_words(failure("WorkerCrashedError", Exception, paragraph)) == "killed, or ended by a fault"
+    )
+    report = (
+        "Training failed on 1 worker:\n[Rank 0]\nray.exceptions.OutOfMemoryError: Task was killed ..\nSee the docs."
+    )
+    told = workers.in_our_words(failure("WorkerGroupError", RuntimeError, report))
+    assert told == "ended by Ray, since the machine ran out of memory"
+    assert workers.in_our_words(ValueError("ray::task()\nValueError: no good")) == "ValueError: no good"
+
+
+def test_what_ray_raises_while_it_works_is_an_error_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NodeDiedError(Exception):
+        pass
+
+    nothing: Any = lambda *_, **__: None  # noqa: E731
+    names = {"init": nothing, "shutdown": nothing, "is_initialized": bool}
+    fake = SimpleNamespace(**names, exceptions=SimpleNamespace(RayError=NodeDiedError))
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(ExpotionError) as caught, workers.connected("local", cpus=1):
+        raise NodeDiedError("a paragraph\nof Ray")
+    fix = "work without Ray: no --ray, and train.workers 0"
+    assert str(caught.value) == (
+        f"--ray local: a Ray that works to the end, got its machine has left the cluster; {fix}"
+    )
+
+
+@pytest.mark.slow
+def test_ray_with_a_long_folder_and_a_worker_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(Path(errands.__file__).parent), prepend=os.pathsep)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 82)))
+    (tmp_path / ("x" * 82)).mkdir()
+    done = dict(workers.spread(errands.errand, ["a", "kill"], workers=2, ray="local"))
+    assert done[0] == "a"
+    assert str(done[1]) == "the process died (killed, or ended by a fault): it may have run out of memory"
+    shown = capfd.readouterr()
+    assert "raylet" not in shown.err and "Ray" not in shown.err and shown.out == ""

@@ -80,7 +80,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The content of adaptor.json, checked for its format."""
     path = folder / DESCRIPTION
     if not path.is_file():
-        fix = "give a folder that training wrote"
+        inside = (folder.parent / DESCRIPTION).is_file()
+        fix = f"give its folder: {folder.parent}" if inside else "give a folder that training wrote"
         raise WeightsError(Problem(str(folder), f"an adaptor folder with {DESCRIPTION}", fix=fix))
     description = weights.read_json(path)
     if description.get("format") != FORMAT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from expotion.adaptor.checkpoint import DESCRIPTION, TENSORS, check_adaptor
@@ -36,7 +37,7 @@ def adaptor_folder(reference: str | Path) -> Path:
     """The folder that holds `adaptor.json`: of a run folder, an adaptor folder, or `hf:ORG/NAME`."""
     if is_published(reference):
         return fetch_adaptor(str(reference))
-    folder = Path(reference).expanduser()
+    folder = Path(os.path.expanduser(reference))
     return folder / "adaptor" if (folder / "adaptor" / DESCRIPTION).exists() else folder
 
 

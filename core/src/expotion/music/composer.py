@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -22,6 +24,7 @@ from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks, unknown_text
 from expotion.features.smooth import coverage, smooth_track
+from expotion.files import lend_caches
 from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces
 from expotion.music.out_of_memory import text_problem
 from expotion.music.sound import stream_sound, to_sound
@@ -31,6 +34,7 @@ from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
+from expotion.recipe.problems import show
 from expotion.recipe.schema import Sampling
 from expotion.video.clip import FileClip
 
@@ -134,6 +138,8 @@ class Composer:
 
         The chunks together are the samples of `compose` to within 1e-5.
         """
+        if not (isinstance(chunk_s, Real) and chunk_s > 0):
+            raise ExpotionError(Problem("chunk_s", "a number of seconds above 0", show(chunk_s)))
         assert self.backbone.codec is not None
         with machine.steady():
             piece = self._prepare(clip, self.resolved(steering, given), on_warning)
@@ -153,6 +159,8 @@ class Composer:
         """
         if steering is not None and given:
             raise TypeError(f"either a steering or keywords ({', '.join(given)}), not both")
+        if not isinstance(steering, Steering | None):
+            raise ExpotionError(Problem("steering", "a Steering, or keywords", show(steering), "Steering.of(...)"))
         steering = steering or Steering.of(**given)
         problems = steering.unknown_controls(self.recipe, lambda _, name: f"control {name!r}")
         if problems:
@@ -261,9 +269,11 @@ def _opened(clip: ClipLike) -> Iterator[Clip]:
     """The clip itself, or the file opened for as long as it is needed."""
     if isinstance(clip, Clip):
         yield clip
-    else:
-        with contextlib.closing(FileClip(Path(clip).expanduser())) as opened:
+    elif isinstance(clip, str | os.PathLike):
+        with contextlib.closing(FileClip(os.path.expanduser(clip))) as opened:
             yield opened
+    else:
+        raise MediaError(Problem("clip", "a path, or a Clip of expotion.contracts", show(clip)))
 
 
 def load(
@@ -278,9 +288,17 @@ def load(
     if device not in ("auto", "cpu"):
         fix = "leave it out: music is made on the processor, a GPU is for training"
         raise ExpotionError(Problem("device", "auto or cpu", device, fix))
-    folder = None if adaptor is None else Path(adaptor).expanduser()
-    composer = open_composer(folder, plugins.discover(), backbone)
-    composer.precision = None if precision == "auto" else precision
+    given = Steering.of(adaptor=adaptor, backbone=backbone, precision=precision)
+    lend_caches()
+    from transformers.utils import logging as noise  # noqa: PLC0415 - reading right files is silent
+
+    before = noise.get_verbosity()
+    noise.set_verbosity_error()
+    try:
+        composer = open_composer(given.adaptor, plugins.discover(), given.backbone)
+    finally:
+        noise.set_verbosity(before)
+    composer.precision = None if given.precision == "auto" else given.precision
     return composer
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,9 +120,9 @@ class Given(TypedDict, total=False):
 
 
 def _as_path(given: Any) -> Any:
-    if isinstance(given, bool | int | float | list | dict):
+    if isinstance(given, bool | int | float | list | dict | bytes):
         raise ValueError("a path")
-    return Path(given) if isinstance(given, str) else given
+    return Path(given) if isinstance(given, str | os.PathLike) else given
 
 
 class Steering(Sampling, arbitrary_types_allowed=True):
@@ -162,7 +163,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             found: dict[str, Node] = {}
             for name, node in strengths.value.items():
                 try:
-                    schedule = Schedule.of(node.value, place(root, "strengths", name))
+                    schedule = Schedule.of(node.plain(), place(root, "strengths", name))
                     found[name] = Node(schedule, node.where)
                 except ExpotionError as error:
                     problems += error.problems

@@ -92,6 +92,7 @@ _TYPES = {
     "dict": "a mapping",
     "path": "a path",
     "model": "a mapping",
+    "is_instance_of": "a path",
     "string_too_short": "some text",
     "too_short": "more entries",
     "too_long": "fewer entries",
