@@ -86,8 +86,8 @@ def test_the_same_apart_in_this_process(capfd: pytest.CaptureFixture[str]) -> No
         print("foreign")
         with streams.apart():
             print("inside")
-        streams.os.write(streams.standard_output(), b"ours\n")
-        streams.os.write(1, b"below\n")
+        os.write(streams.standard_output(), b"ours\n")
+        os.write(1, b"below\n")
     print("after")
     shown = capfd.readouterr()
     assert shown.out == "ours\nafter\n"

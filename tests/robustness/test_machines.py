@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +37,7 @@ def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, "")  # restored at the end, whatever is set meanwhile
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", "/dev/null/home")
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     files._private_folder.cache_clear()
     yield tmp_path
     files._private_folder.cache_clear()
@@ -85,7 +86,7 @@ def test_a_folder_that_others_may_write_to_is_not_taken(no_home: Path) -> None:
 
 
 def test_without_any_folder_everything_works_without_caches(no_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.tempfile, "tempdir", "/dev/null/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/tmp")
     files.lend_caches()
     assert files.cache_folder() == Path("/dev/null/home/.cache/expotion")
     compile_ = pytest.importorskip("expotion_fast.compile")

@@ -73,7 +73,7 @@ def test_what_cannot_be_loaded() -> None:
         ({"adaptor": "~nobody-of-that-name/x"}, "~nobody-of-that-name/x: an adaptor folder with adaptor.json"),
     ):
         with pytest.raises(ExpotionError, match=told):
-            expotion.load(**given)  # type: ignore[arg-type]
+            expotion.load(**given)
 
 
 def test_a_right_load_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_a_right_load_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         expotion.load()
         assert heard == []
-        assert noise.get_verbosity() == noise.WARNING  # as the caller had it
+        assert noise.get_verbosity() == logging.WARNING  # as the caller had it
         opened()
         assert len(heard) == 1
     finally:

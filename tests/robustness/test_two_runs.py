@@ -90,7 +90,7 @@ def test_a_run_on_another_machine_is_there_as_long_as_it_beats(tmp_path: Path, l
 def test_a_run_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beaten = threading.Event()
     monkeypatch.setattr(lock, "BEAT_S", 0.001)
-    monkeypatch.setattr(lock.os, "utime", lambda path: beaten.set() if path == tmp_path / LOCK else None)
+    monkeypatch.setattr(os, "utime", lambda path: beaten.set() if path == tmp_path / LOCK else None)
     with held(tmp_path):
         assert beaten.wait(5)
     assert lock.BEAT_S < lock.SILENT_S / 4
