@@ -374,7 +374,8 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     else:
         _join(ray, address, quiet)
     try:
-        yield ray
+        with _unheard() if ours else contextlib.nullcontext():
+            yield ray
     except ray.exceptions.RayError as error:
         raise _failed(address, "a Ray that works to the end", in_our_words(error)) from error
     finally:
@@ -384,6 +385,22 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
 
 def _failed(address: str, wanted: str, got: str) -> ExpotionError:
     return ExpotionError(Problem(f"--ray {address}", wanted, got, _WITHOUT))
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep quiet what Ray prints on standard output of every worker that dies: we say it ourselves, in a line."""
+    try:
+        printing: Any = importlib.import_module("ray._private.worker")
+        before = printing.print_to_stdstream
+    except (ImportError, AttributeError):  # another version of Ray: then it is heard
+        yield
+        return
+    printing.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        printing.print_to_stdstream = before
 
 
 def in_our_words(error: BaseException) -> str:
