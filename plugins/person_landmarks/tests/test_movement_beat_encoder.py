@@ -57,3 +57,11 @@ def test_known_beats_are_taken_and_tracked_ones_stand_where_they_are(nodding):
 def test_beats_and_accents_are_drawn_over_the_body(nodding):
     drawn = MovementBeat(BEAT, BeatOptions()).overlay(nodding)
     assert drawn.points is not None and len(drawn.events_s) >= len(drawn.beats_s) - 2 > 4
+
+
+def test_that_there_is_no_beat_is_drawn_too(nodding, monkeypatch):
+    still = RenderedPerson(make_script("pointing", 7_000_301, 8.0))
+    for module in (encoders, measure):
+        monkeypatch.setattr(module, "landmarks_of", lambda clip, part, who: true_landmarks(still, noise=0.003))
+    drawn = MovementBeat(BEAT, BeatOptions()).overlay(still)
+    assert drawn.beats_s is not None and not len(drawn.beats_s) and "no beat" in drawn.note

@@ -121,7 +121,7 @@ class MovementBeat(PersonEncoder):
             drawn,
             note=f"the body's landmarks; downward movement that is stopped; {said}",
             events_s=moves.events_s,
-            beats_s=found.beats_s if found.has_beat else None,
+            beats_s=found.beats_s if found.has_beat else np.zeros(0),
         )
 
 
