@@ -22,7 +22,7 @@ from media import encode
 from expotion import files, workers
 from expotion.errors import ExpotionError
 
-CACHES = ("EXPOTION_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HF_HOME")
+CACHES = ("EXPOTION_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR")
 SAID = (
     "no cache of this user can be written; caches are in {} (set EXPOTION_CACHE to a folder that can, to keep them)"
 )
@@ -248,7 +248,7 @@ for index, result in sorted(done.items(), key=lambda pair: pair[0]):
 """
     env = {**os.environ, "TMPDIR": str(long), "PYTHONPATH": str(Path(errands.__file__).parent)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=240, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=100, check=False
     )
     assert done.stdout.splitlines() == [
         "0 a",
