@@ -105,7 +105,7 @@ def as_stranger(tmp_path: Path, *arguments: object, **env: str) -> subprocess.Co
     if not hasattr(os, "getuid") or os.getuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv, to become another user")
     for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.name.startswith(("pytest-", "test_")) or folder == tmp_path:
+        if folder.name.startswith(("pytest-", "popen-", "test_")) or folder == tmp_path:
             folder.chmod(0o777)
     user = [f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
     if not os.access(sys.executable, os.X_OK) or Path(sys.executable).resolve().is_relative_to("/root"):

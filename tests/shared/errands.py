@@ -93,6 +93,8 @@ def many(folder: str) -> None:
 if __name__ == "__main__":
     import sys
 
+    # What runs in a shell's background ignores a Ctrl-C, and so would this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     many(sys.argv[1])
 
 

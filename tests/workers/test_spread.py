@@ -176,7 +176,7 @@ def test_closing_the_iterator_interrupts_what_ray_does(tmp_path: Path) -> None:
 def test_processes_and_ray_are_started_in_one_place_only() -> None:
     """Ray Train's launcher starts its own workers on the Ray that was started there."""
     root = Path(workers.__file__).parents[3]
-    words = ("ProcessPoolExecutor", "ray.init", "multiprocessing")
+    words = ("ProcessPoolExecutor", "ray.init", "import multiprocessing", "get_context", "Process(", "Pool(")
     found = [
         f"{path.relative_to(root)}: {word}"
         for folder in ("core/src", "extensions")

@@ -67,6 +67,7 @@ def test_they_would_count_without_the_mask() -> None:
 
 
 def test_clips_that_the_data_keeps_for_validation_are_not_trained_on() -> None:
+    from expotion.recipe.schema import Train
     from expotion.run.training import split_validation
 
     examples = Examples(
@@ -78,10 +79,9 @@ def test_clips_that_the_data_keeps_for_validation_are_not_trained_on() -> None:
         valid={},
     )
 
-    def parts(*arguments: int) -> list[list[int]]:
-        return [
-            [] if part is None else part.codes[:, 0, 0].tolist() for part in split_validation(examples, *arguments)
-        ]
+    def parts(at_most: int, n_given: int) -> list[list[int]]:
+        split = split_validation(examples, Train(validation_clips=at_most), n_given)
+        return [[] if part is None else part.codes[:, 0, 0].tolist() for part in split]
 
     assert parts(16, 5) == [list(range(15)), list(range(15, 20))]
     assert parts(3, 5) == [list(range(15)), [15, 16, 17]]  # the others are not trained on either
