@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -247,9 +248,14 @@ for index, result in sorted(done.items(), key=lambda pair: pair[0]):
     print(index, result)
 """
     env = {**os.environ, "TMPDIR": str(long), "PYTHONPATH": str(Path(errands.__file__).parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=100, check=False
-    )
+    done = None
+    for _ in range(2):  # on a loaded machine Ray has been seen to start and then give no task a worker
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=100, check=False
+            )
+            break
+    assert done is not None, "Ray gave no task a worker, twice"
     assert done.stdout.splitlines() == [
         "0 a",
         "1 the process died (killed, or ended by a fault): it may have run out of memory",
