@@ -10,6 +10,21 @@ from typing import Any, Literal
 
 Preset = Literal["ours", "paper", "released_code"]
 
+GUIDED_AS_RELEASED: dict[str, Any] = {"null_branch": "full", "row_limit": "frames"}
+"""What `generate: {preset: paper | released_code}` says of `adaptor`, where the keys stand because an adaptor keeps
+them: the controls are in both halves of guidance, and steps after the last frame use its row."""
+
+# Of the released code where the paper is silent: guidance, rows after the last frame, what stands in for a dropped
+# modality.
+_AUTHORS_ADAPTOR: dict[str, Any] = {
+    "layers": "all",
+    "start": "table",
+    "null": "zero",
+    **GUIDED_AS_RELEASED,
+    "silent_when_dropped": False,
+    "standardise": False,
+}
+
 # One rate for every tensor, up to it from 0 over two epochs, cosine down to 1e-4. Where the paper is silent
 # (warm-up, decay, clipping), the released code's settings. Every clip is trained on: the test is apart.
 _AUTHORS_TRAIN: dict[str, Any] = {
@@ -44,34 +59,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # What measures best with the conductor world; no learned table, so no limit on length.
         "ours": {},
         # The paper's equations: one joint embedding with positions of width sum(r_i), and a prefix that is only
-        # self-attention, without causal mask. It is silent on guidance, on rows after the last frame and on what
-        # stands in for a dropped modality, so these are the released code's.
+        # self-attention, without causal mask.
         "paper": {
-            "layers": "all",
+            **_AUTHORS_ADAPTOR,
             "prefix_attention": "full",
             "prefix_block": "attention",
             "positions": "fused",
             "fusion": "shared",
-            "start": "table",
-            "null": "zero",
-            "null_branch": "full",
-            "row_limit": "frames",
-            "silent_when_dropped": False,
-            "standardise": False,
         },
         # The authors' files: causal prefix, a d-wide position table per layer, a merge matrix per layer.
         "released_code": {
-            "layers": "all",
+            **_AUTHORS_ADAPTOR,
             "prefix_attention": "causal",
             "prefix_block": "layer",
             "positions": "table",
             "fusion": "per_layer",
-            "start": "table",
-            "null": "zero",
-            "null_branch": "full",
-            "row_limit": "frames",
-            "silent_when_dropped": False,
-            "standardise": False,
         },
     },
     "train": {
@@ -83,10 +85,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "generate": {"ours": {}, "paper": _AUTHORS_GENERATE, "released_code": _AUTHORS_GENERATE},
 }
-
-GUIDED_AS_RELEASED: dict[str, Any] = {"null_branch": "full", "row_limit": "frames"}
-"""What `generate: {preset: paper | released_code}` says of `adaptor`, where the keys stand because an adaptor keeps
-them: the controls are in both halves of guidance, and steps after the last frame use its row."""
 
 RIVALS = {"steps": "epochs", "epochs": "steps", "warmup_steps": "warmup_epochs", "warmup_epochs": "warmup_steps"}
 """Keys of `train` that say the same in two units: a layer that gives one takes the other away."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -96,16 +96,12 @@ class FlowOptions(Options):
     last: Literal["none", "repeat"] = "none"
     batch_size: int = Field(default=16, ge=1, le=1024)
     device: str = "cpu"
+    method: ClassVar[Literal["raft", "dis"]]
 
     @property
     def sizes(self) -> Geometry:
         """Sizes of pictures and models."""
-        raise NotImplementedError
-
-    @property
-    def method(self) -> Literal["raft", "dis"]:
-        """How flow is found."""
-        raise NotImplementedError
+        return GEOMETRIES["tiny"]
 
     @property
     def cnn_is_seeded(self) -> bool:
@@ -136,15 +132,7 @@ class FlowOptions(Options):
 class DisOptions(FlowOptions):
     """Options of `motion_dis`: OpenCV's DIS flow, which needs no weights, in the tiny geometry."""
 
-    @property
-    def sizes(self) -> Geometry:
-        """Sizes of pictures and CNN."""
-        return GEOMETRIES["tiny"]
-
-    @property
-    def method(self) -> Literal["raft", "dis"]:
-        """DIS flow."""
-        return "dis"
+    method = "dis"
 
 
 class RaftOptions(FlowOptions):
@@ -155,6 +143,7 @@ class RaftOptions(FlowOptions):
     `iterations`: flow updates; None is 3 (tiny) or 12.
     """
 
+    method = "raft"
     geometry: Literal["tiny", "small", "large"] = "large"
     weights: Path | Literal["seeded"] | None = None
     iterations: int | None = Field(default=None, ge=1, le=64)
@@ -177,11 +166,6 @@ class RaftOptions(FlowOptions):
     def sizes(self) -> Geometry:
         """Sizes of pictures and models."""
         return GEOMETRIES[self.geometry]
-
-    @property
-    def method(self) -> Literal["raft", "dis"]:
-        """RAFT."""
-        return "raft"
 
     @property
     def raft_is_seeded(self) -> bool:
