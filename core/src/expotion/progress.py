@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -32,6 +32,26 @@ def columns(*heads: str) -> Table:
     return Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
+Heard = Callable[[str, int, int], None]
+"""Told of every stage: its title, how much is done, of how much; (0, 0) when it begins, (-1, 0) when it ends."""
+_listeners: list[Heard] = []
+
+
+@contextlib.contextmanager
+def listening(heard: Heard) -> Iterator[None]:
+    """Tell `heard` of all progress within the block, beside what is shown."""
+    _listeners.append(heard)
+    try:
+        yield
+    finally:
+        _listeners.remove(heard)
+
+
+def _tell(title: str, done: int, total: int) -> None:
+    for heard in _listeners:
+        heard(title, done, total)
+
+
 class StageProgress:
     """What a stage calls: `update(done, total, note)`."""
 
@@ -42,6 +62,7 @@ class StageProgress:
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Show how far the stage is."""
+        _tell(self.title, done, total)
         if self.bar is not None and self._task is not None:
             self.bar.update(self._task, completed=done, total=max(1, total), note=note)
             return
@@ -60,6 +81,7 @@ def stage_progress(console: Console | None, title: str) -> Iterator[StageProgres
     console = console or Console(quiet=True)
     started = time.monotonic()
     title = escape(title)
+    _tell(title, 0, 0)
     if console.is_terminal:
         columns = (
             TextColumn("{task.description:<22}"),
@@ -73,4 +95,5 @@ def stage_progress(console: Console | None, title: str) -> Iterator[StageProgres
             yield StageProgress(console, title, bar)
     else:
         yield StageProgress(console, title, None)
+    _tell(title, -1, 0)
     console.print(f"[green]done[/] {title} [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from expotion.matrix.declare import Matrix
     from expotion.plugins import Registry
     from expotion.recipe import Recipe
+    from expotion.recipe.lacks import Lack
 
 app = typer.Typer(
     help="Check, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
@@ -34,7 +35,7 @@ SetOption = Annotated[
 
 @app.command()
 def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption = None) -> None:
-    """Check a recipe and show each stage with its shapes and rates. Needs no weights.
+    """Check a recipe and show each stage with its shapes and rates, then what a run lacks here. Needs no weights.
 
     Of a recipe with a matrix it shows the cells, what they share, and the estimated time and disk.
 
@@ -42,18 +43,24 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     Example: expotion recipe check recipes/face_motion.yaml --set conditions[motion].rank=4
     """
     from expotion.cli.recipe_view import print_matrix, print_plan
+    from expotion.errors import RecipeError
     from expotion.evaluate.outside import outside_rows
-    from expotion.recipe.plan import found_clips, plan_of
+    from expotion.recipe.plan import clips_or_lack, plan_of
 
-    matrix, registry = _load_matrix(recipe, profile, set_)
+    lacks: list[Lack] = []
+    matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
+    loaded = matrix.cells[0].recipe if matrix is not None else _load(recipe, profile, set_, lacks=lacks)[0]
+    outside = matrix.outside if matrix is not None else loaded.evaluate.outside
+    found = clips_or_lack(loaded, registry, lacks, train=matrix is None and bool(loaded.conditions))
+    if all(lack.weights is not None for lack in lacks):
+        assert found is not None
+        outside_rows(outside, found.test)
     if matrix is not None:
-        outside_rows(matrix.outside, found_clips(matrix.cells[0].recipe, registry, train=False).test)
-        print_matrix(matrix, registry)
-        return
-    loaded, registry = _load(recipe, profile, set_, ready=True)
-    found = found_clips(loaded, registry, train=bool(loaded.conditions))
-    outside_rows(loaded.evaluate.outside, found.test)
-    print_plan(loaded, plan_of(loaded, registry, found), registry)
+        print_matrix(matrix, registry, lacks)
+    else:
+        print_plan(loaded, plan_of(loaded, registry, found), registry, lacks)
+    if left := [lack.problem for lack in lacks if not lack.fetched]:
+        raise RecipeError(left)
 
 
 @app.command()
@@ -198,25 +205,29 @@ def copy(
 
 
 def _load(
-    name: str, profile: str | None, sets: list[str] | None, *, ready: bool = False
+    name: str, profile: str | None, sets: list[str] | None, *, ready: bool = False, lacks: list[Lack] | None = None
 ) -> tuple[Recipe, Registry]:
     from expotion.cli.find import find_recipe
     from expotion.plugins import discover
     from expotion.recipe import load_recipe
 
-    registry = discover()
-    path = find_recipe(name)
-    return load_recipe(path, registry=registry, profile=profile, sets=sets or (), ready=ready), registry
+    registry, path = discover(), find_recipe(name)
+    loaded = load_recipe(path, registry=registry, profile=profile, sets=sets or (), ready=ready, lacks=lacks)
+    return loaded, registry
 
 
-def _load_matrix(name: str, profile: str | None, sets: list[str] | None) -> tuple[Matrix | None, Registry]:
+def _load_matrix(
+    name: str, profile: str | None, sets: list[str] | None, *, lacks: list[Lack] | None = None
+) -> tuple[Matrix | None, Registry]:
     from expotion.cli.find import find_recipe
     from expotion.matrix.declare import load_matrix
     from expotion.plugins import discover
 
-    registry = discover()
-    path = find_recipe(name)
-    return load_matrix(path, registry=registry, profile=profile, sets=sets or (), ready=True), registry
+    registry, path = discover(), find_recipe(name)
+    matrix = load_matrix(
+        path, registry=registry, profile=profile, sets=sets or (), ready=lacks is None, lacks=lacks
+    )
+    return matrix, registry
 
 
 def _recipe_of_run(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,20 +10,26 @@ from rich.markup import escape
 
 from expotion import machine
 from expotion.errors import listed
+from expotion.machine import gpus
 from expotion.plugins import Registry
 from expotion.progress import columns, rough_time
 from expotion.recipe import Recipe
+from expotion.recipe.lacks import Lack
 from expotion.recipe.plan import Plan
 
 if TYPE_CHECKING:
     from expotion.matrix.declare import Matrix
 
+A_DAY_S = 86_400.0
 SHOWN = 4
 """Cells that a line names."""
 
 
-def print_plan(recipe: Recipe, plan: Plan, registry: Registry) -> None:
-    """Print each stage with its shapes and rates, the trainable parameters, and the rough cost."""
+def print_plan(recipe: Recipe, plan: Plan, registry: Registry, lacks: Sequence[Lack] = ()) -> None:
+    """Print each stage with its shapes and rates, the trainable parameters, and the rough cost.
+
+    That the recipe is in order is said where a run lacks nothing here.
+    """
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
     console.print(f"[bold]{escape(recipe.name)}[/bold] {escape(recipe.description)}")
     table = columns("stage", "what", "shape and rate")
@@ -31,7 +38,7 @@ def print_plan(recipe: Recipe, plan: Plan, registry: Registry) -> None:
     console.print(table)
     versions = ", ".join(f"{name} {version}" for name, version in recipe.versions.items())
     console.print(f"versions: {escape(versions)}")
-    _in_order(console, registry)
+    _in_order(console, registry, lacks)
 
 
 def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
@@ -59,13 +66,14 @@ def _rows(recipe: Recipe, plan: Plan) -> list[tuple[str, str, str]]:
     work = f"{plan.train_steps} steps of {train.clips_per_step} clips" if plan.conditions else "nothing to train"
     if train.epochs is not None and plan.conditions:
         work = f"{train.epochs:g} epochs, {work}"
-    if plan.train_flops:
-        work += f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_estimate(plan.train_seconds)} on two CPU cores"
+    if plan.train_flops and plan.train_seconds:
+        work += f"; about {plan.train_flops / 1e12:.2g} TFLOP, {_estimate(plan.train_seconds, plan.train_flops)}"
     rows.append(("train", f"seed {recipe.train_seed}", work))
     generate = recipe.generate
     sampling = f"guidance {generate.cfg_scale:g}, top-k {generate.top_k}, temperature {generate.temperature:g}"
     if plan.generate_seconds and plan.clips["test"]:
-        sampling += f"; {_estimate(plan.generate_seconds)} for all test clips on two CPU cores"
+        told = _estimate(plan.generate_seconds, plan.generate_flops, plan.generate_bytes)
+        sampling += f"; all test clips {told}"
     rows.append(("generate", f"seed {recipe.generate_seed}", sampling))
     conditions = ", ".join(recipe.evaluation_conditions())
     rows.append(("evaluate", ", ".join(recipe.evaluate.metrics), f"on {conditions}"))
@@ -85,12 +93,12 @@ def _adaptor(recipe: Recipe, plan: Plan, n_rows: int) -> tuple[str, str]:
     return what, f"{shape}; {plan.trainable:,} trainable parameters"
 
 
-def print_matrix(matrix: Matrix, registry: Registry) -> None:
+def print_matrix(matrix: Matrix, registry: Registry, lacks: Sequence[Lack] = ()) -> None:
     """The plan: what is shared, the cells, and the estimated time and disk."""
     from expotion.matrix.cost import cost_of
 
     console = Console(highlight=False, soft_wrap=not Console().is_terminal)
-    cost, cores = cost_of(matrix, registry), machine.cores()
+    cost, cores = cost_of(matrix, registry, lacks), machine.cores()
     console.print(f"[bold]{escape(matrix.name)}[/bold] {escape(matrix.description)}")
     shared = columns("made once", "for", f"estimate, {cores} cores")
     for part in cost.shared:
@@ -117,17 +125,29 @@ def print_matrix(matrix: Matrix, registry: Registry) -> None:
         console.print(f"compared with: {escape(matrix.spec.reference_row)}")
     for name, folder in matrix.outside.items():
         console.print(f"from outside: {escape(name)} in {escape(str(folder))}")
-    _in_order(console, registry)
+    _in_order(console, registry, lacks)
 
 
-def _in_order(console: Console, registry: Registry) -> None:
+def _in_order(console: Console, registry: Registry, lacks: Sequence[Lack]) -> None:
     for plugin in registry.broken:
         console.print(f"[yellow]skipped, broken: {escape(f'{plugin.distribution}: {plugin.error}')}[/yellow]")
-    console.print("[green]The recipe is in order.[/green]")
+    for lack in lacks:
+        if lack.fetched:
+            console.print(f"[yellow]not here:[/yellow] {escape(str(lack.problem))}", soft_wrap=True)
+    left = sum(not lack.fetched for lack in lacks)
+    if not left:
+        console.print("[green]The recipe is in order.[/green]")
+        return
+    if any(lack.weights is None and "data." in lack.problem.where for lack in lacks):
+        console.print("Counts and times are those of no clips: the data are not here.")
+    console.print(f"[yellow]The recipe is in order; {left} things that a run needs are not here:[/yellow]")
 
 
-def _estimate(seconds: float | None) -> str:
-    return "unknown time" if seconds is None else f"about {rough_time(seconds)}"
+def _estimate(seconds: float, flops: float | None, n_bytes: float = 0.0) -> str:
+    """Rough time on two CPU cores, or on a GPU, by its name, where that would be days."""
+    if seconds < A_DAY_S:
+        return f"about {rough_time(seconds)} on two CPU cores"
+    return f"about {rough_time(gpus.NAMED.seconds(flops or 0.0, n_bytes))} on one {gpus.NAMED.name} (computed)"
 
 
 def _wall_time(seconds: float | None, cores: int) -> str:

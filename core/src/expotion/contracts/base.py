@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ class Weights:
 
     `source` is 'shipped' (inside the package), 'seeded' (made from a seed, nothing to download), or an
     identifier that `expotion models pull` understands. `files` are what is taken of an archive, each with its
-    SHA-256: (path, digest), in the cache under the path's last part.
+    SHA-256: (path, digest), in the cache under the path's last part. `seeded(folder)` writes random weights
+    there with the names, shapes and layout of the real file and returns the file: what `recipe rehearse` reads
+    while the real one is not here.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Weights:
     size_bytes: int | None = None
     sha256: str | None = None
     files: tuple[tuple[str, str], ...] = ()
+    seeded: Callable[[Path], Path] | None = None
 
 
 def pulled_weights(name: str) -> Path | None:

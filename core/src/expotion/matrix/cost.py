@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from expotion.matrix.declare import Cell, Matrix
 from expotion.plugins import Registry
-from expotion.recipe.plan import Plan, found_clips, plan_of
+from expotion.recipe.lacks import Lack
+from expotion.recipe.plan import Plan, clips_or_lack, plan_of
 from expotion.recipe.schema import NOT_GENERATED, Recipe
 
 OPEN_S = 0.0194
@@ -77,13 +78,13 @@ class Cost:
         return self.feature_bytes + sum(cell.disk_bytes for cell in self.cells)
 
 
-def cost_of(matrix: Matrix, registry: Registry) -> Cost:
-    """The estimate of a resolved matrix. Raises what its data sources raise where clips are not there."""
+def cost_of(matrix: Matrix, registry: Registry, lacks: Sequence[Lack] = ()) -> Cost:
+    """The estimate of a resolved matrix. Raises what its data sources raise, but for what is told among `lacks`."""
     by_data: dict[str, list[Recipe]] = {}
     for cell in matrix.cells:
         by_data.setdefault(cell.recipe.section_hash("data"), []).append(cell.recipe)
     found = {
-        key: found_clips(recipes[0], registry, train=any(recipe.conditions for recipe in recipes))
+        key: clips_or_lack(recipes[0], registry, lacks, train=any(recipe.conditions for recipe in recipes))
         for key, recipes in by_data.items()
     }
     plans = {

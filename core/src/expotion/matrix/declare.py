@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from expotion.errors import Problem, RecipeError
 from expotion.matrix.cells import Combination, combinations
 from expotion.plugins import Registry
+from expotion.recipe.lacks import Lack
 from expotion.recipe.load import read_tree, recipe_of
 from expotion.recipe.names import Names, misnamed
 from expotion.recipe.nodes import Node
@@ -94,8 +95,11 @@ def load_matrix(
     profile: str | None = None,
     sets: Sequence[str] = (),
     ready: bool = False,
+    lacks: list[Lack] | None = None,
 ) -> Matrix | None:
-    """The matrix of a recipe file, every cell resolved (`ready` as for `load_recipe`); None where it declares none.
+    """The matrix of a recipe file, every cell resolved; None where it declares none.
+
+    `ready` and `lacks` as for `load_recipe`; what several cells lack is told once.
 
     Raises `RecipeError` with every problem found: of the matrix, and of each cell, each once.
     """
@@ -111,7 +115,12 @@ def load_matrix(
     cells: list[Cell] = []
     for combination in found:
         try:
-            recipe = recipe_of(combination.root, registry, ready=ready)
+            own: list[Lack] | None = None if lacks is None else []
+            recipe = recipe_of(combination.root, registry, ready=ready, lacks=own)
+            known = {(lack.problem.wanted, lack.problem.got) for lack in lacks or ()}
+            for lack in own or ():
+                if lacks is not None and (lack.problem.wanted, lack.problem.got) not in known:
+                    lacks.append(lack)
             cells.append(Cell(combination.name, combination.row, recipe))
         except RecipeError as error:
             problems += error.problems

@@ -14,9 +14,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError
 
-from expotion.contracts import EncoderSpec
+from expotion.contracts import CaptionerSpec, EncoderSpec
 from expotion.errors import Problem, RecipeError, near
 from expotion.plugins import Offer, Registry
+from expotion.recipe.lacks import Lack, missing_backbone, missing_of_metric, missing_weights
 from expotion.recipe.merge import apply_profile, apply_set
 from expotion.recipe.names import lost, misnamed
 from expotion.recipe.nodes import Node, read_file
@@ -41,17 +42,19 @@ def load_recipe(
     profile: str | None = None,
     sets: Sequence[str] = (),
     ready: bool = False,
+    lacks: list[Lack] | None = None,
 ) -> Recipe:
     """The recipe in a file, resolved: options checked by their plugins and complete, versions filled in.
 
     `registry` comes from `expotion.plugins.discover`; None checks the schema alone. `ready` also asks for what a
-    run needs here: packages and weights of the metrics. Raises `RecipeError` with every problem found, each with
-    file, line, field, what was wanted and how to fix it. Of a recipe with a `matrix` it is what the cells share;
-    `expotion.matrix.declare.load_matrix` gives the cells.
+    run needs here and does not fetch itself: weights, packages of the metrics, files that fields name. `lacks`, a
+    list, gets all of that, what a run would fetch too, and then nothing of it is raised. Raises `RecipeError` with
+    every problem found, each with file, line, field, what was wanted and how to fix it. Of a recipe with a `matrix`
+    it is what the cells share; `expotion.matrix.declare.load_matrix` gives the cells.
     """
     problems: list[Problem] = []
     root = read_tree(path, problems, profile=profile, sets=sets)
-    return recipe_of(root.without("matrix"), registry, problems, ready=ready)
+    return recipe_of(root.without("matrix"), registry, problems, ready=ready, lacks=lacks)
 
 
 def read_tree(
@@ -67,7 +70,12 @@ def read_tree(
 
 
 def recipe_of(
-    root: Node, registry: Registry | None, problems: Sequence[Problem] = (), *, ready: bool = False
+    root: Node,
+    registry: Registry | None,
+    problems: Sequence[Problem] = (),
+    *,
+    ready: bool = False,
+    lacks: list[Lack] | None = None,
 ) -> Recipe:
     """The resolved recipe of a tree. Raises `RecipeError` with `problems` and everything else that is wrong."""
     found, recipe = list(problems), None
@@ -77,8 +85,12 @@ def recipe_of(
         found += problems_of(error, Recipe, root)
     resolver = None
     if registry is not None:
-        resolver = _Resolver(recipe or _salvaged(root.plain()), root, registry, ready)
+        resolver = _Resolver(recipe or _salvaged(root.plain()), root, registry, ready or lacks is not None)
         found += resolver.run()
+        if lacks is None or found:
+            found += [lack.problem for lack in resolver.lacks if not lack.fetched]
+        else:
+            lacks += resolver.lacks
     if found or recipe is None:
         raise RecipeError(in_file_order(found))
     return recipe if resolver is None else resolver.complete()
@@ -143,7 +155,7 @@ def _salvage(model: type[PartT], values: Any) -> PartT | None:
 class _Resolver:
     """One pass over a recipe's parts: `run` collects problems, `complete` fills in options and versions.
 
-    The recipe may be a salvaged one. With `ready` a run's needs here are checked too.
+    The recipe may be a salvaged one. With `ready` what a run needs here and does not find is put into `lacks`.
     """
 
     def __init__(self, recipe: Recipe, root: Node, registry: Registry, ready: bool = False) -> None:
@@ -152,7 +164,7 @@ class _Resolver:
         self.options: dict[Loc, dict[str, Any]] = {}
         self.used: dict[str, str] = {}
         self.declared: set[str] = set()
-        self.lacking: set[tuple[str, str | None]] = set()
+        self.lacks: list[Lack] = []
 
     def run(self) -> list[Problem]:
         """Every problem found."""
@@ -182,6 +194,15 @@ class _Resolver:
         core = self.used.pop("expotion", None) or self.registry.distributions.get("expotion", "unknown")
         values["versions"] = {"expotion": core, **dict(sorted(self.used.items()))}
         return Recipe.from_dict(values)
+
+    def lack(self, loc: Loc, lack: Lack) -> None:
+        """Note what is not here; what several parts share is told once."""
+        known = {(other.problem.wanted, other.problem.fix) for other in self.lacks}
+        if (lack.problem.wanted, lack.problem.fix) not in known:
+            where = (
+                f"{place(self.root, loc)}: {lack.problem.where}" if lack.problem.where else place(self.root, loc)
+            )
+            self.lacks.append(replace(lack, problem=replace(lack.problem, where=where)))
 
     def fault(self, loc: Loc, wanted: str, got: str | None = None, fix: str | None = None) -> None:
         """Note a problem at a path of the recipe."""
@@ -240,7 +261,8 @@ class _Resolver:
     def _readable(self, part: BaseModel, loc: Loc) -> None:
         """What a part names to be read is there, where a run comes next."""
         for path, wanted, got, fix in lost(part) if self.ready else ():
-            self.fault((*loc, *path), wanted, got, fix)
+            where = place(self.root, (*loc, *path))
+            self.lacks.append(Lack(Problem(where, wanted, got, fix)))
 
     def _data(self) -> None:
         data = self.recipe.data
@@ -264,6 +286,8 @@ class _Resolver:
             self.fault(loc, "audiocraft:NAME or audiocraft:FOLDER", repr(source))
         elif backbone.kind == "folder" and not Path(source).expanduser().is_dir():
             self.fault(loc, "an existing folder", repr(source), "or a plugin's backbone, or hf:ORG/NAME")
+        if self.ready and (lack := missing_backbone(backbone)):
+            self.lack(loc, lack)
 
     def _text(self) -> None:
         text = self.recipe.text
@@ -275,12 +299,14 @@ class _Resolver:
                 self.fault(("text", "captioner"), wanted, got, "remove one of them")
             if writer := self._offer("captioner", text.captioner, ("text", "captioner")):
                 self._options(writer.spec.options, text.captioner_options, ("text", "captioner_options"))
+                self._weights(writer.spec, ("text", "captioner_options"), ("text", "captioner"))
         if offer := self._offer("encoder", text.encoder, ("text", "encoder")):
             if offer.spec.feeds != "cross_attention":
                 wanted = "an encoder that feeds cross-attention"
                 got = f"{text.encoder!r}, which feeds the prefix"
                 self.fault(("text", "encoder"), wanted, got, "list it under conditions")
             self._options(offer.spec.options, text.options, ("text", "options"))
+            self._weights(offer.spec, ("text", "options"), ("text", "encoder"))
 
     def _conditions(self) -> None:
         seen: dict[str, int] = {}
@@ -299,9 +325,16 @@ class _Resolver:
             if offer is not None:
                 self._condition(condition, offer.spec, index)
 
+    def _weights(self, spec: EncoderSpec | CaptionerSpec, options: Loc, loc: Loc) -> None:
+        """Weights that an encoder or captioner with these options needs are here, where a run comes next."""
+        if self.ready and options in self.options:
+            for lack in missing_weights(spec, spec.options(**self.options[options])):
+                self.lack(loc, lack)
+
     def _condition(self, condition: Condition, spec: EncoderSpec, index: int) -> None:
         loc: Loc = ("conditions", index)
         if self._options(spec.options, condition.options, (*loc, "options")):
+            self._weights(spec, (*loc, "options"), (*loc, "encoder"))
             options = spec.options(**self.options[*loc, "options"])
             rates_hz = [rate for rate in (spec.rate_hz(options), condition.smooth.rate_hz) if rate]
             gap_s = condition.smooth.max_gap_s
@@ -324,10 +357,8 @@ class _Resolver:
         for index, name in enumerate(evaluate.metrics):
             loc: Loc = ("evaluate", "metrics", index)
             offer = self._offer("metric", name, loc)
-            for lack in offer.spec.missing() if offer and self.ready else ():
-                if (lack.wanted, lack.fix) not in self.lacking:  # what several metrics share is told once
-                    self.lacking.add((lack.wanted, lack.fix))
-                    self.problems.append(replace(lack, where=f"{place(self.root, loc)}: {lack.where}"))
+            for lack in missing_of_metric(offer.spec) if offer and self.ready else ():
+                self.lack(loc, lack)
         self._readable(evaluate, ("evaluate",))
         if None in self.recipe.conditions:
             return

@@ -13,6 +13,7 @@ from expotion import timeline
 from expotion.contracts import Clip
 from expotion.errors import ExpotionError, Problem, WeightsError, in_short
 from expotion.plugins import Registry
+from expotion.recipe.lacks import Lack
 from expotion.recipe.schema import NOT_GENERATED, Condition, Recipe
 
 _HUB_SIZES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "melody": (1536, 48, 24), "large": (2048, 48, 32)}
@@ -63,6 +64,7 @@ class Plan:
     train_steps: int
     train_flops: float | None
     generate_flops: float | None
+    generate_bytes: float = 0.0
 
     @property
     def train_seconds(self) -> float | None:
@@ -70,9 +72,15 @@ class Plan:
         return None if self.train_flops is None else self.train_flops / _LAPTOP_FLOPS
 
     @property
+    def step_flops(self) -> float:
+        """Floating-point operations of a training step."""
+        return (self.train_flops or 0.0) / max(1, self.train_steps)
+
+    @property
     def generate_seconds(self) -> float | None:
         """Rough time of generating all test clips under every condition on two CPU cores, in seconds."""
-        return None if self.generate_flops is None else self.generate_flops / _LAPTOP_FLOPS
+        # Reading the weights step by step costs about four times the arithmetic.
+        return None if self.generate_flops is None else 4.0 * self.generate_flops / _LAPTOP_FLOPS
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,16 @@ def found_clips(recipe: Recipe, registry: Registry, *, train: bool) -> Found:
     return Found({split: len(some) for split, some in clips.items()}, longest_s, clips["test"])
 
 
+def clips_or_lack(recipe: Recipe, registry: Registry, lacks: Sequence[Lack], *, train: bool) -> Found | None:
+    """`found_clips`; None where they cannot be told because a file that the recipe names is among the `lacks`."""
+    try:
+        return found_clips(recipe, registry, train=train)
+    except ExpotionError:
+        if any(lack.weights is None for lack in lacks):
+            return None
+        raise
+
+
 def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> Plan:
     """The plan of a recipe that `load_recipe` resolved against the same registry.
 
@@ -114,15 +132,19 @@ def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> P
     train = recipe.train.in_steps(clips["train"] - recipe.train.n_validated(clips["train"]))
     train_steps = train.steps if conditions else 0
     trainable = train_flops = generate_flops = None
+    generate_bytes = 0.0
     if geometry is not None:
         trainable = _n_trainable(recipe, geometry, conditions, n_steps) if conditions else 0
-        decoder = 12 * geometry.width**2 * geometry.n_layers + 4 * geometry.card * geometry.width * 2
-        tokens = train.clips_per_step * (n_steps + geometry.n_codebooks - 1)
-        # Forward through decoder and prefix, and gradients through both: about three forwards each.
-        train_flops = 2.0 * decoder * tokens * 2 * 3 * train_steps
+        # Gradients go through decoder and prefix to the adaptor; the frozen weights want none.
+        forward = forward_flops(geometry, n_steps + 1, n_adapted or 0, recipe.adaptor.prefix_block)
+        train_flops = 2.0 * forward * train.clips_per_step * train_steps
         sampled = set(recipe.evaluation_conditions()) - {*NOT_GENERATED}
-        # Guidance doubles the batch; reading weights step by step costs about four times the arithmetic.
-        generate_flops = 2.0 * decoder * n_steps * 2 * 4 * max(clips["test"], 1) * len(sampled)
+        pieces, generate = max(clips["test"], 1) * len(sampled), recipe.generate
+        rows = 2 if generate.control_scale is None else 3  # guidance's
+        generate_flops = rows * forward_flops(geometry, n_steps) * pieces
+        # Every step of a batch reads all weights, in 16 bits.
+        batches = len(sampled) * math.ceil(max(clips["test"], 1) / generate.batch_size)
+        generate_bytes = 2.0 * n_decoder(geometry) * n_steps * batches
     return Plan(
         geometry,
         found.clip_s,
@@ -134,7 +156,30 @@ def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> P
         train_steps,
         train_flops,
         generate_flops,
+        generate_bytes,
     )
+
+
+def forward_flops(geometry: Geometry, n_positions: int, n_adapted: int = 0, block: str = "layer") -> float:
+    """Floating-point operations of one sequence through the decoder, and of the prefix of its last layers.
+
+    A layer's matrices are 4 d^2 of self-attention, 2 d^2 of cross-attention (the text's keys are made once) and
+    8 d^2 of the feed-forward part; attention over S positions is 4 S d for each. A multiplication with its
+    addition is two.
+    """
+    d, s = geometry.width, n_positions
+    heads = 2.0 * geometry.n_codebooks * geometry.card * d
+    decoder = geometry.n_layers * (2.0 * 14 * d**2 + 4.0 * s * d) + heads
+    prefix = n_adapted * (2.0 * (12 if block == "layer" else 4) * d**2 + 2 * 4.0 * s * d)
+    return s * (decoder + prefix)
+
+
+def n_decoder(geometry: Geometry, text_width: int = 768) -> int:
+    """Parameters of the decoder, without text encoder and codec."""
+    d, k = geometry.width, geometry.n_codebooks
+    layer = 16 * d**2 + 6 * d
+    projection = text_width * d + d if text_width != d else 0
+    return geometry.n_layers * layer + k * (geometry.card + 1) * d + k * geometry.card * d + 2 * d + projection
 
 
 def _condition(condition: Condition, registry: Registry) -> ConditionPlan:

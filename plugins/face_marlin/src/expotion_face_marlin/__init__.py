@@ -6,6 +6,7 @@ This module imports neither torch nor OpenCV: it only announces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -81,7 +82,14 @@ def _network_weights(options: FaceMarlinOptions) -> Sequence[Weights]:
     if options.geometry == "tiny":
         return [Weights(name, "shipped", "Apache-2.0")]
     source = f"hf:ControlNet/{name}_ytf" if options.weights is None else str(options.weights)
-    return [Weights(f"{name}_ytf", source, MARLIN_LICENCE, non_commercial=True)]
+    seeded = partial(_seeded, options.geometry)
+    return [Weights(f"{name}_ytf", source, MARLIN_LICENCE, non_commercial=True, seeded=seeded)]
+
+
+def _seeded(geometry: str, folder: Path) -> Path:
+    from expotion_face_marlin.loader import write_seeded  # noqa: PLC0415 - torch
+
+    return write_seeded(folder, geometry)
 
 
 def _build(options: FaceMarlinOptions) -> FaceMarlinEncoder:

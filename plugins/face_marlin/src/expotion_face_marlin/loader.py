@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from expotion import weights
 from expotion.errors import Problem, WeightsError
-from expotion_face_marlin.geometry import MarlinGeometry
-from expotion_face_marlin.model import MarlinAutoencoder, MarlinEncoder
+from expotion_face_marlin.geometry import GEOMETRIES, MarlinGeometry
+from expotion_face_marlin.model import MarlinAutoencoder, MarlinEncoder, initialise
 
 HEAD_WIDTH = 64
 """Width of an attention head in every official size: the state dict does not tell it."""
@@ -115,6 +116,15 @@ def load_encoder(path: Path, geometry: MarlinGeometry) -> MarlinEncoder:
         geometry = _with_decoder_of(state, geometry)
     model = build_from_state(state, geometry, where=str(path))
     return model.encoder if isinstance(model, MarlinAutoencoder) else model
+
+
+def write_seeded(folder: Path, geometry: str) -> Path:
+    """An `*.encoder.pt` of an official size with random weights; returns the file."""
+    model = _EncoderOnly(GEOMETRIES[geometry])
+    initialise(model.encoder, 0)
+    path = folder / f"marlin_vit_{geometry}_ytf.encoder.pt"
+    torch.save(model.state_dict(), path)
+    return path
 
 
 class _EncoderOnly(nn.Module):

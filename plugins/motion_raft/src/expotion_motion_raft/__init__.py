@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expotion.contracts import EncoderSpec, GoldenCheckSpec, GoldenFile, Weights, hookimpl
@@ -34,7 +36,14 @@ def _raft(options: RaftOptions) -> list[Weights]:
     else:
         name, source = f"raft_{options.geometry}_things", f"torchvision:raft_{options.geometry}/C_T_V1"
         licence = "BSD-3-Clause"
-    return [Weights(name=name, source=source, licence=licence), *_cnn(options)]
+    seeded = partial(_seeded, options.geometry)
+    return [Weights(name=name, source=source, licence=licence, seeded=seeded), *_cnn(options)]
+
+
+def _seeded(geometry: str, folder: Path) -> Path:
+    from expotion_motion_raft.loader import write_seeded  # noqa: PLC0415 - torch
+
+    return write_seeded(folder, geometry)
 
 
 RAFT_SPEC = EncoderSpec(

@@ -11,10 +11,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from expotion import weights
 from expotion.errors import Problem, WeightsError
+from expotion_motion_raft.model import build_raft, seed_weights
+from expotion_motion_raft.options import GEOMETRIES
 
 SHIPPED = Path(__file__).parent / "weights" / "tiny.safetensors"
 
@@ -85,3 +88,12 @@ def read_file(path: Path) -> dict[str, Tensor]:
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under a prefix, without it."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def write_seeded(folder: Path, geometry: str) -> Path:
+    """Torchvision's file of a RAFT with random weights; returns the file."""
+    model = build_raft(GEOMETRIES[geometry])
+    seed_weights(model, 0)
+    path = folder / f"raft_{geometry}_C_T_V1.pth"
+    torch.save(model.state_dict(), path)
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expotion.contracts import (
@@ -38,6 +39,15 @@ OFFICIAL_ADDRESS = (
 )
 
 
+def _seeded(folder: Path) -> Path:
+    from expotion_motion_synchformer.loader import write_seeded  # noqa: PLC0415 - torch
+
+    return write_seeded(folder)
+
+
+OFFICIAL_WEIGHTS = Weights(name=OFFICIAL, source=OFFICIAL_ADDRESS, licence="MIT", seeded=_seeded)
+
+
 def _build(options: SynchformerOptions) -> SynchformerEncoder:
     from expotion_motion_synchformer.encoder import SynchformerEncoder  # noqa: PLC0415 - torch only when built
 
@@ -53,7 +63,7 @@ def _weights(options: SynchformerOptions) -> Sequence[Weights]:
         ]
     if options.geometry == "tiny":
         return [Weights(name="synchformer_tiny", source="shipped", licence="Apache-2.0")]
-    return [Weights(name=OFFICIAL, source=OFFICIAL_ADDRESS, licence="MIT")]
+    return [OFFICIAL_WEIGHTS]
 
 
 SPEC = EncoderSpec(
@@ -91,7 +101,7 @@ DESYNC = MetricSpec(
     build=_desync,
     higher_is_better=False,
     unit="s",
-    weights=(Weights(name=OFFICIAL, source=OFFICIAL_ADDRESS, licence="MIT"),),
+    weights=(Weights(name=OFFICIAL, source=OFFICIAL_ADDRESS, licence="MIT"),),  # the sync model, seen and heard
     sample_rate_hz=16_000,
     needs=frozenset({"video"}),
     source="Iashin et al. 2024 (Synchformer); Cheng et al. 2025 (MMAudio)",

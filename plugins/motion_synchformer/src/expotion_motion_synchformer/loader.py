@@ -18,8 +18,8 @@ from torch import Tensor
 
 from expotion import weights
 from expotion.errors import Problem, WeightsError
-from expotion_motion_synchformer.model import VisualEncoder
-from expotion_motion_synchformer.options import Geometry
+from expotion_motion_synchformer.model import VisualEncoder, seeded
+from expotion_motion_synchformer.options import GEOMETRIES, Geometry
 
 PREFIXES = ("vfeat_extractor.", "module.v_encoder.", "v_encoder.", "module.", "")
 CONTAINERS = ("model", "state_dict")
@@ -98,3 +98,12 @@ def encoder_state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             f"{len(content)} keys such as {', '.join(sorted(map(str, content))[:3]) or 'none'}",
         )
     )
+
+
+def write_seeded(folder: Path) -> Path:
+    """A released sync model's file, as far as the visual encoder goes, with random weights; returns the file."""
+    state = dict(seeded(GEOMETRIES["base"], 0).state_dict())
+    state |= {name: torch.zeros(shape) for name, shape in _unused_shapes(GEOMETRIES["base"]).items()}
+    path = folder / "24-01-04T16-39-21.pt"
+    torch.save({CONTAINERS[0]: {f"{PREFIXES[0]}{name}": tensor for name, tensor in state.items()}}, path)
+    return path
