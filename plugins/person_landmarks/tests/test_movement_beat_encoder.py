@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rendered_people import RenderedPerson, make_script, true_landmarks
@@ -10,6 +12,8 @@ from expotion.contracts import Truth
 from expotion_person_landmarks import BEAT, BeatOptions, encoders, measure
 from expotion_person_landmarks.beat import beat_rows, told_beat
 from expotion_person_landmarks.encoders import MovementBeat, row_times_s
+from expotion_person_landmarks.flow import flow_movement
+from expotion_person_landmarks.landmarks import Landmarks
 
 
 @pytest.fixture
@@ -17,6 +21,7 @@ def nodding(monkeypatch) -> RenderedPerson:
     """Somebody who nods, seen as the joints truly are; no networks are loaded."""
     clip = RenderedPerson(make_script("nods", 7_000_102, 8.0))
     monkeypatch.setattr(encoders, "model_file", lambda name: None)
+    monkeypatch.setattr(encoders, "pulled_weights", lambda name: Path("pulled"))
     for module in (encoders, measure):
         monkeypatch.setattr(module, "landmarks_of", lambda clip, part, who: true_landmarks(clip, noise=0.003))
     return clip
@@ -65,3 +70,68 @@ def test_that_there_is_no_beat_is_drawn_too(nodding, monkeypatch):
         monkeypatch.setattr(module, "landmarks_of", lambda clip, part, who: true_landmarks(still, noise=0.003))
     drawn = MovementBeat(BEAT, BeatOptions()).overlay(still)
     assert drawn.beats_s is not None and not len(drawn.beats_s) and "no beat" in drawn.note
+
+
+class Bar:
+    """A picture with a bright bar that goes down to each beat and stops there; frames at any times."""
+
+    def __init__(self, beats_s, duration_s: float, fps: float = 25.0, height: int = 96) -> None:
+        self.frame_times_s = np.arange(int(duration_s * fps)) / fps
+        self.size, self.decodable_until_s = (height, height), float("inf")
+        self._beats_s, self._texture = beats_s, np.random.default_rng(3).integers(90, 255, (20, height, 1))
+
+    def frames_at(self, times_s, *, shorter_side=None):
+        frames = np.full((len(times_s), *self.size, 3), 40, np.uint8)
+        for frame, time_s in zip(frames, times_s, strict=True):
+            top = 20 + round(30 * float(np.exp(-0.5 * ((time_s - self._beats_s) / 0.1) ** 2).sum()))
+            frame[top : top + 20] = self._texture
+        return frames
+
+
+class Shown(RenderedPerson):
+    """The clip with another picture."""
+
+    video = None
+
+    def __init__(self, video, duration_s: float) -> None:
+        self.id, self.path, self.truth, self.duration_s, self.video = "shown", None, None, duration_s, video
+
+
+BEATS_S = np.arange(0.5, 6.0, 0.6)
+
+
+@pytest.mark.parametrize("pulled", [None, Path("pulled")], ids=["models not pulled", "nobody is seen"])
+def test_without_landmarks_the_beat_is_that_of_the_pictures_flow_and_said(monkeypatch, caplog, pulled):
+    monkeypatch.setattr(encoders, "pulled_weights", lambda name: pulled)
+    monkeypatch.setattr(encoders, "model_file", lambda name: None)
+    nobody = Landmarks(np.zeros(0), np.zeros((0, 33, 3), np.float32), (96, 96), np.zeros(0, np.int64))
+    for module in (encoders, measure):
+        monkeypatch.setattr(module, "landmarks_of", lambda clip, part, who: nobody)
+    encoder, clip = MovementBeat(BEAT, BeatOptions()), Shown(Bar(BEATS_S, 6.0), 6.0)
+    track = encoder.extract(clip)
+    found = beats_of(track)
+    assert np.abs(found[:, None] - BEATS_S).min(axis=1).max() < 0.07 and len(found) > 6
+    assert track.values.tobytes() == encoder.extract(clip).values.tobytes()
+    why = "expotion models pull mediapipe_person" if pulled is None else "nobody's shoulders are seen"
+    assert why in caplog.text and "whatever moves in the picture" in caplog.text
+    drawn = encoder.overlay(clip)
+    assert (
+        drawn is not None and drawn.points is None and drawn.note.startswith("optical flow") and len(drawn.beats_s)
+    )
+    assert encoder.computed_in == ("optical flow" if pulled is None else "")
+
+
+def test_a_picture_in_which_nothing_moves_has_nothing_to_say():
+    for still in (Bar(np.array([99.0]), 2.0), None):
+        moves = flow_movement(Shown(still, 2.0))
+        assert not moves.known.any() and not moves.braking.any() and not len(moves.events_s)
+
+
+def test_flow_is_the_same_at_any_size_and_where_frames_are_missing():
+    sure = flow_movement(Shown(Bar(BEATS_S, 6.0), 6.0)).events_s
+    gap = Bar(BEATS_S, 6.0)
+    gap.frame_times_s = gap.frame_times_s[(gap.frame_times_s < 2.0) | (gap.frame_times_s > 3.0)]
+    moves = flow_movement(Shown(gap, 6.0))
+    assert len(sure) == len(BEATS_S) and np.abs(sure - BEATS_S).max() < 0.06
+    assert not moves.known[240:270].any() and moves.known[150]
+    assert np.abs(moves.events_s[:, None] - sure).min(axis=1).max() < 0.05

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video
+from expotion.beats import Followed
+from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video, pulled_weights
 from expotion.errors import MediaError, Problem
-from expotion_person_landmarks import MODELS, BeatOptions, PersonOptions, face, pose
+from expotion_person_landmarks import MODELS, WEIGHTS, BeatOptions, PersonOptions, face, pose
 from expotion_person_landmarks.beat import beat_features, beat_rows, causal_movement_beat, movement_beat, told_beat
+from expotion_person_landmarks.events import Movement
 from expotion_person_landmarks.face_features import face_features
+from expotion_person_landmarks.flow import SIDE_PX, flow_movement
 from expotion_person_landmarks.follow import Part, landmarks_of, shorter_side
 from expotion_person_landmarks.landmarks import Landmarks
 from expotion_person_landmarks.measure import movement_of
-from expotion_person_landmarks.models import model_file
+from expotion_person_landmarks.models import PULL, model_file
 from expotion_person_landmarks.overlay import body_overlay, face_overlay
 from expotion_person_landmarks.pose_features import pose_features
+
+log = logging.getLogger("expotion")
 
 Features = Callable[[Landmarks, NDArray[np.float64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
@@ -86,14 +92,26 @@ class PersonFace(PersonEncoder):
 
 
 class MovementBeat(PersonEncoder):
-    """Rows [n, 5]: see `beat.CHANNELS`. With `true_beats` accents stand on the beats, known or tracked."""
+    """Rows [n, 5]: see `beat.CHANNELS`. With `true_beats` accents stand on the beats, known or tracked.
+
+    Movement is the landmarks'; of models that were not pulled, and in a clip in which nobody's shoulders are seen,
+    it is the whole picture's optical flow (`flow.py`), which is said.
+    """
 
     part = "pose"
     files = pose.FILES
 
     def __init__(self, spec: EncoderSpec, options: BeatOptions) -> None:
-        super().__init__(spec, options)
+        self.spec, self.options = spec, options
         self._causal, self._true_beats = options.causal, options.true_beats
+        self._by_landmarks = pulled_weights(WEIGHTS.name) is not None
+        for name in self.files if self._by_landmarks else ():
+            model_file(name)
+
+    @property
+    def computed_in(self) -> str:
+        """Whether this machine has no models: part of the features' key."""
+        return "" if self._by_landmarks else "optical flow"
 
     def extract(self, clip: Clip) -> TimedFeatures:
         """Activation, phase, tempo and certainty. Raises MediaError for a clip without pictures or known beats."""
@@ -102,27 +120,46 @@ class MovementBeat(PersonEncoder):
             values = beat_rows(told_beat(clip.truth.beats_s, clip.duration_s), at_s)
             return TimedFeatures(values, at_s, np.ones(len(at_s), bool))
         self._needs_picture(clip)
-        moves = movement_of(clip, self.options.person)
+        moves, _ = self._movement(clip)
         values, valid = beat_features(moves, at_s, causal=self._causal)
         if self._true_beats:
-            found = causal_movement_beat(moves) if self._causal else movement_beat(moves)
-            values = np.where(valid[:, None], beat_rows(found, at_s), np.float32(0.0))
+            values = np.where(valid[:, None], beat_rows(self._beat(moves), at_s), np.float32(0.0))
         return TimedFeatures(values, at_s, valid)
 
     def overlay(self, clip: Clip) -> Overlay | None:
         """The skeleton, the movement's events, and its beats where there is a beat."""
         if clip.video is None:
             return None
-        moves = movement_of(clip, self.options.person)
-        found = causal_movement_beat(moves) if self._causal else movement_beat(moves)
+        moves, by_landmarks = self._movement(clip)
+        found = self._beat(moves)
         said = f"a beat with certainty {found.overall:.2f}" if found.has_beat else "no beat"
-        drawn = body_overlay(landmarks_of(clip, "pose", self.options.person))
+        drawn, what = Overlay(""), "optical flow"
+        if by_landmarks:
+            drawn, what = body_overlay(landmarks_of(clip, "pose", self.options.person)), "the body's landmarks"
         return replace(
             drawn,
-            note=f"the body's landmarks; downward movement that is stopped; {said}",
+            note=f"{what}; downward movement that is stopped; {said}",
             events_s=moves.events_s,
             beats_s=found.beats_s if found.has_beat else np.zeros(0),
         )
+
+    def frame_sizes(self, video: Video) -> Sequence[int | None]:
+        """The size in which people are looked for, or flow is."""
+        return super().frame_sizes(video) if self._by_landmarks else (SIDE_PX,)
+
+    def _beat(self, moves: Movement) -> Followed:
+        return causal_movement_beat(moves) if self._causal else movement_beat(moves)
+
+    def _movement(self, clip: Clip) -> tuple[Movement, bool]:
+        """The person's movement, or the picture's; and whether it is the person's."""
+        why = f"the models {WEIGHTS.name} are not pulled ({PULL})"
+        if self._by_landmarks:
+            moves = movement_of(clip, self.options.person)
+            if moves.known.any():
+                return moves, True
+            why = "nobody's shoulders are seen"
+        log.warning("%s: %s: the beat is that of whatever moves in the picture", clip.path or clip.id, why)
+        return flow_movement(clip), False
 
 
 def row_times_s(duration_s: float, rate_hz: float) -> NDArray[np.float64]:

@@ -31,8 +31,8 @@ BEATS_P = 0.01
 _PROMINENCE, _PIECE_PROMINENCE = 1.5, 0.5  # of the curve's deviation: of an event; of a peak to cut before
 _MIN_DISTANCE_S = 0.2  # 300 events per minute
 _STILL = 0.5  # shoulder widths per second squared: a curve that never reaches it has no events
-_WINDOW_S = 0.05  # of the regression
-_EDGE_S = 0.06  # at both ends of the picture, where acceleration is not known yet
+WINDOW_S = 0.05  # of the regression
+EDGE_S = 0.06  # at both ends of the picture, where acceleration is not known yet
 _ORDERS = 999
 _TEMPI_HZ = np.linspace(0.9, 2.5, 81)
 _POWER = 0.7
@@ -62,19 +62,24 @@ def movement(points: NDArray[np.floating], times_s: Floats, duration_s: float) -
     nothing = np.zeros(len(at_s))
     both = seen[:, LEFT_SHOULDER] & seen[:, RIGHT_SHOULDER] if len(points) else np.zeros(0, dtype=bool)
     if not both.any():
-        return Movement(nothing, nothing, np.zeros(len(at_s), dtype=bool), np.zeros(0), np.zeros(0))
+        return made_of(nothing, nothing, np.zeros(len(at_s), dtype=bool))
     across = points[both, LEFT_SHOULDER, :2] - points[both, RIGHT_SHOULDER, :2]
     unit = max(float(np.median(np.hypot(across[:, 0], across[:, 1]))), 1e-6)
-    inside = (at_s >= times_s[0] + _EDGE_S) & (at_s <= times_s[-1] - _EDGE_S)
+    inside = (at_s >= times_s[0] + EDGE_S) & (at_s <= times_s[-1] - EDGE_S)
     braking, energy, known = nothing.copy(), nothing.copy(), inside
     for number in POINTS:
         places = np.where(seen[:, number, None], points[:, number, :2], 0.0) / unit
         _, speed, change, is_known = smooth_path(
-            times_s, places, seen[:, number].astype(np.float64), at_s, sigma_s=_WINDOW_S
+            times_s, places, seen[:, number].astype(np.float64), at_s, sigma_s=WINDOW_S
         )
         braking += np.where(inside & is_known & (speed[:, 1] > 0), np.maximum(-change[:, 1], 0.0), 0.0)
         energy += np.where(inside & is_known, (speed**2).sum(axis=1), 0.0)
         known = known & (is_known | (number not in (LEFT_SHOULDER, RIGHT_SHOULDER)))
+    return made_of(braking, energy, known)
+
+
+def made_of(braking: Floats, energy: Floats, known: NDArray[np.bool_]) -> Movement:
+    """A movement with its events, from what is known of it at 100 Hz [n] each."""
     peaks = _peaks(braking, _PROMINENCE)
     return Movement(braking, energy, known, peaks / FRAME_RATE_HZ, braking[peaks])
 
