@@ -1,11 +1,13 @@
 """Our landmarks beside MediaPipe's own on the same frames, and what they cost and cover.
 
-    uv run python benchmarks/person_landmarks.py [--clips FOLDER] [--rendered 12] [--seconds 5] [--out FILE.json]
+    uv run python benchmarks/person_landmarks.py [--clips FOLDER] [--rendered 12] [--seconds 5] [--floor] [--out F]
 
 MediaPipe 0.10.21 runs in an environment of its own (it needs numpy below 2), made in `.cache/environments` on the
 first call; smoothing is off on both sides, and both are given times 1/30 s apart. Compared are landmarks that
 MediaPipe calls visible (>= 0.5), in shoulder widths (body) and face heights (face), over rendered people and the
-videos of FOLDER. The last line is JSON. Exits with 1 where a median is above 1 % or a 95th percentile above 3 %.
+videos of FOLDER. `--floor` puts beside it how far our own body moves when every pixel changes by at most one grey
+level: what the network itself makes of nothing. The last line is JSON. Exits with 1 where a median is above 1 % or
+a 95th percentile above 3 %.
 """
 
 from __future__ import annotations
@@ -103,6 +105,12 @@ def ours(frames: NDArray[np.uint8]) -> tuple[Arrays, dict[str, float]]:
     return found, cost_ms
 
 
+def trembling(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same frames with every pixel changed by -1, 0 or 1, seeded."""
+    change = np.random.default_rng(0).integers(-1, 2, frames.shape, dtype=np.int16)
+    return np.asarray(np.clip(frames + change, 0, 255), dtype=np.uint8)
+
+
 def differences(mine: Arrays, theirs: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """Distances of landmarks that MediaPipe calls visible, in the person's own units."""
     result = {}
@@ -126,12 +134,13 @@ def main() -> int:
     parser.add_argument("--clips", type=Path, help="a folder of videos")
     parser.add_argument("--rendered", type=int, default=12, help="clips of rendered people")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each clip")
+    parser.add_argument("--floor", action="store_true", help="what a grey level does to our own landmarks")
     parser.add_argument("--out", type=Path, help="where the JSON is written as well")
     args = parser.parse_args()
     if args.clips is not None and not args.clips.is_dir():
         print(f"--clips {args.clips}: a folder of videos, got nothing there")
         return 2
-    mine, cost, seen = {}, {}, {}
+    mine, cost, seen, moved = {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, clip in clips(args):
@@ -139,6 +148,8 @@ def main() -> int:
             frames = clip.video.frames_at(times_s[times_s < times_s[0] + args.seconds])
             np.save(folder / f"{name}.frames.npy", frames)
             mine[name], cost[name] = ours(frames)
+            if args.floor:
+                moved[name] = ours(trembling(frames))[0]
         python = environment()
         subprocess.run(
             [str(python), __file__, "--reference", temporary],
@@ -159,6 +170,10 @@ def main() -> int:
             told = f"{np.median(apart):7.2%} {np.percentile(apart, 95):7.2%}" if len(apart) else " " * 15
             found_by = f"{shares[0]:.2f} / {shares[1]:.2f}"
             print(f"{name:24} {part:5} {len(apart):9} {told}  {found_by}  {cost[name][whose]:.1f}")
+        if args.floor:
+            apart = differences(moved[name], found | {"iris": found["face"]})["pose"]
+            told = f"{np.median(apart):7.2%} {np.percentile(apart, 95):7.2%}"
+            print(f"{name:24} pose  {len(apart):9} {told}  a grey level")
     summary: dict[str, Any] = {}
     for part, parts in everything.items():
         apart = np.concatenate(parts)

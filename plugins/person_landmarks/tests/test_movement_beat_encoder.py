@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from rendered_people import RenderedPerson, make_script, true_landmarks
 
 from expotion.contracts import Truth
 from expotion_person_landmarks import BEAT, BeatOptions, encoders, measure
-from expotion_person_landmarks.beat import beat_rows, told_beat
+from expotion_person_landmarks.beat import beat_rows, said_at, told_beat
 from expotion_person_landmarks.encoders import MovementBeat, row_times_s
 from expotion_person_landmarks.flow import flow_movement
 from expotion_person_landmarks.landmarks import Landmarks
@@ -56,7 +57,17 @@ def test_known_beats_are_taken_and_tracked_ones_stand_where_they_are(nodding):
     for track in (known, tracked):
         assert max(np.abs(beats_of(track) - beat).min() for beat in inside) < 0.07
     plain = MovementBeat(BEAT, BeatOptions()).extract(nodding)
-    assert plain.values[:, 1:] == pytest.approx(tracked.values[:, 1:]) and plain.values[:, 0].max() != 1.0
+    faded = tracked.values[:, 1:3] * plain.values[:, 4:]
+    assert plain.values[:, 1:3] == pytest.approx(faded) and (tracked.values[tracked.valid, 4] == 1).all()
+
+
+def test_a_beat_that_is_not_said_is_not_given_as_a_certain_one():
+    unsure = replace(told_beat(BEATS_S, 6.0), certainty=np.full(601, 0.3), overall=0.9)
+    at_s = np.arange(0.0, 6.0, 0.5)
+    assert said_at(unsure, at_s, causal=False).all() and not said_at(unsure, at_s, causal=True).any()
+    half = replace(unsure, overall=0.4, certainty=np.where(np.arange(601) < 300, 0.6, 0.4))
+    for causal in (False, True):
+        assert said_at(half, at_s, causal=causal).tolist() == (at_s < 3.0).tolist()
 
 
 def test_beats_and_accents_are_drawn_over_the_body(nodding):

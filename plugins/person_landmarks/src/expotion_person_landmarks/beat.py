@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.beats import FRAME_RATE_HZ, Followed, Follower, follow
+from expotion.beats import FRAME_RATE_HZ, LEAST_CERTAINTY, Followed, Follower, follow
 from expotion_person_landmarks.events import Floats, Movement, chance_of_regularity
 
 DELAY_S = 0.25
@@ -83,19 +83,30 @@ def told_beat(beats_s: Floats, duration_s: float) -> Followed:
 
 
 def beat_rows(found: Followed, at_s: Floats) -> NDArray[np.float32]:
-    """Values float32 [m, 5] by `CHANNELS` at `at_s` [m] of a beat alone: the accent is a bump on it, 50 ms wide."""
-    frame = np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(found.phase) - 1)
-    certainty, tempo_bpm = found.certainty[frame], found.tempo_bpm[frame]
+    """Values float32 [m, 5] by `CHANNELS` at `at_s` [m] of a certain beat: the accent is a bump on it, 50 ms wide.
+
+    What was learned from beats that are known is asked for in the same words: where a beat is said, it is in full.
+    """
+    frame = _frames(found, at_s)
+    tempo_bpm, angle = found.tempo_bpm[frame], 2 * np.pi * found.phase[frame]
     away_s = np.minimum(found.phase, 1.0 - found.phase)[frame] * 60.0 / np.maximum(tempo_bpm, 1.0)
-    angle = 2 * np.pi * found.phase[frame]
     columns = [
-        np.exp(-0.5 * (away_s / 0.05) ** 2) * certainty,
-        np.sin(angle) * certainty,
-        np.cos(angle) * certainty,
+        np.exp(-0.5 * (away_s / 0.05) ** 2),
+        np.sin(angle),
+        np.cos(angle),
         np.log2(np.where(tempo_bpm > 0, tempo_bpm, 100.0) / 100.0),
-        certainty,
+        np.ones(len(at_s)),
     ]
     return np.column_stack(columns).astype(np.float32)
+
+
+def said_at(found: Followed, at_s: Floats, *, causal: bool) -> NDArray[np.bool_]:
+    """Where a beat is said [m]: by the eight seconds around, or by the whole, which live nobody knows."""
+    return np.asarray((found.certainty[_frames(found, at_s)] >= LEAST_CERTAINTY) | (found.has_beat and not causal))
+
+
+def _frames(found: Followed, at_s: Floats) -> NDArray[np.int_]:
+    return np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(found.phase) - 1)
 
 
 def beat_features(moves: Movement, at_s: Floats, *, causal: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -14,7 +14,14 @@ from expotion.beats import Followed
 from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video, pulled_weights
 from expotion.errors import MediaError, Problem
 from expotion_person_landmarks import MODELS, WEIGHTS, BeatOptions, PersonOptions, face, pose
-from expotion_person_landmarks.beat import beat_features, beat_rows, causal_movement_beat, movement_beat, told_beat
+from expotion_person_landmarks.beat import (
+    beat_features,
+    beat_rows,
+    causal_movement_beat,
+    movement_beat,
+    said_at,
+    told_beat,
+)
 from expotion_person_landmarks.events import Movement
 from expotion_person_landmarks.face_features import face_features
 from expotion_person_landmarks.flow import SIDE_PX, flow_movement
@@ -92,7 +99,9 @@ class PersonFace(PersonEncoder):
 
 
 class MovementBeat(PersonEncoder):
-    """Rows [n, 5]: see `beat.CHANNELS`. With `true_beats` accents stand on the beats, known or tracked.
+    """Rows [n, 5]: see `beat.CHANNELS`. With `true_beats` a beat, known or tracked, is given as a certain one.
+
+    Accents then stand on the beats, and rows are valid where a beat is said: elsewhere the prompt goes on alone.
 
     Movement is the landmarks'; of models that were not pulled, and in a clip in which nobody's shoulders are seen,
     it is the whole picture's optical flow (`flow.py`), which is said.
@@ -123,7 +132,9 @@ class MovementBeat(PersonEncoder):
         moves, _ = self._movement(clip)
         values, valid = beat_features(moves, at_s, causal=self._causal)
         if self._true_beats:
-            values = np.where(valid[:, None], beat_rows(self._beat(moves), at_s), np.float32(0.0))
+            found = self._beat(moves)
+            valid &= said_at(found, at_s, causal=self._causal)
+            values = np.where(valid[:, None], beat_rows(found, at_s), np.float32(0.0))
         return TimedFeatures(values, at_s, valid)
 
     def overlay(self, clip: Clip) -> Overlay | None:
