@@ -1,7 +1,8 @@
-"""`expotion recipe ...`: check, run, list, show and copy recipes."""
+"""`expotion recipe ...`: check, rehearse, run, list, show and copy recipes."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from expotion.recipe.lacks import Lack
 
 app = typer.Typer(
-    help="Check, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
+    help="Check, rehearse, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -135,6 +136,67 @@ def run(
     report = done / "report.html"
     told = f"Report: {report if report.is_file() else done}"
     console.print(told, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def rehearse(
+    recipe: RecipeArgument,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write the temporary files without asking.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Where the temporary files go; removed at the end.")
+    ] = None,
+    gpus: Annotated[
+        Path | None, typer.Option("--gpus", metavar="FILE", help="A YAML file of more GPUs for the table.")
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print what was found as JSON, on standard output.")
+    ] = False,
+) -> None:
+    """Walk a recipe's stages on one clip and one step, with weights of a seed in place of missing ones.
+
+    All sizes are the real ones. Says what is missing and must be downloaded, what disk and memory it takes, and what
+    the whole run will take here and on a GPU.
+
+    \b
+    Example: expotion recipe rehearse face_motion --profile paper --set backbone.source=hf:facebook/musicgen-small
+    """
+    import json
+
+    from rich.console import Console
+
+    from expotion.cli.recipe_view import print_before, print_rehearsal
+    from expotion.errors import ExpotionError, Problem
+    from expotion.machine.gpus import GPUS, read_gpus
+    from expotion.rehearse.walk import rehearse, task_of
+
+    table = GPUS if gpus is None else read_gpus(gpus)
+    lacks: list[Lack] = []
+    matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
+    if matrix is not None:
+        recipes, name = [cell.recipe for cell in matrix.cells], matrix.name
+    else:
+        loaded, registry = _load(recipe, profile, set_, lacks=lacks)
+        recipes, name = [loaded], loaded.name
+    base, _ = _load(recipe, None, None)
+    task = task_of(name, recipes, registry, lacks, base.data, table=matrix is not None)
+    console = Console(stderr=json_)
+    print_before(task, console)
+    if not yes:
+        try:
+            go_on = typer.confirm("Go on?", default=False, err=json_)
+        except typer.Abort:
+            fix = "answer on a terminal, or give --yes"
+            raise ExpotionError(Problem("expotion recipe rehearse", "an answer", "none", fix)) from None
+        if not go_on:
+            raise typer.Exit(1)
+    with streams.apart() if json_ else nullcontext():
+        found = rehearse(task, registry, console, table, parent=folder)
+    if json_:
+        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_rehearsal(found, console)
 
 
 @app.command("list")

@@ -19,6 +19,7 @@ from expotion.recipe.plan import Plan
 
 if TYPE_CHECKING:
     from expotion.matrix.declare import Matrix
+    from expotion.rehearse.walk import Rehearsal, Task
 
 A_DAY_S = 86_400.0
 SHOWN = 4
@@ -153,3 +154,77 @@ def _estimate(seconds: float, flops: float | None, n_bytes: float = 0.0) -> str:
 def _wall_time(seconds: float | None, cores: int) -> str:
     """Processor seconds as wall time on some cores."""
     return "not measured" if seconds is None else rough_time(seconds / max(1, cores))
+
+
+# A rehearsal
+
+
+def print_before(task: Task, console: Console) -> None:
+    """What is missing, and what a rehearsal will write."""
+    from expotion.rehearse.walk import missing_bytes
+
+    console.print(f"[bold]{escape(task.name)}[/bold], rehearsed", highlight=False)
+    for lack in task.lacks:
+        told, weights = escape(str(lack.problem)), lack.weights
+        if weights is not None:
+            n_bytes = missing_bytes(lack, task)
+            told += f" [dim]({_size(n_bytes) if n_bytes else 'size known after the download'})[/dim]"
+        console.print(f"[yellow]missing[/yellow] {told}", highlight=False, soft_wrap=True)
+    if task.truncated:
+        what = f"{escape(task.walked.backbone.source)} does not fit into the memory that is free"
+        console.print(f"{what}: one real layer, and the whole on torch's device meta", highlight=False)
+    if task.data != task.walked.data:
+        console.print(f"clips of {escape(task.data.source)} stand in for those that are not here", highlight=False)
+    text = f"writes up to {_size(task.disk_bytes)} of temporary files, removed at the end"
+    console.print(text, highlight=False)
+
+
+def print_rehearsal(found: Rehearsal, console: Console) -> None:
+    """What was walked, what it took, and what the whole run will take."""
+    for name, n_bytes in found.made.items():
+        console.print(f"weights of a seed: {escape(name)}, {_size(n_bytes)}", highlight=False)
+    if found.left_out:
+        console.print(f"not walked, for want of weights: {escape(', '.join(found.left_out))}", highlight=False)
+    if found.task.truncated:
+        fits = "its layout loads" if found.layout_fault is None else f"it does not load: {found.layout_fault}"
+        console.print(
+            f"one layer was real; the whole model on torch's device meta: {escape(fits)}", highlight=False
+        )
+    workers = f", {_size(found.worker_peak_bytes)} in the largest process beside" if found.worker_peak_bytes else ""
+    console.print(
+        f"walked in {rough_time(found.walked_s)}; memory {_size(found.peak_bytes)}{workers}; "
+        f"disk {_size(found.disk_bytes)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    rates = found.rates
+    each = f"per clip {rates.clip_s:.2f} s, per step {rates.step_s:.2f} s, per piece {rates.piece_s:.2f} s"
+    console.print(f"here: {each}", highlight=False, soft_wrap=True)
+    if found.here is None:
+        fix = "give the clips, or their number as the data source's options"
+        console.print(f"[yellow]the whole run cannot be told without the number of clips: {fix}[/yellow]")
+    else:
+        parts = ", ".join(f"{name} {rough_time(value)}" for name, value in found.here.items() if value >= 1.0)
+        most = "" if rates.whole else " at most"
+        total = rough_time(sum(found.here.values()))
+        console.print(f"the whole run here:{most} {total} ({parts})", highlight=False, soft_wrap=True)
+    table = columns("GPU", "training", "making music", "largest batch", "memory")
+    for gpu in found.table:
+        memory, told = found.memory, found.gpus.get(gpu.name, {})
+        table.add_row(
+            escape(gpu.name),
+            rough_time(told["training"]) if told else "-",
+            rough_time(told["generation"]) if told else "-",
+            "-" if memory is None else str(memory.largest_batch(gpu)),
+            f"{gpu.memory_gb:g} GB",
+        )
+    console.print("\ncomputed from operations and bytes, not measured; features are the processor's and not in it:")
+    console.print(table)
+    if found.memory is not None:
+        batch = found.task.walked.train.batch_size
+        told_ = f"training in batches of {batch} takes {_size(found.memory.of_batch(batch))} on a GPU"
+        console.print(told_, highlight=False)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -5,6 +5,7 @@ The one place that answers these; plugins may ask too.
 system.py    cores, memory, the processor: a container's limits count, not what its host has
 auto.py      what `auto` stands for: decided once for a command, written down, handed on
 probe.py     how that is measured
+gpus.py      GPUs by name, for what is computed and not measured
 """
 
 from expotion.machine.auto import (
@@ -32,6 +33,7 @@ from expotion.machine.system import (
     Heap,
     cores,
     free_bytes,
+    peak_bytes,
     processor,
     resident_bytes,
     steady,
@@ -59,6 +61,7 @@ __all__ = [
     "kept",
     "multiplies_bfloat16",
     "packs",
+    "peak_bytes",
     "processor",
     "products",
     "resident_bytes",

@@ -153,6 +153,20 @@ def _limit_bytes() -> int | None:
         return None
 
 
+def peak_bytes() -> tuple[int, int]:
+    """The most memory that this process, and the largest process that it started and that has ended, ever held.
+
+    Zeros where the system does not say.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 0, 0
+    unit = 1 if platform.system() == "Darwin" else 1024
+    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own * unit, child * unit
+
+
 def resident_bytes() -> int:
     """Memory that this process holds. Raises OSError where the system has no /proc."""
     return _held_bytes(1)
