@@ -156,8 +156,8 @@ def rehearse(
 ) -> None:
     """Walk a recipe's stages on one clip and one step, with weights of a seed in place of missing ones.
 
-    All sizes are the real ones. Says what is missing and must be downloaded, what disk and memory it takes, and what
-    the whole run will take here and on a GPU.
+    All sizes are the real ones. Says what is missing and must be downloaded, what disk and memory it takes, and
+    what the whole run will take here and on a GPU.
 
     \b
     Example: expotion recipe rehearse face_motion --profile paper --set backbone.source=hf:facebook/musicgen-small

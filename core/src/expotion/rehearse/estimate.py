@@ -185,7 +185,7 @@ def gpu_memory(recipe: Recipe, plan: Plan) -> GpuMemory | None:
     geometry = plan.geometry
     if geometry is None or not plan.conditions:
         return None
-    kept = [_kept_bytes(recipe, plan, n) for n in (1, 2)]
+    kept = [kept_bytes(recipe, plan, n) for n in (1, 2)]
     layer = kept[1] - kept[0]
     adapted = plan.n_adapted or geometry.n_layers
     clip = kept[0] + (adapted - 1) * layer
@@ -193,7 +193,7 @@ def gpu_memory(recipe: Recipe, plan: Plan) -> GpuMemory | None:
     return GpuMemory(2 * n_decoder(geometry) + CODEC_BYTES + trainable, clip)
 
 
-def _kept_bytes(recipe: Recipe, plan: Plan, n_layers: int) -> int:
+def kept_bytes(recipe: Recipe, plan: Plan, n_layers: int) -> int:
     """Bytes that a forward pass of one clip keeps for the backward one, of a model of `n_layers` real layers."""
     import torch  # noqa: PLC0415
 

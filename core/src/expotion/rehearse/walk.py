@@ -118,7 +118,7 @@ class Rehearsal:
         return {
             "recipe": task.name,
             "walked": task.walked.name,
-            "missing": [_missing(lack, task) for lack in task.lacks],
+            "missing": [_missing(lack, task, self.made) for lack in task.lacks],
             "seeded": dict(self.made),
             "left_out": list(self.left_out),
             "one_real_layer": task.truncated,
@@ -154,13 +154,13 @@ def missing_bytes(lack: Lack, task: Task) -> int | None:
     return lack.weights.size_bytes
 
 
-def _missing(lack: Lack, task: Task) -> dict[str, Any]:
+def _missing(lack: Lack, task: Task, made: Mapping[str, int]) -> dict[str, Any]:
     weights = lack.weights
     about = {"where": lack.problem.where, "what": lack.problem.wanted, "fix": lack.problem.fix}
     if weights is None:
         return about
     about |= {"name": weights.name, "source": weights.source, "licence": weights.licence}
-    return about | {"bytes": missing_bytes(lack, task)}
+    return about | {"bytes": missing_bytes(lack, task) or made.get(weights.name)}
 
 
 def task_of(

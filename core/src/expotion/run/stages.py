@@ -172,6 +172,9 @@ class Stages:
 
     def _clips(self, train_clips: Sequence[Clip], test_clips: Sequence[Clip]) -> material.Tracks:
         key = self.recipe.section_hash("data", "backbone", "conditions")
+        slow = [name for name, each in self.encoders.items() if each.spec.cost_s(each.options) is None]
+        if slow and not self.run.is_done("clips", key):
+            self._note(f"{', '.join(slow)}: at official sizes a clip may take minutes on a processor")
         with self.run.stage("clips", key), stage_progress(self.console, "clips") as progress:
             return material.extract_all(
                 self.recipe,
