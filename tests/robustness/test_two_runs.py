@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from expotion import lock
 from expotion.cli.main import run
 from expotion.errors import OutputError, RunFolderError
-from expotion.run import lock
-from expotion.run.lock import LOCK, held
+from expotion.lock import LOCK, held
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
-HOLD = "import sys; from pathlib import Path; from expotion.run.lock import held\n"
+HOLD = "import sys; from pathlib import Path; from expotion.lock import held\n"
 HOLD += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 

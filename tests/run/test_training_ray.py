@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import save
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor
@@ -91,7 +93,7 @@ def train(recipe: Recipe, folder: Path, callback: TrainingCallback | None = None
 
 
 class Killer(TrainingCallback):
-    """Kills a worker once step 4 has been reported."""
+    """Kills the last worker once step 4 has been reported."""
 
     def __init__(self, log: pytest.LogCaptureFixture) -> None:
         self.log, self.steps, self.killed = log, [], False
@@ -103,7 +105,7 @@ class Killer(TrainingCallback):
         self.steps.append(record["step"])
         if record["step"] == 4 and not self.killed:
             self.killed = True
-            found = re.findall(r"worker 1: process (\d+)", self.log.text)
+            found = re.findall(r"worker \d: process (\d+)", self.log.text)
             os.kill(int(found[-1]), signal.SIGKILL)
 
     def on_end(self, finished: bool) -> None:
@@ -127,6 +129,44 @@ def test_two_workers_give_the_curve_of_one_even_when_one_is_killed(
         np.testing.assert_allclose(values[0], values[1], rtol=1e-4, err_msg=key)
     for name, tensor in alone.adaptor.state_dict().items():
         torch.testing.assert_close(tensor, both.adaptor.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_leaves_goes_on_with_and_without_workers(
+    recipe_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Ray kept checkpoints before, too; the same bytes as a run of the same kind that nobody stopped."""
+
+    def weights(run: TrainingRun) -> bytes:
+        return save({name: tensor.clone() for name, tensor in run.adaptor.state_dict().items()})
+
+    one = recipe_of("train.workers=1", "cluster.max_failures=0")
+    stopped = tmp_path / "stopped"
+    with caplog.at_level(logging.INFO, logger="expotion"):
+        with pytest.raises(ExpotionError, match=r"workers that stay alive, got killed.*go on with --resume"):
+            train(one, stopped, Killer(caplog))
+        kept = sorted(path.name for path in stopped.iterdir())
+        assert kept in (["step_000002", "step_000004"], ["step_000004", "step_000006"])
+        before = tmp_path / "before"
+        for number, name in enumerate(kept):
+            old = before / "ray-workers-test" / f"checkpoint_2026-11-0{number + 1}_20-42-16.123456"
+            shutil.copytree(stopped / name, old)
+        shutil.copytree(stopped, tmp_path / "here")
+        ended = [
+            weights(train(one, tmp_path / "whole")),
+            weights(train(one, stopped)),
+            weights(train(recipe_of("train.workers=1", "cluster.workers=0"), tmp_path / "here")),
+            weights(train(recipe_of("train.workers=1", "cluster.workers=0"), before)),
+        ]
+    assert caplog.text.count(f"training resumes at step {int(kept[-1][-6:])}") == 3
+    assert len(set(ended)) == 1
+
+
+def test_two_workers_may_become_none(recipe_of: Any, tmp_path: Path) -> None:
+    """Their batches stay: this process computes one after the other."""
+    two = train(recipe_of("train.batch_size=2", "train.workers=2", "cluster.workers=0"), tmp_path / "two")
+    parts = train(recipe_of("train.batch_size=2", "train.accumulate=2"), tmp_path / "parts")
+    assert [record["loss"] for record in two.records] == [record["loss"] for record in parts.records]
 
 
 def test_more_workers_than_clips_is_refused(recipe_of: Any, tmp_path: Path) -> None:

@@ -86,6 +86,19 @@ def _private_folder() -> Path:
 
 
 @contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder for the block; what was made for it and has stayed empty is gone afterwards. Raises OSError."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for each in new:
+                each.rmdir()
+
+
+@contextlib.contextmanager
 def replacing(path: Path | str, *, fix: str = WRITE_FIX) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that takes its place when the block succeeds.
 

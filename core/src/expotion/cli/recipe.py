@@ -112,7 +112,7 @@ def run(
             fix = "name a recipe, or the folder of a run to go on with: --resume DIR"
             raise RecipeError(Problem("expotion recipe run", "a recipe", "none", fix))
         recipe = str(_recipe_of_run(folder))
-    set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}"])]
+    set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}", "cluster.workers=null"])]
     matrix, registry = _load_matrix(recipe, profile, set_)
     console = Console()
     if matrix is not None:

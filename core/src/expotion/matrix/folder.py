@@ -11,10 +11,10 @@ from typing import Any
 
 from expotion.errors import ExpotionError, Problem, RunFolderError
 from expotion.files import write_json, write_text
+from expotion.lock import LOCK
 from expotion.matrix.declare import Cell, Matrix
 from expotion.recipe.nodes import to_text
 from expotion.run.folder import STATE, RunFolder
-from expotion.run.lock import LOCK
 
 FORMAT = 1
 MATRIX_STATE = "matrix.json"

@@ -20,6 +20,7 @@ from expotion.evaluate.outside import outside_rows
 from expotion.features import material
 from expotion.features.encoders import build_encoders
 from expotion.features.store import FeatureStore
+from expotion.lock import held
 from expotion.matrix.declare import Cell, Matrix
 from expotion.matrix.folder import CellsFailed, MatrixFolder
 from expotion.matrix.results import write_table
@@ -32,7 +33,6 @@ from expotion.recipe import Recipe
 from expotion.recipe.schema import Condition
 from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
-from expotion.run.lock import held
 from expotion.run.stages import run_recipe
 from expotion.workers import WorkerDiedError, spread
 

@@ -31,7 +31,7 @@ from expotion.music.files import is_done, read_record, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.overlay import write_overlay
 from expotion.music.steering import Steering
-from expotion.music.targets import FORMATS, Output, Takes, Target, check_formats, plan, scan_clips, unfit
+from expotion.music.targets import FORMATS, Output, Plan, Takes, Target, check_formats, plan, scan_clips, unfit
 from expotion.musicgen.engine import choose
 from expotion.plugins import installed_versions
 from expotion.progress import rough_time, stage_progress
@@ -94,16 +94,17 @@ def generate_files(
     for clip, why in bad.items():
         report.add(Outcome(clip, problems=tuple(why)))
     job = Job(steering, output)
-    if planned.report_folder is not None and not overwrite:
-        takes = report.left(job, takes)
-    try:
-        for outcome in _outcomes(job, takes, jobs, ray, report):
-            report.add(outcome)
-    except BaseException as error:
-        if report.outcomes or isinstance(error, KeyboardInterrupt):
-            report.close(stopped=True)
-        raise
-    return report.close(stopped=False)
+    with planned.held():
+        if planned.report_folder is not None and not overwrite:
+            takes = report.left(job, takes)
+        try:
+            for outcome in _outcomes(job, takes, jobs, ray, report):
+                report.add(outcome)
+        except BaseException as error:
+            if report.outcomes or isinstance(error, KeyboardInterrupt):
+                report.close(stopped=True)
+            raise
+        return report.close(stopped=False)
 
 
 @dataclass(frozen=True)
@@ -322,11 +323,12 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     if problems:
         raise OutputError(problems)
     machine.adopt(record.auto)
-    job = Job(record.steering, record.output, record.threads)
+    job, takes = Job(record.steering, record.output, record.threads), Takes((target,))
     report = Report(1, console, None)
     threads = torch.get_num_threads()
     try:
-        report.add(job.make(job.open(), Takes((target,)), console))
+        with Plan((takes,), record.output.formats, None).held():
+            report.add(job.make(job.open(), takes, console))
     finally:
         torch.set_num_threads(threads)
     files = report.close(stopped=False)

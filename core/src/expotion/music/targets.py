@@ -6,10 +6,13 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from expotion.errors import MediaError, Problem
+from expotion.files import made
+from expotion.lock import held
 from expotion.music.steering import MAX_SEED
 from expotion.video.container import DEFAULT_LIMITS, VIDEO_NAMES, passed_over
 from expotion.video.mux import check_output
@@ -98,6 +101,13 @@ class Plan:
     formats: tuple[str, ...]
     report_folder: Path | None
 
+    def held(self) -> AbstractContextManager[None]:
+        """The lock of the folder that a report goes to, else those of all pieces."""
+        if self.report_folder is not None:
+            return held(self.report_folder)
+        bases = [target.base for each in self.takes for target in each.targets]
+        return held(bases[0].parent, [base.name for base in bases])
+
 
 def find_clips(folder: Path) -> list[Path]:
     """Video files of a folder and those below it, sorted; hidden ones are left alone."""
@@ -122,8 +132,8 @@ def plan(
 ) -> Plan:
     """Targets of files and folders of clips, and the formats.
 
-    A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. Makes the
-    output folders. What is wrong goes into `problems`: names that say no format, folders that cannot be made or
+    A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. What is
+    wrong goes into `problems`: names that say no format, folders that cannot be made or
     written to, two pieces with one name, files that would be written over a clip.
     """
     folders = any(clip.is_dir() for clip in clips)
@@ -202,15 +212,15 @@ def unfit(targets: Sequence[Target]) -> list[Problem]:
 
 
 def unwritable(folders: Iterable[Path]) -> list[Problem]:
-    """Make the folders and try to write into each; what cannot be done."""
+    """Folders that cannot be made or written to. It is tried; what was made to find out is gone again."""
     problems = []
     for folder in sorted(folders):
         wanted = "could not be made"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            wanted = "cannot be written to"
-            with tempfile.TemporaryFile(dir=folder, prefix=".expotion-"):
-                pass
+            with made(folder):
+                wanted = "cannot be written to"
+                with tempfile.TemporaryFile(dir=folder, prefix=".expotion-"):
+                    pass
         except OSError as error:
             problems.append(Problem(str(folder), wanted, error.strerror or str(error), _ELSEWHERE))
     return problems

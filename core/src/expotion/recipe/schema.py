@@ -323,11 +323,14 @@ class Train(Section):
 class Cluster(Section):
     """Where the workers of `train.workers` run; nothing here changes a result.
 
-    `ray`: `local` starts Ray here, `auto` or HOST:PORT joins a cluster. `storage`: a folder or URL that every
-    machine reaches, for checkpoints (null: the run folder). `min_workers`: go on with as few as that when
-    machines go away (elastic). `max_failures`: how often lost workers are replaced.
+    `workers`: how many share out the batches of `train.workers`, where it is not that number (0: this process), as
+    `--workers` asks of a run that was begun with another. `ray`: `local` starts Ray here, `auto` or HOST:PORT joins
+    a cluster. `storage`: a folder or URL that every machine reaches, for checkpoints (null: the run folder).
+    `min_workers`: go on with as few as that when machines go away (elastic). `max_failures`: how often lost workers
+    are replaced.
     """
 
+    workers: Annotated[int, Field(ge=0)] | None = None
     ray: str = Field(default="local", min_length=1)
     storage: str | None = None
     min_workers: Annotated[int, Field(ge=1)] | None = None
@@ -459,6 +462,11 @@ class Recipe(Section):
         values["train"] = GONE | values["train"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def n_processes(self) -> int:
+        """Processes that train under Ray; 0: this one."""
+        return self.train.workers if self.cluster.workers is None else self.cluster.workers
 
     @property
     def train_seed(self) -> int:

@@ -17,8 +17,8 @@ from typing import Any
 
 from expotion.errors import OutputError, Problem, RunFolderError
 from expotion.files import write_json, write_text
+from expotion.lock import LOCK
 from expotion.recipe import Recipe
-from expotion.run.lock import LOCK
 
 FORMAT = 1
 STATE = "run.json"

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import yaml
 from rich.console import Console
 from rich.markup import escape
 
@@ -30,6 +31,7 @@ from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_array, write_text
+from expotion.lock import held
 from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
@@ -42,7 +44,6 @@ from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
 from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
 from expotion.run.influence import gate_influence
-from expotion.run.lock import held
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
 from expotion.train.examples import stack_examples
@@ -70,6 +71,7 @@ def run_recipe(
     was finished stays, and the same command with `--resume` goes on from there.
     """
     folder = _folder(recipe, out_dir, resume)
+    recipe = _with_its_batches(recipe, folder)
     with held(folder):
         run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
         with run.logged():
@@ -97,10 +99,28 @@ def _folder(recipe: Recipe, out_dir: Path | None, resume: Path | Literal["auto"]
         return runs / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     for path in sorted(runs.glob(f"{recipe.name}-*"), reverse=True):
         with contextlib.suppress(RunFolderError):
-            RunFolder.open(path, recipe)
+            RunFolder.open(path, _with_its_batches(recipe, path))
             return path
     fix = "name its folder (--resume DIR), or leave out --resume to begin one"
     raise RunFolderError(Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none", fix))
+
+
+def _with_its_batches(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe for a run begun with another number of workers: those of now share out the batches of then."""
+    try:
+        begun = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["train"]["workers"]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # no run; else said where it is opened
+        return recipe
+    workers = recipe.train.workers
+    if begun == workers or not isinstance(begun, int):
+        return recipe
+    train, cluster = ({"workers": begun}, {"workers": workers})
+    return recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update=train),
+            "cluster": recipe.cluster.model_copy(update=cluster),
+        }
+    )
 
 
 class Stages:

@@ -26,7 +26,7 @@ from expotion.plugins import Registry
 from expotion.progress import StageProgress
 from expotion.recipe import Recipe
 from expotion.recipe.schema import Train
-from expotion.train.checkpoints import CheckpointFolder
+from expotion.train.checkpoints import CheckpointFolder, CheckpointStorage
 from expotion.train.examples import Examples, standardise_inputs
 from expotion.train.loop import Record, TrainingRun
 from expotion.train.ray import train_over_ray
@@ -73,12 +73,12 @@ def train_adaptor(
     if not len(train):
         fix = "see the failures above"
         raise ExpotionError(Problem("train", "at least one usable training clip", "none", fix))
-    if recipe.train.workers > len(train):
+    if recipe.n_processes > len(train):
         wanted, fix = (
             f"at most one worker per training clip ({len(train)})",
             "lower train.workers, or give more clips",
         )
-        raise ExpotionError(Problem("train.workers", wanted, str(recipe.train.workers), fix))
+        raise ExpotionError(Problem("train.workers", wanted, str(recipe.n_processes), fix))
     standardise_inputs(adaptor, train)
     recipe = recipe.model_copy(update={"train": recipe.train.in_steps(len(train))})
 
@@ -93,7 +93,7 @@ def train_adaptor(
         recipe.train,
         seed=recipe.train_seed,
         validation=validation,
-        keeper=CheckpointFolder(checkpoints),
+        keeper=_keeper(recipe, checkpoints, trace),
         trace=trace,
         warn=warn,
     )
@@ -109,17 +109,14 @@ def train_adaptor(
 
     finished = False
     try:
-        if recipe.train.workers > 0:
-            callbacks.on_start(checkpoints.parent, recipe.to_dict(), 0)
-            train_over_ray(
-                run, recipe, backbone=backbone, folder=checkpoints, on_record=on_record, on_weights=on_weights
-            )
+        if run.resume():
+            log.info("training resumes at step %d", run.step_number)
+        for note in run.notes:
+            warn(note)
+        callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
+        if recipe.n_processes > 0 and run.step_number < recipe.train.steps:
+            train_over_ray(run, recipe, backbone=backbone, on_record=on_record, on_weights=on_weights)
         else:
-            if run.resume():
-                log.info("training resumes at step %d", run.step_number)
-            for note in run.notes:
-                warn(note)
-            callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
             for record in run.run():
                 on_record(record)
                 if on_weights is not None and run.step_number % recipe.train.sample_every_steps == 0:
@@ -136,6 +133,14 @@ def train_adaptor(
     for line in curve_lines(run.records):
         progress.console.print(line, highlight=False, markup=False)
     return run
+
+
+def _keeper(recipe: Recipe, folder: Path, trace: str) -> CheckpointFolder:
+    """Where checkpoints are: `folder`, which every worker reaches, or for workers the storage that they share."""
+    if not recipe.train.workers or recipe.cluster.storage is None:
+        return CheckpointFolder(folder.absolute())
+    place = f"{recipe.cluster.storage}/ray-{trace[:12] or 'run'}"
+    return CheckpointStorage(place) if "://" in place else CheckpointFolder(Path(place).absolute())
 
 
 @dataclass(frozen=True)

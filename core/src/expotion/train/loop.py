@@ -222,11 +222,11 @@ class TrainingRun:
     # ---------------------------------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
-        """Keep a checkpoint (nothing without a keeper, or if an interruption tore the step apart).
+        """Worker 0 keeps a checkpoint (nothing without a keeper, or if an interruption tore the step apart).
 
         A disk without room is no reason to stop: it is said, checkpoints before stay, training goes on.
         """
-        if self.keeper is None or self.step_number == 0 or not self.whole:
+        if self.keeper is None or self.world.rank != 0 or self.step_number == 0 or not self.whole:
             return
         try:
             self.keeper.save(self.step_number, *self.state())
@@ -290,7 +290,7 @@ class TrainingRun:
         if self.loss_scale is not None and "loss_scale" in numbers:
             self.loss_scale = LossScale(**numbers["loss_scale"])
         self.step_number = int(numbers["step"])
-        self.records = list(numbers["records"])
+        self.records, self.whole = list(numbers["records"]), True
 
 
 def _copy_of(adaptor: Adaptor) -> dict[str, Tensor]:

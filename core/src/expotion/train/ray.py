@@ -23,7 +23,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.recipe import Recipe
-from expotion.train.checkpoints import Found, read_files, write_files
+from expotion.train.checkpoints import Keeper
 from expotion.train.examples import Examples
 from expotion.train.loop import Record, TrainingRun
 from expotion.train.world import ProcessGroup
@@ -31,7 +31,6 @@ from expotion.workers import connected, in_our_words
 
 log = logging.getLogger("expotion")
 Message = tuple[str, Any]
-KEPT = 2
 POLL_S = 0.5
 Arrays = dict[str, NDArray[Any]]
 
@@ -41,17 +40,16 @@ def train_over_ray(
     recipe: Recipe,
     *,
     backbone: str,
-    folder: Path,
     on_record: Callable[[Record], None],
     on_weights: Callable[[int], object] | None = None,
 ) -> None:
-    """Bring `run` to its end on workers. `folder` holds the checkpoints where `cluster.storage` names no place.
+    """Bring `run` to its end on workers, which keep their checkpoints where `run.keeper` does.
 
     `on_weights(n_steps)` is called every `train.sample_every_steps` steps with the weights of that step in
-    `run.adaptor`. A worker that dies is replaced, all of them go on from the last checkpoint; a run that was
-    stopped does so when it is started again. Raises ExpotionError.
+    `run.adaptor`. A worker that dies is replaced, all of them go on from the last checkpoint. Raises ExpotionError.
     """
-    n_workers, cluster = recipe.train.workers, recipe.cluster
+    run.whole = False  # until the workers hand over where they ended
+    n_workers, cluster = recipe.n_processes, recipe.cluster
     data = [None if part is None else to_arrays(part) for part in (run.examples, run.validation)]
     n_bytes = sum(array.nbytes for arrays in data for array in (arrays or {}).values())
     store_bytes = int(1.2 * n_bytes) + 200_000_000
@@ -63,38 +61,37 @@ def train_over_ray(
             recipe=recipe,
             backbone=str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone,
             adaptor=run.adaptor,
+            keeper=run.keeper,
             trace=run.trace,
             n_threads=max(1, machine.cores() // n_workers) if cluster.ray == "local" else 1,
             choice=machine.choice(),
         )
-        newest = _fit(ray, job, data, folder, _Follower(run, on_record, on_weights))
-        with newest.as_directory() as place:
-            run.put_back(*read_files(Path(place)))
+        with tempfile.TemporaryDirectory(prefix="expotion-ray-", ignore_cleanup_errors=True) as notes:  # Ray's own
+            _fit(ray, job, data, notes, _Follower(run, on_record, on_weights))
 
 
-def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], folder: Path, follower: _Follower) -> Any:
-    """Start the workers, pass on what they tell, and return the last checkpoint."""
+def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], notes: str, follower: _Follower) -> None:
+    """Start the workers and pass on what they tell, to the end."""
     from ray.train.torch import TorchTrainer  # noqa: PLC0415
     from ray.util.queue import Queue  # noqa: PLC0415
 
     library: Any = importlib.import_module("ray.train")  # its types are those of its older interface
-    n_workers, cluster = job.recipe.train.workers, job.recipe.cluster
+    n_workers, cluster = job.recipe.n_processes, job.recipe.cluster
     queue = Queue(actor_options={"num_cpus": 0})
     train, validation = map(ray.put, data)
-    fewest = cluster.min_workers
+    fewest = min(cluster.min_workers or n_workers, n_workers)
     trainer = TorchTrainer(
         work,
         train_loop_config={"job": job, "train": train, "validation": validation, "queue": queue},
         scaling_config=library.ScalingConfig(
-            num_workers=n_workers if fewest is None or fewest == n_workers else (fewest, n_workers),
+            num_workers=n_workers if fewest == n_workers else (fewest, n_workers),
             use_gpu=ray.cluster_resources().get("GPU", 0) >= n_workers,
             resources_per_worker={"CPU": 1},
         ),
         run_config=library.RunConfig(
             name=f"ray-{job.trace[:12] or 'run'}",
-            storage_path=cluster.storage or str(folder.resolve()),
+            storage_path=notes,
             failure_config=library.FailureConfig(max_failures=cluster.max_failures),
-            checkpoint_config=library.CheckpointConfig(num_to_keep=KEPT),
             logging_config=library.LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -116,7 +113,6 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], folder: Path, 
         fix = f"go on with --resume; they were replaced {cluster.max_failures} times (cluster.max_failures)"
         died = in_our_words(outcome["error"])
         raise ExpotionError(Problem("train.workers", "workers that stay alive", died, fix)) from outcome["error"]
-    return outcome["result"].checkpoint
 
 
 def _messages(queue: Any, thread: threading.Thread) -> Iterator[Message]:
@@ -150,14 +146,14 @@ class _Follower:
             log.info("worker %(rank)d: process %(pid)d on %(host)s", content)
         elif kind == "start":
             self.starts += 1
-            for note in content["notes"]:
-                log.warning("%s", note)
             if self.starts > 1:
+                for note in content["notes"]:
+                    log.warning("%s", note)
                 log.warning("workers were lost; training goes on from step %d", content["step"])
-            elif content["resumed"]:
-                log.info("training resumes at step %d", content["step"])
         elif kind == "error":
             self.error = content
+        elif kind == "end":
+            self.run.put_back(*content)
         elif kind == "weights":
             if self.on_weights is not None:
                 weights = {name: torch.from_numpy(array) for name, array in content["weights"].items()}
@@ -176,6 +172,7 @@ class WorkerJob:
     recipe: Recipe
     backbone: str
     adaptor: Adaptor
+    keeper: Keeper | None
     trace: str
     n_threads: int
     choice: machine.Choice
@@ -217,44 +214,6 @@ def _tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-class RayKeeper:
-    """Checkpoints through Ray Train, to whatever storage it was given. Every worker calls it at the same steps."""
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Worker 0 writes; the others wait for it."""
-        from ray import train  # noqa: PLC0415
-
-        with tempfile.TemporaryDirectory(prefix="expotion-checkpoint-") as folder:
-            checkpoint = None
-            if self.rank == 0:
-                write_files(Path(folder), step, tensors, state)
-                checkpoint = train.Checkpoint.from_directory(folder)
-            train.report({"step": step}, checkpoint=checkpoint)
-
-    def load(self) -> Found | None:
-        """The newest intact checkpoint of the run."""
-        from ray import train  # noqa: PLC0415
-
-        newest = train.get_checkpoint()
-        if newest is None:
-            return None
-        older = [kept.checkpoint for kept in reversed(train.get_all_reported_checkpoints())]
-        notes: list[str] = []
-        for checkpoint in [newest, *[kept for kept in older if kept.path != newest.path]]:
-            try:
-                with checkpoint.as_directory() as folder:
-                    return *read_files(Path(folder)), notes
-            except (OSError, ValueError) as error:
-                notes.append(f"checkpoint {checkpoint.path} is damaged ({error}); trying the one before")
-        return None
-
-    def clear(self) -> None:
-        """Nothing to forget: the folder's name holds the run's trace, so there are none of other settings."""
-
-
 def work(config: dict[str, Any]) -> None:
     """Ray Train's loop on one worker. What is to be seen goes into the queue as (kind, content)."""
     import ray  # noqa: PLC0415
@@ -272,9 +231,10 @@ def work(config: dict[str, Any]) -> None:
         raise
     try:
         run = _build(job, ray.get(config["train"]), ray.get(config["validation"]), world)
-        resumed = run.resume()
+        run.resume()
+        _agree(run)
         if world.rank == 0:
-            queue.put(("start", {"step": run.step_number, "resumed": resumed, "notes": run.notes}))
+            queue.put(("start", {"step": run.step_number, "notes": run.notes}))
         for record in run.run():
             if world.rank != 0:
                 continue
@@ -282,9 +242,22 @@ def work(config: dict[str, Any]) -> None:
             if every and run.step_number % every == 0:
                 weights = {name: tensor.cpu().numpy() for name, tensor in run.adaptor.state_dict().items()}
                 queue.put(("weights", {"step": run.step_number, "weights": weights}))
+        if world.rank == 0:
+            tensors, state = run.state()
+            queue.put(("end", (tensors, {"step": run.step_number, **state})))
     except ExpotionError as error:  # the same on every worker, and the same again after a restart
         if world.rank == 0:
             queue.put(("error", error))
+
+
+def _agree(run: TrainingRun) -> None:
+    """Raise ExpotionError where not every worker has found the same checkpoint."""
+    steps = run.adaptor.gates.new_tensor([float(run.step_number)])
+    run.world.sum_([steps])
+    if float(steps) != run.world.size * run.step_number:
+        wanted, got = "a place for checkpoints that every machine reaches", "one that some do not"
+        fix = "name a folder or URL that all of them reach, as s3://bucket/runs"
+        raise ExpotionError(Problem("cluster.storage", wanted, got, fix))
 
 
 def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: ProcessGroup) -> TrainingRun:
@@ -300,7 +273,7 @@ def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: Proc
         settings,
         seed=job.recipe.train_seed,
         validation=None if validation is None else from_arrays(validation),
-        keeper=RayKeeper(world.rank),
+        keeper=job.keeper,
         trace=job.trace,
         world=world,
     )

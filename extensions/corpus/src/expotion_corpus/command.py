@@ -256,6 +256,7 @@ def export(
     \b
     Example: expotion data export conductor --out videos --set train_clips=16 --set test_clips=4
     """
+    from expotion.lock import held
     from expotion.plugins import discover
     from expotion.progress import stage_progress
     from expotion.workers import n_workers, spread
@@ -270,7 +271,7 @@ def export(
     console = _console()
     failed: list[Problem] = []
     n_failed = 0
-    with stage_progress(console, "export") as progress:
+    with held(out), stage_progress(console, "export") as progress:
         results = spread(export_clip, jobs, workers=n_workers(len(jobs), items_per_worker=4))
         for done, (index, result) in enumerate(results, start=1):
             if isinstance(result, ExpotionError):

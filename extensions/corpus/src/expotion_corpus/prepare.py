@@ -16,6 +16,7 @@ import numpy as np
 
 from expotion.errors import ExpotionError, Problem, in_short
 from expotion.files import escaped, replacing, write_json
+from expotion.lock import held
 from expotion.manifest.rows import ManifestError, Row, write_manifest
 from expotion.plugins import core_version
 from expotion.video.container import DEFAULT_LIMITS
@@ -113,6 +114,21 @@ def prepare(
         wanted = f"0 < --min <= --clip <= {longest_s:g} and --hop > 0"
         got = f"--min {settings.min_s:g}, --clip {settings.clip_s:g}, --hop {settings.hop_s:g}"
         raise ManifestError(Problem("prepare", wanted, got))
+    with held(out):
+        return _prepare(source, out, settings, examine_all, prompt, root, skip_missing, finish, progress)
+
+
+def _prepare(
+    source: Path,
+    out: Path,
+    settings: Settings,
+    examine_all: ExamineAll,
+    prompt: str | None,
+    root: Path | None,
+    skip_missing: bool,
+    finish: Callable[[list[Row]], list[Row]],
+    progress: AbstractContextManager[Progress],
+) -> Prepared:
     listed = read_source(source, out / "media", root=root, skip_missing=skip_missing)
     with progress as told:
         found, died = examined(listed.items, settings, out / "examined", examine_all, told)
