@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from expotion.errors import WeightsError
+from expotion import machine
+from expotion.errors import ExpotionError, WeightsError
 from expotion.musicgen.codec import codec_from_hf
 
 pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
@@ -65,3 +66,35 @@ def test_a_control_that_is_a_list_is_named(finished, tmp_path, capsys):
     assert run(["generate", str(clip), "--adaptor", str(finished), "--steering", str(steering)]) != 0
     told = capsys.readouterr().err
     assert "steering.yaml:2" in told and "controls.glow" in told and "fault in expotion" not in told
+
+
+@pytest.mark.parametrize("damaged", [[], {"cpu": None}, {"cpu": {"codec": {}}}, {"cpu": {"codec": "fp32"}}, "bf16"])
+def test_what_auto_stood_for_is_named_where_it_is_none(damaged, copy_of_finished, recipe_file, capsys):
+    from expotion.cli.main import run
+
+    file = copy_of_finished / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"auto": damaged}))
+    assert run(["recipe", "run", str(recipe_file), "--out", str(copy_of_finished)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"{file}: fp32, bf16, fp16, int8 by device and use, got {json.dumps(damaged)}; remove `auto`"
+    )
+
+
+def test_a_precision_that_auto_cannot_have_stood_for():
+    with pytest.raises(
+        ExpotionError, match=r'x\.json: fp32, .*, got \{"cpu": \{"codec": \{"precision": "fp3"\}\}\}'
+    ):
+        machine.adopt({"cpu": {"codec": {"precision": "fp3"}}}, where="x.json")
+
+
+@pytest.mark.parametrize("stages", [[], {"generation": []}, {"generation": "x"}, {"generation": {"seconds": "3"}}])
+def test_stages_of_a_run_that_are_none(stages, copy_of_finished, recipe_file, capsys):
+    from expotion.cli.main import run
+
+    file = copy_of_finished / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"stages": stages}))
+    assert run(["recipe", "run", str(recipe_file), "--out", str(copy_of_finished)]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"{file}: stages with their seconds, got something else; run the recipe"
+    )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from media import encode
 
 from expotion import lock
 from expotion.cli.main import run
@@ -19,13 +20,13 @@ from expotion.lock import LOCK, held
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
 HOLD = "import sys; from pathlib import Path; from expotion.lock import held\n"
-HOLD += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+HOLD += "with held(Path(sys.argv[1]), sys.argv[2:]): print('held', flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that works in `tmp_path/run`."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+def other(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """Another process that works in `tmp_path/run`, or at the pieces in it that a test names."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run"), *getattr(request, "param", [])]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     yield process
@@ -60,7 +61,7 @@ def test_the_lock_is_one_line_of_host_process_and_start(tmp_path: Path) -> None:
         with held(tmp_path / "new"):  # a cell of a matrix, in the same process
             pass
         assert (tmp_path / "new" / LOCK).read_text() == text
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # nothing came into the folder
 
 
 def test_another_process_of_the_same_number_is_not_the_run(tmp_path: Path) -> None:
@@ -128,3 +129,36 @@ def test_a_matrix_is_locked_too(
     assert run(["recipe", "run", str(tmp_path / "matrix.yaml"), "--out", str(tmp_path / "run")]) == 1
     assert f"got process {other.pid} on" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+def test_two_that_make_music_or_a_manifest_in_one_folder(
+    tmp_path: Path, other: subprocess.Popen[str], finished: Path, capsys: Capture
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    encode(clips / "a.mp4")
+    told = f"{tmp_path / 'run'}: a folder that no other run is working in, got process {other.pid} on"
+    generate = ["generate", str(clips), "--adaptor", str(finished)]
+    for command in (generate, ["data", "prepare", str(clips)], ["data", "export", "lamps"]):
+        assert run([*command, "--out", str(tmp_path / "run")]) == 1
+        assert capsys.readouterr().err.startswith(told)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+@pytest.mark.parametrize("other", [["a"]], indirect=True)
+def test_two_that_make_one_piece(
+    tmp_path: Path, other: subprocess.Popen[str], finished: Path, capsys: Capture
+) -> None:
+    """Its files and their record must be of one of them; others in the folder may be made."""
+    encode(tmp_path / "a.mp4")
+    generate = ["generate", str(tmp_path / "a.mp4"), "--adaptor", str(finished), "--seed", "1"]
+    for out in ("run/", "run/a.wav"):
+        assert run([*generate, "--out", str(tmp_path / out)]) == 1
+        told = f"{tmp_path / 'run' / 'a'}: music that no other run is making, got process {other.pid} on"
+        assert capsys.readouterr().err.startswith(told)
+    assert run([*generate, "--out", str(tmp_path / "run" / "b.wav")]) == 0
+    other.kill()
+    other.wait()
+    assert run([*generate, "--out", str(tmp_path / "run" / "a.wav")]) == 0
+    made = {path.name for path in (tmp_path / "run").iterdir()}
+    assert made == {"a.wav", "a.json", "b.wav", "b.json"}

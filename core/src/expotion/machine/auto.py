@@ -15,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from expotion.contracts import Mode, Probed, cache_folder
 from expotion.errors import ExpotionError, OutputError, Problem
@@ -114,20 +114,30 @@ def choice() -> Choice:
     return plain
 
 
-def adopt(given: Choice, *, handed: bool = False) -> None:
+def adopt(given: Choice, *, handed: bool = False, where: str = "auto") -> None:
     """Take over what was decided before; `handed`: by the command that this process works for, which decides all.
 
-    Raises ExpotionError, which names this host, where a type that was chosen is wrong here.
+    Raises ExpotionError, which names this host, where a type that was chosen is wrong here, and `where` the choice
+    was read where it is none.
     """
     global _handed  # noqa: PLW0603 - what a process was told holds for all of it
+    try:
+        taken = {
+            (kind, use): Chosen(one["precision"], one.get("engine"), "decided before")
+            for kind, uses in given.items()
+            for use, one in uses.items()
+        }
+        if unknown := [one.precision for one in taken.values() if one.precision not in get_args(Mode)]:
+            raise ValueError(unknown[0])
+    except (AttributeError, LookupError, TypeError, ValueError):
+        wanted = f"{', '.join(get_args(Mode))} by device and use"
+        raise ExpotionError(Problem(where, wanted, json.dumps(given)[:60], "remove `auto` there")) from None
     if handed:
-        _handed = tuple(f"{use} on {kind}" for kind, uses in given.items() for use in uses)
-    for kind, uses in given.items():
-        for use, one in uses.items():
-            taken = Chosen(cast(Mode, one["precision"]), one.get("engine"), "decided before")
-            if kind == "cpu" and use in _CHECKED and taken.precision != "fp32":
-                _check(use, taken.precision)
-            _chosen[kind, cast(Use, use)] = taken
+        _handed = tuple(f"{use} on {kind}" for kind, use in taken)
+    for (kind, use), one in taken.items():
+        if kind == "cpu" and use in _CHECKED and one.precision != "fp32":
+            _check(cast(Use, use), one.precision)
+        _chosen[kind, cast(Use, use)] = one
 
 
 def forget() -> None:

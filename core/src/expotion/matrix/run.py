@@ -164,7 +164,7 @@ def run_matrix(
         )
         try:
             if left:
-                machine.adopt(folder.state.get("auto", {}))
+                machine.adopt(folder.state.get("auto", {}), where=str(folder.path))
                 machine.decide()
                 if any(cell.recipe.generate.precision == "auto" for cell in left):
                     choose(torch.device("cpu"))

@@ -322,7 +322,7 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     problems = unfit([target])
     if problems:
         raise OutputError(problems)
-    machine.adopt(record.auto)
+    machine.adopt(record.auto, where=str(path))
     job, takes = Job(record.steering, record.output, record.threads), Takes((target,))
     report = Report(1, console, None)
     threads = torch.get_num_threads()

@@ -135,6 +135,9 @@ class RunFolder:
         if not state.keys() >= _REQUIRED:
             wanted = f"the fields {', '.join(sorted(_REQUIRED))}"
             raise RunFolderError(Problem(str(file), wanted, ", ".join(sorted(state)), _NEW_FOLDER))
+        stages = state["stages"].values() if isinstance(state["stages"], dict) else [None]
+        if not all(isinstance(each, dict) and isinstance(each.get("seconds"), int | float) for each in stages):
+            raise RunFolderError(Problem(str(file), "stages with their seconds", "something else", _NEW_FOLDER))
         if recipe is not None and state["recipe_hash"] != recipe.content_hash:
             wanted = "the same recipe that this run was started with"
             fix = "give another --out, or --resume without changes"

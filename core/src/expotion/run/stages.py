@@ -41,7 +41,7 @@ from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
 from expotion.run.captions import write_captions
-from expotion.run.folder import RunFolder
+from expotion.run.folder import STATE, RunFolder
 from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
 from expotion.run.influence import gate_influence
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
@@ -131,7 +131,9 @@ class Stages:
 
     def __init__(self, recipe: Recipe, registry: Registry, run: RunFolder, console: Console) -> None:
         self.recipe, self.registry, self.run, self.console = recipe, registry, run, console
-        machine.adopt(run.state.get("auto", {}))  # what was chosen when the run began holds to its end
+        machine.adopt(
+            run.state.get("auto", {}), where=str(run.path / STATE)
+        )  # what was chosen when the run began holds to its end
         machine.decide()
         self.failures = material.Failures()
         self.warnings: list[str] = []

@@ -123,7 +123,8 @@ class Finish:
         codes: str | None,
         console: Console,
     ) -> None:
-        self.out, self.registry, self.codes, self.console = out, registry, codes, console
+        self.out, self.console = out, console
+        self.codec = None if codes is None else CodecFactory(backbone_folder(codes, registry))
         self.warnings: list[str] = []
         self._captioner: tuple[Callable[[], Captioner], str] | None = None
         if captioner is not None:
@@ -142,16 +143,16 @@ class Finish:
             with stage_progress(self.console, "captions") as progress:
                 rows, refused = with_captions(rows, clips, build, kept, described, progress=progress)
             self.warnings += refused
-        return rows if self.codes is None else self._with_codes(rows, clips, self.codes)
+        return rows if self.codec is None else self._with_codes(rows, clips, self.codec)
 
-    def _with_codes(self, rows: Sequence[Row], clips: Sequence[Clip], source: str) -> list[Row]:
+    def _with_codes(self, rows: Sequence[Row], clips: Sequence[Clip], codec: CodecFactory) -> list[Row]:
         with stage_progress(self.console, "codes") as progress:
             found = extract_many(
                 None,
                 clips,
                 FeatureStore(),
                 workers=n_workers(len(clips), items_per_worker=8),
-                factory=CodecFactory(backbone_folder(source, self.registry)),
+                factory=codec,
                 progress=lambda done, total, _clip: progress(done, total),
             )
         self.warnings += [f"{failure.clip_id}: no codes: {failure.error}" for failure in found.failures]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from expotion.contracts import Clip
 from expotion.errors import ExpotionError, Problem, listed
-from expotion.files import replacing_folder
+from expotion.files import made, replacing_folder
 from expotion_study import headphones
 from expotion_study.model import CRITERIA, MEDIA_FOLDER, Screening, Stimulus, Study, StudyClip, sound_file
 from expotion_study.sources import Sources
@@ -195,8 +195,7 @@ def _folder_problems(out: Path) -> list[Problem]:
         if out.is_dir() and any(out.iterdir()):
             return [Problem(str(out), "a new or empty folder", "a folder with files in it", fix)]
         parent = out.absolute().parent
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent, prefix=".expotion-"):
+        with made(parent), tempfile.TemporaryFile(dir=parent, prefix=".expotion-"):
             pass
     except OSError as error:
         return [Problem(str(out), "cannot be written to", error.strerror or str(error), fix)]
