@@ -235,6 +235,31 @@ def test_what_ray_raises_while_it_works_is_an_error_with_a_fix(monkeypatch: pyte
     )
 
 
+def test_a_ray_that_gives_no_task_a_worker_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class GetTimeoutError(Exception):
+        pass
+
+    def get(task: object, timeout: float) -> None:
+        assert timeout == workers.ANSWER_S
+        raise GetTimeoutError("Get timed out: some object(s) not ready.")
+
+    waited: list[float] = []
+    nothing: Any = lambda *_, **__: None  # noqa: E731
+    names = {"init": nothing, "shutdown": nothing, "is_initialized": bool, "put": nothing, "get": get}
+    names |= {
+        "cluster_resources": dict,
+        "wait": lambda tasks, num_returns, timeout: waited.append(timeout) or ([], tasks),
+    }
+    names["remote"] = lambda **_: lambda work: SimpleNamespace(remote=lambda *_: "a task")
+    fake = SimpleNamespace(**names, exceptions=SimpleNamespace(RayError=GetTimeoutError), cancel=nothing)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(
+        ExpotionError, match=r"--ray local: a Ray that works .* no worker for a task .* in 120 s; work"
+    ):
+        list(workers.spread(print, ["a"], ray="local"))
+    assert waited[0] == workers.SILENT_S == 60
+
+
 @pytest.mark.slow
 def test_ray_with_a_long_folder_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray")

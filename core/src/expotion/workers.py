@@ -43,6 +43,10 @@ DEATHS_IN_A_ROW = 3
 CONNECT_S = 10.0
 JOIN_S = 60.0
 """How long joining a cluster may take once its port has answered."""
+SILENT_S = 60.0
+"""After so long without a result Ray is asked whether it still gives a task a worker."""
+ANSWER_S = 120.0
+"""How long that may take: a worker is started for it, on a machine that may be busy."""
 _SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 """What Ray adds to a folder for its longest path of a socket; a system takes 103 (macOS) or 107 bytes in all."""
 _WITHOUT = "work without Ray: no --ray, and train.workers 0"
@@ -54,6 +58,7 @@ _DEATHS = {
     "ActorDiedError": "killed, or ended by a fault",
     "ObjectStoreFullError": "the shared memory of Ray is full",
     "OutOfDiskError": "the disk of Ray is full",
+    "GetTimeoutError": f"no worker for a task that needs no processor in {ANSWER_S:.0f} s",
 }
 """Ray's kinds of failures in our words."""
 
@@ -329,8 +334,10 @@ class _Tasks:
         self._busy[self._remote.remote(*self._arguments, item)] = index
 
     def wait(self) -> tuple[int, bytes | WorkerDiedError]:
-        """The next that is done: its index, and the answer."""
-        (task,), _ = self._ray.wait(list(self._busy), num_returns=1)
+        """The next that is done: its index, and the answer. Raises Ray's error where it gives no task a worker."""
+        while not (done := self._ray.wait(list(self._busy), num_returns=1, timeout=SILENT_S)[0]):
+            ask(self._ray)
+        (task,) = done
         index = self._busy.pop(task)
         try:
             return index, self._ray.get(task)
@@ -345,6 +352,11 @@ class _Tasks:
         if self._busy:
             self._ray.wait(list(self._busy), num_returns=len(self._busy), timeout=self._grace_s)
         self._busy = {}
+
+
+def ask(ray: Any) -> None:
+    """Raise Ray's error where it gives a task no worker any more: everything would wait for ever."""
+    ray.get(ray.remote(num_cpus=0, max_retries=0)(os.getpid).remote(), timeout=ANSWER_S)
 
 
 @contextlib.contextmanager

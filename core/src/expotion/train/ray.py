@@ -8,6 +8,7 @@ import os
 import platform
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from expotion.train.checkpoints import Keeper
 from expotion.train.examples import Examples
 from expotion.train.loop import Record, TrainingRun
 from expotion.train.world import ProcessGroup
-from expotion.workers import connected, in_our_words
+from expotion.workers import SILENT_S, ask, connected, in_our_words
 
 log = logging.getLogger("expotion")
 Message = tuple[str, Any]
@@ -77,6 +78,7 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], notes: str, fo
 
     library: Any = importlib.import_module("ray.train")  # its types are those of its older interface
     n_workers, cluster = job.recipe.n_processes, job.recipe.cluster
+    ask(ray)  # the queue is waited for without a limit
     queue = Queue(actor_options={"num_cpus": 0})
     train, validation = map(ray.put, data)
     fewest = min(cluster.min_workers or n_workers, n_workers)
@@ -105,7 +107,7 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], notes: str, fo
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    for message in _messages(queue, thread):
+    for message in _messages(ray, queue, thread):
         follower.take(message)
     if follower.error is not None:
         raise follower.error
@@ -115,18 +117,22 @@ def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], notes: str, fo
         raise ExpotionError(Problem("train.workers", "workers that stay alive", died, fix)) from outcome["error"]
 
 
-def _messages(queue: Any, thread: threading.Thread) -> Iterator[Message]:
+def _messages(ray: Any, queue: Any, thread: threading.Thread) -> Iterator[Message]:
     """What the workers tell, until the trainer has ended and the queue is empty."""
     from ray.util.queue import Empty  # noqa: PLC0415
 
-    ended = False
+    ended, heard_s = False, time.monotonic()
     while True:
         try:
             yield queue.get(timeout=POLL_S)
+            heard_s = time.monotonic()
         except Empty:
             if ended:
                 return
             ended = not thread.is_alive()
+            if time.monotonic() - heard_s > SILENT_S:
+                ask(ray)
+                heard_s = time.monotonic()
 
 
 class _Follower:
