@@ -85,8 +85,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path, fin
 def with_out(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     """Names of all commands that have --out, those of extensions too."""
     if hasattr(command, "list_commands"):
-        for name in command.list_commands(None):
-            yield from with_out(command.get_command(None, name), (*path, name))
+        context = command.context_class(command)
+        for name in command.list_commands(context):
+            yield from with_out(command.get_command(context, name), (*path, name))
     elif any("--out" in option.opts for option in command.params):
         yield " ".join(path)
 
