@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from expotion.errors import ExpotionError, WeightsError
-from expotion.musicgen.codec import Codec, codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.codec import Codec
+from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.encodec import Encodec, EncodecSettings
 
 
 def settings(config):
@@ -48,7 +50,7 @@ def test_reads_transformers_names_old_and_new(golden):
 
 @pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
 def test_both_ways_of_padding_are_transformers_own(golden, pad_mode):
-    from transformers import EncodecConfig, EncodecModel
+    from transformers.models.encodec.modeling_encodec import EncodecConfig, EncodecModel
 
     data = golden("encodec")
     tensors = {data.about["key_map_ac_to_hf"][name]: t for name, t in data.under("ac/").items()}
@@ -78,11 +80,9 @@ def test_says_what_it_is(codec):
 
 @pytest.mark.parametrize(("bandwidth_kbps", "card"), [(2.2, 2048), (1.6, 256)])
 def test_codebooks_follow_from_the_bandwidth(bandwidth_kbps, card):
-    from transformers import EncodecConfig, EncodecModel
-
-    sizes = {"num_filters": 2, "hidden_size": 8, "codebook_dim": 8, "num_lstm_layers": 1}
+    sizes = {"num_filters": 2, "hidden_size": 8, "codebook_dim": 8, "num_lstm_layers": 1, "use_causal_conv": False}
     rates = {"sampling_rate": 32000, "upsampling_ratios": [8, 5, 4, 4], "target_bandwidths": [bandwidth_kbps]}
-    codec = Codec(EncodecModel(EncodecConfig(codebook_size=card, **rates, **sizes)))
+    codec = Codec(Encodec(EncodecSettings(codebook_size=card, **rates, **sizes)))
     assert codec.n_codebooks == 4
     assert codec.encode(torch.zeros(640)).shape == (4, 1)
 

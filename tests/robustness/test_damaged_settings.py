@@ -7,7 +7,7 @@ import pytest
 
 from expotion import machine
 from expotion.errors import ExpotionError, WeightsError
-from expotion.musicgen.codec import codec_from_hf
+from expotion.musicgen.codec_files import codec_from_hf
 
 pytestmark = pytest.mark.usefixtures("in_the_world_of_lamps")
 
@@ -51,9 +51,9 @@ def test_an_adaptor_whose_description_was_changed_is_named_with_its_field(change
 @pytest.mark.parametrize(
     "changed", [{"use_causal_conv": "x" * 50}, {"upsampling_ratios": None}, {"num_filters": -2}]
 )
-def test_a_codec_that_the_library_refuses_is_named(changed, model):
+def test_settings_that_make_no_codec_are_named(changed, model):
     config = json.loads((model / "config.json").read_text())["audio_encoder"]
-    with pytest.raises(WeightsError, match="model audio_encoder"):
+    with pytest.raises(WeightsError, match=rf"model audio_encoder\.{next(iter(changed))}: .*, got"):
         codec_from_hf({}, {**config, **changed}, "model")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from media import encode
 
 import expotion
 from expotion.errors import ExpotionError
-from expotion.music import composer as composing
 from expotion.music.composer import Composer
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -74,27 +71,3 @@ def test_what_cannot_be_loaded() -> None:
     ):
         with pytest.raises(ExpotionError, match=told):
             expotion.load(**given)
-
-
-def test_a_right_load_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers.utils import logging as noise
-
-    def opened(*_: object) -> SimpleNamespace:
-        noise.get_logger("transformers.models").warning("pad_token_id must be an integer within the vocabulary")
-        return SimpleNamespace()
-
-    monkeypatch.setattr(composing, "open_composer", opened)
-    heard: list[logging.LogRecord] = []
-    handler, before = logging.Handler(), noise.get_verbosity()
-    monkeypatch.setattr(handler, "emit", heard.append)
-    noise.add_handler(handler)
-    noise.set_verbosity_warning()
-    try:
-        expotion.load()
-        assert heard == []
-        assert noise.get_verbosity() == logging.WARNING  # as the caller had it
-        opened()
-        assert len(heard) == 1
-    finally:
-        noise.remove_handler(handler)
-        noise.set_verbosity(before)

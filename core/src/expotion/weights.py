@@ -9,20 +9,24 @@ import hashlib
 import json
 import pickle
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
-from expotion.errors import Problem, WeightsError, first_line, in_short
+from expotion.errors import Problem, WeightsError, first_line
 from expotion.files import sha256_of
 
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt")
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".bin")
 AUDIOCRAFT_FILES = ("state_dict.bin", "compression_state_dict.bin")
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 sha256 = sha256_of
 """SHA-256 of a file, hex; for plugins, to whom `files` is closed."""
@@ -227,24 +231,26 @@ def undrawn() -> Iterator[None]:
             setattr(nn.init, name, function)
 
 
-@contextmanager
-def unfilled(where: str) -> Iterator[None]:
-    """Within it a model of transformers is built without drawing at random, for seconds, what `fill` then replaces.
+def settings_of(kind: type[Settings], values: Mapping[str, Any], before: str) -> Settings:
+    """A model's settings out of its configuration. WeightsError lists all that no model can be built from.
 
-    What it shares is left apart too: call `model.tie_weights()`. WeightsError where the library refuses settings.
+    `before`: what stands before a field's name in a message.
     """
     try:
-        from transformers.initialization import no_init_weights  # noqa: PLC0415
-    except ImportError:  # before transformers 5
-        from transformers.modeling_utils import no_init_weights  # type: ignore[no-redef, attr-defined]  # noqa: PLC0415
-    try:
-        with no_init_weights():
-            yield
-    except Exception as error:  # each version of the library has kinds of its own
+        return kind.model_validate(values)
+    except ValidationError as error:
         fix = "fetch the folder again, or undo what was changed in it"
         raise WeightsError(
-            Problem(where, "settings that a model can be built from", in_short(error), fix)
-        ) from error
+            [
+                Problem(
+                    before + ".".join(map(str, found["loc"])),
+                    found["msg"].removeprefix("Input should be "),
+                    textwrap.shorten(repr(found["input"]), 80),
+                    fix,
+                )
+                for found in error.errors()
+            ]
+        ) from None
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:

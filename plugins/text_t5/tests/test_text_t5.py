@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from expotion.errors import ExpotionError, MediaError, PluginError, WeightsError
 from expotion.music.compose import text_sources
 from expotion.musicgen.load import load_backbone
 from expotion.testing import SyntheticClip, check_encoder
+from expotion.weights import tensors_hash
 from expotion_text_t5 import SPEC, TextT5Options
 
 
@@ -48,17 +51,46 @@ def test_announcing_imports_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
-def test_gives_t5s_hidden_states(folder):
+@pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
+def test_gives_t5s_hidden_states(folder, tmp_path, feed_forward):
+    """Bit for bit, also beyond the distance from which all are one bucket; old features keep their key."""
     import torch
-    from transformers import T5EncoderModel
+    from transformers.models.t5.modeling_t5 import T5Config, T5EncoderModel
 
-    encoder = SPEC.build(TextT5Options(model=str(folder)))
-    features = encoder.extract(SyntheticClip(caption="warm strings"))
+    sizes = {"vocab_size": 8, "d_model": 12, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 3}
+    theirs = T5EncoderModel(T5Config(**sizes, feed_forward_proj=feed_forward)).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    path = shutil.copytree(folder, tmp_path / "t5")
+    theirs.save_pretrained(path)
+    encoder = SPEC.build(TextT5Options(model=str(path)))
+    features = encoder.extract(SyntheticClip(caption="warm strings " * 80))
     with torch.no_grad():
-        wanted = T5EncoderModel.from_pretrained(folder).eval()(torch.tensor([[4, 5, 1]])).last_hidden_state[0]
-    assert np.abs(features.values - wanted.numpy()).max() < 1e-5
-    assert features.mask.all() and features.values.shape == (3, SPEC.width(encoder.options))
-    assert len(encoder.weights_hash) == 64
+        wanted = theirs(torch.tensor([[4, 5] * 80 + [1]])).last_hidden_state[0]
+    assert np.array_equal(features.values, wanted.numpy())
+    assert features.mask.all() and features.values.shape == (161, SPEC.width(encoder.options))
+    assert encoder.weights_hash == tensors_hash(theirs.state_dict())
+
+
+def test_a_tokenizer_of_sentencepiece_alone_is_read(folder, tmp_path, monkeypatch):
+    """Old T5 folders have no tokenizer.json: transformers makes one."""
+    import transformers
+    from tokenizers import Tokenizer
+
+    path = shutil.copytree(folder, tmp_path / "t5")
+    (path / "tokenizer.json").rename(path / "spiece.model")
+    made = SimpleNamespace(backend_tokenizer=Tokenizer.from_file(str(path / "spiece.model")))
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: made)
+    assert SPEC.build(TextT5Options(model=str(path))).encode("calm").values.shape == (2, 12)
+
+
+@pytest.mark.parametrize("changed", [{"num_heads": -1}, {"feed_forward_proj": "swish"}, {"d_model": "wide"}])
+def test_settings_that_make_no_encoder_are_named(folder, tmp_path, changed):
+    broken = shutil.copytree(folder, tmp_path / "t5")
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, **changed}))
+    with pytest.raises(WeightsError, match=rf"config\.json {next(iter(changed))}"):
+        SPEC.build(TextT5Options(model=str(broken)))
 
 
 @pytest.mark.parametrize("caption", [None, "", "  "])

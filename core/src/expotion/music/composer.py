@@ -290,14 +290,7 @@ def load(
         raise ExpotionError(Problem("device", "auto or cpu", device, fix))
     given = Steering.of(adaptor=adaptor, backbone=backbone, precision=precision)
     lend_caches()
-    from transformers.utils import logging as noise  # noqa: PLC0415 - reading right files is silent
-
-    before = noise.get_verbosity()
-    noise.set_verbosity_error()
-    try:
-        composer = open_composer(given.adaptor, plugins.discover(), given.backbone)
-    finally:
-        noise.set_verbosity(before)
+    composer = open_composer(given.adaptor, plugins.discover(), given.backbone)
     composer.precision = None if given.precision == "auto" else given.precision
     return composer
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from expotion import weights as files
 from expotion.errors import Problem, WeightsError, first_line
-from expotion.musicgen.codec import Codec, codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.codec import Codec
+from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layouts import audiocraft_layout, build_lm

@@ -1,4 +1,4 @@
-"""EnCodec: sound to codes and back, through transformers' EncodecModel.
+"""EnCodec: sound to codes and back.
 
 Non-causal, one scale, no chunking. The codec itself is mono; stereo is two of its sounds, whose codebooks stand as
 left, right, left, right, ... A sound of a clip is mono, so that both sides get the same codes; what is decoded is
@@ -9,21 +9,15 @@ reflection is read from the configuration (`pad_mode`).
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from expotion.errors import ExpotionError, Problem, WeightsError
-from expotion.weights import fill, unfilled
-
-if TYPE_CHECKING:
-    from transformers import EncodecConfig, EncodecModel
+from expotion.errors import ExpotionError
+from expotion.musicgen.encodec import Encodec
 
 
 class Codec:
@@ -32,18 +26,16 @@ class Codec:
     `n_codebooks` counts those of all channels.
     """
 
-    def __init__(self, model: EncodecModel, channels: int = 1) -> None:
-        config = model.config
+    def __init__(self, model: Encodec, channels: int = 1) -> None:
         self.channels = channels
         self.model = model
         self.model.train(False)
         self.model.requires_grad_(False)
         self.dtype = torch.float32
-        self.sample_rate_hz = int(config.sampling_rate)
-        self.hop = math.prod(int(ratio) for ratio in config.upsampling_ratios)
-        self.card = int(config.codebook_size)
-        self.bandwidth_kbps = float(config.target_bandwidths[-1])
-        self.n_codebooks = channels * int(model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth_kbps))
+        self.sample_rate_hz = model.settings.sampling_rate
+        self.hop = model.settings.hop
+        self.card = model.settings.codebook_size
+        self.n_codebooks = channels * model.settings.n_codebooks
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Run encoder and decoder in a type; codes are looked up in float32, sound is float32."""
@@ -68,7 +60,7 @@ class Codec:
         if samples.dim() not in (1, 2) or samples.shape[-1] == 0:
             raise ExpotionError(f"a sound must be [n] or [B, n] with n > 0, got {list(samples.shape)}")
         batched = samples if samples.dim() == 2 else samples[None]
-        codes = self.model.quantizer.encode(self.latent(batched), self.bandwidth_kbps)  # (K, B, T)
+        codes = self.model.quantizer.encode(self.latent(batched))  # (K, B, T)
         codes = codes.transpose(0, 1).repeat_interleave(self.channels, dim=1)
         return codes if samples.dim() == 2 else codes[0]
 
@@ -172,99 +164,3 @@ def _settle(
     out = module(held)[..., before * hop : stop * hop]
     keep = min(stop, margin)
     return out, held[..., stop - keep :], keep
-
-
-# From files: transformers' names (old and new weight norm) and audiocraft's, into an EncodecModel.
-
-_NORM_NAMES = (
-    (re.compile(r"\.weight_g$"), ".parametrizations.weight.original0"),
-    (re.compile(r"\.weight_v$"), ".parametrizations.weight.original1"),
-)
-_AUDIOCRAFT_NAMES = (
-    (re.compile(r"^(encoder|decoder)\.model\."), r"\1.layers."),
-    (re.compile(r"\.conv\.conv\."), ".conv."),
-    (re.compile(r"\.convtr\.convtr\."), ".conv."),
-    (re.compile(r"^quantizer\.vq\.layers\."), "quantizer.layers."),
-    (re.compile(r"\._codebook\."), ".codebook."),
-    *_NORM_NAMES,
-)
-
-
-def _renamed(tensors: Mapping[str, Tensor], rules: Sequence[tuple[re.Pattern[str], str]]) -> dict[str, Tensor]:
-    for pattern, replacement in rules:
-        tensors = {pattern.sub(replacement, name): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
-
-
-def _build(tensors: Mapping[str, Tensor], config: EncodecConfig, where: str) -> Codec:
-    """A codec from tensors in transformers' names. Strict: every mismatch is listed in one WeightsError."""
-    from transformers import EncodecModel  # noqa: PLC0415
-
-    wanted: dict[str, Any] = {"audio_channels": 1, "normalize": False, "chunk_length_s": None}
-    problems = [
-        Problem(f"{where} audio_encoder.{key}", f"to be {value!r}", repr(getattr(config, key, value)))
-        for key, value in wanted.items()
-        if getattr(config, key, value) != value
-    ]
-    if problems:
-        raise WeightsError(problems)
-    with unfilled(f"{where} audio_encoder"):
-        model = EncodecModel(config)
-    fill(model, _renamed(tensors, _NORM_NAMES), where)
-    return Codec(model)
-
-
-def codec_from_hf(tensors: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> Codec:
-    """A codec from a transformers configuration (the `audio_encoder` of MusicGen's) and its tensors."""
-    from transformers import EncodecConfig  # noqa: PLC0415
-
-    if config.get("model_type", "encodec") != "encodec":
-        raise WeightsError(Problem(f"{where} audio_encoder", "model_type encodec", repr(config["model_type"])))
-    with unfilled(f"{where} audio_encoder"):
-        settings = EncodecConfig(**config)
-    return _build(tensors, settings, where)
-
-
-def codec_from_audiocraft(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> Codec:
-    """A codec from audiocraft's tensors and its training configuration (`seanet`, `rvq`, `sample_rate`)."""
-    from transformers import EncodecConfig  # noqa: PLC0415
-
-    seanet, rvq = settings.get("seanet", {}), settings.get("rvq", {})
-    ratios = [int(ratio) for ratio in seanet.get("ratios", (8, 5, 4, 4))]
-    sample_rate_hz = int(settings.get("sample_rate", 32000))
-    card, n_codebooks = int(rvq.get("bins", 2048)), int(rvq.get("n_q", 4))
-    rate_hz = math.ceil(sample_rate_hz / math.prod(ratios))
-    fixed = {"causal": False, "norm": "weight_norm", "true_skip": True, "activation": "ELU", "channels": 1}
-    problems = [
-        Problem(f"{where} seanet.{key}", f"to be {value!r}", repr(seanet[key]))
-        for key, value in fixed.items()
-        if seanet.get(key, value) != value
-    ]
-    if settings.get("encodec", {}).get("renormalize", False):
-        problems.append(Problem(f"{where} encodec.renormalize", "to be false", "true"))
-    if problems:
-        raise WeightsError(problems)
-    width = int(seanet.get("dimension", 128))
-    config = EncodecConfig(
-        # a hair above the exact rate: the number of codebooks is a floor of this
-        target_bandwidths=[n_codebooks * rate_hz * math.log2(card) / 1000.0 + 1e-6],
-        sampling_rate=sample_rate_hz,
-        audio_channels=1,
-        normalize=False,
-        hidden_size=width,
-        codebook_dim=width,
-        codebook_size=card,
-        num_filters=int(seanet.get("n_filters", 64)),
-        num_residual_layers=int(seanet.get("n_residual_layers", 1)),
-        upsampling_ratios=ratios,
-        kernel_size=int(seanet.get("kernel_size", 7)),
-        last_kernel_size=int(seanet.get("last_kernel_size", 7)),
-        residual_kernel_size=int(seanet.get("residual_kernel_size", 3)),
-        dilation_growth_rate=int(seanet.get("dilation_base", 2)),
-        use_causal_conv=False,
-        pad_mode=str(seanet.get("pad_mode", "constant")),
-        compress=int(seanet.get("compress", 2)),
-        num_lstm_layers=int(seanet.get("lstm", 2)),
-        use_conv_shortcut=False,
-    )
-    return _build(_renamed(tensors, _AUDIOCRAFT_NAMES), config, where)

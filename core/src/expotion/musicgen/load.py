@@ -21,7 +21,8 @@ from expotion import weights as files
 from expotion.errors import Problem, WeightsError
 from expotion.machine import auto_precision
 from expotion.musicgen import audiocraft_files
-from expotion.musicgen.codec import Codec, codec_from_hf
+from expotion.musicgen.codec import Codec
+from expotion.musicgen.codec_files import codec_from_hf
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine.weights import DTYPES
 from expotion.musicgen.geometry import LMGeometry

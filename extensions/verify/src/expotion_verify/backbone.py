@@ -7,7 +7,7 @@ import torch
 
 from expotion.contracts import GoldenFile
 from expotion.musicgen import delay
-from expotion.musicgen.codec import codec_from_audiocraft, codec_from_hf
+from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
 from expotion_verify.tensors import LOGITS, compare_generation, language_model, tensor, tensors
 
 CODEC = 1e-5

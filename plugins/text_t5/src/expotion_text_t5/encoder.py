@@ -7,7 +7,6 @@ the mask is true for every token. An absent or empty caption is the null text: o
 from __future__ import annotations
 
 import difflib
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from expotion.contracts import Clip, Encoder, EncoderSpec, TokenFeatures
 from expotion.errors import MediaError, PluginError, Problem
 from expotion.weights import tensors_hash
 from expotion_text_t5.loading import LoadedT5, load_t5
+from expotion_text_t5.model import T5Encoder
 from expotion_text_t5.options import TextT5Options
 
 LARGE_VOCABULARY = 5000
@@ -40,14 +40,14 @@ class TextT5(Encoder):
         self._hash = tensors_hash(self.model.state_dict())
 
     @property
-    def model(self) -> Any:
-        """The frozen T5 encoder, a torch module."""
+    def model(self) -> T5Encoder:
+        """The frozen T5 encoder."""
         return self._t5.model
 
     @property
     def width(self) -> int:
         """Width D of the hidden states."""
-        return int(self.model.config.d_model)
+        return self.model.settings.d_model
 
     @property
     def weights_hash(self) -> str:
@@ -59,12 +59,9 @@ class TextT5(Encoder):
 
         Near ones are looked for in small vocabularies: a large one of parts of words knows nearly every word.
         """
-        tokenizer = self._t5.tokenizer
-        if not tokenizer.is_fast:  # it does not say where its tokens stand
-            return {}
-        tokens = tokenizer(text, return_offsets_mapping=True)
-        stretches = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
-        found = [text[start:stop] for token, (start, stop) in stretches if token == tokenizer.unk_token_id]
+        tokenizer, unknown = self._t5.tokenizer, self._t5.unknown_id
+        read = tokenizer.encode(text)
+        found = [text[a:b] for token, (a, b) in zip(read.ids, read.offsets, strict=True) if token == unknown]
         known = [word for word in tokenizer.get_vocab() if word.isalpha()]
         known = known if len(known) <= LARGE_VOCABULARY else []
         return {
@@ -94,8 +91,8 @@ class TextT5(Encoder):
             )
         if not text:
             return TokenFeatures(np.zeros((1, self.width), dtype=np.float32), np.zeros(1, dtype=bool))
-        ids = self._t5.tokenizer(text, return_tensors="pt")["input_ids"]
+        ids = torch.tensor(self._t5.tokenizer.encode(text).ids)
         with torch.inference_mode():
-            hidden = self.model(input_ids=ids).last_hidden_state[0]
+            hidden = self.model(ids)
         values = np.ascontiguousarray(hidden.float().numpy())
         return TokenFeatures(values, np.ones(len(values), dtype=bool))
