@@ -1,33 +1,40 @@
 """What the choices between the paper, the released code and ours are worth on the conductor world.
 
-    uv run python benchmarks/fidelity.py                    # every variant; hours on two cores
-    uv run python benchmarks/fidelity.py --only ours causal --steps 60
+    uv run python benchmarks/fidelity.py                    # every variant; an hour on two cores
+    uv run python benchmarks/fidelity.py --only causal --steps 60
+    uv run python benchmarks/fidelity.py --keep FOLDER      # what was trained stays there, and is not trained again
 
-Each variant is the main recipe with one thing changed, trained on the same clips and measured on development clips,
-with the same generation seeds. `null_branch` changes generation only, so those rows share ours' adaptor and are
-guided by one scale for text and controls (`control_scale: null`), the setting in which that branch matters.
-A table of means with paired 95% intervals against ours comes on standard error, then one line of JSON:
-per variant `beat_f1`, `intensity_correlation`, `validation_loss`, `control_gain`, and the paired differences.
+Each variant is the main recipe with something changed, trained on the same clips and measured on development clips
+with the same generation seeds. Ours, the paper and the released code as named (adapted, trained by epochs and
+guided as each says) have two training seeds. `null_branch` changes generation only, so those rows share ours'
+adaptors and are guided by one scale for text and controls (`control_scale: null`), where that branch matters.
+A table of means, with their differences from ours of the same seeds, paired by clip and with 95 % intervals, comes
+on standard error, then one line of JSON: per variant and metric `mean`, `by_seed`, `difference`, `ci_low`,
+`ci_high` and `p_holm`, corrected for all rows and metrics of the table; `validation_loss` and `control_gain`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_adaptor
 from expotion.contracts import Clip, Encoder, Scored
 from expotion.evaluate.registry import BUILT_IN
-from expotion.evaluate.statistics import difference, mean_interval
+from expotion.evaluate.statistics import corrected, difference, mean_interval
 from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
+from expotion.files import write_json
 from expotion.music.compose import Request, Windows, compose
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
@@ -36,6 +43,7 @@ from expotion.musicgen.load import Backbone, backbone_folder, compute_dtype, loa
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
 from expotion.run.training import split_validation
+from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import stack_examples, standardise_inputs
 from expotion.train.loop import Record, TrainingRun
 
@@ -45,7 +53,6 @@ METRICS = ["beat_f1", "intensity_correlation"]
 LOSSES = ("validation_loss", "control_gain")
 Scores = dict[str, dict[str, float]]
 """Metric -> clip id -> value."""
-Row = dict[str, list[float | None] | float]
 
 
 def as_named(preset: str) -> list[str]:
@@ -55,16 +62,13 @@ def as_named(preset: str) -> list[str]:
 
 CHANGES: dict[str, list[str]] = {
     "ours": [],
-    "ours, another seed": ["seed=8"],
     "prefix causal (1)": ["adaptor.prefix_attention=causal"],
     "positions table (5)": ["adaptor.positions=table"],
     "positions fused (5)": ["adaptor.positions=fused"],
     "fusion shared (6)": ["adaptor.fusion=shared"],
     "prefix without norm, residual, FFN (2-4)": ["adaptor.prefix_block=attention"],
     "paper": as_named("paper"),
-    "paper, another seed": [*as_named("paper"), "seed=8"],
     "released code": as_named("released_code"),
-    "released code, another seed": [*as_named("released_code"), "seed=8"],
     "last quarter of the layers (11)": ["adaptor.layers=last_quarter"],
     "one learning rate, clip 0.1, decay 0.02 (15)": [
         "train.learning_rate=0.01",
@@ -77,6 +81,10 @@ CHANGES: dict[str, list[str]] = {
     "no context swap": ["train.context_swap=false"],
 }
 NULL_BRANCHES = ("none", "null_vectors", "full")
+SEEDS: dict[str, tuple[int, ...]] = {"ours": (7, 8), "paper": (7, 8), "released code": (7, 8)}
+ONE_SEED = (7,)
+Found = dict[str, dict[str, object]]
+"""Of one training: row -> {scores, losses}."""
 
 
 @dataclass
@@ -122,8 +130,8 @@ def gather(world: World, recipe: Recipe) -> Material:
     return Material(encoders, prompts, train, test, made)
 
 
-def train_variant(world: World, recipe: Recipe, held: Material) -> tuple[Adaptor, Record]:
-    """A trained adaptor and its last validation record."""
+def train_variant(world: World, recipe: Recipe, held: Material, folder: Path) -> tuple[Adaptor, Record]:
+    """A trained adaptor and its last record; checkpoints in `folder`, from which a cut training goes on."""
     rate_hz = world.backbone.frame_rate_hz
     examples = stack_examples(recipe, held.encoders, held.train, held.made, held.prompts, rate_hz)
     n_rows = examples.codes.shape[-1] + 1
@@ -132,7 +140,9 @@ def train_variant(world: World, recipe: Recipe, held: Material) -> tuple[Adaptor
     train, validation = split_validation(examples, recipe.train)
     standardise_inputs(adaptor, train)
     settings = recipe.train.in_steps(len(train))
-    run = TrainingRun(lm, adaptor, train, settings, seed=recipe.train_seed, validation=validation)
+    keeper = CheckpointFolder(folder)
+    run = TrainingRun(lm, adaptor, train, settings, seed=recipe.train_seed, validation=validation, keeper=keeper)
+    run.resume()
     for _record in run.run():
         pass
     run.finish()
@@ -174,14 +184,56 @@ def measure(world: World, held: Material, name: str, recipe: Recipe, adaptor: Ad
     return values
 
 
-def table_row(values: Scores, ours: Scores) -> Row:
-    """Means, and differences to ours with their interval: metric -> [mean, difference, low, high]."""
-    row: Row = {}
-    for metric, by_clip in values.items():
-        apart = difference([by_clip], [ours[metric]])
-        numbers = (mean_interval(list(by_clip.values())).mean, apart.mean, apart.ci_low, apart.ci_high)
-        row[metric] = [None if n is None else round(n, 3) for n in numbers]
-    return row
+def train_and_measure(world: World, held: Material, name: str, seed: int, folder: Path) -> Found:
+    """One training and the rows it gives: its own, and with ours those of the null branches."""
+    changes = [*CHANGES[name], f"seed={seed}"]
+    recipe = recipe_with(world, changes)
+    adaptor, record = train_variant(world, recipe, held, folder)
+    losses = {key: round(float(record[key]), 4) for key in LOSSES if key in record}
+    found: Found = {
+        name: {"scores": measure(world, held, f"{name}, seed {seed}", recipe, adaptor), "losses": losses}
+    }
+    if name == "ours":
+        together = recipe_with(world, [*changes, "generate.control_scale=null"])
+        for branch in NULL_BRANCHES:
+            adaptor.config = replace(adaptor.config, null_branch=branch)
+            row = f"null branch {branch}, one scale (25)"
+            scores = measure(world, held, f"{row}, seed {seed}", together, adaptor)
+            found[row] = {"scores": scores, "losses": {}}
+    return found
+
+
+def table(trained: Mapping[tuple[str, int], Found]) -> dict[str, dict[str, object]]:
+    """Rows with their differences from ours of the same seeds, corrected for all of them."""
+    by_row: dict[str, dict[int, dict[str, object]]] = {}
+    for (_, seed), found in trained.items():
+        for row, one in found.items():
+            by_row.setdefault(row, {})[seed] = one
+
+    def values(row: str, metric: str, seeds: Iterable[int]) -> list[dict[str, float]]:
+        return [by_row[row][seed]["scores"][metric] for seed in seeds]  # type: ignore[index]
+
+    apart = corrected(
+        {
+            (row, metric): difference(values(row, metric, seeds), values("ours", metric, seeds))
+            for row, seeds in by_row.items()
+            for metric in METRICS
+            if row != "ours"
+        }
+    )
+    rows: dict[str, dict[str, object]] = {}
+    for row, seeds in by_row.items():
+        rows[row] = {key: value for key, value in next(iter(seeds.values()))["losses"].items()}  # type: ignore[attr-defined]
+        for metric in METRICS:
+            by_seed = [float(np.mean(list(one.values()))) for one in values(row, metric, seeds)]
+            cell: dict[str, object] = {"mean": round(float(np.mean(by_seed)), 3)}
+            cell["by_seed"] = {str(seed): round(mean, 3) for seed, mean in zip(seeds, by_seed, strict=True)}
+            if (row, metric) in apart:
+                one = apart[row, metric]
+                told = {"difference": one.mean, "ci_low": one.ci_low, "ci_high": one.ci_high, "p_holm": one.p_holm}
+                cell |= {key: None if value is None else round(value, 4) for key, value in told.items()}
+            rows[row][metric] = cell
+    return rows
 
 
 def main() -> None:
@@ -191,6 +243,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="training steps instead of the recipe's")
     parser.add_argument("--train-clips", type=int, default=256)
     parser.add_argument("--test-clips", type=int, default=24)
+    parser.add_argument("--keep", type=Path, help="folder of features and of what each training gave")
     asked = parser.parse_args()
     registry = discover()
     base = [
@@ -199,41 +252,42 @@ def main() -> None:
         f"data.test_seed={DEVELOPMENT_SEED}",
     ]
     base += [f"train.steps={asked.steps}"] if asked.steps else []
-    folder = Path(tempfile.mkdtemp(prefix="expotion-fidelity-"))
+    folder = asked.keep or Path(tempfile.mkdtemp(prefix="expotion-fidelity-"))
+    folder.mkdir(parents=True, exist_ok=True)
     plain = load_recipe(RECIPE, registry=registry, sets=base)
     backbone = load_backbone(backbone_folder(plain.backbone.source, registry))
     world = World(registry, base, backbone, FeatureStore(folder))
     held = gather(world, plain)
 
     chosen = [n for n in CHANGES if n == "ours" or not asked.only or any(part in n for part in asked.only)]
-    scores: dict[str, Scores] = {}
-    result: dict[str, Row] = {}
+    trained: dict[tuple[str, int], Found] = {}
     for name in chosen:
-        recipe = recipe_with(world, CHANGES[name])
-        adaptor, record = train_variant(world, recipe, held)
-        scores[name] = measure(world, held, name, recipe, adaptor)
-        result[name] = {**table_row(scores[name], scores["ours"])}
-        result[name] |= {key: round(float(record[key]), 4) for key in LOSSES if key in record}
-        if name == "ours":
-            together = recipe_with(world, ["generate.control_scale=null"])
-            for branch in NULL_BRANCHES:
-                adaptor.config = replace(adaptor.config, null_branch=branch)
-                row = f"null branch {branch}, one scale (25)"
-                scores[row] = measure(world, held, row, together, adaptor)
-                result[row] = {**table_row(scores[row], scores["ours"])}
-    print_table(result)
-    print(json.dumps({"variants": result, "steps": plain.train.steps, "notes": []}))
+        for seed in SEEDS.get(name, ONE_SEED):
+            told = {"name": name, "seed": seed, "base": base, "changes": CHANGES[name]}
+            key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+            kept = folder / f"trained-{key}.json"
+            if not kept.exists():
+                write_json(
+                    kept, {**told, "found": train_and_measure(world, held, name, seed, kept.with_suffix(""))}
+                )
+            trained[name, seed] = json.loads(kept.read_text(encoding="utf-8"))["found"]
+    rows = table(trained)
+    print_table(rows)
+    print(json.dumps({"variants": rows, "steps": plain.train.steps, "notes": []}))
 
 
-def print_table(result: dict[str, Row]) -> None:
+def print_table(rows: Mapping[str, Mapping[str, object]]) -> None:
     """The table of docs/fidelity.md, as Markdown, on standard error."""
-    print(f"| variant | {' | '.join(METRICS)} | validation loss | control gain |", file=sys.stderr)
-    for name, row in result.items():
+    print(f"| variant | {' | '.join(METRICS)} |", file=sys.stderr)
+    for name, row in rows.items():
         cells = []
         for metric in METRICS:
-            mean, difference, low, high = row[metric]  # type: ignore[misc]
-            cells.append(f"{mean:.2f} ({difference:+.2f} [{low:+.2f}, {high:+.2f}])")
-        cells += [str(row.get(key, "")) for key in LOSSES]
+            cell: dict[str, float] = row[metric]  # type: ignore[assignment]
+            text = f"{cell['mean']:.2f}"
+            if "difference" in cell:
+                low, high = cell["ci_low"], cell["ci_high"]
+                text += f" ({cell['difference']:+.2f} [{low:+.2f}, {high:+.2f}], p {cell['p_holm']:.3f})"
+            cells.append(text)
         print(f"| {name} | {' | '.join(cells)} |", file=sys.stderr)
 
 
