@@ -42,6 +42,7 @@ from expotion.musicgen.engine import prepare
 from expotion.musicgen.load import Backbone, backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, discover
 from expotion.recipe import Recipe, load_recipe
+from expotion.recipe.schema import NullBranch
 from expotion.run.training import split_validation
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import stack_examples, standardise_inputs
@@ -80,7 +81,7 @@ CHANGES: dict[str, list[str]] = {
     "inputs not standardised": ["adaptor.standardise=false"],
     "no context swap": ["train.context_swap=false"],
 }
-NULL_BRANCHES = ("none", "null_vectors", "full")
+NULL_BRANCHES: tuple[NullBranch, ...] = ("none", "null_vectors", "full")
 SEEDS: dict[str, tuple[int, ...]] = {"ours": (7, 8), "paper": (7, 8), "released code": (7, 8)}
 ONE_SEED = (7,)
 Found = dict[str, dict[str, object]]
@@ -206,8 +207,8 @@ def train_and_measure(world: World, held: Material, name: str, seed: int, folder
 def table(trained: Mapping[tuple[str, int], Found]) -> dict[str, dict[str, object]]:
     """Rows with their differences from ours of the same seeds, corrected for all of them."""
     by_row: dict[str, dict[int, dict[str, object]]] = {}
-    for (_, seed), found in trained.items():
-        for row, one in found.items():
+    for (_, seed), made in trained.items():
+        for row, one in made.items():
             by_row.setdefault(row, {})[seed] = one
 
     def values(row: str, metric: str, seeds: Iterable[int]) -> list[dict[str, float]]:
@@ -228,9 +229,9 @@ def table(trained: Mapping[tuple[str, int], Found]) -> dict[str, dict[str, objec
             by_seed = [float(np.mean(list(one.values()))) for one in values(row, metric, seeds)]
             cell: dict[str, object] = {"mean": round(float(np.mean(by_seed)), 3)}
             cell["by_seed"] = {str(seed): round(mean, 3) for seed, mean in zip(seeds, by_seed, strict=True)}
-            if (row, metric) in apart:
-                one = apart[row, metric]
-                told = {"difference": one.mean, "ci_low": one.ci_low, "ci_high": one.ci_high, "p_holm": one.p_holm}
+            if (found := apart.get((row, metric))) is not None:
+                told = {"difference": found.mean, "ci_low": found.ci_low, "ci_high": found.ci_high}
+                told["p_holm"] = found.p_holm
                 cell |= {key: None if value is None else round(value, 4) for key, value in told.items()}
             rows[row][metric] = cell
     return rows

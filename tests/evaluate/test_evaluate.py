@@ -49,6 +49,18 @@ def test_means_and_paired_differences(evaluation):
     assert "text_only" not in evaluation.comparisons["text_only"]
 
 
+def test_values_that_are_given_stand_beside_what_is_measured(make_clip):
+    def never(scored):
+        raise AssertionError
+
+    conditions = {"text_only": sounds(make_clip, 0.0, 0.5), "ground_truth": sounds(make_clip, 1.0)}
+    given = {"nats": {"text_only": {"clip0": 1.0, "clip1": 2.0}}}
+    found = evaluate(conditions, [spec("peak", loudest), spec("nats", never)], given=given)
+    assert found.metrics["text_only"]["nats"]["mean"] == 1.5 and found.metrics["text_only"]["peak"]["n"] == 2
+    assert found.metrics["ground_truth"]["nats"]["mean"] is None
+    assert found.per_clip["ground_truth"]["clip0"]["nats"]["reason"]
+
+
 def test_faults_become_reasons(make_clip):
     def broken(scored):
         raise RuntimeError("no such layer\nand a long story")

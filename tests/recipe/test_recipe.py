@@ -56,6 +56,11 @@ def test_the_table_has_its_order(recipe: Recipe) -> None:
     ]
     assert recipe.evaluation_conditions() == own
     assert recipe.joint_name == "face+motion"
+    more = Recipe.from_dict({**recipe.to_dict(), "evaluate": {"control_alone": True, "probes": 4}})
+    assert more.evaluation_conditions() == [*own[:6], "fader_on_frozen", "clicks_on_frozen", *own[6:]]
+    assert more.section_hash("evaluate") == Recipe.from_dict({**more.to_dict(), "evaluate": {}}).section_hash(
+        "evaluate"
+    ), "what is measured besides changes nothing that was made"
     alone = Recipe.from_dict({**recipe.to_dict(), "conditions": []})
     assert alone.evaluation_conditions() == ["text_only", "codec_ceiling", "ground_truth"]
     assert alone.joint_name == ""

@@ -41,6 +41,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
+def read_per_clip(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics_per_clip.json").read_text())
+    return found
+
+
 # ------------------------------------------------------------------------------------------ what it leaves
 
 
@@ -111,9 +116,15 @@ def test_one_condition_one_test_clip_and_windows(run_lamps: Run, tmp_path: Path)
     """A clip of two and a half training windows; with one clip there is no other to shuffle with."""
     one = 'conditions=[{"name": "glow", "encoder": "glow", "rank": 2}]'
     folder = tmp_path / "run"
-    assert run_lamps(folder, one, "train.steps=1", "data.test_clips=1", "data.test_s=2.5") == 0
+    more = ("evaluate.control_alone=true", "evaluate.probes=2")
+    assert run_lamps(folder, one, "train.steps=1", "data.test_clips=1", "data.test_s=2.5", *more) == 0
     metrics = read_metrics(folder)
-    assert list(metrics) == ["text_only", "glow", "shuffled", "lenders_truth", "codec_ceiling", "ground_truth"]
+    alone, bounds = ["fader_on_frozen", "clicks_on_frozen"], ["codec_ceiling", "ground_truth"]
+    probe = "probe_other_lamps"
+    assert list(metrics) == ["text_only", "glow", "shuffled", "lenders_truth", *alone, *bounds, probe]
+    assert [metrics[row]["nats_per_code"]["n"] for row in metrics] == [1, 1, 0, 0, 0, 0, 0, 1, 2]
+    assert all(metrics[row]["loudness"]["n"] == 1 for row in alone), "a readout of clips without a beat is none"
+    assert list(read_per_clip(folder)[probe]) == ["lamp-200", "lamp-201"]
     nothing = {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
     assert metrics["shuffled"]["loudness"] == nothing
     for condition in ("text_only", "glow", "codec_ceiling"):

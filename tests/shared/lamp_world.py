@@ -96,6 +96,9 @@ class Lamps(contracts.DataSource):
             return [LampClip(seed, options.clip_s) for seed in range(options.train_clips)]
         return [LampClip(100 + seed, options.test_s or options.clip_s) for seed in range(options.test_clips)]
 
+    def probes(self, n: int) -> dict[str, list[LampClip]]:
+        return {"other_lamps": [LampClip(200 + seed, self.options.clip_s) for seed in range(n)]}
+
 
 # ---------------------------------------------------------------------------------------------- encoders
 

@@ -109,6 +109,13 @@ class DataSource(ABC):
         """Clips of neither split, for the validation loss. Default: none; some training clips are kept back."""
         return ()
 
+    def probes(self, n: int) -> Mapping[str, Sequence[Clip]]:
+        """`n` clips for each of some rows in which the video does what it does in no training clip. Default: none.
+
+        Each is scored with all controls against its own truth; a clip's id is its own, not that of a test clip.
+        """
+        return {}
+
 
 @dataclass(frozen=True)
 class DataSourceSpec:

@@ -21,6 +21,9 @@ ClipRow = dict[str, dict[str, float | str | None]]
 """Metric name -> {value, reason}."""
 
 Progress = Callable[[str, int, int], None]
+Given = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Metric name -> condition -> clip id -> value."""
+NOT_GIVEN = "it is not of this row"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def evaluate(
     seed: int = 0,
     n_resamples: int = N_RESAMPLES,
     baselines: Sequence[str] = ("text_only", "shuffled"),
+    given: Given | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Score every sound of every condition.
@@ -57,13 +61,16 @@ def evaluate(
         seed: of the bootstrap.
         n_resamples: draws of the bootstrap.
         baselines: conditions that every other one is compared with; those that are absent are left out.
+        given: values of metrics that are not of the sound alone; their `build` is not called.
         on_progress: told (condition, sounds done, sounds in all) after each sound.
 
     A metric that fails on a clip, or cannot be built, gives no value and its message as the reason; the rest
     goes on. Raises ExpotionError where a condition holds the same clip twice.
     """
     _check_unique(conditions)
-    functions = {spec.name: (_built(spec), spec.sample_rate_hz) for spec in specs if spec.over == "clip"}
+    given = given or {}
+    of_clips = [spec for spec in specs if spec.over == "clip"]
+    functions = {spec.name: (_built(spec), spec.sample_rate_hz) for spec in of_clips if spec.name not in given}
     over_sets = [spec for spec in specs if spec.over == "set"]
     total = sum(len(sounds) for sounds in conditions.values())
     done = 0
@@ -74,12 +81,16 @@ def evaluate(
             rows[scored.clip.id] = {
                 name: _scored(function, at_rate(scored, rate_hz)) for name, (function, rate_hz) in functions.items()
             }
+            for name, by_condition in given.items():
+                known = by_condition.get(condition, {}).get(scored.clip.id)
+                rows[scored.clip.id][name] = {"value": known, "reason": None if known is not None else NOT_GIVEN}
             done += 1
             if on_progress is not None:
                 on_progress(condition, done, total)
         per_clip[condition] = rows
     values = {
-        condition: {name: values_of(rows, name) for name in functions} for condition, rows in per_clip.items()
+        condition: {spec.name: values_of(rows, spec.name) for spec in of_clips}
+        for condition, rows in per_clip.items()
     }
     sets = score_sets(conditions, over_sets, on_progress=on_progress) if over_sets else SetScores()
     options: dict[str, int] = {"seed": seed, "n_resamples": n_resamples}

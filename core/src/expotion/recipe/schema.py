@@ -50,7 +50,8 @@ NullBranch = Literal["none", "null_vectors", "full"]
 RowLimit = Literal["all", "frames"]
 
 CONTROLS_BEFORE = ("text_only",)
-NOT_GENERATED = ("lenders_truth", "codec_ceiling", "ground_truth")
+CONTROLS_ALONE = ("fader_on_frozen", "clicks_on_frozen")
+NOT_GENERATED = ("lenders_truth", *CONTROLS_ALONE, "codec_ceiling", "ground_truth")
 CONTROLS_AFTER = ("shuffled", *NOT_GENERATED)
 RESERVED_NAMES = (*CONTROLS_BEFORE, *CONTROLS_AFTER)
 """Conditions of the evaluation that are not the recipe's own."""
@@ -373,7 +374,9 @@ class Evaluate(Section):
     """What is measured, on which conditions (null: all), with how many bootstrap draws.
 
     `all` among the conditions stands for every control together. `outside` names folders of sounds that other
-    systems made for the test clips: each is measured like a condition.
+    systems made for the test clips: each is measured like a condition. `control_alone` adds what the controls are
+    worth without the model: a fader on the frozen model's music, clicks over it, and nats per code. `probes`: how
+    many clips of each kind in which the video does what it never does in training, where the data has such.
     """
 
     metrics: list[str] = [
@@ -387,6 +390,8 @@ class Evaluate(Section):
     conditions: list[str] | None = None
     bootstrap: int = Field(default=10_000, ge=1)
     outside: dict[str, Folder] = {}
+    control_alone: bool = False
+    probes: int = Field(default=0, ge=0)
 
 
 class Recipe(Section):
@@ -456,7 +461,7 @@ class Recipe(Section):
         """Hex SHA-256 of some top-level fields, for the cache keys of stages."""
         values = self.to_dict()
         # What is measured, not what is made: it may change without anything being trained or generated again.
-        for measured in ("outside", "metrics", "bootstrap"):
+        for measured in ("outside", "metrics", "bootstrap", "control_alone", "probes"):
             del values["evaluate"][measured]
         del values["generate"]["preset"]  # a name for what stands there anyway
         values["train"] = GONE | values["train"]
@@ -492,11 +497,13 @@ class Recipe(Section):
         own = [condition.name for condition in self.conditions]
         joint = [self.joint_name] if len(own) > 1 else []
         everything = [*CONTROLS_BEFORE, *own, *joint, *CONTROLS_AFTER]
+        of_controls = ("shuffled", "lenders_truth", *CONTROLS_ALONE)
         if not own:  # nothing to shuffle
-            everything = [name for name in everything if name not in ("shuffled", "lenders_truth")]
+            everything = [name for name in everything if name not in of_controls]
         if self.evaluate.conditions is None:
-            return everything
+            alone = self.evaluate.control_alone
+            return [name for name in everything if alone or name not in CONTROLS_ALONE]
         together = self.joint_name or CONTROLS_BEFORE[0]
         chosen = [together if name == "all" else name for name in self.evaluate.conditions]
-        extra = [name for name in chosen if name not in (*everything, "shuffled", "lenders_truth")]
+        extra = [name for name in chosen if name not in (*everything, *of_controls)]
         return [name for name in everything if name in chosen] + extra

@@ -22,8 +22,11 @@ Results = Mapping[str, Mapping[str, Numbers]]
 
 CONTROLS = ("text_only", "shuffled")
 """Conditions that a control must beat."""
-REFERENCES = ("lenders_truth", "codec_ceiling", "ground_truth")
-"""Conditions that bound what can be reached."""
+REFERENCES = ("lenders_truth", "fader_on_frozen", "clicks_on_frozen", "codec_ceiling", "ground_truth")
+"""Conditions that bound what can be reached, or say what the controls are worth alone."""
+
+PROBE = "probe_"
+"""How the rows begin in which the video does what it does in no training clip."""
 
 
 @dataclass(frozen=True)

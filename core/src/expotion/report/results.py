@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from expotion.evaluate.tables import counted
 from expotion.report import plot, wording
-from expotion.report.data import CONTROLS, REFERENCES, MetricInfo, ReportData, TrainingHistory
+from expotion.report.data import CONTROLS, PROBE, REFERENCES, MetricInfo, ReportData, TrainingHistory
 
 MAX_GATE_LINES = 8
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -70,7 +70,8 @@ class ClipTable:
 
 def role(condition: str) -> str:
     """What a condition is for."""
-    return "control" if condition in CONTROLS else "reference" if condition in REFERENCES else "trained"
+    bounds = condition in REFERENCES or condition.startswith(PROBE)
+    return "control" if condition in CONTROLS else "reference" if bounds else "trained"
 
 
 def result_table(data: ReportData) -> list[TableRow]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expotion.evaluate.statistics import ALPHA
-from expotion.report.data import CONTROLS, REFERENCES, MetricInfo, Numbers, ReportData, Results
+from expotion.report.data import CONTROLS, PROBE, MetricInfo, Numbers, ReportData, Results
 
 Verdict = Literal["clear", "likely", "none", "worse"]
 
@@ -15,9 +15,18 @@ _CONDITIONS = {
     "text_only": "text only",
     "shuffled": "another clip’s video",
     "lenders_truth": "another clip’s video, held to that clip",
+    "fader_on_frozen": "text only, under a fader",
+    "clicks_on_frozen": "text only, with clicks",
     "codec_ceiling": "codec round trip",
     "ground_truth": "original sound",
     "original": "original sound",
+}
+_ROWS = {
+    "lenders_truth": "The music of another clip’s video, held to that clip: what it follows is what it is given.",
+    "fader_on_frozen": "The frozen model’s music under a fader that the controls move, by a line fitted to 16 "
+    "training clips: what they say of loudness, without steering.",
+    "clicks_on_frozen": "The same music with clicks on the beats that this line finds.",
+    PROBE: "Probes: the video does what it does in no training clip, and the music is held to it.",
 }
 _LEADS: dict[Verdict, str] = {
     "clear": "{claim}.",
@@ -38,7 +47,19 @@ class Statement:
 
 def condition_label(name: str) -> str:
     """A condition's name for readers."""
+    if name.startswith(PROBE):
+        return f"probe: {name.removeprefix(PROBE).replace('_', ' ')}"
     return _CONDITIONS.get(name, name.replace("+", " + "))
+
+
+def row_notes(results: Results) -> list[tuple[str, str]]:
+    """(Label, sentence) of rows that need one; probes share theirs."""
+    found = []
+    for key, text in _ROWS.items():
+        rows = [name for name in results if name == key or (key == PROBE and name.startswith(PROBE))]
+        if any(_has(results, row, metric) for row in rows for metric in results[row]):
+            found.append(("" if key == PROBE else condition_label(key), text))
+    return found
 
 
 def metric_label(info: MetricInfo) -> str:
@@ -147,9 +168,7 @@ def _detail(results: Results, main: str, controls: list[str], info: MetricInfo, 
     words = {"text_only": "with text only", "shuffled": "when each clip gets another clip’s video"}
     parts += [f"{with_interval(results[name][info.name], info)} {words[name]}" for name in controls]
     text = f"{label}: " + ", ".join(parts) + "."
-    singles = [
-        name for name in results if name not in (*CONTROLS, *REFERENCES, main) and _has(results, name, info.name)
-    ]
+    singles = [name for name in main.split("+") if name != main and _has(results, name, info.name)]
     if singles:
         alone = ", ".join(f"{name} {number(results[name][info.name]['mean'], info)}" for name in singles)
         text += f" Alone: {alone}."

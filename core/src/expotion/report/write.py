@@ -49,6 +49,7 @@ def render(data: ReportData, views: list[SampleView], notes: list[str]) -> str:
         statements=wording.statements(data),
         metrics=[(wording.metric_label(info), info) for info in data.metric_info],
         table=results.result_table(data),
+        row_notes=wording.row_notes(data.metrics),
         no_value=data.no_value,
         strips=results.strips(data),
         differences=results.difference_rows(data),

@@ -7,8 +7,10 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +26,7 @@ from expotion.adaptor.build import build_adaptor, build_projections
 from expotion.adaptor.checkpoint import load_adaptor, save_adaptor
 from expotion.contracts import Clip, Scored
 from expotion.errors import ExpotionError, Problem, RunFolderError
-from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
+from expotion.evaluate.evaluate import Evaluation, Given, evaluate, load_evaluation, write_evaluation
 from expotion.evaluate.outside import outside_rows
 from expotion.evaluate.tables import no_value, table_text
 from expotion.features import material
@@ -40,10 +42,12 @@ from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
+from expotion.recipe.schema import CONTROLS_ALONE
+from expotion.report.data import PROBE
 from expotion.run.captions import write_captions
 from expotion.run.folder import STATE, RunFolder
 from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
-from expotion.run.influence import gate_influence
+from expotion.run.influence import N_FITTED, NATS_PER_CODE, Readout, gate_influence, joined, nats_of, play_alone
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
 from expotion.train.examples import stack_examples
@@ -139,6 +143,7 @@ class Stages:
         self.warnings: list[str] = []
         self.store = FeatureStore()
         self.specs = [registry.metric(name) for name in dict.fromkeys(recipe.evaluate.metrics)]
+        self.specs += [NATS_PER_CODE] if recipe.evaluate.control_alone else []
         data = registry.data_source(recipe.data.source)
         self.data = data.build(data.options(**recipe.data.options))
         outside_rows(recipe.evaluate.outside, self.data.clips("test"))  # looked at before anything is made
@@ -171,11 +176,13 @@ class Stages:
         watched = list(self.data.validation()) if train_clips else []
         train_clips += watched
         test_clips = list(self.data.clips("test"))
+        probes = self._probes()
         if self.recipe.text.captioner is not None:
-            every, file = [*train_clips, *test_clips], self.run.path / "captions.json"
+            every, file = [*train_clips, *test_clips, *chain(*probes.values())], self.run.path / "captions.json"
             with stage_progress(self.console, "captions") as progress:
                 write_captions(self.recipe, self.registry, every, file, progress=progress)
-        tracks = self._clips(train_clips, test_clips)
+        tracks = self._clips(train_clips, [*test_clips, *chain(*probes.values())])
+        probes = {row: [clip for clip in clips if clip.id in tracks.tracks] for row, clips in probes.items()}
         test_clips = [clip for clip in test_clips if clip.id in tracks.tracks]
         if not test_clips:
             got = "; ".join(["none", *dict.fromkeys(self.failures.by_clip.values())])
@@ -183,9 +190,12 @@ class Stages:
         self._words([*train_clips, *test_clips])
         adaptor, window_frames = self._training(train_clips, tracks, test_clips[0], len(watched))
         ready = [self._ready(clip, tracks) for clip in test_clips]
-        self._generation(ready, window_frames)
+        self._generation(
+            ready, window_frames, {row: [self._ready(c, tracks) for c in probes[row]] for row in probes}
+        )
         self._codec_ceiling(test_clips, tracks)
-        evaluation = self._evaluation(test_clips)
+        self._control_alone(ready)
+        evaluation = self._evaluation(test_clips, probes, tracks, window_frames)
         self._report(adaptor, test_clips, ready, tracks, evaluation)
         names = {spec.name: spec.name for spec in self.specs}
         below = no_value(evaluation.metrics, evaluation.per_clip, evaluation.notes, names)
@@ -208,6 +218,13 @@ class Stages:
                 progress=progress,
                 codec=self.backbone.codec,
             )
+
+    def _probes(self) -> dict[str, list[Clip]]:
+        """Clips in which the video does what it never does in training, by row."""
+        recipe = self.recipe
+        if not (recipe.evaluate.probes and recipe.conditions and recipe.evaluate.conditions is None):
+            return {}
+        return {PROBE + name: list(clips) for name, clips in self.data.probes(recipe.evaluate.probes).items()}
 
     def _ready(self, clip: Clip, tracks: material.Tracks) -> TestClip:
         rate_hz = self.backbone.frame_rate_hz
@@ -304,12 +321,16 @@ class Stages:
         own = {condition.name for condition in self.recipe.conditions} | {self.recipe.joint_name}
         return [c for c in self.recipe.evaluation_conditions() if c in MADE_BY_MODEL or c in own]
 
-    def _generation(self, clips: Sequence[TestClip], window_frames: int) -> None:
+    def _generation(
+        self, clips: Sequence[TestClip], window_frames: int, probes: Mapping[str, Sequence[TestClip]]
+    ) -> None:
         recipe, run = self.recipe, self.run
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"))
         if run.state["stages"].get("generation", {}).get("key") != key:
             shutil.rmtree(run.path / "samples", ignore_errors=True)  # made with other weights
         jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)))
+        for row, own in probes.items():
+            jobs += [replace(job, condition=row) for job in make_jobs(recipe, [recipe.joint_name], own, 1)]
         left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
         if run.is_done("generation", key) and not left:
             return
@@ -357,7 +378,43 @@ class Stages:
                 samples = to_sound(backbone.codec, torch.from_numpy(tracks.codes[clip.id]), n_samples)
                 write_wav(path, samples, backbone.sample_rate_hz)
 
-    def _evaluation(self, clips: Sequence[Clip]) -> Evaluation:
+    def _control_alone(self, clips: Sequence[TestClip]) -> None:
+        """The frozen model's music under a fader, and under clicks, that the controls of each test clip move."""
+        wanted = [name for name in self.recipe.evaluation_conditions() if name in CONTROLS_ALONE]
+        missing = [
+            clip
+            for clip in clips
+            if any(not self.run.sample(name, clip.id).exists() for name in wanted)
+            and self.run.sample("text_only", clip.id).exists()
+        ]
+        if not missing:
+            return
+        fitted, backbone = list(self.data.clips("train"))[:N_FITTED], self.backbone
+        tracks = material.extract_all(
+            self.recipe,
+            self.encoders,
+            self.source,
+            fitted,
+            self.store,
+            material.Failures(),
+            progress=lambda _done, _total: None,
+            codec=backbone.codec,
+        )
+        rate_hz, sample_rate_hz = backbone.frame_rate_hz, backbone.sample_rate_hz
+        used = [(clip, self._ready(clip, tracks)) for clip in fitted if clip.id in tracks.tracks]
+        readout = Readout.fit([(joined(ready), clip) for clip, ready in used], rate_hz, sample_rate_hz)
+        if readout is None:
+            self._note("the controls alone: no training clip has sound with beats to fit a readout to")
+            return
+        play_alone(self.run, wanted, missing, readout, rate_hz, sample_rate_hz)
+
+    def _evaluation(
+        self,
+        clips: Sequence[Clip],
+        probes: Mapping[str, Sequence[Clip]],
+        tracks: material.Tracks,
+        window_frames: int,
+    ) -> Evaluation:
         recipe, run, rate_hz = self.recipe, self.run, self.backbone.sample_rate_hz
         # What failed before may have been made since.
         made = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("samples/*/*.wav"))
@@ -365,6 +422,7 @@ class Stages:
         tools += [spec.name for spec in self.specs]
         outside = outside_rows(recipe.evaluate.outside, clips)
         tools += [row.content_hash for row in outside]
+        tools += ["control alone"] if recipe.evaluate.control_alone else []
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made, *tools)
         if run.is_done("evaluation", key):
             return load_evaluation(run.path)
@@ -380,16 +438,29 @@ class Stages:
                     samples = load_audio(path, rate_hz) if path.exists() else None
                 if samples is not None and (not lent or abs(clip.duration_s - truth.duration_s) < AS_LONG_S):
                     scored[condition].append(Scored(samples, rate_hz, truth, material.prompt_of(recipe, clip)))
+        for name, own in probes.items():
+            there = [clip for clip in own if run.sample(name, clip.id).exists()]
+            sounds = [(clip, load_audio(run.sample(name, clip.id), rate_hz)) for clip in there]
+            scored[name] = [
+                Scored(samples, rate_hz, clip, material.prompt_of(recipe, clip))
+                for clip, samples in sounds
+                if samples is not None
+            ]
         for row in outside:
             scored[row.name] = row.scored(rate_hz, lambda clip: material.prompt_of(recipe, clip))
             for note in row.notes:
                 self._note(note)
         with run.stage("evaluation", key), stage_progress(self.console, "evaluation") as progress:
+            given: Given = {}
+            if recipe.evaluate.control_alone:
+                lm = self.backbone.cast(compute_dtype(recipe.train.precision)).lm
+                given = {NATS_PER_CODE.name: nats_of(run, lm, scored, tracks.codes, self.prompts, window_frames)}
             evaluation = evaluate(
                 scored,
                 self.specs,
                 seed=recipe.seed,
                 n_resamples=recipe.evaluate.bootstrap,
+                given=given,
                 on_progress=lambda what, done, total: progress(done, total, what),
             )
             write_evaluation(run.path, evaluation)

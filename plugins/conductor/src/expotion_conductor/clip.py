@@ -200,7 +200,7 @@ class ConductorClip(Clip):
             raise ExpotionError("frame_times_s must hold at least one time, from 0 upwards, strictly increasing")
         frame_times_s.flags.writeable = False
         self.plan = plan
-        self.id = f"conductor-{plan.seed}"
+        self.id = f"conductor-{plan.seed}" + (f"-{plan.variant}" if plan.variant else "")
         self.duration_s = plan.duration_s
         self.caption = plan.caption
         self.path = None
@@ -209,7 +209,7 @@ class ConductorClip(Clip):
             beats_s=plan.beats_s,
             intensity_times_s=plan.intensity_times_s,
             intensity=plan.intensity,
-            tempo_bpm=plan.tempo_bpm,
+            tempo_bpm=None if plan.variant else plan.tempo_bpm,
             ictus_s=plan.beats_s,
         )
         self._video = ConductorVideo(plan, frame_times_s, size_px)
@@ -228,6 +228,8 @@ class ConductorClip(Clip):
             f"{plan.mood}, {plan.caption}, {video.size[0]} px"
         )
         digest = hashlib.sha256(what.encode())
+        if plan.variant:
+            digest.update(f", {plan.variant}".encode())
         digest.update(plan.beat_in_bar.astype("<i8").tobytes())
         for values, per_unit in ((plan.beats_s, 1e6), (plan.intensity, 1e4), (video.frame_times_s, 1e6)):
             digest.update(np.rint(values * per_unit).astype("<i8").tobytes())

@@ -80,7 +80,7 @@ class Figure:
         self.baton_side = 1 if self.person.left_handed else 0
         """The picture's side that holds the baton: 0 left (a right-handed conductor), 1 right."""
         self._grid_s, self._places = gesture.beat_grid(
-            plan.beats_s, plan.beat_in_bar, plan.tempo_bpm, plan.beats_per_bar, plan.duration_s
+            plan.beats_s, plan.beat_in_bar, plan.tempo_bpm, plan.beats_per_bar, plan.duration_s, plan.late_period_s
         )
         steps = np.concatenate([[0.0], np.diff(plan.intensity_times_s)])
         middles = np.concatenate([plan.intensity[:1], (plan.intensity[1:] + plan.intensity[:-1]) / 2])
@@ -112,7 +112,8 @@ class Figure:
         person, plan = self.person, self.plan
         tempo = float(np.clip((60.0 / plan.tempo_bpm / 0.5) ** 0.3, 0.8, 1.1))
         size = REACH * person.reach * tempo * (0.6 + 0.4 * felt)
-        across, up = gesture.hand_path(times_s, self._grid_s, self._places, plan.beats_per_bar)
+        beating_s = np.minimum(times_s, plan.rests_from_s)
+        across, up = gesture.hand_path(beating_s, self._grid_s, self._places, plan.beats_per_bar)
         hands = []
         for beating in (True, False):
             share = 1.0 if beating else person.mirror
@@ -135,7 +136,7 @@ class Figure:
         times_s = np.asarray(times_s, dtype=np.float64)
         person = self.person
         felt = self.felt_intensity(times_s)
-        dip = gesture.nod(times_s, self._grid_s, self._places)
+        dip = gesture.nod(np.minimum(times_s, self.plan.rests_from_s), self._grid_s, self._places)
         body_x = 0.006 * person.sway * np.sin(0.9 * times_s + self._phases[1])
         body_y = 0.003 * np.sin(1.7 * times_s + self._phases[2]) - 0.006 * felt
         shoulders, elbows, wrists, hand_angles = [], [], [], []

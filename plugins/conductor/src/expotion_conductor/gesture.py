@@ -35,17 +35,26 @@ PATTERNS = {
 
 
 def beat_grid(
-    beats_s: Floats, beat_in_bar: NDArray[np.int64], tempo_bpm: float, beats_per_bar: int, end_s: float
+    beats_s: Floats,
+    beat_in_bar: NDArray[np.int64],
+    tempo_bpm: float,
+    beats_per_bar: int,
+    end_s: float,
+    late_period_s: float | None = None,
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Beats extended at the plan's tempo to cover [-2, end_s + 2] s: times [m] and places in the bar [m]."""
+    """Beats extended at the plan's tempo to cover [-2, end_s + 2] s: times [m] and places in the bar [m].
+
+    `late_period_s`: seconds from beat to beat after the last one, where they are others than before the first.
+    """
     period_s = 60.0 / tempo_bpm
+    late_s = late_period_s or period_s
     if len(beats_s) == 0:
         beats_s, beat_in_bar = np.array([end_s]), np.array([0], dtype=np.int64)
     n_before = int(np.ceil((beats_s[0] + 2.0) / period_s)) + 1
-    n_after = int(np.ceil((end_s + 2.0 - beats_s[-1]) / period_s)) + 1
+    n_after = int(np.ceil((end_s + 2.0 - beats_s[-1]) / late_s)) + 1
     before = np.arange(-n_before, 0)
     after = np.arange(1, n_after + 1)
-    times_s = np.concatenate([beats_s[0] + before * period_s, beats_s, beats_s[-1] + after * period_s])
+    times_s = np.concatenate([beats_s[0] + before * period_s, beats_s, beats_s[-1] + after * late_s])
     places = np.concatenate([beat_in_bar[0] + before, beat_in_bar, beat_in_bar[-1] + after]) % beats_per_bar
     return times_s, places.astype(np.int64)
 

@@ -75,7 +75,10 @@ def render_music(plan: Plan) -> NDArray[np.float32]:
     for beat_s, in_bar in zip(beats_s, [upbeat, *plan.beat_in_bar], strict=True):
         bar += int(in_bar == 0)
         bass, triad = _CHORDS[chords[bar % len(chords)]]
-        start, length_s = _snap(float(beat_s)), plan.beat_period_s
+        length_s = (
+            plan.late_period_s if plan.late_period_s and beat_s >= plan.duration_s / 2 else plan.beat_period_s
+        )
+        start = _snap(float(beat_s))
         step = _next_step(rng, step, style.scale, triad, strong=bool(in_bar == 0))
         voices = [(bass, 0.85), (style.scale[step], 0.9)]
         # Light moods spread the chord over the beats of the bar, the others strike it as a block.

@@ -54,7 +54,7 @@ class Plan:
     seed: int
     duration_s: float
     tempo_bpm: float
-    """Constant within the clip, 60..180."""
+    """Constant within the clip, 60..180; of its beginning, where `late_period_s` says otherwise."""
     beats_per_bar: int
     """3 or 4."""
     beats_s: NDArray[np.float64]
@@ -70,6 +70,12 @@ class Plan:
     caption: str
     music_seed: int
     person_seed: int
+    variant: str = ""
+    """What was changed in the clip of this seed (`probes.py`)."""
+    late_period_s: float | None = None
+    """Seconds from beat to beat at the end, where the tempo changed on the way."""
+    rests_from_s: float = float("inf")
+    """The beating hand and the nod stand still from here on."""
 
     @property
     def beat_period_s(self) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from expotion.contracts import DataSource, DataSourceSpec, Options
 from expotion_conductor.plan import ADAPTOR_TRAIN_SEEDS, TEST_SEEDS, make_plan
+from expotion_conductor.probes import PROBES
 
 if TYPE_CHECKING:
     from expotion_conductor.clip import ConductorClip
@@ -45,6 +46,17 @@ class ConductorSource(DataSource):
             ConductorClip(make_plan(seed, options.clip_s), size_px=options.size, sensors=options.sensors)
             for seed in range(first, first + count)
         ]
+
+    def probes(self, n: int) -> Mapping[str, Sequence[ConductorClip]]:
+        """The first `n` held-out clips with a tempo that steps by 35 %, and with a hand that stops after 2 s."""
+        from expotion_conductor.clip import ConductorClip  # noqa: PLC0415 - brings OpenCV
+
+        options = self.options
+        plans = [make_plan(options.test_seed + i, options.clip_s) for i in range(n)]
+        return {
+            name: [ConductorClip(change(plan), size_px=options.size, sensors=options.sensors) for plan in plans]
+            for name, change in PROBES.items()
+        }
 
 
 def _build(options: Any) -> ConductorSource:

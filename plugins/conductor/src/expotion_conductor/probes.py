@@ -1,0 +1,43 @@
+"""Conductors who do what none does in training: the tempo steps by 35 %, or the hand stops.
+
+Each is another clip's plan with one thing changed, so that face, looks and words are those of that clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from expotion_conductor.plan import GRID_S, TEMPO_RANGE_BPM, Plan
+
+STEP = 1.35
+"""By how much the tempo steps, up or down."""
+STOP_S = 2.0
+"""The hand comes to rest on the last beat before this."""
+
+
+def tempo_step(plan: Plan) -> Plan:
+    """The tempo steps by 35 % at the first beat of the second half: up, or down where it would leave the range."""
+    up = plan.tempo_bpm * STEP <= TEMPO_RANGE_BPM[1]
+    late_s = GRID_S * round(plan.beat_period_s * (1 / STEP if up else STEP) / GRID_S)
+    early = plan.beats_s[plan.beats_s < plan.duration_s / 2]
+    first_s = float(early[-1]) + plan.beat_period_s if len(early) else float(plan.duration_s / 2)
+    late = first_s + late_s * np.arange(int(np.ceil((plan.duration_s - first_s) / late_s)) + 1)
+    beats_s = np.concatenate([early, late[late < plan.duration_s]])
+    first = int(plan.beat_in_bar[0]) if len(plan.beat_in_bar) else 0
+    in_bar = (first + np.arange(len(beats_s), dtype=np.int64)) % plan.beats_per_bar
+    return replace(plan, variant="tempo_step", beats_s=beats_s, beat_in_bar=in_bar, late_period_s=late_s)
+
+
+def stop(plan: Plan) -> Plan:
+    """The hand rests from the last beat before 2 s on, and no beat follows; the face goes on."""
+    beats_s = plan.beats_s[plan.beats_s < STOP_S]
+    rest_s = float(beats_s[-1]) if len(beats_s) else 0.0
+    in_bar = plan.beat_in_bar[: len(beats_s)]
+    return replace(plan, variant="stop", beats_s=beats_s, beat_in_bar=in_bar, rests_from_s=rest_s)
+
+
+PROBES: Mapping[str, Callable[[Plan], Plan]] = {"tempo_step": tempo_step, "stop_after_2s": stop}
+"""By the name of the row."""
