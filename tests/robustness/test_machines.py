@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -261,6 +260,7 @@ def test_a_ray_that_gives_no_task_a_worker_is_not_waited_for_for_ever(monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # Ray starts slowly where a machine is busy; one that hangs is named after three minutes
 def test_ray_with_a_long_folder_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     long = tmp_path / ("x" * 82)
@@ -273,14 +273,7 @@ for index, result in sorted(done.items(), key=lambda pair: pair[0]):
     print(index, result)
 """
     env = {**os.environ, "TMPDIR": str(long), "PYTHONPATH": str(Path(errands.__file__).parent)}
-    done = None
-    for _ in range(2):  # on a loaded machine Ray has been seen to start and then give no task a worker
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=100, check=False
-            )
-            break
-    assert done is not None, "Ray gave no task a worker, twice"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.stdout.splitlines() == [
         "0 a",
         "1 the process died (killed, or ended by a fault): it may have run out of memory",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from expotion import machine
 from expotion.cli.main import run
@@ -178,6 +179,21 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert run(["recipe", "run", "--resume", str(folder)]) == 0
     assert results(folder) == results(finished_less)
     assert (folder / "metrics.json").read_bytes() == (finished_less / "metrics.json").read_bytes()
+
+
+def test_a_run_goes_on_with_another_number_of_workers(copy_of_less: Path, capsys: Capture) -> None:
+    """Those of now share out the batches of then, so that the results stay."""
+
+    def with_(*options: str) -> tuple[int | None, int | None]:
+        assert run(["recipe", "run", "--resume", str(copy_of_less), *options]) == 0
+        recipe = yaml.safe_load((copy_of_less / "recipe.yaml").read_text())
+        return recipe["train"]["workers"], recipe["cluster"]["workers"]
+
+    assert with_("--workers", "2") == (0, 2)
+    assert with_() == (0, 2)
+    assert with_("--workers", "0") == (0, None)
+    assert run(["recipe", "run", "--resume", str(copy_of_less), "--workers", "2", "--set", "train.steps=9"]) != 0
+    assert "a recipe with other settings" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_left_as_it_is(run_less: Run, copy_of_less: Path) -> None:
