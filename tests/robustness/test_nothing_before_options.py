@@ -69,7 +69,7 @@ REFUSED: dict[str, list[list[str]]] = {
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path, finished: Path) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path, finished: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     encode(tmp_path / CLIP)
     for folder in ("empty", "clips", "runs"):

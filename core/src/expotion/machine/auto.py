@@ -123,7 +123,7 @@ def adopt(given: Choice, *, handed: bool = False, where: str = "auto") -> None:
     global _handed  # noqa: PLW0603 - what a process was told holds for all of it
     try:
         taken = {
-            (kind, use): Chosen(one["precision"], one.get("engine"), "decided before")
+            (kind, use): Chosen(cast(Mode, one["precision"]), one.get("engine"), "decided before")
             for kind, uses in given.items()
             for use, one in uses.items()
         }
@@ -136,7 +136,7 @@ def adopt(given: Choice, *, handed: bool = False, where: str = "auto") -> None:
         _handed = tuple(f"{use} on {kind}" for kind, use in taken)
     for (kind, use), one in taken.items():
         if kind == "cpu" and use in _CHECKED and one.precision != "fp32":
-            _check(cast(Use, use), one.precision)
+            _check(use, one.precision)
         _chosen[kind, cast(Use, use)] = one
 
 
