@@ -356,7 +356,11 @@ class _Tasks:
 
 def ask(ray: Any) -> None:
     """Raise Ray's error where it gives a task no worker any more: everything would wait for ever."""
-    ray.get(ray.remote(num_cpus=0, max_retries=0)(os.getpid).remote(), timeout=ANSWER_S)
+    ray.get(ray.remote(num_cpus=0, max_retries=0)(_here).remote(), timeout=ANSWER_S)
+
+
+def _here() -> None:
+    """What a worker does to show that there is one."""
 
 
 @contextlib.contextmanager
@@ -385,14 +389,14 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
             raise _failed(address, "a Ray that starts here", first_line(error)) from error
     else:
         _join(ray, address, quiet)
-    try:
-        with _unheard() if ours else contextlib.nullcontext():
+    with _unheard() if ours else contextlib.nullcontext():
+        try:
             yield ray
-    except ray.exceptions.RayError as error:
-        raise _failed(address, "a Ray that works to the end", in_our_words(error)) from error
-    finally:
-        if ours:
-            ray.shutdown()
+        except ray.exceptions.RayError as error:
+            raise _failed(address, "a Ray that works to the end", in_our_words(error)) from error
+        finally:
+            if ours:
+                ray.shutdown()  # until then it may still say something
 
 
 def _failed(address: str, wanted: str, got: str) -> ExpotionError:
