@@ -152,7 +152,7 @@ def test_a_table_in_markdown_has_its_numbers_to_the_right_and_no_stray_columns()
 
 
 def test_a_row_says_how_many_clips_its_values_have():
-    assert [counted(counts) for counts in ([], [3, 3], [5, 2, 4])] == ["0", "3", "2-5"]
+    assert [counted(counts) for counts in ([], [3, 3], [5, 2, 4], [0, 3])] == ["0", "3", "2-5", "3"]
 
 
 def test_the_number_of_draws_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,8 @@ def arrow(higher_is_better: bool) -> str:
 
 
 def counted(counts: Sequence[int], between: str = "-") -> str:
-    """How many clips stand behind a row's values: `12`, or `9-12` where values differ in it."""
+    """How many clips stand behind a row's values: `12`, or `9-12` where they differ; no value, no clip."""
+    counts = [n for n in counts if n]
     few, many = min(counts, default=0), max(counts, default=0)
     return str(few) if few == many else f"{few}{between}{many}"
 

@@ -22,7 +22,7 @@ _CONDITIONS = {
     "original": "original sound",
 }
 _ROWS = {
-    "lenders_truth": "The music of another clip’s video, held to that clip: what it follows is what it is given.",
+    "lenders_truth": "The music of the row above, held to the clip whose controls it was lent.",
     "fader_on_frozen": "The frozen model’s music under a fader that the controls move, by a line fitted to 16 "
     "training clips: what they say of loudness, without steering.",
     "clicks_on_frozen": "The same music with clicks on the beats that this line finds.",
