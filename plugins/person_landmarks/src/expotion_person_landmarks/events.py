@@ -5,7 +5,8 @@ shoulders' median width, so that neither size nor distance matters. The braking 
 acceleration while it moves down; the sum over the landmarks that are seen, at 100 Hz, has a peak where a hand
 lands, the head nods or the shoulders drop. Peaks count from a prominence of 1.5 standard deviations, 0.2 s apart.
 It needs landmarks only, [n, 33, 2 or 3] in MediaPipe's order, wherever they are from: nothing here belongs to an
-encoder. What a flow of pixels calls a motion beat (the metric `beat_alignment`) is another definition.
+encoder. Prominence, window and the test of regularity were settled with four webcam clips in view
+(docs/results.md). What a flow of pixels calls a motion beat (the metric `beat_alignment`) is another definition.
 """
 
 from __future__ import annotations
