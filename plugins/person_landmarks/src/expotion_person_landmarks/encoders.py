@@ -138,12 +138,13 @@ class MovementBeat(PersonEncoder):
         return TimedFeatures(values, at_s, valid)
 
     def overlay(self, clip: Clip) -> Overlay | None:
-        """The skeleton, the movement's events, and its beats where there is a beat."""
+        """The skeleton, the movement's events, and its beats where a beat is said."""
         if clip.video is None:
             return None
         moves, by_landmarks = self._movement(clip)
         found = self._beat(moves)
-        said = f"a beat with certainty {found.overall:.2f}" if found.has_beat else "no beat"
+        beats_s = found.beats_s[said_at(found, found.beats_s, causal=self._causal)]
+        said = f"a beat, certainty of the whole {found.overall:.2f}" if len(beats_s) else "no beat"
         drawn, what = Overlay(""), "optical flow"
         if by_landmarks:
             drawn, what = body_overlay(landmarks_of(clip, "pose", self.options.person)), "the body's landmarks"
@@ -151,7 +152,7 @@ class MovementBeat(PersonEncoder):
             drawn,
             note=f"{what}; downward movement that is stopped; {said}",
             events_s=moves.events_s,
-            beats_s=found.beats_s if found.has_beat else np.zeros(0),
+            beats_s=beats_s,
         )
 
     def frame_sizes(self, video: Video) -> Sequence[int | None]:
