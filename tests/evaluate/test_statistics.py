@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expotion.evaluate.statistics import difference, mean_interval
+from expotion.evaluate.statistics import difference, estimate, mean_interval, wilson
 
 
 def test_nothing_to_average():
@@ -87,3 +87,14 @@ def test_differences_of_proportions_are_no_proportions():
     found = difference([right], [other])
     assert found.mean == pytest.approx(2 / 3)
     assert found.ci_high == 1.0 and found.ci_low is not None and found.ci_low < 0.6
+
+
+def test_a_proportion_over_several_seeds_is_never_narrower_than_wilsons_over_its_clips():
+    always = {f"clip{i}": 1.0 for i in range(8)}
+    found = estimate([always, always, always])
+    assert (found.mean, found.ci_high, found.n, found.n_seeds) == (1.0, 1.0, 8, 3)
+    assert found.ci_low == pytest.approx(wilson(1.0, 8)[0])
+    seeds = [{f"clip{i}": float(i < share) for i in range(8)} for share in (0, 8)]
+    assert estimate(seeds).ci_low == 0.0 and estimate(seeds).ci_high == 1.0, "what seeds differ by counts too"
+    half = [{f"clip{i}": 0.5 + 0.01 * i for i in range(8)}] * 2
+    assert estimate(half).ci_low > 0.5, "other values keep the bootstrap"

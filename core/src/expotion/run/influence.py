@@ -182,11 +182,11 @@ NATS_PER_CODE = MetricSpec(
 @torch.inference_mode()
 def nats_per_code(lm: MusicGenLM, text: TokenFeatures, codes: NDArray[np.integer], window: int) -> float:
     """Mean negative log likelihood of codes [K, T], given a prompt and no controls, `window` steps at a time."""
-    mask = torch.from_numpy(text.mask)[None]
-    source = lm.project_text(torch.from_numpy(text.values)[None], mask)
+    values, mask = (torch.from_numpy(part)[None].to(lm.device) for part in (text.values, text.mask))
+    source = lm.project_text(values, mask)
     total, n_frames = 0.0, int(codes.shape[1])
     for start in range(0, n_frames, window):
-        part = torch.from_numpy(codes[None, :, start : start + window].astype(np.int64))
+        part = torch.from_numpy(codes[None, :, start : start + window].astype(np.int64)).to(lm.device)
         sequence = delay.build(part, lm.geometry.special_token, lm.geometry.delays, valid_only=True)
         total += float(codebook_loss(lm, lm.hidden(sequence, source), part)) * part.shape[-1]
     return total / n_frames

@@ -104,7 +104,8 @@ def _results(metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]]) ->
         cells = [_cell(row.get(name)) for name in names]
         clips = max((int(entry.get("n") or 0) for entry in row.values()), default=0)
         rows.append(f"| {condition} | " + " | ".join(cells) + f" | {clips} |")
-    return "## Results\n\n" + "\n".join(rows) + "\n\nMean and 95% bootstrap interval over test clips."
+    below = "Mean and 95% interval over test clips: BCa bootstrap, of proportions Wilson's."
+    return "## Results\n\n" + "\n".join(rows) + f"\n\n{below}"
 
 
 def _cell(entry: Mapping[str, float | None] | None) -> str:
