@@ -47,6 +47,8 @@ SILENT_S = 60.0
 """After so long without a result Ray is asked whether it still gives a task a worker."""
 ANSWER_S = 120.0
 """How long that may take: a worker is started for it, on a machine that may be busy."""
+_PATIENCE = (("RAY_agent_register_timeout_ms", "180000"), ("RAY_worker_register_timeout_seconds", "180"))
+"""How long Ray waits for its own processes; by default 30 and 60 s, which importing takes where a machine is busy."""
 _SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 """What Ray adds to a folder for its longest path of a socket; a system takes 103 (macOS) or 107 bytes in all."""
 _WITHOUT = "work without Ray: no --ray, and train.workers 0"
@@ -373,6 +375,8 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # the workers run this environment as it is
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    for patience in _PATIENCE:
+        os.environ.setdefault(*patience)
     try:
         ray: Any = importlib.import_module("ray")
         importlib.import_module(library)
@@ -383,10 +387,14 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     if address == "local":
         local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store_bytes}
+        local["_temp_dir"] = _socket_folder()
         try:
-            ray.init(address, **local, **quiet, _temp_dir=_socket_folder())
-        except Exception as error:  # of many kinds
-            raise _failed(address, "a Ray that starts here", first_line(error)) from error
+            ray.init(address, **local, **quiet)
+        except Exception:  # of many kinds: it gives itself half a minute, which a busy machine may exceed once
+            try:
+                ray.init(address, **local, **quiet)
+            except Exception as error:
+                raise _failed(address, "a Ray that starts here", first_line(error)) from error
     else:
         _join(ray, address, quiet)
     with _unheard() if ours else contextlib.nullcontext():
