@@ -48,7 +48,7 @@ SILENT_S = 60.0
 ANSWER_S = 120.0
 """How long that may take: a worker is started for it, on a machine that may be busy."""
 _PATIENCE = (("RAY_agent_register_timeout_ms", "180000"), ("RAY_worker_register_timeout_seconds", "180"))
-"""How long Ray waits for its own processes; by default 30 and 60 s, which importing takes where a machine is busy."""
+"""How long Ray waits for its processes; by default 30 and 60 s, which their imports take on a busy machine."""
 _SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 """What Ray adds to a folder for its longest path of a socket; a system takes 103 (macOS) or 107 bytes in all."""
 _WITHOUT = "work without Ray: no --ray, and train.workers 0"
