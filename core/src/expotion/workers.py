@@ -386,7 +386,7 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     ours = not ray.is_initialized()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     if address == "local":
-        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store_bytes}
+        local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store_bytes}
         local["_temp_dir"] = _socket_folder()
         try:
             ray.init(address, **local, **quiet)
