@@ -125,7 +125,8 @@ def estimate(values: SeedValues, *, seed: int = 0, n_resamples: int = N_RESAMPLE
         alone = mean_interval(list(values[0].values()), seed=seed, n_resamples=n_resamples)
         return Estimate(alone.mean, alone.ci_low, alone.ci_high, len(clips), 1)
     draws = _draws(table, _counts(len(clips), n_resamples, [seed, len(clips)]), seed + 1)
-    ends, mean = percentiles(draws), float(np.nanmean(table))
+    mean = float(np.nanmean(table))
+    ends: tuple[float | None, ...] = percentiles(draws)
     if np.isin(table[np.isfinite(table)], (0.0, 1.0)).all():  # seeds share their clips: no more than these count
         ends = (*ends, *wilson(mean, len(clips)))
     low, high = (pick((end for end in ends if end is not None), default=None) for pick in (min, max))

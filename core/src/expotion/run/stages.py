@@ -454,7 +454,9 @@ class Stages:
             given: Given = {}
             if recipe.evaluate.control_alone:
                 lm = self.backbone.cast(compute_dtype(recipe.train.precision)).lm
-                given = {NATS_PER_CODE.name: nats_of(run, lm, scored, tracks.codes, self.prompts, window_frames)}
+                told = ("text_only", recipe.joint_name, "ground_truth", *probes)
+                sounds_of = {name: scored.get(name, []) for name in told}
+                given = {NATS_PER_CODE.name: nats_of(run, lm, sounds_of, tracks.codes, self.prompts, window_frames)}
             evaluation = evaluate(
                 scored,
                 self.specs,
