@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,11 +91,36 @@ def test_an_alias_of_itself_is_refused() -> None:
         read_text("a: &a [*a]", "r.yaml", [])
 
 
+STYLES = """\
+# every way to write a value, and where it stands
+a: {b: [1, 'two', "three\\n", 4.5e-1, ~], c: &c {d: off, e: 0x1F}}
+<<: *c
+? long
+: |
+  text
+   more
+folded: >-
+  one
+  two
+é: é ☃ 😀
+"""
+
+
+@pytest.mark.parametrize("text", [STYLES, "", "--- # nothing\n", "-\n- [[], {}]\n- !!str 3\n- =\n"])
+def test_libyaml_reads_what_pyyaml_reads(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values, lines and faults."""
+    faults: tuple[list[Problem], list[Problem]] = ([], [])
+    fast = read_text(text, "r.yaml", faults[0])
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    assert read_text(text, "r.yaml", faults[1]) == fast
+    assert faults[0] == faults[1]
+
+
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(RecipeError, match="nesting of at most"):
         read_text("a: " + "[" * 60 + "]" * 60, "r.yaml", [])
     with pytest.raises(RecipeError, match="nesting of at most"):
-        read_text("[" * 50_000, "r.yaml", [])
+        read_text("- " * 50_000, "r.yaml", [])
 
 
 def test_tags_that_make_objects_are_refused() -> None:

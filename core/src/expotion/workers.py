@@ -377,6 +377,7 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     for patience in _PATIENCE:
         os.environ.setdefault(*patience)
+    _knock(address)
     try:
         ray: Any = importlib.import_module("ray")
         importlib.import_module(library)
@@ -407,8 +408,12 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
                 ray.shutdown()  # until then it may still say something
 
 
-def _failed(address: str, wanted: str, got: str) -> ExpotionError:
-    return ExpotionError(Problem(f"--ray {address}", wanted, got, _WITHOUT))
+_CLUSTER = "a Ray cluster that answers"
+_ADDRESS = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
+
+
+def _failed(address: str, wanted: str, got: str, fix: str = _WITHOUT) -> ExpotionError:
+    return ExpotionError(Problem(f"--ray {address}", wanted, got, fix))
 
 
 @contextlib.contextmanager
@@ -445,15 +450,23 @@ def _socket_folder() -> str | None:
     raise ExpotionError(Problem("--ray local", f"a folder of at most {longest} characters", got, fix))
 
 
+def _knock(address: str) -> None:
+    """Raise ExpotionError where nothing listens at a cluster's address. Importing Ray first would take seconds."""
+    if address in {"local", "auto"}:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _failed(address, _CLUSTER, first_line(error), _ADDRESS) from error
+
+
 def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     """Join a cluster. Something that is no Ray may hold the port and never answer."""
     failures: list[str] = []
 
     def join() -> None:
         try:
-            if address != "auto":
-                host, _, port = address.removeprefix("ray://").rpartition(":")
-                socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
             ray.init(address=address, **quiet)
         except Exception as error:  # whatever a foreign service makes of it
             failures.append(first_line(error))
@@ -464,5 +477,4 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     if thread.is_alive():
         failures.append(f"nothing in {JOIN_S:.0f} s")
     if failures:
-        fix = "give HOST:PORT of a running cluster (`ray start --head` prints it), or local"
-        raise ExpotionError(Problem(f"--ray {address}", "a Ray cluster that answers", failures[0], fix))
+        raise _failed(address, _CLUSTER, failures[0], _ADDRESS)

@@ -117,13 +117,19 @@ def code_version(module: str) -> str:
 def distribution_of(module: str) -> str:
     """`NAME==VERSION` of what brings a module, several joined by commas, '' where nothing installed does."""
     top = module.partition(".")[0]
-    names = importlib.metadata.packages_distributions().get(top, [])
+    names = _brought_by().get(top, [])
     if not names:  # an editable install does not say which modules it brings; by custom it is named alike
         try:
             return f"{top.replace('_', '-')}=={importlib.metadata.version(top)}"
         except importlib.metadata.PackageNotFoundError:
             return ""
     return ",".join(f"{name}=={importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+@lru_cache(maxsize=1)
+def _brought_by() -> Mapping[str, list[str]]:
+    """Distributions by the modules that they bring. Every installed file is read for it: once in a process."""
+    return importlib.metadata.packages_distributions()
 
 
 def _find_spec(name: str) -> ModuleSpec | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ def _layout(
             modules[f"layers.{n}.{ours}"] = [f"{layers}.{n}.{each}" for each in stacked.split()]
     modules["text_projection"] = [text]
     layout: Layout = {}
-    shapes = shapes_of(_empty(geometry))
+    shapes = _shapes(geometry)
     for ours, theirs in modules.items():
         for part in ("weight", "bias"):
             if shape := shapes.get(f"{ours}.{part}"):
@@ -86,6 +87,11 @@ def _layout(
                 parts = [f"{each}.{part}".replace("in_proj.", "in_proj_") for each in theirs]
                 layout[f"{ours}.{part}"] = [Source(name, own) for name in parts]
     return layout
+
+
+@lru_cache(maxsize=8)
+def _shapes(geometry: LMGeometry) -> Mapping[str, tuple[int, ...]]:
+    return shapes_of(_empty(geometry))
 
 
 def _empty(geometry: LMGeometry) -> MusicGenLM:
