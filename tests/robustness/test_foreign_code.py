@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from media import encode
 
-from expotion import streams
+from expotion import plugins, streams
 from expotion.cli.main import run
 from expotion.music import composer
 
@@ -22,14 +24,24 @@ from expotion.contracts import EncoderSpec, hookimpl
 def expotion_encoders(): return [EncoderSpec({name!r}, "d", frozenset({{"video"}}), build=lambda options: None)]
 """
 BELOW = "import os; os.write(1, b'below\\n'); import ctypes; ctypes.CDLL(None).puts(b'in C');"
-Tried = Callable[..., subprocess.CompletedProcess[str]]
+Tried = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture
-def tried(tmp_path: Path) -> Tried:
-    """A command beside one more installed plugin, a distribution `aaa-faces`, by its source."""
+def tried(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[Tried]:
+    """A command beside one more installed plugin, a distribution `aaa-faces`, by its source.
 
-    def call(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    Here, with the log before what was written to standard error, or in a process of its own.
+    """
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "site")])
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def call(source: str, *arguments: str, apart: bool = False) -> SimpleNamespace:
         site = tmp_path / "site"
         (site / "aaa_faces-0.1.dist-info").mkdir(parents=True, exist_ok=True)
         (site / "aaa_faces.py").write_text(source)
@@ -38,34 +50,48 @@ def tried(tmp_path: Path) -> Tried:
         )
         points = "[expotion.plugins]\naaa_faces = aaa_faces\n[expotion.commands]\nfaces = aaa_faces\n"
         (site / "aaa_faces-0.1.dist-info" / "entry_points.txt").write_text(points)
-        code = f"import sys; sys.path.append({str(site)!r}); from expotion.cli.main import main; main()"
-        command, env = [sys.executable, "-c", code, *arguments], {**os.environ, "COLUMNS": "300"}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        if apart:
+            code = f"import sys; sys.path.append({str(site)!r}); from expotion.cli.main import main; main()"
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+            )
+            return SimpleNamespace(returncode=done.returncode, out=done.stdout, err=done.stderr)
+        importlib.invalidate_caches()
+        caplog.clear()
+        plugins._discover_installed.cache_clear()
+        sys.modules.pop("aaa_faces", None)
+        returncode = run([*arguments])
+        out, err = capfd.readouterr()
+        return SimpleNamespace(
+            returncode=returncode, out=out, err="".join([*map("{}\n".format, caplog.messages), err])
+        )
 
-    return call
+    yield call
+    sys.modules.pop("aaa_faces", None)
+    plugins._discover_installed.cache_clear()
 
 
 def test_a_plugin_that_exits_is_broken_and_skipped(tried: Tried) -> None:
-    done = tried("import sys; sys.exit('no licence')", "plugin", "show", "beat_f1")
+    done = tried("import sys; sys.exit('no licence')", "plugin", "show", "beat_f1", apart=True)
     assert done.returncode == 0
-    assert done.stderr == "the plugin aaa-faces is broken and skipped: SystemExit: no licence\n"
-    assert done.stdout.startswith("beat_f1: metric of expotion")
+    assert done.err == "the plugin aaa-faces is broken and skipped: SystemExit: no licence\n"
+    assert done.out.startswith("beat_f1: metric of expotion")
     done = tried("import sys; sys.exit(0)", "faces")
     assert done.returncode == 2
-    assert "command 'faces': a plugin that can be loaded, got aaa-faces, broken: SystemExit: 0" in done.stderr
+    assert "command 'faces': a plugin that can be loaded, got aaa-faces, broken: SystemExit: 0" in done.err
 
 
 def test_what_a_plugin_prints_is_not_on_standard_output(tried: Tried) -> None:
     done = tried(f"print('hello'); {BELOW}", "plugin", "show", "beat_f1")
-    assert done.stdout.startswith("beat_f1: metric of expotion")
-    assert sorted(done.stderr.splitlines()) == ["below", "hello", "in C"]
+    assert done.out.startswith("beat_f1: metric of expotion")
+    assert sorted(done.err.splitlines()) == ["below", "hello", "in C"]
 
 
 def test_an_encoder_of_a_taken_name_is_the_foreign_one(tried: Tried) -> None:
     pytest.importorskip("expotion_face_marlin")
     done = tried(ENCODER.format(name="face_marlin"), "plugin", "list")
     assert done.returncode == 2
-    assert done.stderr.endswith("uninstall one of them: uv remove aaa-faces\n"), done.stderr
+    assert done.err.endswith("uninstall one of them: uv remove aaa-faces\n"), done.err
 
 
 def test_a_misspelt_hook_does_not_stop_commands_that_need_nothing_of_it(tried: Tried) -> None:
@@ -73,12 +99,10 @@ def test_a_misspelt_hook_does_not_stop_commands_that_need_nothing_of_it(tried: T
     done = tried(source, "plugin", "list")
     assert done.returncode == 0
     told = "'expotion_metrix' is no hook: did you mean 'expotion_metrics'?"
-    assert f"aaa-faces is broken and skipped: {told}" in done.stderr and f"broken: {told}" in done.stdout
+    assert f"aaa-faces is broken and skipped: {told}" in done.err and f"broken: {told}" in done.out
     done = tried(source, "plugin", "check", "smile")
     assert done.returncode == 2
-    assert (
-        f"the plugin aaa-faces that offers it is broken, got {told}; reinstall or update aaa-faces" in done.stderr
-    )
+    assert f"the plugin aaa-faces that offers it is broken, got {told}; reinstall or update aaa-faces" in done.err
 
 
 def test_the_same_apart_in_this_process(capfd: pytest.CaptureFixture[str]) -> None:

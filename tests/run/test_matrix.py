@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import errands
 import numpy as np
 import pytest
 from rich.console import Console
 
 from expotion import contracts
 from expotion.cli.main import run
+from expotion.errors import Problem
 from expotion.matrix import run as matrix_run
 from expotion.matrix.declare import load_matrix
 from expotion.matrix.folder import CellsFailed
 from expotion.matrix.run import Job
 from expotion.plugins import Registry
 from expotion.video.sound_files import write_wav
+from expotion.workers import WorkerDiedError
 
 MATRIX = """
 matrix:
@@ -41,7 +42,7 @@ matrix:
 def matrix_file(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "lamps.yaml"
     recipe = world.RECIPE.replace("bootstrap: 50}", "conditions: [all, shuffled]}").replace(
-        "clip_s: 1.0", "clip_s: 0.4"
+        "clip_s: 1.0", "clip_s: 0.2"
     )
     path.write_text(recipe + MATRIX)
     return path
@@ -251,7 +252,7 @@ def test_seeds_are_one_row(tmp_path: Path, start: Start) -> None:
     out = tmp_path / "out"
     code = start(
         out, "matrix.exclude=[{row: [broken, both, frozen]}]", "matrix.axes={seed: [1, 2]}",
-        "matrix.reference_row=null", "matrix.players=0",
+        "matrix.reference_row=null", "matrix.players=0", "evaluate.conditions=[all]",
     )  # fmt: skip
     assert code == 0
     row = rows_of(out)["glow"]
@@ -271,18 +272,33 @@ def test_the_plan_is_shown_before_anything_runs(matrix_file: Path, capsys: pytes
     assert "4 cells in 4 rows; estimate:" in said and "compared with: frozen" in said
 
 
+def no_registry() -> int:
+    return 0
+
+
 def test_processes_that_fail_or_die_are_failed_cells(
     tmp_path: Path, matrix_file: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What is given to processes travels; one fails in its own work, one dies (`tests/workers` starts them)."""
     matrix = load_matrix(matrix_file, registry=registry, sets=["matrix.exclude=[{row: [both, broken]}]"])
     assert matrix is not None
+
+    def spread(work: Any, jobs: list[Job], **how: Any) -> Iterator[tuple[int, Exception]]:
+        assert (how["workers"], how["fresh"], how["ray"]) == (2, True, None)
+        yield 1, WorkerDiedError(Problem("the process died (signal 6)", "it may have run out of memory"))
+        there, job = pickle.loads(pickle.dumps((work, jobs[0])))
+        with pytest.raises(AttributeError) as raised:
+            there(job)
+        yield 0, raised.value
+
+    monkeypatch.setattr(matrix_run, "spread", spread)
     monkeypatch.setattr(matrix_run, "prepare", lambda *_: None)
     monkeypatch.setattr(matrix_run, "write_table", lambda *_: None)
-    broken = functools.partial(errands.no_registry, tmp_path / "mark")
     with pytest.raises(CellsFailed) as raised:
         matrix_run.run_matrix(
             matrix=matrix, registry=registry, out_dir=tmp_path / "out", console=Console(quiet=True),
-            parallel=2, open_registry=broken,  # type: ignore[arg-type]
+            parallel=2, open_registry=no_registry,  # type: ignore[arg-type]
         )  # fmt: skip
     died, failed = sorted(map(str, raised.value.problems), key=lambda problem: "AttributeError" in problem)
     assert "signal 6" in died and "AttributeError" in failed
+    assert (tmp_path / "out" / "logs").is_dir()

@@ -164,8 +164,9 @@ def test_what_a_killed_worker_leaves_goes_on_with_and_without_workers(
 
 def test_two_workers_may_become_none(recipe_of: Any, tmp_path: Path) -> None:
     """Their batches stay: this process computes one after the other."""
-    two = train(recipe_of("train.batch_size=2", "train.workers=2", "cluster.workers=0"), tmp_path / "two")
-    parts = train(recipe_of("train.batch_size=2", "train.accumulate=2"), tmp_path / "parts")
+    few = ("train.batch_size=2", "train.steps=2")
+    two = train(recipe_of(*few, "train.workers=2", "cluster.workers=0"), tmp_path / "two")
+    parts = train(recipe_of(*few, "train.accumulate=2"), tmp_path / "parts")
     assert [record["loss"] for record in two.records] == [record["loss"] for record in parts.records]
 
 

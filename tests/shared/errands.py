@@ -65,15 +65,6 @@ def errand(item: object) -> object:
     return item
 
 
-def no_registry(mark: Path) -> int:
-    """Aborts in the first process that asks; the others get something that is no registry."""
-    try:
-        mark.touch(exist_ok=False)
-    except FileExistsError:
-        return os.getpid()
-    os.abort()
-
-
 def _sleep(seconds: int, started: str, tidied: str) -> None:
     try:
         Path(started).write_text(str(os.getpid()))

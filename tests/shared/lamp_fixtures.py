@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import lamp_world
 import pytest
 
 import expotion.musicgen.engine  # binds the real `discover` before a test replaces it
 import expotion.plugins
+from expotion import machine
 from expotion.cli.main import run
 from expotion.plugins import Registry
 
@@ -38,13 +40,33 @@ def lamps(world: ModuleType, model: Path) -> Registry:
 
 @contextlib.contextmanager
 def among_lamps(registry: Registry, cache: Path) -> Iterator[None]:
-    """The world in place of the installed plugins; no worker processes; an own cache."""
+    """The world in place of the installed plugins; no worker processes; an own cache; a codec is built once."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expotion.musicgen.load.codec_from_hf", _codec)
         patch.setattr(expotion.plugins, "discover", lambda: registry)
         patch.setenv("EXPOTION_WORKERS", "1")
         patch.setenv("EXPOTION_CACHE", str(cache))
         patch.setenv("COLUMNS", "200")
         yield
+
+
+_BUILT: dict[object, Any] = {}
+
+
+def _codec(tensors: Any, config: Any, where: str) -> Any:
+    """A folder's codec, the same object while its files are as they were; nobody changes it.
+
+    It takes longer to put together than a lamp's music takes to make.
+    """
+    from expotion.musicgen.codec_files import codec_from_hf
+
+    if machine.auto_precision("cpu", "codec") != "fp32" or not Path(where).is_dir():  # it is changed to that type
+        return codec_from_hf(tensors, config, where)
+    files = [path.stat() for path in sorted(Path(where).iterdir())]
+    key = (where, *((file.st_mtime_ns, file.st_size, file.st_ino) for file in files))
+    if key not in _BUILT:
+        _BUILT[key] = codec_from_hf(tensors, config, where)
+    return _BUILT[key]
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +109,7 @@ def finished(
     return folder
 
 
-LESS = ("data.train_clips=2", "data.clip_s=0.4", "evaluate.conditions=[glow, sway, all, codec_ceiling]")
+LESS = ("data.train_clips=2", "data.clip_s=0.2", "evaluate.conditions=[glow, sway, all, codec_ceiling]")
 """Makes a run less than half as long, for tests that need a run of their own."""
 
 

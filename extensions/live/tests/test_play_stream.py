@@ -24,8 +24,8 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    frames = [np.full((32, 48, 3), 200 - 10 * (i % 5), np.uint8) for i in range(12)]
-    write_video(tmp_path / "lamp.mp4", frames, np.arange(12) / 10)
+    frames = [np.full((32, 48, 3), 200 - 10 * (i % 5), np.uint8) for i in range(7)]
+    write_video(tmp_path / "lamp.mp4", frames, np.arange(7) / 10)
     return tmp_path / "lamp.mp4"
 
 
@@ -72,7 +72,7 @@ def test_the_speakers_get_the_piece_in_chunks(
     capsys: Capture,
 ) -> None:
     assert play(clip, "--seed", 3) == 0
-    assert "1.2 s of music; the first sound after" in capsys.readouterr().out
+    assert "0.7 s of music; the first sound after" in capsys.readouterr().out
     assert len(speakers) > 1
     heard = np.concatenate(speakers)[:, 0]
     written = ("--out", tmp_path / "a.wav", "--depth", "float", "--adaptor", finished)
@@ -87,9 +87,9 @@ def test_standard_output_is_samples_and_nothing_else(
 ) -> None:
     assert play(clip, "--to", "-") == 0
     shown = capfdbinary.readouterr()
-    assert len(shown.out) == 2 * round(1.2 * 32_000)
+    assert len(shown.out) == 2 * round(0.7 * 32_000)
     assert np.frombuffer(shown.out, "<i2").any()
-    assert b"1.2 s of music" in shown.err
+    assert b"0.7 s of music" in shown.err
 
 
 def test_samples_are_clipped_and_little_end_first() -> None:
