@@ -94,13 +94,25 @@ def stereo_folder(tmp_path_factory):
     return save_musicgen(tmp_path_factory.mktemp("stereo"), num_codebooks=8, audio_channels=2)
 
 
-def save_musicgen(folder, **of_decoder):
+@pytest.fixture(scope="session")
+def melody_folder(tmp_path_factory):
+    """Text and 12 pitch classes, in 5 rows, in front of the music."""
+    return save_musicgen(tmp_path_factory.mktemp("melody"), melody=True)
+
+
+def save_musicgen(folder, *, melody=False, **of_decoder):
     """A random MusicGen as transformers saves it: decoder, T5, EnCodec and tokenizer."""
     import torch
     import transformers as hf
 
     torch.manual_seed(1)
-    config = hf.MusicgenConfig(
+    of_kind = (
+        (hf.MusicgenMelodyConfig, hf.MusicgenMelodyDecoderConfig)
+        if melody
+        else (hf.MusicgenConfig, hf.MusicgenDecoderConfig)
+    )
+    config = of_kind[0](
+        **({"num_chroma": 12, "chroma_length": 5} if melody else {}),
         text_encoder=hf.T5Config(vocab_size=16, d_model=12, d_kv=4, d_ff=16, num_layers=2, num_heads=3).to_dict(),
         audio_encoder=hf.EncodecConfig(
             target_bandwidths=[0.8],
@@ -116,7 +128,7 @@ def save_musicgen(folder, **of_decoder):
             use_conv_shortcut=False,
             pad_mode="reflect",
         ).to_dict(),
-        decoder=hf.MusicgenDecoderConfig(
+        decoder=of_kind[1](
             vocab_size=16,
             hidden_size=32,
             num_hidden_layers=2,
@@ -127,7 +139,7 @@ def save_musicgen(folder, **of_decoder):
             **{"num_codebooks": 4, **of_decoder},
         ).to_dict(),
     )
-    model = hf.MusicgenForConditionalGeneration(config)
+    model = (hf.MusicgenMelodyForConditionalGeneration if melody else hf.MusicgenForConditionalGeneration)(config)
     for name, buffer in model.audio_encoder.named_buffers():
         if name.endswith(("embed", "embed_avg")):
             buffer.copy_(torch.randn_like(buffer))

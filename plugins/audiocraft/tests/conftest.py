@@ -235,3 +235,52 @@ def release(tmp_path_factory, t5):
         return made[key]
 
     return make
+
+
+CHROMA = """  self_wav:
+    model: chroma_stem
+    chroma_stem: {sample_rate: 1200, n_chroma: 12, radix2_exp: 6, argmax: true, match_len_on_eval: true,
+      eval_wavs: null, n_eval_wavs: 0, cache_path: null}
+"""
+
+
+@pytest.fixture(scope="session")
+def other_release(tmp_path_factory, t5):
+    """Writes a stereo or a melody release. In place of the separator stands one that gives the mix back."""
+    import sys
+    import types
+
+    import torch
+
+    def make(kind: str) -> Path:
+        torch.manual_seed(2)
+        folder = tmp_path_factory.mktemp(kind)
+        text = LM_SETTINGS.format(delays=[0, 1, 2, 3], activation="gelu", t5=t5)
+        if kind == "stereo":
+            text = text.replace("n_q: 4", "n_q: 8").replace(
+                "delays: [0, 1, 2, 3]", "delays: [0, 0, 1, 1, 2, 2, 3, 3]"
+            )
+            text += "interleave_stereo_codebooks: {use: true, per_timestep: false}\n"
+        else:
+            text = text.replace("prepend: []", "prepend: [self_wav, description]").replace(
+                "cross: [description]", "cross: []"
+            )
+            text = text.replace("segment_duration: 30", "segment_duration: 2") + CHROMA
+        export(build_lm(text), text, folder / "state_dict.bin")
+        export(
+            build_codec(CODEC_SETTINGS.replace("PAD", "constant")),
+            CODEC_SETTINGS.replace("PAD", "constant"),
+            folder / "compression_state_dict.bin",
+        )
+        return folder
+
+    mix = types.SimpleNamespace(sources=["drums", "bass", "other", "vocals"], samplerate=1200, audio_channels=1)
+    mix.to = lambda device: mix
+    with pytest.MonkeyPatch.context() as patch:
+        from audiocraft.modules.conditioners import ChromaStemConditioner
+
+        separator = types.ModuleType("demucs")
+        separator.pretrained = types.SimpleNamespace(get_model=lambda name: mix)
+        patch.setitem(sys.modules, "demucs", separator)
+        patch.setattr(ChromaStemConditioner, "_get_stemmed_wav", lambda self, wav, rate: wav)
+        yield make

@@ -13,7 +13,9 @@ from expotion.music.compose import text_sources  # noqa: E402
 from expotion.musicgen import delay  # noqa: E402
 from expotion.musicgen.engine.step import Engine  # noqa: E402
 from expotion.musicgen.generate import Sampler, generate_codes  # noqa: E402
+from expotion.musicgen.geometry import Chroma  # noqa: E402
 from expotion.musicgen.load import load_backbone, text_source  # noqa: E402
+from expotion.musicgen.melody import chroma_of  # noqa: E402
 from expotion_text_t5 import SPEC as TEXT  # noqa: E402
 from expotion_text_t5 import TextT5Options  # noqa: E402
 
@@ -145,3 +147,55 @@ def test_codec(release, pad_mode, record_property):
     assert torch.equal(ours.encode(wave), codes)
     assert torch.equal(ours.encode(wave[0]), theirs.encode(wave[0]))
     assert deviation(record_property, "sound", ours.decode(codes), theirs.decode(codes)) < 1e-5
+
+
+def test_stereo(other_release, record_property):
+    folder = other_release("stereo")
+    theirs = expotion_audiocraft.load(folder)
+    ours = load_backbone(f"audiocraft:{folder}")
+    assert (ours.geometry.channels, ours.geometry.delays) == (2, (0, 0, 1, 1, 2, 2, 3, 3))
+    torch.manual_seed(4)
+    sequence = torch.randint(0, 17, (2, 8, 11))
+    wanted = theirs.lm(sequence, theirs.text.source(PROMPTS[:2]))
+    assert deviation(record_property, "logits", ours.lm(sequence, source_of(ours, PROMPTS[:2])), wanted) < TOLERANCE
+    made = theirs.lm.generate_codes(PROMPTS[:2], N_FRAMES, greedy=True)
+    engine, source = Engine(ours.lm, "fp32"), source_of(ours, PROMPTS[:2])
+    assert torch.equal(generate_codes(engine, source, N_FRAMES, sampler=Sampler(greedy=True)), made)
+
+
+@pytest.mark.parametrize("with_melody", [True, False])
+def test_melody(other_release, with_melody, record_property):
+    """Text, chroma and the null branch as audiocraft has them: tokens, logits, chroma rows."""
+    from audiocraft.models.loaders import load_lm_model
+    from audiocraft.modules.conditioners import ConditioningAttributes, WavCondition
+
+    folder = other_release("melody")
+    theirs = load_lm_model(folder, device="cpu").eval()
+    ours = load_backbone(f"audiocraft:{folder}")
+    chroma = ours.geometry.chroma
+    assert chroma == Chroma(12, 1 + 2 * 1200 // 16, 64, 1200)
+    seconds = torch.arange(1500) / 1200
+    wave = torch.sin(2 * torch.pi * (100 + 60 * seconds) * seconds) if with_melody else torch.zeros(1)
+    given = WavCondition(wave[None, None], torch.tensor([len(wave) if with_melody else 0]), [1200], [None], [None])
+    conditions = [ConditioningAttributes(text={"description": PROMPTS[0]}, wav={"self_wav": given})]
+    provider = theirs.condition_provider
+    embedded = provider(provider.tokenize(conditions))
+    rows = chroma_of(wave.numpy(), chroma)[None] if with_melody else None
+    encoder = TEXT.build(TextT5Options(model=text_source(ours.source)))
+    source, _ = text_sources(ours.lm, [encoder.encode(PROMPTS[0])], rows)
+    wanted = torch.cat([embedded["self_wav"][0], embedded["description"][0]], dim=1)
+    assert source.shape == wanted.shape
+    assert deviation(record_property, "what stands in front", source, wanted) < TOLERANCE
+    torch.manual_seed(6)
+    sequence = torch.randint(0, 17, (1, 4, 11))
+    with torch.no_grad():
+        logits = theirs(sequence, [], embedded)
+    assert deviation(record_property, "logits", ours.lm(sequence, source), logits) < TOLERANCE
+    for cfg_scale in (1.0, 3.0):
+        with torch.no_grad():
+            made = theirs.generate(
+                None, conditions, max_gen_len=N_FRAMES, use_sampling=False, cfg_coef=cfg_scale, check=True
+            )
+        engine = Engine(ours.lm, "fp32")
+        got = generate_codes(engine, source, N_FRAMES, cfg_scale=cfg_scale, sampler=Sampler(greedy=True))
+        assert torch.equal(got, made) and made.unique().numel() > 2

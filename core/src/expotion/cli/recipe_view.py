@@ -190,7 +190,7 @@ def print_rehearsal(found: Rehearsal, console: Console) -> None:
         console.print(
             f"one layer was real; the whole model on torch's device meta: {escape(fits)}", highlight=False
         )
-    workers = f", {_size(found.worker_peak_bytes)} in the largest process beside" if found.worker_peak_bytes else ""
+    workers = f", {_size(found.worker_peak_bytes)} at most in a process beside" if found.worker_peak_bytes else ""
     console.print(
         f"walked in {rough_time(found.walked_s)}; memory {_size(found.peak_bytes)}{workers}; "
         f"disk {_size(found.disk_bytes)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,13 +18,17 @@ from expotion.adaptor.guidance import branches_prefix, guided_prefix
 from expotion.adaptor.prefix import FrozenLM
 from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
-from expotion.errors import ExpotionError, Problem
+from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.music.guidance import Branch, plan
 from expotion.music.steering import Steering
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import Decoding, Sampler, decode
+from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.melody import chroma_of
 from expotion.recipe.schema import Sampling
+from expotion.timeline import CODEC_RATE_HZ
+from expotion.video.audio import load_audio
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Request:
     """Music for one clip: `n_frames` codec frames, a prompt, and smoothed tracks [n_frames + 1, D_i] by name.
 
     A strength is a number or one for each row, float [n_frames + 1]. A modality without a track, or with strength 0
-    throughout, is dropped.
+    throughout, is dropped. `melody`: samples float32 [n] at the model's rate, for a melody model.
     """
 
     n_frames: int
@@ -88,10 +93,15 @@ class Request:
     tracks: Mapping[str, SmoothedTrack] = field(default_factory=dict)
     strengths: Mapping[str, float | NDArray[np.floating]] = field(default_factory=dict)
     seed: int = 0
+    melody: NDArray[np.float32] | None = None
 
 
-def text_sources(lm: FrozenLM, texts: Sequence[TokenFeatures | None]) -> tuple[Tensor, Tensor]:
+def text_sources(
+    lm: FrozenLM, texts: Sequence[TokenFeatures | None], melody: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Projected prompts [B, L, d], padded to the longest, and which rows are a prompt's own, bool [B, L].
+
+    Of a melody model: all that stands in front of the music, with the `melody` [B, rows, classes], if any.
 
     audiocraft attends to the padding, which makes what a prompt says depend on the longest of its batch; here
     the padding is hidden, so that each prompt means what it means alone. No prompt is one row of zeros.
@@ -103,7 +113,37 @@ def text_sources(lm: FrozenLM, texts: Sequence[TokenFeatures | None]) -> tuple[T
     mask = pad_sequence([torch.from_numpy(text.mask) for text in own], batch_first=True)
     lengths = torch.tensor([len(text.mask) for text in own])
     own_rows = torch.arange(mask.shape[1])[None, :] < lengths[:, None]
-    return lm.project_text(hidden, mask), own_rows
+    return lm.project_text(hidden, mask, melody), own_rows
+
+
+def melody_of(path: Path | None, geometry: LMGeometry) -> NDArray[np.float32] | None:
+    """The sound of a melody's file as the model hears it; None without one.
+
+    Raises ExpotionError where the model hears no melody, MediaError for a file without sound.
+    """
+    if path is None:
+        return None
+    if geometry.chroma is None:
+        fix = "leave it out, or take a melody model: backbone hf:facebook/musicgen-melody"
+        raise ExpotionError(Problem(f"melody {path}", "a model that hears one", "a MusicGen without", fix))
+    samples = load_audio(path, geometry.chroma.sample_rate_hz)
+    if samples is None or len(samples) == 0:
+        raise MediaError(Problem(f"melody {path}", "a file with sound", "none", "give a file with a sound track"))
+    return samples
+
+
+def chroma_rows(lm: FrozenLM, requests: Sequence[Request], start_s: float) -> Tensor | None:
+    """Chroma of the requests' melodies from a time on, zeros for those without; None where none has one."""
+    chroma = lm.geometry.chroma
+    if chroma is None or all(request.melody is None for request in requests):
+        return None
+    first = round(start_s * chroma.sample_rate_hz)
+    rows = torch.zeros(len(requests), chroma.length, chroma.width)
+    for row, request in zip(rows, requests, strict=True):
+        if request.melody is not None:
+            again = np.roll(request.melody, -first % max(1, len(request.melody)))  # it is repeated
+            row.copy_(chroma_of(again if first else request.melody, chroma))
+    return rows
 
 
 def request_inputs(adaptor: Adaptor, requests: Sequence[Request], start: int, stop: int) -> dict[str, TrackInput]:
@@ -163,7 +203,7 @@ def compose(
     its own, so what it yields does not depend on its neighbours. Without an adaptor, or with every strength 0, the
     codes are exactly those of the frozen model.
     """
-    turns = _turns(requests, windows)
+    turns = _turns(requests, windows, lm)
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
     codes = [no_codes(lm)] * len(requests)
     total, before = sum(turn.n_new for turn in turns), 0
@@ -181,7 +221,7 @@ def compose_pieces(
     """Codes int64 [K, m] of one request, piece by piece as frames are finished."""
     generators = [torch.Generator().manual_seed(request.seed)]
     codes = [no_codes(lm)]
-    for turn in _turns([request], windows):
+    for turn in _turns([request], windows, lm):
         done = turn.n_prompt
         for decoding, step in _decode(lm, adaptor, [request], steering, turn, codes, generators):
             finished = decoding.finished(step)
@@ -223,16 +263,21 @@ class _Turn:
         return max(self.stops.values()) - self.start - self.n_prompt
 
 
-def _turns(requests: Sequence[Request], windows: Windows) -> list[_Turn]:
-    """The first windows of all requests, then the second ones; the last of a long clip has a prompt of its own."""
+def _turns(requests: Sequence[Request], windows: Windows, lm: FrozenLM) -> list[_Turn]:
+    """The first windows of all requests, then the second ones; the last of a long clip has a prompt of its own.
+
+    Where the text stands in front of the music, requests of one turn have texts of one length: none is padded.
+    """
     covers = [cover(request.n_frames, windows.longest, windows.overlap) for request in requests]
-    turns: dict[tuple[int, int, int], _Turn] = {}
+    apart = lm.geometry.chroma is not None
+    lengths = [len(request.text.mask) if apart and request.text is not None else 0 for request in requests]
+    turns: dict[tuple[int, int, int, int], _Turn] = {}
     for number in range(max(map(len, covers), default=0)):
         for index, own in enumerate(covers):
             if number < len(own):
                 window = own[number]
                 new = _Turn(window.start, window.n_prompt, {})
-                turn = turns.setdefault((number, window.start, window.n_prompt), new)
+                turn = turns.setdefault((number, window.start, window.n_prompt, lengths[index]), new)
                 turn.stops[index] = window.stop
     return list(turns.values())
 
@@ -248,14 +293,15 @@ def _decode(
 ) -> Iterator[tuple[Decoding, int]]:
     """Decode a turn step by step, and at its end add the new frames to the `codes` [K, T] of its requests."""
     own = [requests[index] for index in turn.stops]
-    source, mask = text_sources(lm, [request.text for request in own])
+    melody = chroma_rows(lm, own, turn.start / CODEC_RATE_HZ)
+    source, mask = text_sources(lm, [request.text for request in own], melody)
     source = source.to(lm.dtype)
     branches, prefix = _conditions(lm, adaptor, own, steering, turn.start, list(turn.stops.values()))
     known = slice(turn.start, turn.start + turn.n_prompt)
     lengths = [stop - turn.start for stop in turn.stops.values()]
     for decoding, step in decode(
         lm,
-        torch.cat([source if branch.text else torch.zeros_like(source) for branch in branches]),
+        torch.cat([source if branch.text else lm.null_text(source) for branch in branches]),
         max(lengths),
         [branch.weight for branch in branches],
         prefix=prefix,

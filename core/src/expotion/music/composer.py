@@ -25,7 +25,7 @@ from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks, unknown_text
 from expotion.features.smooth import coverage, smooth_track
 from expotion.files import lend_caches
-from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces
+from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces, melody_of
 from expotion.music.out_of_memory import text_problem
 from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
@@ -108,7 +108,8 @@ class Composer:
         `prompt`, `seed`. `strength` by control: a number, a `Schedule`, or `"0:1.0,5:0.2"` (seconds:strength).
         `guidance` gives single controls a scale of their own beside the text's `cfg_scale`. `controls` takes a
         control from another clip (or from features at hand), or mutes it (None). `overlap_s`, `precision`,
-        `temperature`, `top_k`, `top_p`. Or all of them as one `steering`.
+        `temperature`, `top_k`, `top_p`, `melody` (a file whose sound a melody model follows). Or all of them as one
+        `steering`.
 
         A control that has next to nothing to say is left out, with a warning. Features of the last clip are kept,
         so that several takes cost one extraction. Raises MediaError for a clip that cannot be used, ExpotionError
@@ -173,6 +174,7 @@ class Composer:
     def _prepare(self, clip: ClipLike, steering: Steering, on_warning: Warn | None) -> _Piece:
         """Extract the controls, and put the request together."""
         rate_hz = self.backbone.frame_rate_hz
+        melody = melody_of(steering.melody, self.backbone.geometry)
         with _opened(clip) as opened:
             duration_s = opened.duration_s
             n_frames = timeline.n_steps(duration_s, rate_hz)
@@ -183,7 +185,7 @@ class Composer:
         lm = self.engine(steering.precision)
         times_s = timeline.step_times_s(n_frames, rate_hz)
         rows = {name: schedule.at(times_s) for name, schedule in steering.strengths.items()}
-        request = Request(n_frames, self.prompts[steering.prompt], tracks, rows, steering.seed)
+        request = Request(n_frames, self.prompts[steering.prompt], tracks, rows, steering.seed, melody)
         if unknown := self.prompts.unknown_words([steering.prompt]):
             (on_warning or log.warning)(unknown_text(unknown))
         notes = {
@@ -194,6 +196,7 @@ class Composer:
             "controls_used": sorted(tracks),
             "sampling": steering.model_dump(include=set(Sampling.model_fields) - {"precision"}),
             "guidance": dict(steering.guidance),
+            "melody": None if steering.melody is None else str(steering.melody),
             "window_frames": windows.longest,
             "overlap_frames": windows.overlap,
             "precision": lm.mode,

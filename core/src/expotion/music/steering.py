@@ -117,6 +117,7 @@ class Given(TypedDict, total=False):
     temperature: float | None
     top_k: int | None
     top_p: float | None
+    melody: str | Path | None
 
 
 def _as_path(given: Any) -> Any:
@@ -130,7 +131,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
 
     `strengths` are schedules; `guidance` gives single controls a scale of their own; `controls` names another clip
     (or features) to take a control from, or None to mute it; `overlap_s` is how much of a window continues the one
-    before.
+    before. `melody`: a file whose sound a melody model follows.
     """
 
     adaptor: Annotated[Path | None, BeforeValidator(_as_path)] = None
@@ -141,6 +142,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
     guidance: ByControl[NotNegative] = Field(default_factory=dict)
     controls: ByControl[Annotated[Any, BeforeValidator(_as_path)]] = Field(default_factory=dict)
     overlap_s: NotNegative | None = None
+    melody: Annotated[Path | None, BeforeValidator(_as_path)] = None
 
     @field_validator("prompt")
     @classmethod
@@ -197,7 +199,8 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         measured = {name: getattr(recipe.generate, name) for name in Sampling.model_fields}
         strengths = {c.name: Schedule.of(c.strength) for c in recipe.conditions} | self.strengths
         muted = {name: Schedule.of(0.0) for name, source in self.controls.items() if source is None}
-        filled = {
+        filled: dict[str, Any] = {
+            "melody": self.melody or recipe.generate.melody,
             "prompt": self.prompt or recipe.text.fixed_prompt or DEFAULT_PROMPT,
             "strengths": strengths | muted,
             "guidance": {**recipe.generate.scales, **self.guidance},
@@ -214,6 +217,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         return {
             **dict.fromkeys(type(self).model_fields),
             **values,
+            "melody": None if self.melody is None else str(self.melody.absolute()),
             "adaptor": None if adaptor is None else str(adaptor if is_published(adaptor) else adaptor.absolute()),
             "seed": self.seed,
             "strengths": {name: str(schedule) for name, schedule in self.strengths.items()},
@@ -272,6 +276,11 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             except MediaError as error:
                 where = place(root, "controls", name)
                 found += [Problem(where, p.wanted, p.got, p.fix) for p in error.problems]
+        try:
+            if self.melody is not None:
+                check(scan(self.melody), "audio")
+        except MediaError as error:
+            found += [Problem(place(root, "melody"), p.wanted, p.got, p.fix) for p in error.problems]
         return found
 
 

@@ -22,7 +22,7 @@ from expotion.errors import Problem, WeightsError, first_line
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.codec_files import codec_from_audiocraft, codec_from_hf
 from expotion.musicgen.decoder import MusicGenLM
-from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.geometry import Chroma, LMGeometry
 from expotion.musicgen.layouts import audiocraft_layout, build_lm
 
 _FIXED_SETTINGS = {
@@ -36,6 +36,7 @@ _FIXED_SETTINGS = {
     "qk_layer_norm": False,
     "two_step_cfg": False,
 }
+_MELODY = "condition_provider.conditioners.self_wav."
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
@@ -89,6 +90,7 @@ def language_model(
 ) -> MusicGenLM:
     """The model of `state_dict.bin`; strict: every mismatch is listed in one WeightsError."""
     sizes = _geometry(state, settings, where)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_MELODY + "chroma.")}  # computed
     return build_lm(state, sizes, audiocraft_layout(sizes), where, dtype)
 
 
@@ -118,7 +120,36 @@ def _geometry(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: s
         text_width=None if projection is None else projection.shape[1],
         channels=_channels(settings, where),
         delays=_delays(settings),
+        chroma=_chroma(state, settings, where),
     )
+
+
+def _chroma(state: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> Chroma | None:
+    """What a melody model hears, None for others; other ways to give conditions are refused."""
+    fuser, conditioners = settings.get("fuser", {}), settings.get("conditioners", {})
+    given = {way: sorted(fuser.get(way) or []) for way in ("cross", "prepend", "sum", "input_interpolate")}
+    plain = {"cross": ["description"], "prepend": [], "sum": [], "input_interpolate": []}
+    if not fuser or given == plain:
+        return None
+    heard = conditioners.get("self_wav", {})
+    if (
+        given != {**plain, "cross": [], "prepend": ["description", "self_wav"]}
+        or heard.get("model") != "chroma_stem"
+    ):
+        wanted = "text in cross-attention, or text and a chroma_stem in front of the sequence"
+        got = "; ".join(f"{way}: {', '.join(names)}" for way, names in given.items() if names) or "no condition"
+        raise WeightsError(Problem(f"{where} xp.cfg fuser", wanted, got))
+    sound = heard.get("chroma_stem", {})
+    for key in ("argmax", "match_len_on_eval"):
+        if sound.get(key) is not True:
+            raise WeightsError(
+                Problem(f"{where} xp.cfg conditioners.self_wav.chroma_stem.{key}", "true", repr(sound.get(key)))
+            )
+    rate_hz, window = int(sound.get("sample_rate", 32_000)), 2 ** int(sound.get("radix2_exp", 14))
+    seconds = float(settings.get("dataset", {}).get("segment_duration", 30))
+    projection = state.get(_MELODY + "output_proj.weight")
+    width = int(sound.get("n_chroma", 12)) if projection is None else projection.shape[1]
+    return Chroma(width, 1 + int(seconds * rate_hz) // (window // 4), window, rate_hz)
 
 
 def _channels(settings: Mapping[str, Any], where: str) -> int:

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from expotion.musicgen.gate import Prefix, gate_input, row_selection
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.layer import EPS, DecoderLayer
+from expotion.musicgen.melody import in_front, null_front
 
 
 def sinusoid(start: int, n: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -53,6 +54,7 @@ class MusicGenLM(nn.Module):
         self.norm_out = nn.LayerNorm(d, EPS)
         self.output_heads = nn.Linear(d, k * geometry.card, bias=False)
         self.text_projection = nn.Linear(geometry.text_width, d) if geometry.text_width is not None else None
+        self.chroma_projection = None if geometry.chroma is None else nn.Linear(geometry.chroma.width, d)
         self.requires_grad_(False)
         self.eval()
 
@@ -89,15 +91,25 @@ class MusicGenLM(nn.Module):
             total = total + rows[:, :, codebook]
         return total
 
-    def project_text(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def project_text(self, hidden: Tensor, mask: Tensor, melody: Tensor | None = None) -> Tensor:
         """Text encoder output [B, L, text_width] and mask [B, L] to the cross-attention source [B, L, d].
 
-        linear (with bias), then times the mask: padded and null rows are exactly zero, the bias included.
+        linear (with bias), then times the mask: padded and null rows are exactly zero, the bias included. Of a
+        melody model: what stands in front of the music (`melody.in_front`).
         """
         source = hidden.to(self.dtype)
         if self.text_projection is not None:
             source = self.text_projection(source)
-        return source * mask.to(source.dtype)[:, :, None]
+        source = source * mask.to(source.dtype)[:, :, None]
+        if self.chroma_projection is None:
+            return source
+        return in_front(self.geometry, self.chroma_projection, source, melody)
+
+    def null_text(self, source: Tensor) -> Tensor:
+        """The source of guidance's null branch, of the shape of `source`."""
+        if self.chroma_projection is None:
+            return torch.zeros_like(source)
+        return null_front(self.geometry, self.chroma_projection, source)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Heads on normed hidden states [B, S, d]: [B, K, S, V]."""
@@ -122,8 +134,13 @@ class MusicGenLM(nn.Module):
         backward pass and computes the rest again there.
         """
         length = sequence.shape[2]
-        x = self.embed(sequence) + self.position_table(0, length)
+        x = self.embed(sequence)
         source = source.to(x.dtype)
+        front = 0
+        if self.geometry.chroma is not None:
+            front = source.shape[1]
+            x = torch.cat([source, x], dim=1)
+        x = x + self.position_table(0, front + length)
         mask = None if source_mask is None else source_mask[:, None, None, :]
         rows = None if prefix is None else row_selection(prefix.rows)
         for index in range(self.n_layers):
@@ -133,14 +150,15 @@ class MusicGenLM(nn.Module):
                 layer, gate = self.block(index), None
                 if prefix is not None and adapted:
                     gate = gate_input(prefix, index - prefix.first_layer, length, rows)
-                result: Tensor = layer(x, layer.text_keys(source), mask, gate)
+                text = None if front else layer.text_keys(source)
+                result: Tensor = layer(x, text, mask, gate, front)
                 return result
 
             if recompute and adapted and torch.is_grad_enabled():
                 x = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = run(x)
-        normed: Tensor = self.norm_out(x)
+        normed: Tensor = self.norm_out(x[:, front:])
         return normed
 
     def forward(

@@ -137,13 +137,13 @@ def generate_codes(
     """Codes int64 [B, K, n_frames], prompt included, for a text source [B, L, d] under classifier-free guidance.
 
     With cfg_scale 1 only the B conditional rows run. Otherwise the batch is [B conditional; B null], the null text
-    being zeros of the same length, and a prefix speaks about that doubled batch. `on_step(done, total)` reports
-    progress; `options` are `decode`'s.
+    being zeros of the same length (of a melody model, behind a silent melody), and a prefix speaks about that
+    doubled batch. `on_step(done, total)` reports progress; `options` are `decode`'s.
     """
     weights = (1.0,) if cfg_scale == 1.0 else (cfg_scale, 1.0 - cfg_scale)
     if len(weights) > 1:
         source = source.to(lm.dtype)
-        source = torch.cat([source, torch.zeros_like(source)])
+        source = torch.cat([source, lm.null_text(source)])
         source_mask = None if source_mask is None else source_mask.repeat(2, 1)
     for decoding, step in decode(lm, source, n_frames, weights, source_mask=source_mask, **options):
         if on_step is not None:

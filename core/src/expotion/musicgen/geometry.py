@@ -10,11 +10,22 @@ from expotion.errors import Problem, WeightsError
 
 
 @dataclass(frozen=True)
+class Chroma:
+    """What a melody model is given of a melody: `length` rows of `width` pitch classes, from windows of samples."""
+
+    width: int = 12
+    length: int = 235
+    window: int = 16_384
+    sample_rate_hz: int = 32_000
+
+
+@dataclass(frozen=True)
 class LMGeometry:
     """Sizes of the language model. `text_width` is None where the text source has the model's own width.
 
     `channels` is 2 for stereo, whose codebooks are left, right, left, right, ... `delays` says how many steps late
-    each codebook is; without it codebook k of each channel is k steps late.
+    each codebook is; without it codebook k of each channel is k steps late. `chroma` makes a melody model: chroma
+    and text stand in front of the sequence, and there is no cross-attention.
     """
 
     width: int
@@ -26,6 +37,7 @@ class LMGeometry:
     text_width: int | None
     channels: int = 1
     delays: tuple[int, ...] = ()
+    chroma: Chroma | None = None
 
     def __post_init__(self) -> None:
         for name in ("width", "n_layers", "n_heads", "ffn_width", "n_codebooks", "card"):
@@ -94,7 +106,10 @@ class LMGeometry:
         text_width = text.get("d_model", text.get("hidden_size", 512)) if isinstance(text, Mapping) else None
         if text_width == sizes["width"]:
             text_width = None  # transformers has no projection between equal widths
-        return cls(text_width=text_width, delays=(), **sizes)
+        chroma = None
+        if config.get("model_type") == "musicgen_melody":
+            chroma = Chroma(int(config.get("num_chroma", 12)), int(config.get("chroma_length", 235)))
+        return cls(text_width=text_width, delays=(), chroma=chroma, **sizes)
 
 
 SMALL = LMGeometry(1024, 24, 16, 4096, 4, 2048, 768)

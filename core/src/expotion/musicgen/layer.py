@@ -10,11 +10,13 @@ With hidden state x [B, S, d], LN of eps 1e-5, no biases outside the norms:
     x <- x + W_2 GELU(W_1 LN2(x))                            exact GELU
 
 Paper section 3.2 goes from S + g S' straight to cross-attention; the released code, and we, apply the shared
-output projection, the residual and the cross norm in between. Without a prefix this is MusicGen's layer.
+output projection, the residual and the cross norm in between. Without a prefix this is MusicGen's layer. In a
+melody model the line of the text is missing (expotion.musicgen.melody).
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,10 +37,11 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(d, EPS)
         self.qkv = nn.Linear(d, 3 * d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
-        self.norm_cross = nn.LayerNorm(d, EPS)
-        self.cross_q = nn.Linear(d, d, bias=False)
-        self.cross_kv = nn.Linear(d, 2 * d, bias=False)
-        self.cross_out = nn.Linear(d, d, bias=False)
+        if geometry.chroma is None:  # a melody model has its text in the sequence
+            self.norm_cross = nn.LayerNorm(d, EPS)
+            self.cross_q = nn.Linear(d, d, bias=False)
+            self.cross_kv = nn.Linear(d, 2 * d, bias=False)
+            self.cross_out = nn.Linear(d, d, bias=False)
         self.norm2 = nn.LayerNorm(d, EPS)
         self.ffn_in = nn.Linear(d, geometry.ffn_width, bias=False)
         self.ffn_out = nn.Linear(geometry.ffn_width, d, bias=False)
@@ -83,15 +86,21 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        text: tuple[Tensor, Tensor],
+        text: tuple[Tensor, Tensor] | None,
         text_mask: Tensor | None = None,
         prefix: GateInput | None = None,
+        front: int = 0,
     ) -> Tensor:
-        """The whole sequence at once: x [B, S, d] to [B, S, d]."""
+        """The whole sequence at once: x [B, S, d] to [B, S, d].
+
+        Without `text` (its keys and values) there is no cross-attention; the prefix enters behind `front` rows.
+        """
         q, k, v = self.heads(self.norm1(x))
         attended = attend(q, k, v, causal=x.shape[1] > 1)
         if prefix is not None:
-            attended = add_gated(attended, q, prefix)
+            steered = add_gated(attended[:, :, front:], q[:, :, front:], prefix)
+            attended = torch.cat([attended[:, :, :front], steered], dim=2) if front else steered
         x = x + self.merge_heads(attended)
-        x = x + self.cross(x, *text, text_mask)
+        if text is not None:
+            x = x + self.cross(x, *text, text_mask)
         return x + self.feed_forward(x)

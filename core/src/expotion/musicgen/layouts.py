@@ -48,16 +48,19 @@ _LAYER = {
 def hf_layout(geometry: LMGeometry, prefix: str = "decoder.") -> Layout:
     """transformers' names; `prefix` is "decoder." in the full model and "" in a decoder-only one."""
     base = f"{prefix}model.decoder"
-    ends = (f"{base}.embed_tokens", f"{prefix}lm_heads", f"{base}.layer_norm", "enc_to_dec_proj")
+    ends = (f"{base}.embed_tokens", f"{prefix}lm_heads", f"{base}.layer_norm")
+    ends += ("enc_to_dec_proj", "audio_enc_to_dec_proj")
     return _layout(geometry, *ends, f"{base}.layers", {ours: hf for ours, (hf, _) in _LAYER.items()})
 
 
 def audiocraft_layout(geometry: LMGeometry) -> Layout:
     """audiocraft's names, as in `best_state` of its `state_dict.bin`."""
     d, layers = geometry.width, "transformer.layers"
-    ends = ("emb", "linears", "out_norm", "condition_provider.conditioners.description.output_proj")
+    conditioners = "condition_provider.conditioners"
+    ends = ("emb", "linears", "out_norm")
+    ends += (f"{conditioners}.description.output_proj", f"{conditioners}.self_wav.output_proj")
     layout = _layout(geometry, *ends, layers, {ours: theirs for ours, (_, theirs) in _LAYER.items()})
-    for n in range(geometry.n_layers):
+    for n in range(geometry.n_layers if geometry.chroma is None else 0):
         for ours, rows in (("cross_q", (0, d)), ("cross_kv", (d, 3 * d))):
             fused = Source(f"{layers}.{n}.cross_attention.in_proj_weight", (3 * d, d), rows)
             layout[f"layers.{n}.{ours}.weight"] = [fused]
@@ -65,7 +68,14 @@ def audiocraft_layout(geometry: LMGeometry) -> Layout:
 
 
 def _layout(
-    geometry: LMGeometry, tables: str, heads: str, norm: str, text: str, layers: str, names: Mapping[str, str]
+    geometry: LMGeometry,
+    tables: str,
+    heads: str,
+    norm: str,
+    text: str,
+    chroma: str,
+    layers: str,
+    names: Mapping[str, str],
 ) -> Layout:
     """From the names of modules to those of tensors, in their shapes: what is stacked shares our rows."""
     modules = {
@@ -76,7 +86,7 @@ def _layout(
     for n in range(geometry.n_layers):
         for ours, stacked in names.items():
             modules[f"layers.{n}.{ours}"] = [f"{layers}.{n}.{each}" for each in stacked.split()]
-    modules["text_projection"] = [text]
+    modules |= {"text_projection": [text], "chroma_projection": [chroma]}
     layout: Layout = {}
     shapes = _shapes(geometry)
     for ours, theirs in modules.items():

@@ -122,9 +122,10 @@ def _from_hf(folder: Path, name: str, dtype: torch.dtype, parts: Collection[str]
     config = files.read_json(folder / "config.json")
     where = str(folder / "config.json")
     kind = config.get("model_type")
-    if kind not in ("musicgen", "musicgen_decoder"):
-        raise WeightsError(Problem(f"{where} model_type", "musicgen or musicgen_decoder", repr(kind)))
-    full = kind == "musicgen"
+    if kind not in ("musicgen", "musicgen_melody", "musicgen_decoder"):
+        wanted = "musicgen, musicgen_melody or musicgen_decoder"
+        raise WeightsError(Problem(f"{where} model_type", wanted, repr(kind)))
+    full = kind != "musicgen_decoder"
     geometry = LMGeometry.from_hf(config, where)
     paths = files.safetensors_files(folder)
     tensors = files.read_safetensors(paths)

@@ -355,6 +355,8 @@ class Sampling(Section):
 class Generate(Sampling):
     """How the evaluation's music is made. `scales` gives single conditions a scale of guidance of their own.
 
+    `melody`: a file whose sound a melody model follows, in every clip.
+
     `preset` fills what the recipe leaves out, here and of `adaptor.null_branch` and `adaptor.row_limit`.
     """
 
@@ -363,6 +365,7 @@ class Generate(Sampling):
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=4, ge=0)
     seed: Seed | None = None
+    melody: Folder | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -464,6 +467,8 @@ class Recipe(Section):
         for measured in ("outside", "metrics", "bootstrap", "control_alone", "probes"):
             del values["evaluate"][measured]
         del values["generate"]["preset"]  # a name for what stands there anyway
+        if values["generate"]["melody"] is None:  # a key that there was not always
+            del values["generate"]["melody"]
         values["train"] = GONE | values["train"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

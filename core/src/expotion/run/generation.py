@@ -50,8 +50,10 @@ class Job:
     requests: tuple[Request, ...]
 
 
-def requests_of(recipe: Recipe, condition: str, clips: Sequence[TestClip], seed: int) -> list[Request]:
-    """One request per clip for a condition of the evaluation.
+def requests_of(
+    recipe: Recipe, condition: str, clips: Sequence[TestClip], seed: int, melody: NDArray[np.float32] | None = None
+) -> list[Request]:
+    """One request per clip for a condition of the evaluation, with the recipe's `melody`.
 
     A modality alone: the others dropped. `text_only`: all dropped, which is the frozen model. `shuffled`: all
     controls of the next test clip. The seed of a clip is the same in every condition.
@@ -66,6 +68,7 @@ def requests_of(recipe: Recipe, condition: str, clips: Sequence[TestClip], seed:
             tracks={own.name: _fit(lender.tracks[own.name], clip.n_frames + 1) for own in kept},
             strengths={own.name: own.strength for own in kept},
             seed=(seed * 1_000_003 + i) % 2**63,
+            melody=melody,
         )
         for i, (clip, lender) in enumerate(zip(clips, lenders, strict=True))
     ]
@@ -84,14 +87,20 @@ def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:
     return SmoothedTrack(np.pad(track.values, ((0, missing), (0, 0))), np.pad(track.valid, (0, missing)))
 
 
-def make_jobs(recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int) -> list[Job]:
+def make_jobs(
+    recipe: Recipe,
+    conditions: Sequence[str],
+    clips: Sequence[TestClip],
+    workers: int,
+    melody: NDArray[np.float32] | None = None,
+) -> list[Job]:
     """Batches of clips, those of like length together, small enough that every worker gets some."""
     jobs = []
     size = max(1, min(recipe.generate.batch_size, -(-len(clips) * len(conditions) // max(1, workers))))
     for condition in conditions:
         if condition == "shuffled" and len(clips) < 2:
             continue  # there is no other clip to take controls from
-        requests = requests_of(recipe, condition, clips, recipe.generate_seed)
+        requests = requests_of(recipe, condition, clips, recipe.generate_seed, melody)
         order = sorted(range(len(clips)), key=lambda i: clips[i].n_frames)
         for at in range(0, len(order), size):
             rows = [(clips[i].id, clips[i].n_samples, requests[i]) for i in order[at : at + size]]

@@ -18,7 +18,7 @@ from expotion.contracts import Clip, MetricSpec, Score, Scored, TokenFeatures
 from expotion.evaluate.beat_metrics import reference_beats
 from expotion.evaluate.level_metrics import level_db
 from expotion.features.material import Prompts
-from expotion.music.compose import Request, request_inputs, text_sources
+from expotion.music.compose import Request, chroma_rows, request_inputs, text_sources
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.gate import add_gated, gate_input
@@ -47,8 +47,11 @@ def gate_influence(lm: MusicGenLM, adaptor: Adaptor, request: Request, codes: Te
     if prefix is None:
         return Gates(times_s, np.zeros((n_steps, len(layers)), np.float32), layers, WHAT)
 
-    source, _ = text_sources(lm, [request.text])  # one prompt: nothing is padded
-    x = lm.embed(sequence) + lm.position_table(0, n_steps)
+    source, _ = text_sources(lm, [request.text], chroma_rows(lm, [request], 0.0))  # one prompt: nothing is padded
+    x, front = lm.embed(sequence), 0
+    if lm.geometry.chroma is not None:
+        x, front = torch.cat([source.to(x.dtype), x], dim=1), source.shape[1]
+    x = x + lm.position_table(0, front + n_steps)
     ratios = []
     for index in range(lm.n_layers):
         layer = lm.block(index)
@@ -57,10 +60,13 @@ def gate_influence(lm: MusicGenLM, adaptor: Adaptor, request: Request, codes: Te
         attended = own
         if index >= first:
             gate = gate_input(prefix, index - first, n_steps, None)
-            attended = add_gated(own, q, gate)
-            ratios.append(_rms(attended - own) / _rms(own).clamp_min(1e-9))
+            music = own[:, :, front:]
+            steered = add_gated(music, q[:, :, front:], gate)
+            ratios.append(_rms(steered - music) / _rms(music).clamp_min(1e-9))
+            attended = torch.cat([own[:, :, :front], steered], dim=2) if front else steered
         x = x + layer.merge_heads(attended)
-        x = x + layer.cross(x, *layer.text_keys(source), None)
+        if not front:
+            x = x + layer.cross(x, *layer.text_keys(source), None)
         x = x + layer.feed_forward(x)
     return Gates(times_s, torch.stack(ratios, dim=-1).numpy(), layers, WHAT)
 

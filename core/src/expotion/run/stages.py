@@ -34,7 +34,7 @@ from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_array, write_text
 from expotion.lock import held
-from expotion.music.compose import Windows
+from expotion.music.compose import Windows, melody_of
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.engine import choose, compile_ahead
@@ -152,6 +152,7 @@ class Stages:
             self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
+        self.melody = melody_of(recipe.generate.melody, self.backbone.geometry)
         self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
         hashes = {"backbone": self.backbone.weights_hash, **self.encoder_hashes}
         run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}
@@ -313,7 +314,7 @@ class Stages:
             adaptor,
             Steering().over(recipe),
             Windows(window_frames),
-            requests_of(recipe, recipe.joint_name, [ready], recipe.generate_seed)[0],
+            requests_of(recipe, recipe.joint_name, [ready], recipe.generate_seed, self.melody)[0],
             ready.n_samples,
         ).make
 
@@ -328,9 +329,11 @@ class Stages:
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"))
         if run.state["stages"].get("generation", {}).get("key") != key:
             shutil.rmtree(run.path / "samples", ignore_errors=True)  # made with other weights
-        jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)))
+        jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)), self.melody)
         for row, own in probes.items():
-            jobs += [replace(job, condition=row) for job in make_jobs(recipe, [recipe.joint_name], own, 1)]
+            jobs += [
+                replace(job, condition=row) for job in make_jobs(recipe, [recipe.joint_name], own, 1, self.melody)
+            ]
         left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
         if run.is_done("generation", key) and not left:
             return
@@ -487,7 +490,7 @@ class Stages:
         rate_hz, sample_rate_hz = backbone.frame_rate_hz, backbone.sample_rate_hz
         with run.stage("report", key), stage_progress(self.console, "report") as progress:
             samples = []
-            requests = requests_of(recipe, main, ready, recipe.generate_seed)
+            requests = requests_of(recipe, main, ready, recipe.generate_seed, self.melody)
             chosen = min(recipe.generate.samples, len(clips))
             for i in range(chosen):
                 progress(i, chosen, clips[i].id)

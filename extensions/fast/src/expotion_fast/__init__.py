@@ -11,7 +11,7 @@ from expotion.contracts import EngineSpec, Mode, Probed, hookimpl
 if TYPE_CHECKING:
     import torch
 
-    from expotion_fast.engine import FusedEngine
+    from expotion.musicgen.engine.step import Engine
 
 
 def can_run(mode: Mode, device: torch.device) -> bool:
@@ -19,9 +19,12 @@ def can_run(mode: Mode, device: torch.device) -> bool:
     return device.type == "cpu" and mode != "fp16" and find_spec("numba") is not None
 
 
-def _build(lm: Any, mode: Mode) -> FusedEngine:
+def _build(lm: Any, mode: Mode) -> Engine:
+    from expotion.musicgen.engine.step import Engine
     from expotion_fast.engine import FusedEngine
 
+    if lm.geometry.chroma is not None:  # the compiled step knows no rows before the music
+        return Engine(lm, mode)
     return FusedEngine(lm, mode)
 
 

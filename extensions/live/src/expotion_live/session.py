@@ -55,6 +55,8 @@ class LiveSession:
         self.composer = composer
         self.sample_rate_hz = composer.backbone.sample_rate_hz
         self._steering = composer.resolved(steering, given)
+        if self._steering.melody is not None:
+            raise ExpotionError(Problem("melody", "none, as live music has no time of its own", "a file"))
         self._window = composer.window_frames if window_s is None else round(window_s * rate_hz)
         self._hop = round(hop_s * rate_hz)
         if not 1 <= self._hop < self._window <= composer.window_frames:

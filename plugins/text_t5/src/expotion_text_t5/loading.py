@@ -29,7 +29,7 @@ def load_t5(source: str) -> LoadedT5:
     """The encoder of a T5 folder, or of the T5 inside a MusicGen folder. Strict: WeightsError lists all."""
     folder = weights.folder_of(source)
     config = weights.read_json(folder / "config.json")
-    inside = config.get("model_type") == "musicgen"
+    inside = config.get("model_type") in ("musicgen", "musicgen_melody")
     settings = config.get("text_encoder", {}) if inside else config
     if settings.get("model_type") != "t5":
         raise WeightsError(Problem(str(folder / "config.json"), "a T5 encoder", repr(settings.get("model_type"))))

@@ -141,7 +141,8 @@ def _plain(lm: Any, mode: Mode) -> Engine:
 def _graphs(lm: Any, mode: Mode) -> Engine:
     from expotion.musicgen.engine.cuda import GraphEngine  # noqa: PLC0415
 
-    return GraphEngine(lm, mode)
+    # it knows no rows before the music, which melody models have
+    return GraphEngine(lm, mode) if lm.geometry.chroma is None else _plain(lm, mode)
 
 
 @hookimpl

@@ -26,7 +26,6 @@ class EngineLayer:
         self.head_width = weight.shape[1] // layer.n_heads
         plain = DTYPES.get(mode, torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype)
         self.norm_self = Norm(layer.norm1)
-        self.norm_cross = Norm(layer.norm_cross)
         self.norm_ffn = Norm(layer.norm2)
         self.qkv: Linear = pack(weight, mode, head_out=self.head_width)
         self.out: Linear = pack(layer.out.weight, mode, head_in=self.head_width)
@@ -34,6 +33,9 @@ class EngineLayer:
         self.ffn_out: Linear = pack(layer.ffn_out.weight, mode)
         self.normed_qkv = pack_normed(self.norm_self, self.qkv)
         self.normed_ffn_in = pack_normed(self.norm_ffn, self.ffn_in, gelu=True)
+        if not hasattr(layer, "cross_q"):
+            return  # a melody model's
+        self.norm_cross = Norm(layer.norm_cross)
         # read once per clip, or folded into the text
         self.cross_q_weight = layer.cross_q.weight.detach().to(plain)
         self.cross_out_weight = layer.cross_out.weight.detach().to(plain)

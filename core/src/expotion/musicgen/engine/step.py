@@ -25,6 +25,7 @@ from expotion.musicgen.engine.weights import DTYPES, Linear, Norm, Pack, check_m
 from expotion.musicgen.engine.weights import pack as plain_pack
 from expotion.musicgen.gate import GateInput, Prefix, Rows, add_gated, kept_values, row_selection
 from expotion.musicgen.geometry import LMGeometry
+from expotion.musicgen.melody import in_front, null_front
 
 # The self-attention cache, and the two ways to say where in it a step stands.
 #
@@ -45,20 +46,26 @@ def _rooms(fused: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Slice:
-    """Positions start..end-1; more than one only from 0 on."""
+    """Positions start..end-1 of the music; more than one only from 0 on, with a melody model's `front` rows."""
 
     start: int
     end: int
+    front: int = 0
+
+    @property
+    def rooms(self) -> slice:
+        """Where in the cache they stand: behind what is in front, which the first ones bring along."""
+        return slice(self.front + self.start if self.start else 0, self.front + self.end)
 
     def attend(self, q: Tensor, fused: Tensor, cache: Tensor) -> Tensor:
         """Causal among the positions at hand."""
-        cache[:, :, :, self.start : self.end].copy_(_rooms(fused))
-        keys, values = cache[:, :, :, : self.end].unbind(0)
-        return functional.scaled_dot_product_attention(q, keys, values, is_causal=self.end - self.start > 1)
+        cache[:, :, :, self.rooms].copy_(_rooms(fused))
+        keys, values = cache[:, :, :, : self.rooms.stop].unbind(0)
+        return functional.scaled_dot_product_attention(q, keys, values, is_causal=q.shape[2] > 1)
 
     def positions(self, table: Tensor) -> Tensor:
         """A view."""
-        return table[self.start : self.end]
+        return table[self.rooms]
 
     def prefix_rows(self, table: Tensor, limit: int) -> Tensor:
         """A view wherever one row, or a run of rows, serves."""
@@ -170,6 +177,8 @@ class EngineState(Fed):
     positions: Tensor
     text: TextState
     prefix: PrefixState | None
+    front: Tensor | None = None
+    """Of a melody model: chroma and text [B, L, d], which go in before the first step."""
 
 
 class Engine:
@@ -204,6 +213,7 @@ class Engine:
         self.norm_out = Norm(lm.norm_out)
         self._logits = pack_normed(self.norm_out, self.output_heads)
         self._text_projection = None if lm.text_projection is None else deepcopy(lm.text_projection).float()
+        self._chroma_projection = None if lm.chroma_projection is None else deepcopy(lm.chroma_projection).float()
         memory.use_huge_pages(self.device, self.step_bytes)
 
     @property
@@ -224,12 +234,21 @@ class Engine:
         """Positions start..start+n-1 in `dtype`, [n, d]."""
         return sinusoid(start, n, self.geometry.width, self.dtype).to(self.device)
 
-    def project_text(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def project_text(self, hidden: Tensor, mask: Tensor, melody: Tensor | None = None) -> Tensor:
         """As `MusicGenLM.project_text`, in float32: [B, L, text_width] and mask [B, L] to [B, L, d]."""
         source = hidden.to(self.device, torch.float32)
         if self._text_projection is not None:
             source = self._text_projection(source)
-        return source * mask.to(source)[:, :, None]
+        source = source * mask.to(source)[:, :, None]
+        if self._chroma_projection is None:
+            return source
+        return in_front(self.geometry, self._chroma_projection, source, melody)
+
+    def null_text(self, source: Tensor) -> Tensor:
+        """As `MusicGenLM.null_text`."""
+        if self._chroma_projection is None:
+            return torch.zeros_like(source)
+        return null_front(self.geometry, self._chroma_projection, source)
 
     def check_state(self, source: Tensor, n_positions: int, prefix: Prefix | None) -> None:
         """ExpotionError where a state makes no sense or does not fit into memory."""
@@ -251,15 +270,20 @@ class Engine:
         """State for generating up to `n_positions` steps after a text source [B, L, d]."""
         self.check_state(source, n_positions, prefix)
         batch, geometry = source.shape[0], self.geometry
-        shape = (2, batch, geometry.n_heads, n_positions, geometry.head_width)
-        table = sinusoid(0, n_positions, geometry.width, self.dtype)
+        front = None if geometry.chroma is None else source.to(self.device, torch.float32)
+        rooms = n_positions + (0 if front is None else front.shape[1])
+        shape = (2, batch, geometry.n_heads, rooms, geometry.head_width)
+        table = sinusoid(0, rooms, geometry.width, self.dtype)
         state = EngineState(
             position=0,
             n_positions=n_positions,
             caches=[torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in self.layers],
             positions=table.to(self.device, torch.float32),
-            text=TextState(self.layers, source.to(self.device), source_mask, self.dtype),
+            text=TextState(
+                self.layers, source.to(self.device) if front is None else front[:, :0], source_mask, self.dtype
+            ),
             prefix=None if prefix is None else PrefixState(prefix, self.dtype, self.device),
+            front=front,
         )
         memory.use_huge_pages(self.device, self.step_bytes)
         return state
@@ -274,7 +298,7 @@ class Engine:
             tokens = tokens[:, :, None]
         start, length = state.position, tokens.shape[2]
         state.check_room(length)
-        cursor = Slice(start, start + length)
+        cursor = Slice(start, start + length, 0 if state.front is None else state.front.shape[1])
         prefix = state.prefix
         if prefix is not None and prefix.is_silent(cursor):
             prefix = None
@@ -289,14 +313,20 @@ class Engine:
 
     def advance(self, tokens: Tensor, state: EngineState, cursor: Cursor, prefix: PrefixState | None) -> Tensor:
         """The arithmetic of a step on tokens [B, K, S], wherever `cursor` says it stands."""
-        x = self.embed(tokens).add_(cursor.positions(state.positions))
+        x = self.embed(tokens)
+        front = 0
+        if state.front is not None and state.position == 0:
+            front = state.front.shape[1]
+            x = torch.cat([state.front, x], dim=1)
+        x = x.add_(cursor.positions(state.positions))
         batch, length, width = x.shape
         for index, layer in enumerate(self.layers):
             fused = layer.normed_qkv(x).view(batch, length, 3, layer.n_heads, layer.head_width)
             q = fused[:, :, 0].transpose(1, 2).to(self.dtype)
             attended = cursor.attend(q, fused, state.caches[index])
             if prefix is not None:
-                attended = prefix.add_to(attended, q, index, cursor)
+                steered = prefix.add_to(attended[:, :, front:], q[:, :, front:], index, cursor)
+                attended = torch.cat([attended[:, :, :front], steered], dim=2) if front else steered
             layer.out.add_to(x, attended.transpose(1, 2).reshape(batch, length, width))
             state.text.add_to(x, layer, index)
             layer.add_ffn(x)
