@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.project import TrackInput
-from expotion.errors import ExpotionError
+from expotion.contracts import TokenFeatures
+from expotion.errors import ExpotionError, WeightsError
+from expotion.music.compose import Request, Windows, chroma_rows, compose, melody_of
+from expotion.music.steering import Steering
+from expotion.musicgen.audiocraft_files import _chroma
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
-from expotion.musicgen.geometry import Chroma
+from expotion.musicgen.geometry import Chroma, LMGeometry
+from expotion.musicgen.layouts import audiocraft_layout, build_lm, hf_layout
 from expotion.musicgen.load import load_backbone
 from expotion.musicgen.melody import chroma_of
+from expotion.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +152,102 @@ def test_chroma_is_the_strongest_pitch_class():
     assert torch.equal(rows[:n], rows[n : 2 * n])  # a short melody is repeated
     with pytest.raises(ExpotionError, match="melody"):
         chroma_of(np.zeros(0, np.float32), chroma)
+
+
+SIZES = {"melody": (1536, 48, 24), "melody-large": (2048, 48, 32)}
+
+
+@pytest.mark.parametrize(
+    ("size", "n_codebooks", "layout"), [("melody", 4, hf_layout), ("melody-large", 8, audiocraft_layout)]
+)
+def test_full_sizes_load_without_memory(size, n_codebooks, layout):
+    width, n_layers, n_heads = SIZES[size]
+    channels = n_codebooks // 4
+    geometry = LMGeometry(
+        width, n_layers, n_heads, 4 * width, n_codebooks, 2048, 768, channels=channels, chroma=Chroma()
+    )
+    names = layout(geometry)
+    sources = {source.name: source.shape for parts in names.values() for source in parts}
+    assert not any("cross" in name or "encoder_attn" in name for name in sources)
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in sources.items()}
+    lm = build_lm(tensors, geometry, names, size, torch.bfloat16)
+    # twelve matrices of a layer are there, four of cross-attention are not
+    layers = n_layers * (12 * width**2 + 4 * width)
+    ends = n_codebooks * (2049 + 2048) * width + 2 * width + 769 * width + 13 * width
+    assert sum(p.numel() for p in lm.parameters()) == layers + ends
+    sequence = torch.zeros(1, n_codebooks, 5, dtype=torch.int64, device="meta")
+    text = torch.zeros(1, 3, 768, device="meta")
+    source = lm.project_text(text, torch.ones(1, 3, device="meta"), torch.zeros(1, 235, 12, device="meta"))
+    assert source.shape == (1, 238, width)
+    assert lm.hidden(sequence, source).shape == (1, 5, width)
+
+
+def settings(**changed):
+    fuser = {"cross": [], "prepend": ["self_wav", "description"], "sum": [], "input_interpolate": []}
+    sound = {"sample_rate": 32000, "n_chroma": 12, "radix2_exp": 14, "argmax": True, "match_len_on_eval": True}
+    return {
+        "fuser": fuser | changed.get("fuser", {}),
+        "dataset": {"segment_duration": 30},
+        "conditioners": {"self_wav": {"model": changed.get("model", "chroma_stem"), "chroma_stem": sound}},
+    }
+
+
+def test_audiocrafts_melody_settings_and_what_else_there_is():
+    assert _chroma({}, settings(), "file") == Chroma(12, 235, 16_384, 32_000)
+    assert _chroma({}, {"fuser": {"cross": ["description"]}}, "file") is None
+    for other in ({"fuser": {"cross": ["description"]}}, {"fuser": {"sum": ["x"]}}, {"model": "style"}):
+        with pytest.raises(WeightsError, match="fuser"):
+            _chroma({}, settings(**other), "file")
+    soft = settings()
+    soft["conditioners"]["self_wav"]["chroma_stem"]["argmax"] = False
+    with pytest.raises(WeightsError, match=r"chroma_stem\.argmax: true, got False"):
+        _chroma({}, soft, "file")
+
+
+def requests(*lengths, melody=None):
+    texts = [TokenFeatures(np.ones((n, 12), np.float32), np.ones(n, bool)) for n in lengths]
+    return [Request(8, text, seed=i, melody=melody) for i, text in enumerate(texts)]
+
+
+def test_what_is_composed_does_not_depend_on_who_is_beside(backbone):
+    engine, steering = Engine(backbone.lm, "fp32"), Steering(top_k=4)
+    together = compose(engine, None, requests(2, 5, 2), steering, Windows(8))
+    for index, request in enumerate(requests(2, 5, 2)):
+        assert torch.equal(compose(engine, None, [request], steering, Windows(8))[0], together[index])
+
+
+def test_a_melody_is_heard_and_goes_on_in_the_next_window(backbone):
+    heard = backbone.lm.geometry.chroma
+    tone = np.sin(np.arange(5 * heard.window) * np.repeat([0.06, 0.09, 0.12, 0.15, 0.2], heard.window))
+    melody = tone.astype(np.float32)
+    lm = copy.deepcopy(backbone.lm)
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.mul_(8.0)  # as they are drawn, logits are all but alike
+    engine, steering = Engine(lm, "fp32"), Steering(top_k=4)
+    plain = compose(engine, None, requests(2), steering, Windows(8))[0]
+    assert not torch.equal(compose(engine, None, requests(2, melody=melody), steering, Windows(8))[0], plain)
+    rows = [chroma_rows(backbone.lm, requests(2, melody=melody), start_s) for start_s in (0.0, 0.6)]
+    assert torch.equal(rows[0][0], chroma_of(melody, heard))
+    assert torch.equal(rows[1][0], chroma_of(np.roll(melody, -19_200), heard))  # 0.6 s later
+    assert not torch.equal(*rows) and chroma_rows(backbone.lm, requests(2), 0.0) is None
+
+
+def test_a_melody_for_a_model_that_hears_none_is_refused(tmp_path, musicgen_folder, backbone):
+    soundfile.write(tmp_path / "tune.wav", np.zeros(3200, np.float32), 32_000)
+    assert len(melody_of(tmp_path / "tune.wav", backbone.geometry)) == 3200
+    assert melody_of(None, load_backbone(musicgen_folder).geometry) is None
+    with pytest.raises(ExpotionError, match=r"a model that hears one.*musicgen-melody"):
+        melody_of(tmp_path / "tune.wav", load_backbone(musicgen_folder).geometry)
+
+
+def test_a_melody_stands_in_recipes_steering_and_records(tmp_path):
+    base = Recipe.from_dict(
+        {"name": "a", "data": {"source": "x"}, "backbone": {"source": "./m"}, "text": {"encoder": "t"}}
+    )
+    tuned = base.model_copy(update={"generate": base.generate.model_copy(update={"melody": tmp_path / "tune.wav"})})
+    assert Steering().over(tuned).melody == tmp_path / "tune.wav"
+    assert Steering.of(melody="own.wav").over(tuned).melody == Path("own.wav")
+    assert Steering.of(melody="own.wav").to_json()["melody"] == str(Path("own.wav").absolute())
+    assert base.section_hash("generate") != tuned.section_hash("generate")
+    assert Recipe.from_dict(tuned.to_dict()) == tuned

@@ -48,8 +48,8 @@ _LAYER = {
 def hf_layout(geometry: LMGeometry, prefix: str = "decoder.") -> Layout:
     """transformers' names; `prefix` is "decoder." in the full model and "" in a decoder-only one."""
     base = f"{prefix}model.decoder"
-    ends = (f"{base}.embed_tokens", f"{prefix}lm_heads", f"{base}.layer_norm")
-    ends += ("enc_to_dec_proj", "audio_enc_to_dec_proj")
+    front = ("enc_to_dec_proj", "audio_enc_to_dec_proj")
+    ends = (f"{base}.embed_tokens", f"{prefix}lm_heads", f"{base}.layer_norm", *front)
     return _layout(geometry, *ends, f"{base}.layers", {ours: hf for ours, (hf, _) in _LAYER.items()})
 
 
@@ -57,8 +57,8 @@ def audiocraft_layout(geometry: LMGeometry) -> Layout:
     """audiocraft's names, as in `best_state` of its `state_dict.bin`."""
     d, layers = geometry.width, "transformer.layers"
     conditioners = "condition_provider.conditioners"
-    ends = ("emb", "linears", "out_norm")
-    ends += (f"{conditioners}.description.output_proj", f"{conditioners}.self_wav.output_proj")
+    front = (f"{conditioners}.description.output_proj", f"{conditioners}.self_wav.output_proj")
+    ends = ("emb", "linears", "out_norm", *front)
     layout = _layout(geometry, *ends, layers, {ours: theirs for ours, (_, theirs) in _LAYER.items()})
     for n in range(geometry.n_layers if geometry.chroma is None else 0):
         for ours, rows in (("cross_q", (0, d)), ("cross_kv", (d, 3 * d))):
