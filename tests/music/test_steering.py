@@ -93,7 +93,7 @@ def test_a_file_says_all_of_it(steered: Callable[..., Steering], calm: Path, fin
         top_p=0.8,
         precision="fp32",
     )
-    assert set(Steering.model_fields) - found.model_fields_set == {"backbone"}
+    assert set(Steering.model_fields) - found.model_fields_set == {"backbone", "melody"}
 
 
 def test_options_count_more_than_the_file(steered: Callable[..., Steering], calm: Path, clip: Path) -> None:
