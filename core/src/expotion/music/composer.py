@@ -196,7 +196,7 @@ class Composer:
             "controls_used": sorted(tracks),
             "sampling": steering.model_dump(include=set(Sampling.model_fields) - {"precision"}),
             "guidance": dict(steering.guidance),
-            "melody": None if steering.melody is None else str(steering.melody),
+            **({} if steering.melody is None else {"melody": str(steering.melody)}),
             "window_frames": windows.longest,
             "overlap_frames": windows.overlap,
             "precision": lm.mode,

@@ -214,10 +214,15 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         """Plain values by field name, null where nothing was given; paths from their root, to be read anywhere."""
         values = {name: getattr(self, name) for name in self.model_fields_set}
         adaptor = self.adaptor
+        names = dict.fromkeys(type(self).model_fields)
+        if self.melody is None:
+            del names["melody"]  # records of before have none
+            values.pop("melody", None)
+        else:
+            values["melody"] = str(self.melody.absolute())
         return {
-            **dict.fromkeys(type(self).model_fields),
+            **names,
             **values,
-            "melody": None if self.melody is None else str(self.melody.absolute()),
             "adaptor": None if adaptor is None else str(adaptor if is_published(adaptor) else adaptor.absolute()),
             "seed": self.seed,
             "strengths": {name: str(schedule) for name, schedule in self.strengths.items()},
