@@ -120,8 +120,16 @@ def test_broken_files_are_named(evaluation, tmp_path):
     with pytest.raises(RunFolderError, match=r"metrics\.json"):
         load_evaluation(tmp_path)
     write_evaluation(tmp_path, evaluation)
-    (tmp_path / "comparisons.json").write_text("[1")
-    with pytest.raises(RunFolderError, match=r"comparisons\.json"):
+    whole = (tmp_path / "comparisons.json").read_text()
+    for broken in ("[1", "[]", '{"text_only": []}', '{"a": {"b": {"c": {"mean": 1}}}}'):
+        (tmp_path / "comparisons.json").write_text(broken)
+        with pytest.raises(
+            RunFolderError, match=r"comparisons\.json.* measure again: expotion recipe run --resume"
+        ):
+            load_evaluation(tmp_path)
+    (tmp_path / "comparisons.json").write_text(whole)
+    (tmp_path / "metrics.json").write_text('{"a": {"b": {"mean": [], "ci_low": 0, "ci_high": 0, "n": 0}}}')
+    with pytest.raises(RunFolderError, match=r"metrics\.json"):
         load_evaluation(tmp_path)
 
 

@@ -98,3 +98,15 @@ def test_stages_of_a_run_that_are_none(stages, copy_of_finished, recipe_file, ca
     assert capsys.readouterr().err.startswith(
         f"{file}: stages with their seconds, got something else; run the recipe"
     )
+
+
+@pytest.mark.parametrize("damage", ["{", '{"text_only": []}', None])
+def test_scores_that_are_damaged_are_measured_again(damage, copy_of_less, capsys):
+    from expotion.cli.main import run
+
+    file = copy_of_less / "metrics.json"
+    before = file.read_bytes()
+    file.unlink() if damage is None else file.write_text(damage)
+    assert run(["recipe", "run", "--resume", str(copy_of_less)]) == 0
+    assert "metrics.json: the scores of a finished evaluation" in capsys.readouterr().out.replace("\n", "")
+    assert file.read_bytes() == before

@@ -174,20 +174,28 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 def load_evaluation(folder: Path) -> Evaluation:
     """Read what `write_evaluation` wrote. Raises RunFolderError where a file is missing or broken."""
-    notes = _read(folder / NOTES) if (folder / NOTES).exists() else {}
-    return Evaluation(_read(folder / METRICS), _read(folder / PER_CLIP), _read(folder / COMPARISONS), notes)
+    notes = _read(folder / NOTES, 0) if (folder / NOTES).exists() else {}
+    summary = ("mean", "ci_low", "ci_high", "n")
+    tables = [_read(folder / METRICS, 2, *summary), _read(folder / PER_CLIP, 3, "value")]
+    return Evaluation(*tables, _read(folder / COMPARISONS, 3, *summary), notes)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, depth: int, *numbers: str) -> dict[str, Any]:
+    """A JSON object of objects, `depth` levels down to rows that have these numbers."""
+    got = "something else"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        fix = "finish the run with --resume"
-        wanted = "the scores of a finished evaluation"
-        raise RunFolderError(Problem(str(path), wanted, "no such file", fix)) from error
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if _holds(content, depth, numbers):
+            return content
     except (OSError, ValueError) as error:
-        fix = "remove it and rerun with --resume"
-        raise RunFolderError(Problem(str(path), "a readable JSON file", str(error), fix)) from error
+        got = str(error)
+    fix = f"measure again: expotion recipe run --resume {path.parent}"
+    raise RunFolderError(Problem(str(path), "the scores of a finished evaluation", got, fix))
+
+
+def _holds(content: Any, depth: int, numbers: Sequence[str]) -> bool:
     if not isinstance(content, dict):
-        raise RunFolderError(Problem(str(path), "a JSON object", type(content).__name__))
-    return content
+        return False
+    if depth:
+        return all(_holds(each, depth - 1, numbers) for each in content.values())
+    return all(name in content and isinstance(content[name], int | float | None) for name in numbers)

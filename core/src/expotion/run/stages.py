@@ -428,7 +428,10 @@ class Stages:
         tools += ["control alone"] if recipe.evaluate.control_alone else []
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"), made, *tools)
         if run.is_done("evaluation", key):
-            return load_evaluation(run.path)
+            try:
+                return load_evaluation(run.path)
+            except RunFolderError as error:
+                self._note(f"{error}: measured again")
         scored: dict[str, list[Scored]] = {}
         for condition in recipe.evaluation_conditions():
             scored[condition] = []
