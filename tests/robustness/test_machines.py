@@ -210,6 +210,10 @@ def test_what_ray_says_is_told_in_our_words() -> None:
     assert (
         workers.in_our_words(failure("WorkerCrashedError", Exception, paragraph)) == "killed, or ended by a fault"
     )
+    without = failure(
+        "WorkerGroupError", RuntimeError, "The actor is dead because its worker process has died. OOM .."
+    )
+    assert workers.in_our_words(without) == "killed, or ended by a fault"
     report = (
         "Training failed on 1 worker:\n[Rank 0]\nray.exceptions.OutOfMemoryError: Task was killed ..\nSee the docs."
     )

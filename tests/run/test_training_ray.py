@@ -141,6 +141,7 @@ def test_what_a_killed_worker_leaves_goes_on_with_and_without_workers(
         return save({name: tensor.clone() for name, tensor in run.adaptor.state_dict().items()})
 
     one = recipe_of("train.workers=1", "cluster.max_failures=0")
+    none = recipe_of("train.workers=1", "cluster.workers=0")
     stopped = tmp_path / "stopped"
     with caplog.at_level(logging.INFO, logger="expotion"):
         with pytest.raises(ExpotionError, match=r"workers that stay alive, got killed.*go on with --resume"):
@@ -153,10 +154,8 @@ def test_what_a_killed_worker_leaves_goes_on_with_and_without_workers(
             shutil.copytree(stopped / name, old)
         shutil.copytree(stopped, tmp_path / "here")
         ended = [
-            weights(train(one, tmp_path / "whole")),
             weights(train(one, stopped)),
-            weights(train(recipe_of("train.workers=1", "cluster.workers=0"), tmp_path / "here")),
-            weights(train(recipe_of("train.workers=1", "cluster.workers=0"), before)),
+            *(weights(train(none, folder)) for folder in (tmp_path / "whole", tmp_path / "here", before)),
         ]
     assert caplog.text.count(f"training resumes at step {int(kept[-1][-6:])}") == 3
     assert len(set(ended)) == 1

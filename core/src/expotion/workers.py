@@ -58,11 +58,12 @@ _DEATHS = {
     "LocalRayletDiedError": "Ray itself has ended",
     "WorkerCrashedError": "killed, or ended by a fault",
     "ActorDiedError": "killed, or ended by a fault",
+    "worker process has died": "killed, or ended by a fault",
     "ObjectStoreFullError": "the shared memory of Ray is full",
     "OutOfDiskError": "the disk of Ray is full",
     "GetTimeoutError": f"no worker for a task that needs no processor in {ANSWER_S:.0f} s",
 }
-"""Ray's kinds of failures in our words."""
+"""Ray's kinds of failures, or what it says where it names no kind, in our words."""
 
 
 class WorkerDiedError(ExpotionError):
