@@ -176,8 +176,8 @@ def load_evaluation(folder: Path) -> Evaluation:
     """Read what `write_evaluation` wrote. Raises RunFolderError where a file is missing or broken."""
     notes = _read(folder / NOTES, 0) if (folder / NOTES).exists() else {}
     summary = ("mean", "ci_low", "ci_high", "n")
-    tables = [_read(folder / METRICS, 2, *summary), _read(folder / PER_CLIP, 3, "value")]
-    return Evaluation(*tables, _read(folder / COMPARISONS, 3, *summary), notes)
+    metrics, per_clip = _read(folder / METRICS, 2, *summary), _read(folder / PER_CLIP, 3, "value")
+    return Evaluation(metrics, per_clip, _read(folder / COMPARISONS, 3, *summary), notes)
 
 
 def _read(path: Path, depth: int, *numbers: str) -> dict[str, Any]:
