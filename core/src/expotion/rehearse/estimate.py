@@ -127,7 +127,7 @@ def rates_of(
 
 
 def whole_run(
-    rates: Rates, cells: Sequence[tuple[Recipe, Plan]], n_walked: int, *, table: bool
+    rates: Rates, cells: Sequence[tuple[Recipe, Plan]], n_walked: int, *, n_probes: int = 0, table: bool
 ) -> dict[str, float]:
     """Seconds of each part of the whole run here, by name. `n_walked`: test clips of the walk."""
     n_train = max(plan.clips["train"] for _, plan in cells)
@@ -136,11 +136,11 @@ def whole_run(
     found = dict.fromkeys(
         ("load", "clips", "captions", "training", "generation", "evaluation", "report", "other"), 0.0
     )
-    found["clips"] = rates.start_s + n_clips * rates.clip_s
+    found["clips"] = rates.start_s + (n_clips + n_probes) * rates.clip_s
     found["captions"] = rates.caption_s * n_clips * any(recipe.text.captioner for recipe, _ in cells)
     for recipe, plan in cells:
         names = recipe.evaluation_conditions()
-        pieces = n_test * len(set(names) - {*NOT_GENERATED})
+        pieces = n_test * len(set(names) - {*NOT_GENERATED}) + (n_probes if recipe.conditions else 0)
         steps, train = plan.train_steps, recipe.train
         validated = train.n_validated(plan.clips["train"])
         found["load"] += rates.load_s

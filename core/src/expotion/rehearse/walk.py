@@ -310,11 +310,23 @@ def rehearse(
         made=made,
         left_out=tuple(sorted(left_out)),
         layout_fault=seeded.checked_layout(task.geometry) if task.truncated and task.geometry else None,
-        here=whole_run(rates, cells, counts["n_test"], table=task.table) if known else None,
+        here=whole_run(rates, cells, counts["n_test"], n_probes=_n_probes(task, registry), table=task.table)
+        if known
+        else None,
         gpus={gpu.name: on_gpu(gpu, cells) for gpu in gpus} if known else {},
         memory=gpu_memory(task.walked, walked_plan),
         table=tuple(gpus),
     )
+
+
+def _n_probes(task: Task, registry: Registry) -> int:
+    """Further clips that a run makes music for, beside the test: probes of the data source."""
+    evaluate = task.walked.evaluate
+    if not evaluate.probes or evaluate.conditions is not None:
+        return 0
+    spec = registry.data_source(task.data.source)
+    source = spec.build(spec.options(**task.data.options))
+    return sum(len(clips) for clips in source.probes(evaluate.probes).values())
 
 
 def _of(found: Found, recipe: Recipe) -> Found:
