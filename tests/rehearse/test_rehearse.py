@@ -81,6 +81,13 @@ def test_published_sizes() -> None:
     assert seeded.musicgen_bytes(SMALL) == 2_355_960_088
 
 
+def test_a_whole_model_is_checked_against_the_published_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(SMALL, width=64, n_layers=1, n_heads=2)
+    assert seeded.checked_layout(one) is None
+    monkeypatch.setattr("expotion.musicgen.layouts._LAYER", {"qkv": ("self_attn.q_proj", "self_attn.in_proj")})
+    assert "not to be there" in str(seeded.checked_layout(one))
+
+
 def test_memory_grows_with_the_batch_and_fits_or_not() -> None:
     memory = GpuMemory(10**9, 10**8)
     assert memory.of_batch(10) == 2 * 10**9

@@ -162,11 +162,11 @@ def checked_layout(geometry: Geometry) -> str | None:
     from expotion.errors import ExpotionError, in_short  # noqa: PLC0415
     from expotion.musicgen.geometry import LMGeometry  # noqa: PLC0415
     from expotion.musicgen.layouts import build_lm, hf_layout  # noqa: PLC0415
-    from expotion.weights import unfilled  # noqa: PLC0415
+    from expotion.weights import undrawn  # noqa: PLC0415
 
     config = musicgen_config(geometry)
     sizes = LMGeometry.from_hf(json.loads(config.to_json_string(use_diff=False)))
-    with torch.device("meta"), unfilled("published layout"):
+    with torch.device("meta"), undrawn():
         theirs = hf.MusicgenForConditionalGeneration(config).state_dict()
     own = {
         name: tensor
