@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -261,6 +262,31 @@ def test_a_ray_that_gives_no_task_a_worker_is_not_waited_for_for_ever(monkeypatc
     ):
         list(workers.spread(print, ["a"], ray="local"))
     assert waited[0] == workers.SILENT_S == 60
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_ray_that_does_not_start_in_time_is_started_once_more(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def init(address: str, **_: object) -> None:
+        started.append(address)
+        if len(started) <= failures:
+            raise Exception("The current node timed out during startup. ..")
+
+    names: dict[str, Any] = {"init": init, "shutdown": lambda: None, "is_initialized": bool}
+    fake = SimpleNamespace(**names, exceptions=SimpleNamespace(RayError=KeyError))
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    for name, _ in workers._PATIENCE:
+        monkeypatch.setenv(name, "")  # restored at the end
+        monkeypatch.delenv(name)
+    told = "a Ray that starts here, got The current node timed out during startup"
+    expected = contextlib.nullcontext() if failures == 1 else pytest.raises(ExpotionError, match=told)
+    with expected, workers.connected("local", cpus=1):
+        pass
+    assert started == ["local"] * 2
+    assert all(os.environ[name] == value for name, value in workers._PATIENCE)
 
 
 @pytest.mark.slow
