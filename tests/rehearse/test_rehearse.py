@@ -164,7 +164,11 @@ def test_a_small_recipe_is_walked_and_leaves_nothing(
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path / "real"))
     (tmp_path / "there").mkdir()
     data = "data={source: conductor, train_clips: 4, test_clips: 2, clip_s: 2.0}"
-    arguments = ["--set", data, "--dir", str(tmp_path / "there"), "--yes", "--json"]
+    for name in ("SECOND_CLIPS", "SECOND_TEST", "SECOND_STEPS"):
+        monkeypatch.setattr(walk, name, 2)
+    few = ("evaluate.bootstrap=20", "evaluate.probes=0", "evaluate.control_alone=false", "generate.samples=1")
+    sets = [word for one in few for word in ("--set", one)]
+    arguments = [*sets, "--set", data, "--dir", str(tmp_path / "there"), "--yes", "--json"]
     assert run(["recipe", "rehearse", "face_motion", *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["here_s"] == pytest.approx(sum(found["here"].values()), abs=1.0)
