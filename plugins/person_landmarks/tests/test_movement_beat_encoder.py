@@ -13,7 +13,7 @@ from expotion.contracts import Truth
 from expotion_person_landmarks import BEAT, BeatOptions, encoders, measure
 from expotion_person_landmarks.beat import beat_rows, said_at, told_beat
 from expotion_person_landmarks.encoders import MovementBeat, row_times_s
-from expotion_person_landmarks.flow import flow_movement
+from expotion_person_landmarks.flow import SIDE_PX, flow_movement
 from expotion_person_landmarks.landmarks import Landmarks
 
 
@@ -84,15 +84,16 @@ def test_that_there_is_no_beat_is_drawn_too(nodding, monkeypatch):
 
 
 class Bar:
-    """A picture with a bright bar that goes down to each beat and stops there; frames at any times."""
+    """A square picture with a bright bar that goes down to each beat and stops there; frames at any times."""
 
-    def __init__(self, beats_s, duration_s: float, fps: float = 25.0, height: int = 96) -> None:
+    def __init__(self, beats_s, duration_s: float, fps: float = 25.0) -> None:
         self.frame_times_s = np.arange(int(duration_s * fps)) / fps
-        self.size, self.decodable_until_s = (height, height), float("inf")
-        self._beats_s, self._texture = beats_s, np.random.default_rng(3).integers(90, 255, (20, height, 1))
+        self.size, self.decodable_until_s = (SIDE_PX, SIDE_PX), float("inf")
+        self._beats_s, self._texture = beats_s, np.random.default_rng(3).integers(90, 255, (20, 96, 1), np.uint8)
 
     def frames_at(self, times_s, *, shorter_side=None):
-        frames = np.full((len(times_s), *self.size, 3), 40, np.uint8)
+        assert shorter_side == SIDE_PX
+        frames = np.full((len(times_s), SIDE_PX, SIDE_PX, 3), 40, np.uint8)
         for frame, time_s in zip(frames, times_s, strict=True):
             top = 20 + round(30 * float(np.exp(-0.5 * ((time_s - self._beats_s) / 0.1) ** 2).sum()))
             frame[top : top + 20] = self._texture
@@ -138,8 +139,13 @@ def test_a_picture_in_which_nothing_moves_has_nothing_to_say():
         assert not moves.known.any() and not moves.braking.any() and not len(moves.events_s)
 
 
-def test_flow_is_the_same_at_any_size_and_where_frames_are_missing():
-    sure = flow_movement(Shown(Bar(BEATS_S, 6.0), 6.0)).events_s
+def test_flow_counts_in_picture_heights_and_is_not_known_where_frames_are_missing():
+    whole = flow_movement(Shown(Bar(BEATS_S, 6.0), 6.0))
+    sure = whole.events_s
+    # About a quarter of the picture brakes from 30 of its 96 rows within a tenth of a second.
+    assert whole.braking.max() == pytest.approx(594, rel=0.15) and whole.energy.max() == pytest.approx(
+        2254, rel=0.2
+    )
     gap = Bar(BEATS_S, 6.0)
     gap.frame_times_s = gap.frame_times_s[(gap.frame_times_s < 2.0) | (gap.frame_times_s > 3.0)]
     moves = flow_movement(Shown(gap, 6.0))
