@@ -2,10 +2,8 @@
 
 Random gestures look regular more often than random sounds: certainty is lower by 1.5 in log odds than the
 tracker's, and higher by what the test of `events.chance_of_regularity` says for a beat, at most ln(1 / (-e p ln
-p)) (Sellke, Bayarri and Berger 2001, 'Calibration of p values'). On the 60 rendered people (true landmarks, noise
-of 1 % of a shoulder width, a fifth of the hands lost): beats' F1 0.997, lowest 0.95; a beat is said in all 30
-clips that have one and no beat in 29 of the other 30. With noise of 2 %: 0.974, lowest 0.77, 30 and 29. Causal,
-after 4 s: F1 0.94 and 0.87.
+p)) (Sellke, Bayarri and Berger 2001, 'Calibration of p values'). What that comes to on rendered people is measured
+by `benchmarks/movement_beat.py` (docs/results.md, 'On people').
 """
 
 from __future__ import annotations
