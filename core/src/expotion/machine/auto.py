@@ -252,7 +252,10 @@ def computes_bfloat16() -> bool:
     """
     import torch  # noqa: PLC0415
 
-    found: Mapping[str, Any] = torch.cpu.get_capabilities()
+    cpu: Any = torch.cpu
+    if not hasattr(cpu, "get_capabilities"):  # torch 2.6
+        return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+    found: Mapping[str, Any] = cpu.get_capabilities()
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
