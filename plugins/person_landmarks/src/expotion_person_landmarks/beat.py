@@ -1,9 +1,10 @@
 """The beat of a movement: core's tracker (`expotion.beats`) on the braking of downward movement.
 
-Random gestures look regular more often than random sounds: certainty is lower by 1.5 in log odds than the
-tracker's, and higher by what the test of `events.chance_of_regularity` says for a beat, at most ln(1 / (-e p ln
-p)) (Sellke, Bayarri and Berger 2001, 'Calibration of p values'). What that comes to on rendered people is measured
-by `benchmarks/movement_beat.py` (docs/results.md, 'On people').
+Random gestures, and a network's trembling where somebody keeps still, look regular more often than random sounds:
+certainty is lower by 3.4 in log odds than the tracker's (live by 1.5, where the second test is not at hand), and
+higher by what the test of `events.chance_of_regularity` says for a beat, at most ln(1 / (-e p ln p)) (Sellke,
+Bayarri and Berger 2001, 'Calibration of p values'). What that comes to on rendered people is measured by
+`benchmarks/movement_beat.py` (docs/results.md, 'On people').
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ BRAKING_UNIT = 10.0
 CHANNELS = ("activation", "phase_sin", "phase_cos", "tempo", "certainty")
 """Braking / 10 at most 4; sine and cosine of the phase times the certainty; log2 of the tempo / 100; certainty."""
 
-_DOUBT = 1.5
+_DOUBT, _LIVE_DOUBT = 3.4, 1.5
 
 
 def movement_beat(moves: Movement) -> Followed:
@@ -59,7 +60,7 @@ def causal_movement_beat(moves: Movement) -> Followed:
     told = np.concatenate([np.zeros((late, 3)), told])[: len(moves.braking)]
     tempo_bpm = told[:, 1]
     phase = np.where(tempo_bpm > 0, (told[:, 0] + DELAY_S * tempo_bpm / 60.0) % 1.0, 0.0)
-    certainty = _turned(told[:, 2], -_DOUBT)
+    certainty = _turned(told[:, 2], -_LIVE_DOUBT)
     beats: list[int] = []
     for frame in np.flatnonzero(np.diff(phase) < -0.5) + 1:
         if not beats or (frame - beats[-1]) * tempo_bpm[frame] > 0.4 * 60.0 * FRAME_RATE_HZ:
