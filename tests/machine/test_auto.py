@@ -134,7 +134,7 @@ def test_a_worker_that_was_not_told_names_its_host() -> None:
 def test_a_host_on_which_it_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "error_of", lambda precision, kind: 0.9 if kind == "convolution" else 0.003)
     machine.adopt({"cpu": {"training": {"precision": "bf16"}, "codec": {"precision": "fp32"}}}, handed=True)
-    with pytest.raises(ExpotionError, match=r"host .*bf16 products within 0\.001 of fp32.*error of 0\.9"):
+    with pytest.raises(ExpotionError, match=r"host .*bf16 products as near to fp32 as codec.*error of 0\.9, 0\.001 is"):
         machine.adopt({"cpu": {"codec": {"precision": "bf16"}}}, handed=True)
 
 
@@ -143,6 +143,15 @@ def test_it_can_be_fixed(measured: Callable[[Found], list[str]], monkeypatch: py
     monkeypatch.setenv(machine.AUTO, "fp32")
     machine.decide()
     assert not asked and machine.choice()["cpu"]["training"] == {"precision": "fp32"}
+    machine.forget()
+    monkeypatch.setenv(machine.AUTO, "bf16")
+    monkeypatch.setattr(probe, "error_of", lambda precision, kind: 0.9 if kind == "convolution" else 0.003)
+    machine.decide()
+    assert {use: one["precision"] for use, one in machine.choice()["cpu"].items()} == {
+        "encoders": "bf16",
+        "training": "bf16",
+        "codec": "fp32",
+    }
     machine.forget()
     monkeypatch.setenv(machine.AUTO, "int8")
     with pytest.raises(ExpotionError, match="fp32, bf16 or fp16"):

@@ -83,7 +83,7 @@ def chosen(use: Use, device: torch.device | str = "cpu") -> Chosen | None:
     if known is None and asked:
         if asked not in ("fp32", "bf16", "fp16"):
             raise ExpotionError(Problem(AUTO, "fp32, bf16 or fp16", asked, f"for example {AUTO}=fp32"))
-        return take(use, kind, Chosen(cast(Mode, asked), why=f"{AUTO}={asked}"))
+        return take(use, kind, _named(use, kind, cast(Mode, asked)))
     if known is None and _handed is not None:
         wanted = f"what auto means for {use} on {kind}, decided where the command started"
         fix = f"name a precision, or set {AUTO} there"
@@ -135,8 +135,8 @@ def adopt(given: Choice, *, handed: bool = False, where: str = "auto") -> None:
     if handed:
         _handed = tuple(f"{use} on {kind}" for kind, use in taken)
     for (kind, use), one in taken.items():
-        if kind == "cpu" and use in _CHECKED and one.precision != "fp32":
-            _check(use, one.precision)
+        if kind == "cpu":
+            _check(cast(Use, use), one.precision)
         _chosen[kind, cast(Use, use)] = one
 
 
@@ -147,15 +147,29 @@ def forget() -> None:
     _handed = None
 
 
+def _named(use: Use, device: str, precision: Mode) -> Chosen:
+    """What AUTO names; fp32 for a use for which that is wrong here."""
+    why = f"{AUTO}={precision}"
+    wrong = _wrong(use, precision) if device == "cpu" else ""
+    return Chosen("fp32", why=f"{why} is wrong here: {wrong}") if wrong else Chosen(precision, why=why)
+
+
 def _check(use: Use, precision: Mode) -> None:
+    if wrong := _wrong(use, precision):
+        wanted = f"{precision} products as near to fp32 as {use}, for which it was chosen, needs them"
+        fix = "leave this host out, or name fp32"
+        raise ExpotionError(Problem(f"host {platform.node()}", wanted, wrong, fix))
+
+
+def _wrong(use: Use, precision: Mode) -> str:
+    """How wrong a type is for a use on this processor, in words; empty where it is right or cannot be asked."""
     from expotion.machine import probe  # noqa: PLC0415 - torch
 
+    if use not in _CHECKED or precision == "fp32":
+        return ""
     kind = JUDGED_BY[use]
     error = probe.error_of(precision, kind)
-    if not error <= probe.RIGHT[kind]:
-        wanted = f"{precision} products within {probe.RIGHT[kind]:g} of fp32, as was chosen for {use}"
-        fix = "leave this host out, or name fp32"
-        raise ExpotionError(Problem(f"host {platform.node()}", wanted, f"an error of {error:.2g}", fix))
+    return "" if error <= probe.RIGHT[kind] else f"an error of {error:.2g}, {probe.RIGHT[kind]:g} is allowed"
 
 
 def _kind(device: torch.device | str) -> str:
