@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import log, sqrt
 
 import numpy as np
@@ -135,6 +136,13 @@ def test_a_beat_just_before_the_first_event_is_kept() -> None:
     assert follow(bumps(events_s, heights=heights)).beats_s[0] == pytest.approx(2.0, abs=0.031)
 
 
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search a second instead of four: what is told at its end is the same."""
+    monkeypatch.setattr(sys.modules[Follower.__module__], "_EVERY", 100)
+
+
+@pytest.mark.usefixtures("seldom")
 def test_the_follower_foresees_a_steady_beat_and_is_certain_of_it() -> None:
     beats_s = np.arange(0.3, 12.0, 0.6)
     follower = Follower()
@@ -147,6 +155,7 @@ def test_the_follower_foresees_a_steady_beat_and_is_certain_of_it() -> None:
     assert late[:, 2].min() > 0.9
 
 
+@pytest.mark.usefixtures("seldom")
 def test_the_follower_tells_the_same_whatever_comes_later() -> None:
     """Causal: what is told at a frame depends on what came until then; nothing is told in the first two seconds."""
     first, second = Follower(), Follower()
@@ -158,6 +167,7 @@ def test_the_follower_tells_the_same_whatever_comes_later() -> None:
     assert told[0][198] == (0.0, 0.0, 0.0) and told[0][300][1] > 0
 
 
+@pytest.mark.usefixtures("seldom")
 def test_the_follower_says_that_there_is_no_beat() -> None:
     uncertain = 0
     for seed in range(3):
@@ -168,6 +178,7 @@ def test_the_follower_says_that_there_is_no_beat() -> None:
     assert Follower().push(0.0)[2] < 0.01
 
 
+@pytest.mark.usefixtures("seldom")
 def test_the_follower_forgets_how_loud_it_once_was() -> None:
     """Nine seconds after a loud stretch the same beat at a twentieth is found again."""
     beats_s = np.arange(0.3, 15.0, 0.5)

@@ -134,7 +134,7 @@ def test_a_worker_that_was_not_told_names_its_host() -> None:
 def test_a_host_on_which_it_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "error_of", lambda precision, kind: 0.9 if kind == "convolution" else 0.003)
     machine.adopt({"cpu": {"training": {"precision": "bf16"}, "codec": {"precision": "fp32"}}}, handed=True)
-    with pytest.raises(ExpotionError, match=r"host .*bf16 products as near to fp32 as codec.*error of 0\.9, 0\.001 is"):
+    with pytest.raises(ExpotionError, match=r"host .*bf16 products as near to fp32 as codec.*error of 0\.9"):
         machine.adopt({"cpu": {"codec": {"precision": "bf16"}}}, handed=True)
 
 

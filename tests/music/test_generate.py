@@ -40,8 +40,8 @@ def start(lamps: Registry, finished: Path) -> Start:
     return call
 
 
-def write_lamp(path: Path, n: int = 6, light: int = 200) -> Path:
-    """A lamp at 10 fps, with a tone."""
+def write_lamp(path: Path, n: int = 4, light: int = 200) -> Path:
+    """A lamp at 10 fps, with noise: AAC takes four times as long for a tone."""
     path.write_bytes(_lamp(path.suffix, n, light))
     return path
 
@@ -49,10 +49,10 @@ def write_lamp(path: Path, n: int = 6, light: int = 200) -> Path:
 @functools.cache
 def _lamp(suffix: str, n: int, light: int) -> bytes:
     frames = [np.full((32, 48, 3), max(0, light - 10 * (i % 5)), np.uint8) for i in range(n)]
-    tone = (0.1 * np.sin(np.arange(n * RATE_HZ // 10) / 20)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0.0, 0.1, n * RATE_HZ // 10).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"lamp{suffix}"
-        write_video(path, frames, np.arange(n) / 10, tone, RATE_HZ)
+        write_video(path, frames, np.arange(n) / 10, noise, RATE_HZ)
         return path.read_bytes()
 
 
@@ -359,11 +359,6 @@ def test_a_record_makes_the_same_bytes_again(
     for name, data in first.items():
         again = (out / name.replace("lamp [hd]", "lamp [hd]_again")).read_bytes()
         assert again == data or name.endswith(".json")
-    assert run(["again", str(out / "lamp [hd].json"), "--out", str(tmp_path / "new")]) == 0
-    new = files_of(tmp_path / "new")
-    assert {n: d for n, d in new.items() if not n.endswith(".json")} == {
-        n: d for n, d in first.items() if not n.endswith(".json")
-    }
 
 
 def test_takes_have_seeds_of_their_own_and_are_made_again_alone(
@@ -410,6 +405,14 @@ def recorded(finished: Path, lamps: Registry, cache: Path, tmp_path_factory: pyt
     return folder
 
 
+def test_a_record_is_followed_into_another_folder(
+    recorded: Path, in_the_world_of_lamps: None, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["again", str(recorded / "a.json"), "--out", str(tmp_path / "new")]) == 0
+    assert set(files_of(tmp_path / "new")) == {"a.wav", "a.json"}
+    assert (tmp_path / "new" / "a.wav").read_bytes() == (recorded / "a.wav").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -434,10 +437,11 @@ def test_a_record_that_cannot_be_followed(
     assert not (tmp_path / "a_again.wav").exists()
 
 
-def test_loudness_is_met_in_every_file(start: Start, clip: Path, tmp_path: Path) -> None:
+def test_loudness_is_met_in_every_file(start: Start, tmp_path: Path) -> None:
     from expotion.video.audio import load_audio
     from expotion.video.loudness import loudness_lufs
 
+    clip = write_lamp(tmp_path / "lamp [hd].mp4", n=6)
     assert start(clip, "--out", tmp_path / "o", "--loudness", "-30", "-f", "wav,mp4") == 0
     record = json.loads((tmp_path / "o" / "lamp [hd].json").read_text())
     assert record["made"]["normalised"]["loudness_lufs"] == pytest.approx(-30, abs=0.1)
@@ -450,7 +454,7 @@ def test_loudness_is_met_in_every_file(start: Start, clip: Path, tmp_path: Path)
 def test_a_control_from_another_clip_is_that_clips(start: Start, clip: Path, tmp_path: Path) -> None:
     other = write_lamp(tmp_path / "other.mp4", light=120)
     song = tmp_path / "song.wav"
-    write_wav(song, np.zeros(RATE_HZ * 6 // 10, np.float32), RATE_HZ)
+    write_wav(song, np.zeros(RATE_HZ * 4 // 10, np.float32), RATE_HZ)
     alone = ("--mute", "sway", "--strength", "glow=3")
     assert start(clip, "--out", tmp_path / "a.wav", *alone, "--control", f"glow={other}") == 0
     assert start(other, "--out", tmp_path / "b.wav", *alone) == 0
@@ -468,8 +472,8 @@ def folder(tmp_path: Path) -> Path:
     """Two clips, one in a sub-folder, a picture file, a hidden clip and a broken one."""
     clips = tmp_path / "clips"
     (clips / "deep").mkdir(parents=True)
-    write_lamp(clips / "a.mp4", n=6)
-    write_lamp(clips / "deep" / "b.mkv", n=6, light=150)
+    write_lamp(clips / "a.mp4", n=3)
+    write_lamp(clips / "deep" / "b.mkv", n=3, light=150)
     (clips / "notes.txt").write_text("no clip")
     (clips / ".hidden.mp4").write_bytes(b"")
     return clips
@@ -498,10 +502,11 @@ def test_a_folder_keeps_its_shape_and_is_resumed(
     assert {name: again[name] for name in names - {"report.json"}} == {
         name: first[name] for name in names - {"report.json"}
     }
+    (folder / "deep" / "b.mkv").unlink()
     assert start(folder, "--out", out, "--jobs", 0, "--seed", 1) == 0
-    assert "2 made, 0 already there" in capsys.readouterr().out
+    assert "1 made, 0 already there" in capsys.readouterr().out
     assert start(folder, "--out", out, "--jobs", 0, "--seed", 1, "--overwrite") == 0
-    assert "2 made, 0 already there" in capsys.readouterr().out
+    assert "1 made, 0 already there" in capsys.readouterr().out
 
 
 def test_failures_of_a_folder_are_reported_and_tried_again(
@@ -517,7 +522,7 @@ def test_failures_of_a_folder_are_reported_and_tried_again(
     assert [Path(made["clip"]).name for made in report["made"]] == ["a.mp4", "b.mkv"]
     assert [Path(failed["clip"]).name for failed in report["failed"]] == ["broken.mp4"]
     assert "cannot be read" in report["failed"][0]["problems"][0]
-    write_lamp(folder / "broken.mp4", n=4)
+    write_lamp(folder / "broken.mp4", n=3)
     assert start(folder, "--out", out, "--jobs", 0) == 0
     assert "1 made, 2 already there, 0 failed" in capsys.readouterr().out
 
@@ -552,7 +557,7 @@ def test_the_output_folder_may_lie_in_the_folder(start: Start, folder: Path, cap
 
 
 def test_clips_of_one_name_keep_their_suffix(start: Start, folder: Path, tmp_path: Path) -> None:
-    write_lamp(folder / "a.mkv", n=4)
+    write_lamp(folder / "a.mkv", n=3)
     assert start(folder, "--out", tmp_path / "out", "--jobs", 0, "-f", "wav") == 0
     names = {path.name for path in (tmp_path / "out").glob("*.wav")}
     assert names == {"a_mkv.wav", "a_mp4.wav"}

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
         pytest.skip("the file system takes UTF-8 names only")
     clips = tmp_path / "clips"
     clips.mkdir()
-    for n, name in enumerate(("a.mp4", NO_UTF8, "c.mp4"), start=15):
+    for n, name in enumerate(("a.mp4", NO_UTF8, "c.mp4"), start=9):
         encode(clips / name, n=n, sound="aac", rate_hz=44_100)
     return clips
 

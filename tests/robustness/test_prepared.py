@@ -15,7 +15,7 @@ from expotion.video.writing import write_video
 RATE_HZ = 16_000
 
 
-def clip(path: Path, seconds: float = 4.0, sound: np.ndarray | None = None) -> Path:
+def clip(path: Path, seconds: float = 2.5, sound: np.ndarray | None = None) -> Path:
     """A moving picture with noise, or with the sound that is given."""
     times_s = np.arange(round(seconds * 10)) / 10
     noise = np.random.default_rng(0).normal(0.0, 0.1, round(seconds * RATE_HZ)).astype(np.float32)
@@ -62,7 +62,7 @@ def test_every_kind_of_video_is_found(tmp_path, suffix):
     format = {"mts": "mpegts", "m2ts": "mpegts"}.get(suffix)
     path = tmp_path / "videos" / f"a.{suffix}"
     path.parent.mkdir()
-    encode(path, format=format, n=60, sound="aac", rate_hz=44_100)
+    encode(path, format=format, n=36, sound="aac", rate_hz=44_100)
     (path.parent / "notes.pdf").write_text("words")
     code, _, report = prepared(path.parent, tmp_path / "corpus")
     assert (code, report["clips"]) == (0, 1)
@@ -127,16 +127,14 @@ def test_a_file_that_was_cut_off_says_so(tmp_path):
     assert not any("cut to what both have" in text for text in report["warnings"])
 
 
-@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c"])
-def test_captions_may_hold_other_line_ends(tmp_path, end):
-    path = clip(tmp_path / "videos" / "a.mp4", 2.0)
+def test_captions_may_hold_other_line_ends(tmp_path):
+    caption = "one\u2028two\u2029three\x85four\x0bfive\x0csix"
+    path = clip(tmp_path / "videos" / "a.mp4", 1.2)
     listed = tmp_path / "list.jsonl"
-    listed.write_text(
-        json.dumps({"path": str(path), "caption": f"one{end}two"}, ensure_ascii=False) + "\n", "utf-8"
-    )
+    listed.write_text(json.dumps({"path": str(path), "caption": caption}, ensure_ascii=False) + "\n", "utf-8")
     assert prepared(listed, tmp_path / "corpus")[0] == 0
     manifest = tmp_path / "corpus" / "manifest.jsonl"
-    assert [row.caption for row in read_manifest(manifest, files=True)] == [f"one{end}two"]
+    assert [row.caption for row in read_manifest(manifest, files=True)] == [caption]
     for command in (["check", str(manifest)], ["split", str(manifest), "--test", "0", "--validation", "0"]):
         done = CliRunner().invoke(app, ["data", *command])
         assert "invalid json" not in f"{done.output}{done.exception}"
@@ -152,7 +150,7 @@ def test_captions_may_hold_other_line_ends(tmp_path, end):
     ],
 )
 def test_tables_as_spreadsheets_write_them(tmp_path, name, text):
-    path = clip(tmp_path / "videos" / "a.mp4", 2.0)
+    path = clip(tmp_path / "videos" / "a.mp4", 1.2)
     (tmp_path / name).write_text(text.format(path))
     code, told, _ = prepared(tmp_path / name, tmp_path / "corpus")
     assert code == 0, told
@@ -162,7 +160,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path, name, text):
 
 def test_a_quote_that_is_not_closed_is_an_error_with_its_line(tmp_path):
     for name in "abc":
-        clip(tmp_path / f"{name}.mp4", 2.0)
+        clip(tmp_path / f"{name}.mp4", 1.2)
     (tmp_path / "l.csv").write_text('path,caption\na.mp4,fine\nb.mp4,"open\nc.mp4,fine\n')
     code, told, _ = prepared(tmp_path / "l.csv", tmp_path / "corpus")
     assert code != 0
@@ -170,6 +168,6 @@ def test_a_quote_that_is_not_closed_is_an_error_with_its_line(tmp_path):
 
 
 def test_a_caption_of_200_kilobytes(tmp_path):
-    path = clip(tmp_path / "a.mp4", 2.0)
+    path = clip(tmp_path / "a.mp4", 1.2)
     (tmp_path / "l.csv").write_text(f"path,caption\n{path},{'word ' * 40_000}\n")
     assert prepared(tmp_path / "l.csv", tmp_path / "corpus")[0] == 0

@@ -17,17 +17,17 @@ RATE_HZ = 48_000
 
 
 def many_channels(path: Path, layout: str, n_channels: int, tag: int | None) -> Path:
-    """A mov of 2 s with PCM sound whose channels lie in an order of their own (`chan` box, layout `tag`)."""
+    """A mov of 1 s with PCM sound whose channels lie in an order of their own (`chan` box, layout `tag`)."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=10)
         video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
         sound = out.add_stream("pcm_s16le", rate=RATE_HZ, layout=layout)
-        for i in range(20):
-            image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 * i, np.uint8), format="rgb24")
+        for i in range(10):
+            image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * i, np.uint8), format="rgb24")
             image.pts, image.time_base = i, Fraction(1, 10)
             out.mux(video.encode(image))
         out.mux(video.encode(None))
-        tone = (9000 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE_HZ) / RATE_HZ)).astype(np.int16)
+        tone = (9000 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(np.repeat(tone, n_channels)[None, :], "s16", layout)
         frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
         out.mux(sound.encode(frame))
@@ -50,7 +50,7 @@ def test_channels_in_an_order_of_their_own(tmp_path, layout, n_channels, tag):
         sound = clip.audio(RATE_HZ)
         assert np.abs(sound).max() == pytest.approx(9000 / 32768, abs=0.01)
         mux_video(path, sound, RATE_HZ, tmp_path / "out.mkv", keep_original_sound=True)
-    assert len(load_audio(tmp_path / "out.mkv", RATE_HZ)) == 2 * RATE_HZ
+    assert len(load_audio(tmp_path / "out.mkv", RATE_HZ)) == RATE_HZ
 
 
 @pytest.mark.parametrize(("layout", "n_channels"), [("22.2", 24), ("hexadecagonal", 16), ("octagonal", 8)])

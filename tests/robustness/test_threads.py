@@ -56,7 +56,7 @@ def test_no_stage_of_a_piece_sees_the_number_of_threads(
     stage: str, lamps: Registry, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each stage is made to depend on a sum that torch splits among its threads."""
-    clip = encode(tmp_path / "a.mp4", n=30)
+    clip = encode(tmp_path / "a.mp4", n=9)
     composer = open_composer(finished, lamps)
     kinds: dict[str, tuple[Any, str]] = {
         "features": (lamp_world.Light, "extract"),

@@ -107,7 +107,12 @@ def test_a_run_names_words_and_columns_without_a_value(
         name="beats", dist=SimpleNamespace(name="expotion-beats", version="1"), load=lambda: module
     )
     registry: Registry = world.registry_of(model, [point])
-    sets = ("conditions=[]", "text.prompt=calm lamb", "evaluate.metrics=[loudness, beats, pairs]")
+    sets = (
+        "conditions=[]",
+        "data.clip_s=0.3",
+        "text.prompt=calm lamb",
+        "evaluate.metrics=[loudness, beats, pairs]",
+    )
     with among_lamps(registry, cache):
         assert run_lamps(tmp_path / "run", *sets) == 0
     shown = " ".join(capsys.readouterr().out.split())

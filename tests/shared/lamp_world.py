@@ -6,7 +6,6 @@ Run as a program it is the command line over that world: `python world.py MODEL_
 from __future__ import annotations
 
 import hashlib
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from random_musicgen import write_musicgen
 
 import expotion.plugins
 from expotion import contracts
@@ -154,80 +154,17 @@ def loudness(scored: Scored) -> Score:
 
 def write_model(folder: Path, channels: int = 1) -> Path:
     """A random MusicGen of four codebooks a channel of 16 codes at 50 Hz and 32 kHz, in transformers' layout."""
-    import torch
-    from safetensors.torch import save_file
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import (
-        EncodecConfig,
-        EncodecModel,
-        MusicgenDecoderConfig,
-        PreTrainedTokenizerFast,
-        T5Config,
-        T5EncoderModel,
+    return write_musicgen(
+        folder,
+        WORDS,
+        width=16,
+        n_heads=2,
+        ffn_width=16,
+        text={"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2},
+        codec={"sampling_rate": SAMPLE_RATE_HZ, "upsampling_ratios": [8, 5, 4, 4], "num_filters": 2},
+        scale=1.0,
+        channels=channels,
     )
-
-    from expotion.musicgen.geometry import LMGeometry
-    from expotion.musicgen.layouts import hf_layout
-
-    torch.manual_seed(1)
-    audio = EncodecConfig(
-        target_bandwidths=[0.8],
-        sampling_rate=SAMPLE_RATE_HZ,
-        upsampling_ratios=[8, 5, 4, 4],
-        num_filters=2,
-        hidden_size=8,
-        codebook_dim=8,
-        codebook_size=16,
-        num_lstm_layers=1,
-        use_causal_conv=False,
-        normalize=False,
-        use_conv_shortcut=False,
-        pad_mode="reflect",
-    )
-    text = T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-    decoder = MusicgenDecoderConfig(
-        vocab_size=16,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        ffn_dim=16,
-        num_codebooks=4 * channels,
-        audio_channels=channels,
-        pad_token_id=16,
-        bos_token_id=16,
-    )
-    config = {
-        "model_type": "musicgen",
-        "audio_encoder": audio.to_dict(),
-        "text_encoder": text.to_dict(),
-        "decoder": decoder.to_dict(),
-    }
-    geometry = LMGeometry.from_hf(config, "world")
-    tensors = {
-        source.name: (torch.ones if "norm" in source.name and "weight" in source.name else torch.randn)(
-            source.shape
-        )
-        for sources in hf_layout(geometry).values()
-        for source in sources
-    }
-    codec = EncodecModel(audio)
-    for name, buffer in codec.named_buffers():
-        if name.endswith(("embed", "embed_avg")):
-            buffer.copy_(torch.randn_like(buffer))
-    tensors |= {f"audio_encoder.{name}": tensor for name, tensor in codec.state_dict().items()}
-    tensors |= {f"text_encoder.{name}": tensor for name, tensor in T5EncoderModel(text).state_dict().items()}
-    folder.mkdir(parents=True)
-    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, default=str))
-    inner = Tokenizer(
-        models.WordLevel({w: i for i, w in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}, unk_token="<unk>")
-    )
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    return folder
 
 
 def registry_of(model: Path, more: Sequence[Any] = ()) -> Registry:

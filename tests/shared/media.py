@@ -92,6 +92,8 @@ def _encode(
             out.mux(stream.encode(image))
         out.mux(stream.encode(None))
         if audio is not None:
+            if sound == "aac":
+                audio.codec_context.options = {"aac_coder": "fast"}
             tone = np.sin(2 * np.pi * 440.0 * np.arange(rate_hz * n // fps) / rate_hz)
             fifo = av.AudioFrame.from_ndarray((tone * 9000).astype(np.int16)[None, :], "s16", "mono")
             fifo.sample_rate, fifo.pts = rate_hz, round(start_s * rate_hz)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import runpy
 import subprocess
@@ -22,8 +23,9 @@ NAMES = runpy.run_path(str(WORKER))
 Result = tuple[list[dict[str, Any]], dict[str, torch.Tensor]]
 
 
+@functools.cache
 def alone(batch_size: int, n_parts: int, **changes: Any) -> Result:
-    """The run in this process."""
+    """The run in this process; not to be changed."""
     run = NAMES["make_run"](
         NAMES["changed"](NAMES["SETTINGS"], batch_size=batch_size, accumulate=n_parts, **changes)
     )

@@ -19,15 +19,23 @@ from expotion_corpus.stats import verify
 Write = Callable[..., Path]
 
 
-@pytest.fixture
-def manifest(tmp_path: Path, write: Write, examine_all: Any) -> Path:
-    """Five clips of two files: 4 + 4 + 2 s and 4 + 2 s, split by hand."""
-    write(tmp_path / "v" / "a.mp4", seed=1, seconds=10.0)
-    write(tmp_path / "v" / "b.mp4", seed=2, seconds=6.0)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, write: Write, examine_all: Any) -> Path:
+    """Five clips of two files: 4 + 4 + 2 s and 4 + 2 s, split by hand; not to be changed."""
+    folder: Path = tmp_path_factory.mktemp("prepared")
+    write(folder / "v" / "a.mp4", seed=1, seconds=10.0)
+    write(folder / "v" / "b.mp4", seed=2, seconds=6.0)
     settings = Settings(4.0, 4.0, 2.0)
-    rows = prepare(tmp_path / "v", tmp_path / "corpus", settings, examine_all(settings)).rows
+    rows = prepare(folder / "v", folder / "corpus", settings, examine_all(settings)).rows
     split = [row.model_copy(update={"split": "train" if "a@" in row.id else "test"}) for row in rows]
-    write_manifest(tmp_path / "corpus" / "split.jsonl", split, {})
+    write_manifest(folder / "corpus" / "split.jsonl", split, {})
+    return folder
+
+
+@pytest.fixture
+def manifest(prepared: Path, tmp_path: Path, moved: Callable[[Path, Path], None]) -> Path:
+    """A copy of it that may be changed."""
+    moved(prepared, tmp_path)
     return tmp_path / "corpus" / "split.jsonl"
 
 

@@ -148,13 +148,13 @@ def test_calls_from_several_threads_take_turns(monkeypatch):
 
 @pytest.mark.parametrize("loaded", [False, True])
 def test_a_first_call_that_compiles_says_so(monkeypatch, caplog, loaded):
-    monkeypatch.setattr(threads, "COMPILING_S", 0.05)
+    monkeypatch.setattr(threads, "COMPILING_S", 0.02)
 
     def slow(seconds, part, parts):
         time.sleep(seconds)
 
     slow.overloads = {"a signature": "machine code"} if loaded else {}
-    threads.on_all(slow, 0.5, n_bytes=1)
+    threads.on_all(slow, 0.2, n_bytes=1)
     assert ("compiling the decoding step" in caplog.text) is not loaded
 
 

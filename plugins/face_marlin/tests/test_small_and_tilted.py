@@ -35,9 +35,7 @@ def swaying(fakes: SimpleNamespace, side_px: int, tilt_deg: float):
     return fakes.video(frames, TIMES_S), middles
 
 
-@pytest.mark.parametrize(
-    ("side_px", "tilt_deg"), [(48, 0.0), (60, 0.0), (200, 45.0), (200, -40.0), (48, 45.0), (60, -30.0)]
-)
+@pytest.mark.parametrize(("side_px", "tilt_deg"), [(48, 0.0), (200, -40.0), (48, 45.0)])
 def test_it_is_found_and_followed(fakes: SimpleNamespace, side_px: int, tilt_deg: float) -> None:
     video, middles = swaying(fakes, side_px, tilt_deg)
     centre, side, valid = find_path(video, CascadeDetector()).at(TIMES_S)

@@ -46,6 +46,7 @@ def test_training_runs_end_to_end(
     out = tmp_path / "tiny.safetensors"
     given = ["--smoke", "--seed", "1", "--wander", wander, "--data", str(rendered), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["tiny.py", *given])
+    monkeypatch.setattr(tiny, "SAMPLES", 60)
     tiny.main()
     assert "trained weights" in capsys.readouterr().out
     assert len(list(rendered.iterdir())) == 2

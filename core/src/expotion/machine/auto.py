@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -17,13 +16,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from expotion.contracts import Mode, Probed, cache_folder
 from expotion.errors import ExpotionError, OutputError, Problem
-from expotion.files import write_json
+from expotion.files import cache_folder, write_json
 from expotion.machine.system import cores, processor, quota, threads
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a process that works over items starts in a quarter of the time without pydantic and numpy
     import torch
+
+    from expotion.contracts import Mode, Probed
 
 Use = Literal["encoders", "training", "codec", "generation"]
 JUDGED_BY: dict[Use, str] = {
@@ -83,7 +83,7 @@ def chosen(use: Use, device: torch.device | str = "cpu") -> Chosen | None:
     if known is None and asked:
         if asked not in ("fp32", "bf16", "fp16"):
             raise ExpotionError(Problem(AUTO, "fp32, bf16 or fp16", asked, f"for example {AUTO}=fp32"))
-        return take(use, kind, _named(use, kind, cast(Mode, asked)))
+        return take(use, kind, _named(use, kind, cast("Mode", asked)))
     if known is None and _handed is not None:
         wanted = f"what auto means for {use} on {kind}, decided where the command started"
         fix = f"name a precision, or set {AUTO} there"
@@ -127,10 +127,10 @@ def adopt(given: Choice, *, handed: bool = False, where: str = "auto") -> None:
             for kind, uses in given.items()
             for use, one in uses.items()
         }
-        if unknown := [one.precision for one in taken.values() if one.precision not in get_args(Mode)]:
+        if unknown := [one.precision for one in taken.values() if one.precision not in _modes()]:
             raise ValueError(unknown[0])
     except (AttributeError, LookupError, TypeError, ValueError):
-        wanted = f"{', '.join(get_args(Mode))} by device and use"
+        wanted = f"{', '.join(_modes())} by device and use"
         raise ExpotionError(Problem(where, wanted, json.dumps(given)[:60], "remove `auto` there")) from None
     if handed:
         _handed = tuple(f"{use} on {kind}" for kind, use in taken)
@@ -152,6 +152,12 @@ def _named(use: Use, device: str, precision: Mode) -> Chosen:
     why = f"{AUTO}={precision}"
     wrong = _wrong(use, precision) if device == "cpu" else ""
     return Chosen("fp32", why=f"{why} is wrong here: {wrong}") if wrong else Chosen(precision, why=why)
+
+
+def _modes() -> tuple[str, ...]:
+    from expotion.contracts import Mode  # noqa: PLC0415
+
+    return get_args(Mode)
 
 
 def _check(use: Use, precision: Mode) -> None:
@@ -217,6 +223,8 @@ def kept(
 
     It is another one with another processor, share of it, number of threads, torch, numba or `versions`.
     """
+    from expotion.contracts import Probed  # noqa: PLC0415
+
     about = {"what": name, **_facts(), **(versions or {})}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "machine" / f"{digest}.json"
@@ -239,6 +247,8 @@ def kept(
 
 def _facts() -> dict[str, Any]:
     """What a measurement depends on."""
+    import importlib.metadata  # noqa: PLC0415
+
     import torch  # noqa: PLC0415
 
     versions = {}
