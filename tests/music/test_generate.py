@@ -312,7 +312,7 @@ def test_a_full_disk_leaves_no_half_file(
     out = tmp_path / "out"
     assert start(clip, "--out", out) == 1
     assert capsys.readouterr().err.count("No space left on device") == 1
-    assert not [path.name for path in out.iterdir() if path.suffix == ending or path.name.startswith(".")]
+    assert not [path.name for path in out.glob("*") if path.suffix == ending or path.name.startswith(".")]
 
 
 # ------------------------------------------------------------------------------------------------- files

@@ -130,6 +130,8 @@ def settings(path: str, nowhere: str) -> str:
     owner, _, field = path.partition(".")
     kind, _, name = owner.rpartition(" ")
     values = f"{{{', '.join(filter(None, [NEEDED.get(name), f'{field}: {nowhere}']))}}}"
+    if path == "recipe.generate.melody":
+        return f"{field}={nowhere}"
     if owner == "recipe":
         return f"{field}={{mine: {nowhere}}}"
     if kind == "data source":

@@ -75,6 +75,7 @@ EVERYTHING_PAPER: dict[str, dict[str, Any]] = {
         "temperature": 1.0,
         "precision": "auto",
         "scales": {},
+        "melody": None,
         "batch_size": 8,
         "samples": 4,
         "seed": None,

@@ -123,7 +123,7 @@ def adopt(given: Choice, *, handed: bool = False, where: str = "auto") -> None:
     global _handed  # noqa: PLW0603 - what a process was told holds for all of it
     try:
         taken = {
-            (kind, use): Chosen(cast(Mode, one["precision"]), one.get("engine"), "decided before")
+            (kind, use): Chosen(cast("Mode", one["precision"]), one.get("engine"), "decided before")
             for kind, uses in given.items()
             for use, one in uses.items()
         }

@@ -175,6 +175,8 @@ class _Resolver:
         self._conditions()
         for index, name in enumerate(self.recipe.train.callbacks):
             self._offer("training callback", name, ("train", "callbacks", index))
+        if self.recipe.generate is not None:
+            self._readable(self.recipe.generate, ("generate",))
         self._evaluate()
         if None not in self.recipe.conditions:
             names = {"condition": [condition.name for condition in self.recipe.conditions]}

@@ -105,7 +105,7 @@ def said_at(found: Followed, at_s: Floats, *, causal: bool) -> NDArray[np.bool_]
 
 
 def _frames(found: Followed, at_s: Floats) -> NDArray[np.int_]:
-    return np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(found.phase) - 1)
+    return np.asarray(np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(found.phase) - 1))
 
 
 def beat_features(moves: Movement, at_s: Floats, *, causal: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
