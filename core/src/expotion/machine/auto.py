@@ -169,10 +169,10 @@ def _check(use: Use, precision: Mode) -> None:
 
 def _wrong(use: Use, precision: Mode) -> str:
     """How wrong a type is for a use on this processor, in words; empty where it is right or cannot be asked."""
-    from expotion.machine import probe  # noqa: PLC0415 - torch
-
     if use not in _CHECKED or precision == "fp32":
         return ""
+    from expotion.machine import probe  # noqa: PLC0415 - torch
+
     kind = JUDGED_BY[use]
     error = probe.error_of(precision, kind)
     return "" if error <= probe.RIGHT[kind] else f"an error of {error:.2g}, {probe.RIGHT[kind]:g} is allowed"
