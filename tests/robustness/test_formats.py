@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from expotion.video.clip import FileClip
 
@@ -37,25 +38,34 @@ SOUNDS = {
 }
 
 
+def write_ramp(path: Path, ramp: NDArray[np.uint8], name: str) -> None:
+    """Two frames of a picture, lossless."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, name
+        for number in range(2):
+            frame = av.VideoFrame.from_ndarray(ramp, "rgb24").reformat(format=name)
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
 def test_every_format_of_pixels(tmp_path: Path) -> None:
-    """A grey ramp, which every format holds, lossless."""
+    """A grey ramp, which every format holds; in each that FFmpeg can write here."""
     ramp = np.repeat(np.linspace(40, 200, 64).astype(np.uint8)[None, :, None], 48, axis=0).repeat(3, axis=2)
-    formats = [each.name for each in av.codec.Codec("ffv1", "w").video_formats or ()]
-    assert len(formats) > 40
-    for name in formats:
-        path = tmp_path / f"{name}.mkv"
-        with av.open(str(path), "w") as out:
-            stream = out.add_stream("ffv1", rate=10)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, name
-            for number in range(2):
-                frame = av.VideoFrame.from_ndarray(ramp, "rgb24").reformat(format=name)
-                frame.pts, frame.time_base = number, Fraction(1, 10)
-                out.mux(stream.encode(frame))
-            out.mux(stream.encode(None))
+    n_shown = 0
+    for each in av.codec.Codec("ffv1", "w").video_formats or ():
+        path = tmp_path / f"{each.name}.mkv"
+        try:
+            write_ramp(path, ramp, each.name)
+        except av.error.FFmpegError:
+            continue
         video = FileClip(path, require="video").video
         assert video is not None
         (shown,) = video.frames_at(np.array([0.1]))
-        assert shown.shape == ramp.shape and np.abs(shown.astype(int) - ramp).mean() < 3, name
+        assert shown.shape == ramp.shape and np.abs(shown.astype(int) - ramp).mean() < 3, each.name
+        n_shown += 1
+    assert n_shown > 40
 
 
 def tone(path: Path, codec: str, layout: str) -> None:
