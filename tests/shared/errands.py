@@ -92,3 +92,19 @@ if __name__ == "__main__":
 def told(_: object) -> tuple[dict[str, Any], str]:
     """What a worker holds for decided, and what `auto` is for an encoder there."""
     return machine.choice(), machine.auto_precision("cuda", "encoders")
+
+
+def write_one_key(folder: Path, value: int) -> None:
+    """Write and read one entry of a store over and over; exit code 3 for an entry of two writers."""
+    import numpy as np
+
+    from expotion.contracts import TimedFeatures
+    from expotion.features.store import FeatureStore, write_entry
+
+    store, key = FeatureStore(folder), "ab" * 32
+    track = TimedFeatures(np.full((50, 8), value, np.float32), np.arange(50) / 5, np.ones(50, np.bool_))
+    for _ in range(100):
+        write_entry(store.path(key), track, {"key": key})
+        found = store.read(key)
+        if found is None or found.values.min() != found.values.max():
+            raise SystemExit(3)

@@ -382,7 +382,7 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     try:
         ray: Any = importlib.import_module("ray")
         importlib.import_module(library)
-        if os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0":  # Ray reads it once, where somebody imported it before
+        if os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0":  # read once, by whoever imported Ray first
             constants: Any = importlib.import_module("ray._private.ray_constants")
             constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     except ImportError as error:
