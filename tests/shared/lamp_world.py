@@ -196,11 +196,13 @@ def registry_of(model: Path, more: Sequence[Any] = ()) -> Registry:
     return discover([Point(), *more], builtins=())
 
 
+if __name__ in ("__main__", "__mp_main__"):  # the command, and the processes that work for it
+    lamps = registry_of(Path(sys.argv[1]))
+    expotion.plugins.discover = lambda: lamps  # type: ignore[assignment]
+
 if __name__ == "__main__":
     # Whoever runs the tests in the background has told its children to ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    lamps = registry_of(Path(sys.argv[1]))
-    expotion.plugins.discover = lambda: lamps  # type: ignore[assignment]
     from expotion.cli.main import main
 
     main(sys.argv[2:])

@@ -207,7 +207,8 @@ class Stages:
         key = self.recipe.section_hash("data", "backbone", "conditions")
         slow = [name for name, each in self.encoders.items() if each.spec.cost_s(each.options) is None]
         if slow and not self.run.is_done("clips", key):
-            self._note(f"{', '.join(slow)}: at official sizes a clip may take minutes on a processor")
+            told = "how long a clip takes is not known before; at official sizes it may be minutes on a processor"
+            self._note(f"{', '.join(slow)}: {told}")
         with self.run.stage("clips", key), stage_progress(self.console, "clips") as progress:
             return material.extract_all(
                 self.recipe,
