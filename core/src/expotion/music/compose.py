@@ -141,8 +141,7 @@ def chroma_rows(lm: FrozenLM, requests: Sequence[Request], start_s: float) -> Te
     rows = torch.zeros(len(requests), chroma.length, chroma.width)
     for row, request in zip(rows, requests, strict=True):
         if request.melody is not None:
-            again = np.roll(request.melody, -first % max(1, len(request.melody)))  # it is repeated
-            row.copy_(chroma_of(again if first else request.melody, chroma))
+            row.copy_(chroma_of(np.roll(request.melody, -first), chroma))  # it is repeated
     return rows
 
 

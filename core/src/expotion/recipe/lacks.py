@@ -13,6 +13,7 @@ from expotion.recipe.schema import Backbone
 
 MUSICGEN_LICENCE = "CC-BY-NC-4.0"
 _HERE_ANYWAY = ("shipped", "seeded")
+_NOT_CACHED = "not in the hub's cache"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def missing_weights(spec: EncoderSpec | CaptionerSpec, options: Any) -> Iterator
             continue
         got, fix = "not pulled", f"expotion models pull {weights.name}"
         if hub:
-            got, fix = "not in the hub's cache", f"hf download {repository}; a run with a connection does so itself"
+            got, fix = _NOT_CACHED, _download(repository)
         wanted = f"the weights {weights.name} ({weights.licence})"
         yield Lack(Problem(f"{kind} {spec.name!r}", wanted, got, fix), weights, fetched=hub)
 
@@ -61,9 +62,12 @@ def missing_backbone(backbone: Backbone) -> Lack | None:
         return None
     licence = MUSICGEN_LICENCE if reference.startswith("facebook/musicgen") else "its own"
     weights = Weights(reference, f"hf:{reference}", licence, non_commercial=licence == MUSICGEN_LICENCE)
-    fix = f"hf download {reference}; a run with a connection does so itself"
-    problem = Problem("", f"the weights {reference} ({licence})", "not in the hub's cache", fix)
+    problem = Problem("", f"the weights {reference} ({licence})", _NOT_CACHED, _download(reference))
     return Lack(problem, weights, fetched=True)
+
+
+def _download(repository: str) -> str:
+    return f"hf download {repository}; a run with a connection does so itself"
 
 
 def in_hub_cache(repository: str, file: str = "config.json") -> bool:

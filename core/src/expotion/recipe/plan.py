@@ -72,11 +72,6 @@ class Plan:
         return None if self.train_flops is None else self.train_flops / _LAPTOP_FLOPS
 
     @property
-    def step_flops(self) -> float:
-        """Floating-point operations of a training step."""
-        return (self.train_flops or 0.0) / max(1, self.train_steps)
-
-    @property
     def generate_seconds(self) -> float | None:
         """Rough time of generating all test clips under every condition on two CPU cores, in seconds."""
         # Reading the weights step by step costs about four times the arithmetic.
