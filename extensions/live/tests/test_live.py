@@ -237,7 +237,9 @@ def test_a_file_in_real_time_to_a_file_and_to_standard_output(
     assert f"Wrote {out}" in said
 
 
+@pytest.mark.parametrize("leap", [1, 10], ids=["steadily", "a frame that completes many hops"])
 def test_ctrl_c_ends_it_with_a_whole_file(
+    leap: int,
     live: Callable[..., int],
     clip: Path,
     tmp_path: Path,
@@ -245,14 +247,14 @@ def test_ctrl_c_ends_it_with_a_whole_file(
     monkeypatch: pytest.MonkeyPatch,
     leftovers: Callable[[Path], list[str]],
 ) -> None:
-    pushed = LiveSession.push_frames
+    hops = LiveSession.hops
 
-    def push(self: LiveSession, frames: Any, times_s: Any) -> None:
-        pushed(self, frames, times_s)
-        if times_s[0] >= 0.6:
+    def interrupted(self: LiveSession, frames: Any, times_s: Any) -> Iterator[float]:
+        for made_s in hops(self, frames, leap * times_s):
             os.kill(os.getpid(), signal.SIGINT)
+            yield made_s
 
-    monkeypatch.setattr(LiveSession, "push_frames", push)
+    monkeypatch.setattr(LiveSession, "hops", interrupted)
     before = signal.getsignal(signal.SIGINT)
     out = tmp_path / "cut.flac"
     assert live(clip, "--out", out) == 0

@@ -160,11 +160,11 @@ def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, co
                 stop.set()
 
         for frame, time_s in arriving.until(stop):
-            before = live.made_s
-            live.push_frames(frame[None], np.array([time_s]))
-            if live.made_s > before:
+            for _ in live.hops(frame[None], np.array([time_s])):
                 busy_s, hops = busy_s + live.work_s, hops + 1
-            take(live.read())
+                take(live.read())
+                if stop.is_set():
+                    break
             last_s = time_s
         take(live.finish(None if stop.is_set() else pictures.end_s))
         console.print(clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s))

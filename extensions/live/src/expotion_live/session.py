@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Unpack
 
 import numpy as np
@@ -96,6 +97,14 @@ class LiveSession:
         Makes music for every hop whose frames are complete: a hop is complete when a frame at or after its
         end has come. Raises ExpotionError for frames that go back in time.
         """
+        for _ in self.hops(frames, times_s):
+            pass
+
+    def hops(self, frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> Iterator[float]:
+        """The same as `push_frames`, hop by hop: yields the seconds that have been made, after each.
+
+        After a pause one frame may complete many hops; who stops in between gets no more of them.
+        """
         for frame, time_s in zip(frames, times_s, strict=True):
             if self._times_s and time_s <= self._times_s[-1]:
                 got = f"{time_s:.3f} s after {self._times_s[-1]:.3f} s"
@@ -104,6 +113,7 @@ class LiveSession:
             self._times_s.append(float(time_s))
             while time_s >= (self._made + self._hop) / self._rate_hz:
                 self._advance(self._hop)
+                yield self.made_s
 
     def read(self) -> NDArray[np.float32]:
         """Samples that have been made since the last call, float32 [n]."""
