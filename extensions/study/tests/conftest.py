@@ -87,7 +87,7 @@ def study_folder(built: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def server(study_folder: Path) -> Iterator[StudyServer]:
     with StudyServer(study_folder, "127.0.0.1", 0) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
         yield running
         running.shutdown()

@@ -115,7 +115,7 @@ def test_a_session_goes_on_where_it_stopped_on_another_device_and_after_a_restar
     page, code = visitor.page, visitor.code
     server.shutdown()
     with StudyServer(study_folder, "127.0.0.1", 0) as second:
-        threading.Thread(target=second.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(target=second.serve_forever, daemon=True).start()
         other = visiting.Visitor(second.address, second.study.screening.softest)
         other.get(second.address)
         typed = f"{code[:4].lower()}-{code[4:8]}-{code[8:]}"
