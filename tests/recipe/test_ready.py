@@ -64,7 +64,7 @@ def test_check_lists_missing_weights_behind_the_plan(
 ) -> None:
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path))
     monkeypatch.setattr("expotion.recipe.lacks.in_hub_cache", lambda *_: False)
-    code, out, err = check(capsys, "face_motion", "--profile", "paper")
+    code, out, err = check(capsys, "face_motion", "--profile", "paper", "--set", "data.train_clips=1")
     assert code == 2 and "condition face" in out and "A100" in out and "(computed)" in out
     assert "backbone.source: the weights facebook/musicgen-large (CC-BY-NC-4.0), got not in the hub's cache" in out
     assert "The recipe is in order." not in out and "2 things that a run needs are not here" in out

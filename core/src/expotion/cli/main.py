@@ -81,6 +81,7 @@ class Commands(TyperGroup):
         return parser(loaded)
 
 
+@functools.cache  # every distribution is looked through
 def _offered() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
 

@@ -217,10 +217,10 @@ def set_difference(ours: Sequence[SetScore], theirs: Sequence[SetScore]) -> Diff
     reach = jackknife(list(a_left - b_left) if len(a_left) == len(b_left) else [], spread)
     if reach is None:
         return Difference(a - b, None, None, n, None)
-    from scipy.stats import t  # noqa: PLC0415
+    from scipy.special import stdtr  # noqa: PLC0415
 
     half, error, freedom = reach
-    p = 1.0 if error == 0.0 and a == b else 0.0 if error == 0.0 else float(2 * t.sf(abs(a - b) / error, freedom))
+    p = 1.0 if error == 0.0 and a == b else 0.0 if error == 0.0 else float(2 * stdtr(freedom, -abs(a - b) / error))
     return Difference(a - b, a - b - half, a - b + half, n, min(1.0, p))
 
 

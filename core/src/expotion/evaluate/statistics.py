@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 N_RESAMPLES = 10_000
 LEVEL = 0.95
@@ -241,7 +241,5 @@ def jackknife(left_out: Sequence[float], seeds: Sequence[float] = ()) -> tuple[f
     variance = (len(known) - 1) / len(known) * float(((known - known.mean()) ** 2).sum())
     if len(seeds) > 1:
         variance += float(np.var(seeds, ddof=1)) / len(seeds)
-    from scipy.stats import t  # noqa: PLC0415
-
     error, freedom = float(np.sqrt(variance)), len(known) - 1
-    return float(t.ppf((1 + LEVEL) / 2, freedom)) * error, error, freedom
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * error, error, freedom

@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,14 @@ class ConductorVideo:
     """The picture of a plan as `contracts.Video`; square, `size_px` pixels a side, every frame decodable."""
 
     def __init__(self, plan: Plan, frame_times_s: NDArray[np.float64], size_px: int) -> None:
-        self._scene = Scene(plan, size_px)
+        self._plan = plan
         self._frame_times_s = frame_times_s
         self._size_px = size_px
         self._owner = object()  # key in the shared cache; a copy in another process gets its own
+
+    @cached_property
+    def _scene(self) -> Scene:
+        return Scene(self._plan, self._size_px)
 
     @property
     def frame_times_s(self) -> NDArray[np.float64]:
@@ -147,7 +152,7 @@ class ConductorVideo:
     def release(self) -> None:
         """Free this clip's frames and layers; asking again draws them again."""
         _CACHE.drop(self._owner)
-        self._scene.release()
+        vars(self).pop("_scene", None)
 
     def _frames(self, indices: NDArray[np.int64]) -> list[Image]:
         """Full-size frames by number, from the cache where possible."""

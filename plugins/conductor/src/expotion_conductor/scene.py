@@ -48,10 +48,6 @@ class Scene:
         self.size_px = size_px
         self._still: tuple[Image, NDArray[np.float64], portrait.Portrait, Image] | None = None
 
-    def release(self) -> None:
-        """Forget what was drawn once; the next frame draws it again."""
-        self._still = None
-
     def _prepared(self) -> tuple[Image, NDArray[np.float64], portrait.Portrait, Image]:
         """Backdrop with its place, head and light: everything that is drawn once per clip."""
         if self._still is None:

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.optical_flow.raft import RAFT
 
 from expotion import weights
 from expotion.contracts import Clip, Encoder, Overlay, TimedFeatures, Video, pulled_weights, read_ahead
@@ -30,6 +29,9 @@ from expotion_motion_raft.model import (
 )
 from expotion_motion_raft.options import FLOW_GRID, FlowOptions, Geometry, RaftOptions
 from expotion_motion_raft.pairs import Rows, plan_rows
+
+if TYPE_CHECKING:
+    from torchvision.models.optical_flow.raft import RAFT
 
 HAIR_S = 1e-6
 """Frames are asked for this much after their timestamps, so that rounding never gives the frame before."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.optical_flow import raft
 
 from expotion_motion_raft.options import FLOW_GRID, WIDTH, Geometry
+
+if TYPE_CHECKING:
+    from torchvision.models.optical_flow import raft
 
 FLOW_UNIT_PX = 4.0
 """Flow is divided by this many pixels before the CNN, so that a moving hand is of order one."""
@@ -15,6 +19,8 @@ FLOW_UNIT_PX = 4.0
 
 def build_raft(geometry: Geometry) -> raft.RAFT:
     """RAFT with torchvision's parameter names; `small` has 990,162 and `large` 5,257,536 parameters (facts 5.1)."""
+    from torchvision.models.optical_flow import raft  # noqa: PLC0415 - takes seconds, and DIS does without
+
     block = raft.BottleneckBlock if geometry.bottleneck else raft.ResidualBlock
     context_norm = nn.BatchNorm2d if geometry.context_norm else None
     correlation = raft.CorrBlock(num_levels=geometry.levels, radius=geometry.radius)
@@ -50,6 +56,8 @@ def consecutive_flow(model: raft.RAFT, frames: Tensor, updates: int) -> Tensor:
     What the model's own forward gives for these pairs, with less work: each picture is encoded once, and only the
     last flow is brought to full size.
     """
+    from torchvision.models.optical_flow import raft  # noqa: PLC0415
+
     maps = model.feature_encoder(frames)
     model.corr_block.build_pyramid(maps[:-1], maps[1:])
     n_hidden = model.update_block.hidden_state_size
