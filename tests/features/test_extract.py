@@ -1,10 +1,12 @@
 """Many clips: failures do not stop the others; processes give what one process gives."""
 
+import contextlib
 import importlib
 
 import numpy as np
 import pytest
 
+from expotion import machine
 from expotion.contracts import Encoder, EncoderSpec, Options, TimedFeatures, read_ahead
 from expotion.errors import ExpotionError
 from expotion.features.extract import extract_clip, extract_many
@@ -91,6 +93,19 @@ def test_processes_give_the_same_features_and_survive_a_death(tmp_path, monkeypa
         assert np.array_equal(many.features[name]["bright"].values, one.features[name]["bright"].values)
         assert one.features[name]["bright"].values[0, 0] == pytest.approx(level, abs=3)
     assert len(list((tmp_path / "store").rglob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_what_auto_stands_for_is_decided_before_work_goes_to_processes(workers, clip, monkeypatch):
+    class Decided(Exception):
+        pass
+
+    def decide():
+        raise Decided
+
+    monkeypatch.setattr(machine, "decide", decide)
+    with pytest.raises(Decided) if workers else contextlib.nullcontext():
+        extract_many(None, [clip("a")], workers=workers, factory=dict)
 
 
 def test_misuse_is_explained(toy, clip):

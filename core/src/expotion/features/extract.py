@@ -160,7 +160,7 @@ def extract_many(
         wanted = "a factory of encoders where workers are used" if workers else "encoders or a factory of them"
         raise ExpotionError(Problem("extract_many", wanted, "none" if workers else "neither"))
     out = Extraction({name: {} for name in ids})
-    if workers > 1:
+    if workers:
         machine.decide()
     threads = max(1, machine.cores() // max(1, workers))
     results = spread(partial(_extract, store), clips, build=factory, workers=workers, threads=threads)
