@@ -36,7 +36,7 @@ def test_the_weighted_sum_is_the_formula(
         some = frozenset(name for bit, name in enumerate("abc") if n >> bit & 1)
         for has_text in (True, False):
             logits[(has_text, some)] = float(torch.randn((), generator=generator))
-    stacked = torch.tensor([[logits[(b.text, b.controls)]] for b in branches], dtype=torch.float64)
+    stacked = torch.tensor([[logits[(b.says == "prompt", b.controls)]] for b in branches], dtype=torch.float64)
     found = float(guide(stacked, [b.weight for b in branches]))
     scales = {name: own.get(name, rest) for name in controls}
     assert found == pytest.approx(literal(controls, text, scales, logits), abs=1e-9)
@@ -66,12 +66,12 @@ def test_the_cost_in_branches(
 def test_the_branch_with_most_comes_first_and_controls_of_one_scale_enter_together() -> None:
     """1 (nothing), 3 (text), 4 (face and motion): each branch weighs its scale less the next one's."""
     assert plan(["face", "motion"], 3.0, 4.0, {}) == [
-        Branch(True, frozenset({"face", "motion"}), 4.0),
-        Branch(True, frozenset(), 3.0 - 4.0),
-        Branch(False, frozenset(), 1.0 - 3.0),
+        Branch("prompt", frozenset({"face", "motion"}), 4.0),
+        Branch("prompt", frozenset(), 3.0 - 4.0),
+        Branch("nothing", frozenset(), 1.0 - 3.0),
     ]
     assert plan(["face", "motion"], 3.0, 4.0, {"face": 3.0}) == [
-        Branch(True, frozenset({"face", "motion"}), 4.0),
-        Branch(True, frozenset({"face"}), 3.0 - 4.0),
-        Branch(False, frozenset(), 1.0 - 3.0),
+        Branch("prompt", frozenset({"face", "motion"}), 4.0),
+        Branch("prompt", frozenset({"face"}), 3.0 - 4.0),
+        Branch("nothing", frozenset(), 1.0 - 3.0),
     ]

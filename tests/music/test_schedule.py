@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expotion.errors import ExpotionError
-from expotion.music.steering import Schedule
+from expotion.music.schedule import Schedule
 
 
 def test_a_number_is_constant() -> None:

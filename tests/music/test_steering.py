@@ -17,7 +17,8 @@ from expotion.errors import ExpotionError
 from expotion.music import make
 from expotion.music.compose import sampler_of
 from expotion.music.composer import open_composer
-from expotion.music.steering import Given, Schedule, Steering
+from expotion.music.schedule import Schedule
+from expotion.music.steering import Given, Steering
 from expotion.plugins import Registry
 from expotion.recipe.schema import Sampling
 from expotion.video import scan as scanning
@@ -93,7 +94,8 @@ def test_a_file_says_all_of_it(steered: Callable[..., Steering], calm: Path, fin
         top_p=0.8,
         precision="fp32",
     )
-    assert set(Steering.model_fields) - found.model_fields_set == {"backbone", "melody"}
+    left = {"backbone", "melody", "prompt_at", "negative", "theme", "theme_s", "parts", "outside"}
+    assert set(Steering.model_fields) - found.model_fields_set == left
 
 
 def test_options_count_more_than_the_file(steered: Callable[..., Steering], calm: Path, clip: Path) -> None:

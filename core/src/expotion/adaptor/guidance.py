@@ -59,21 +59,26 @@ def guided_prefix(
     *,
     row_limit: int | None = None,
     null_branch: NullBranch | None = None,
+    n_null: int = 1,
 ) -> Prefix | None:
     """Prefix of the doubled batch [B conditional; B null], or None where nothing is active.
 
-    `null_branch` overrides the config's.
+    `null_branch` overrides the config's. `n_null`: blocks of a null branch, more than one beside a negative prompt.
     """
     everything = frozenset(inputs)
     branch = null_branch or adaptor.config.null_branch
-    seen: list[Seen] = [everything, everything if branch == "full" else None]
+    null: Seen = everything if branch == "full" else None
+    seen: list[Seen] = [everything, *[null] * n_null]
     prefix = branches_prefix(adaptor, lm, inputs, seen, row_limit=row_limit)
     if prefix is None or branch != "null_vectors":
         return prefix
     assert prefix.rows is not None  # blocks are placed by rows
     batch, n_rows = next(iter(inputs.values())).values.shape[:2]
-    null = adaptor.prefix(
+    dropped = adaptor.prefix(
         lm, {}, row_limit=prefix.row_limit, force_active=True, batch=prefix.n_clips, n_rows=n_rows
     )
-    assert null is not None  # force_active computes one whatever was dropped
-    return prefix.joined(replace(null, rows=prefix.rows + batch))
+    assert dropped is not None  # force_active computes one whatever was dropped
+    joined = prefix
+    for block in range(1, 1 + n_null):
+        joined = joined.joined(replace(dropped, rows=prefix.rows + block * batch))
+    return joined

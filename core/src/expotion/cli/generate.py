@@ -42,6 +42,20 @@ def generate(
     samples: Annotated[
         int, files("--samples", "-n", metavar="N", help="Takes of each clip, numbered. E.g. 3.")
     ] = 1,
+    part: Annotated[
+        list[str] | None,
+        files("--part", metavar="START-END", help="Music for this stretch alone, in seconds. E.g. 10-20."),
+    ] = None,
+    start: Annotated[
+        float | None, files("--start", metavar="SECONDS", help="One part: where it begins. E.g. 10.")
+    ] = None,
+    duration: Annotated[
+        float | None, files("--duration", metavar="SECONDS", help="One part: how long it is. E.g. 10.")
+    ] = None,
+    outside: Annotated[
+        str | None,
+        files("--outside", metavar="WHAT", help="own (its sound) or silence around parts. E.g. silence."),
+    ] = None,
     formats: Annotated[
         str,
         files(
@@ -74,6 +88,7 @@ def generate(
     problems: list[Problem],
 ) -> None:
     """Make the files; see HELP."""
+    del part, start, duration, outside  # in `steering`
     from rich.console import Console
 
     from expotion.music.make import generate_files

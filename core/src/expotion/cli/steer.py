@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,19 @@ def _options(
     *,
     prompt: Annotated[
         str | None, steer("--prompt", "-p", metavar="TEXT", help='What it is like. E.g. "calm strings".')
+    ] = None,
+    prompt_at: Annotated[
+        list[str] | None,
+        steer("--prompt-at", metavar="SECOND=TEXT", help='Another prompt from then on. E.g. 8="storm, drums".'),
+    ] = None,
+    negative: Annotated[
+        str | None, steer("--negative", metavar="TEXT", help='A prompt to stay away from. E.g. "drums".')
+    ] = None,
+    theme: Annotated[
+        Path | None, steer("--continue", metavar="FILE", help="Start from the end of this sound. E.g. theme.wav.")
+    ] = None,
+    theme_s: Annotated[
+        float | None, steer("--theme-s", metavar="SECONDS", help="How much of it, by default 3. E.g. 2.")
     ] = None,
     seed: Annotated[
         int | None, steer("--seed", "-s", metavar="N", help="Another seed, another piece. E.g. 7.")
@@ -83,6 +96,11 @@ def _options(
     """What every command that makes music takes; `steered` adds it to a command's own options."""
 
 
+PARTS = ("part", "start", "duration", "outside")
+"""Options of a command that makes files, for parts of a clip."""
+_NAMED_APART = {"overlap_s": "--overlap", "theme": "--continue"}
+
+
 def steered(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options above: it is called with `steering` and the `problems` found in it.
 
@@ -100,7 +118,8 @@ def steered(command: Callable[..., None]) -> Callable[..., None]:
         from expotion.music.steering import Steering
 
         problems: list[Problem] = []
-        root = _tree({name: given.pop(name) for name in shared}, problems)
+        options = {name: given.pop(name) for name in (*shared, *PARTS) if name in given}
+        root = _tree(options, problems)
         steering = Steering.read(root, problems)
         problems += steering.misfits(root)
         try:
@@ -127,8 +146,15 @@ def _tree(options: Mapping[str, Any], problems: list[Problem]) -> Node:
     tree: dict[str, Node] = dict(root.value)
     for name, value in options.items():
         if value is not None and not isinstance(value, list) and name != "steering":
-            option = f"--{'overlap' if name == 'overlap_s' else name.replace('_', '-')}"
-            tree[name] = Node(value, option)
+            tree[name] = Node(value, _NAMED_APART.get(name, f"--{name.replace('_', '-')}"))
+    later = split_pairs("--prompt-at", options["prompt_at"], "SECOND=TEXT", '8="storm, drums"', problems)
+    if later:
+        prompts = [(Node(parse_scalar(at_s), ""), Node(text, "")) for at_s, text in later.items()]
+        timed = [Node({"at_s": a, "prompt": b}, f"--prompt-at {a.value}={b.value}") for a, b in prompts]
+        tree["prompt_at"] = Node(timed, "--prompt-at")
+    parts = _parts(tree, options.get("part") or (), problems)
+    if parts:
+        tree["parts"] = Node(parts, "--part")
     strengths = split_pairs("--strength", options["strength"], "NAME=VALUE", "motion=0.5", problems)
     scales = split_pairs("--guidance", options["guidance"], "NAME=SCALE", "motion=2", problems)
     clips = split_pairs("--control", options["control"], "NAME=CLIP", "motion=other.mp4", problems)
@@ -146,6 +172,26 @@ def _tree(options: Mapping[str, Any], problems: list[Problem]) -> Node:
             whole = {**before.value, **nodes} if isinstance(before.value, dict) else nodes
             tree[field] = Node(whole, before.where)
     return Node(tree, root.where)
+
+
+def _parts(tree: dict[str, Node], given: Sequence[str], problems: list[Problem]) -> list[Node]:
+    """Parts as they were typed; --start and --duration, which leave the tree, are one."""
+    from expotion.recipe.nodes import Node
+
+    parts = [Node(text, f"--part {text}") for text in given]
+    start, duration = tree.pop("start", None), tree.pop("duration", None)
+    if start is None and duration is None:
+        return parts
+    if parts:
+        problems.append(Problem("--part", "either --part, or --start and --duration for one", "both"))
+    start_s = 0.0 if start is None else start.value
+    if start_s < 0 or (duration is not None and duration.value <= 0):
+        got = " ".join(f"{node.where} {node.value:g}" for node in (start, duration) if node is not None)
+        problems.append(Problem("--start", "a start of at least 0 s and a duration above 0", got))
+        return parts
+    end = "" if duration is None else f"{start_s + duration.value!r}"
+    named = " ".join(f"{node.where} {node.value:g}" for node in (start, duration) if node is not None)
+    return [Node(f"{start_s!r}-{end}", named)]
 
 
 def _file(path: Path, problems: list[Problem]) -> Node:

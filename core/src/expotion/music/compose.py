@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from expotion.adaptor.adaptor import Adaptor
@@ -19,6 +22,7 @@ from expotion.adaptor.prefix import FrozenLM
 from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.features.material import Prompts
 from expotion.music.guidance import Branch, plan
 from expotion.music.steering import Steering
 from expotion.musicgen.engine.step import Engine
@@ -26,8 +30,8 @@ from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import Decoding, Sampler, decode
 from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.melody import chroma_of
-from expotion.recipe.schema import Sampling
-from expotion.timeline import CODEC_RATE_HZ
+from expotion.recipe.schema import PromptAt, Sampling
+from expotion.timeline import CODEC_RATE_HZ, n_steps
 from expotion.video.audio import load_audio
 
 
@@ -61,8 +65,10 @@ class FrameWindow:
         return self.stop - self.start
 
 
-def cover(n_frames: int, longest: int, overlap: int) -> list[FrameWindow]:
+def cover(n_frames: int, longest: int, overlap: int, n_known: int = 0) -> list[FrameWindow]:
     """Windows of at most `longest` frames that cover `n_frames`, each continuing `overlap` frames of the last.
+
+    The first `n_known` frames are there already.
 
     The last window is moved back so that it is as long as the others (its prompt is then longer): a model
     that was trained on windows of one length is never asked for a short one, unless the clip itself is short.
@@ -71,7 +77,10 @@ def cover(n_frames: int, longest: int, overlap: int) -> list[FrameWindow]:
         raise ExpotionError(Problem("compose", "at least one frame", str(n_frames)))
     if not 0 <= overlap < longest:
         raise ValueError(f"overlap must be in 0..{longest - 1}, got {overlap}")
-    windows = [FrameWindow(0, min(n_frames, longest), 0)]
+    if not 0 <= n_known < min(n_frames, longest):
+        wanted = f"fewer than {min(n_frames, longest)} frames to start from"
+        raise ExpotionError(Problem("compose", wanted, str(n_known)))
+    windows = [FrameWindow(0, min(n_frames, longest), n_known)]
     while windows[-1].stop < n_frames:
         done = windows[-1].stop
         stop = min(n_frames, done - overlap + longest)
@@ -85,7 +94,9 @@ class Request:
     """Music for one clip: `n_frames` codec frames, a prompt, and smoothed tracks [n_frames + 1, D_i] by name.
 
     A strength is a number or one for each row, float [n_frames + 1]. A modality without a track, or with strength 0
-    throughout, is dropped. `melody`: samples float32 [n] at the model's rate, for a melody model.
+    throughout, is dropped. `melody`: samples float32 [n] at the model's rate, for a melody model. `later`: texts in
+    place of `text`, each from a frame on, in order; `negative`: a text to stay away from; `known`: the first codes,
+    int64 [K, P], which stand as they are.
     """
 
     n_frames: int
@@ -94,6 +105,35 @@ class Request:
     strengths: Mapping[str, float | NDArray[np.floating]] = field(default_factory=dict)
     seed: int = 0
     melody: NDArray[np.float32] | None = None
+    later: Sequence[tuple[int, TokenFeatures]] = ()
+    negative: TokenFeatures | None = None
+    known: Tensor | None = None
+
+    def text_at(self, frame: int) -> TokenFeatures | None:
+        """The text in force at a frame."""
+        return next((text for first, text in reversed(self.later) if first <= frame), self.text)
+
+    def cut(self, first: int, stop: int) -> Request:
+        """The same for the frames first..stop alone, counted from there; the known codes come first there, too."""
+        rows = slice(first, stop + 1)
+        return replace(
+            self,
+            n_frames=stop - first,
+            text=self.text_at(first),
+            tracks={n: SmoothedTrack(t.values[rows], t.valid[rows]) for n, t in self.tracks.items()},
+            strengths={n: s if np.ndim(s) == 0 else np.asarray(s)[rows] for n, s in self.strengths.items()},
+            later=[(frame - first, text) for frame, text in self.later if frame > first],
+        )
+
+    @property
+    def n_known(self) -> int:
+        """How many of the first codes are known."""
+        return 0 if self.known is None else self.known.shape[-1]
+
+
+def later_texts(prompts: Sequence[PromptAt], texts: Prompts, rate_hz: float) -> list[tuple[int, TokenFeatures]]:
+    """The texts of prompts over time, each with the code frame of its time."""
+    return [(n_steps(each.at_s, rate_hz), texts[each.prompt]) for each in prompts]
 
 
 def text_sources(
@@ -204,7 +244,7 @@ def compose(
     """
     turns = _turns(requests, windows, lm)
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-    codes = [no_codes(lm)] * len(requests)
+    codes = [no_codes(lm) if request.known is None else request.known for request in requests]
     total, before = sum(turn.n_new for turn in turns), 0
     for turn in turns:
         for decoding, step in _decode(lm, adaptor, requests, steering, turn, codes, generators):
@@ -219,7 +259,9 @@ def compose_pieces(
 ) -> Iterator[Tensor]:
     """Codes int64 [K, m] of one request, piece by piece as frames are finished."""
     generators = [torch.Generator().manual_seed(request.seed)]
-    codes = [no_codes(lm)]
+    codes = [no_codes(lm) if request.known is None else request.known]
+    if request.known is not None:
+        yield request.known
     for turn in _turns([request], windows, lm):
         done = turn.n_prompt
         for decoding, step in _decode(lm, adaptor, [request], steering, turn, codes, generators):
@@ -239,8 +281,8 @@ def continue_codes(
 ) -> Tensor:
     """One window of codes int64 [K, n_frames] that begins with the known ones [K, P], P < n_frames."""
     codes = [known]
-    turn = _Turn(0, known.shape[-1], {0: request.n_frames})
-    deque(_decode(lm, adaptor, [request], steering, turn, codes, [generator]), maxlen=0)
+    for turn in _turns([replace(request, known=known)], Windows(request.n_frames, 0), lm):
+        deque(_decode(lm, adaptor, [request], steering, turn, codes, [generator]), maxlen=0)
     return codes[0]
 
 
@@ -251,34 +293,47 @@ def no_codes(lm: Engine) -> Tensor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """Windows of several requests, decoded together: one start, one number of known frames, an end by index."""
+    """Windows of several requests, decoded together: one start, one number of known frames, an end by index.
+
+    A window stops where its controls end, and is decoded as far as `ends`: up to where its text changes.
+    """
 
     start: int
     n_prompt: int
     stops: dict[int, int]
+    ends: dict[int, int]
+
+    @property
+    def first(self) -> int:
+        """The first frame that is decoded."""
+        return self.start + self.n_prompt
 
     @property
     def n_new(self) -> int:
-        return max(self.stops.values()) - self.start - self.n_prompt
+        return max(self.ends.values()) - self.first
 
 
 def _turns(requests: Sequence[Request], windows: Windows, lm: FrozenLM) -> list[_Turn]:
     """The first windows of all requests, then the second ones; the last of a long clip has a prompt of its own.
 
+    Where the text changes inside a window it is left, and taken up again under the new text with all that was made
+    of it as its prompt: codes before the change are drawn under the old text, those from it on under the new.
     Where the text stands in front of the music, requests of one turn have texts of one length: none is padded.
     """
-    covers = [cover(request.n_frames, windows.longest, windows.overlap) for request in requests]
     apart = lm.geometry.chroma is not None
-    lengths = [len(request.text.mask) if apart and request.text is not None else 0 for request in requests]
-    turns: dict[tuple[int, int, int, int], _Turn] = {}
-    for number in range(max(map(len, covers), default=0)):
-        for index, own in enumerate(covers):
-            if number < len(own):
-                window = own[number]
-                new = _Turn(window.start, window.n_prompt, {})
-                turn = turns.setdefault((number, window.start, window.n_prompt, lengths[index]), new)
-                turn.stops[index] = window.stop
-    return list(turns.values())
+    turns: dict[tuple[int, int, int, int, int], _Turn] = {}
+    for index, request in enumerate(requests):
+        covers = cover(request.n_frames, windows.longest, windows.overlap, request.n_known)
+        for number, window in enumerate(covers):
+            begin = window.start + window.n_prompt
+            changes = [frame for frame, _ in request.later if begin < frame < window.stop]
+            for part, (first, end) in enumerate(itertools.pairwise([begin, *changes, window.stop])):
+                text = request.text_at(first) if apart else None
+                length = 0 if text is None else len(text.mask)
+                new = _Turn(window.start, first - window.start, {}, {})
+                turn = turns.setdefault((number, part, window.start, new.n_prompt, length), new)
+                turn.stops[index], turn.ends[index] = window.stop, end
+    return [turns[key] for key in sorted(turns, key=lambda key: key[:2])]
 
 
 def _decode(
@@ -293,26 +348,40 @@ def _decode(
     """Decode a turn step by step, and at its end add the new frames to the `codes` [K, T] of its requests."""
     own = [requests[index] for index in turn.stops]
     melody = chroma_rows(lm, own, turn.start / CODEC_RATE_HZ)
-    source, mask = text_sources(lm, [request.text for request in own], melody)
-    source = source.to(lm.dtype)
+    spoken = {"prompt": text_sources(lm, [request.text_at(turn.first) for request in own], melody)}
+    if any(request.negative is not None for request in own):
+        spoken["negative"] = text_sources(lm, [request.negative for request in own])
+        spoken = _of_one_length(spoken)
+    sources = {says: source.to(lm.dtype) for says, (source, _) in spoken.items()}
+    sources["nothing"] = lm.null_text(sources["prompt"])
     branches, prefix = _conditions(lm, adaptor, own, steering, turn.start, list(turn.stops.values()))
     known = slice(turn.start, turn.start + turn.n_prompt)
-    lengths = [stop - turn.start for stop in turn.stops.values()]
+    lengths = [end - turn.start for end in turn.ends.values()]
     for decoding, step in decode(
         lm,
-        torch.cat([source if branch.text else lm.null_text(source) for branch in branches]),
+        torch.cat([sources[branch.says] for branch in branches]),
         max(lengths),
         [branch.weight for branch in branches],
         prefix=prefix,
         sampler=sampler_of(steering),
         generators=[generators[index] for index in turn.stops],
         prompt=torch.stack([codes[index][:, known] for index in turn.stops]),
-        source_mask=mask.repeat(len(branches), 1),
+        source_mask=torch.cat([spoken.get(branch.says, spoken["prompt"])[1] for branch in branches]),
         lengths=lengths,
     ):
         yield decoding, step
     for index, length, made in zip(turn.stops, lengths, decoding.codes(), strict=True):
         codes[index] = torch.cat([codes[index], made[:, turn.n_prompt : length]], dim=-1)
+
+
+def _of_one_length(spoken: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sources [B, L, d] and masks [B, L] padded to the longest L with rows that nobody attends to."""
+    longest = max(mask.shape[1] for _, mask in spoken.values())
+    padded = {}
+    for says, (source, mask) in spoken.items():
+        more = longest - mask.shape[1]
+        padded[says] = functional.pad(source, (0, 0, 0, more)), functional.pad(mask, (0, more))
+    return padded
 
 
 def sampler_of(sampling: Sampling) -> Sampler:
@@ -330,9 +399,16 @@ def _conditions(
     stops: Sequence[int],
 ) -> tuple[list[Branch], Prefix | None]:
     """The branches of guidance, and the prefix that the controls of frames start..stop give to the whole batch."""
-    scales = (steering.cfg_scale, steering.control_scale, steering.guidance)
+    against = any(request.negative is not None for request in requests)
+    planned = functools.partial(
+        plan,
+        text_scale=steering.cfg_scale,
+        control_scale=steering.control_scale,
+        scales=steering.guidance,
+        negative=against,
+    )
     if adaptor is None:
-        return plan((), *scales), None
+        return planned(()), None
     members: dict[int, list[int]] = {}
     for place, stop in enumerate(stops):
         members.setdefault(stop, []).append(place)
@@ -341,12 +417,12 @@ def _conditions(
         for stop, own in members.items()
     }
     heard = [m.name for m in adaptor.config.modalities if any(m.name in tracks for tracks in inputs.values())]
-    branches = plan(heard, *scales)
+    branches = planned(heard)
     one_scale = steering.control_scale is None and not steering.guidance
     whole: Prefix | None = None
     for stop, tracks in inputs.items():
-        if one_scale and len(branches) == 2:
-            prefix = guided_prefix(adaptor, lm, tracks)
+        if one_scale and len(branches) == 2 + against:
+            prefix = guided_prefix(adaptor, lm, tracks, n_null=1 + against)
         else:
             prefix = branches_prefix(adaptor, lm, tracks, [branch.controls for branch in branches])
         if prefix is None:

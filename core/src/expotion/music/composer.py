@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from expotion import machine, plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
@@ -25,10 +27,12 @@ from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks, unknown_text
 from expotion.features.smooth import coverage, smooth_track
 from expotion.files import lend_caches
-from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces, melody_of
+from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces, later_texts, melody_of
 from expotion.music.out_of_memory import text_problem
+from expotion.music.parts import Piece, laid_into, pieces_of
 from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
+from expotion.music.theme import theme_codes
 from expotion.musicgen.engine import compile_ahead, prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
@@ -36,6 +40,7 @@ from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.problems import show
 from expotion.recipe.schema import Sampling
+from expotion.video.audio import fit
 from expotion.video.clip import FileClip
 
 log = logging.getLogger("expotion")
@@ -49,7 +54,8 @@ Warn = Callable[[str], None]
 class Music:
     """A composed piece: `samples` float32 [n], of a stereo model [n, 2], decoded from `codes` int64 [K, T].
 
-    `controls` steered it, by name; `notes` are plain values that say how it was made.
+    `controls` of the whole clip steered it, by name; `notes` are plain values that say how it was made. Where parts
+    were asked for, `codes` are theirs one after the other, and `samples` those of the whole clip.
     """
 
     samples: NDArray[np.float32]
@@ -70,13 +76,19 @@ class MusicChunk:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A request ready to be decoded, and what will be said about it."""
+    """Requests ready to be decoded, one for all of a clip or for each part, and what will be said about them.
+
+    `around`: samples of the clip's length that parts are laid into; None where all of it gets music.
+    """
 
     lm: Engine
-    request: Request
+    requests: list[Request]
     steering: Steering
     windows: Windows
+    spans: list[Piece]
     n_samples: int
+    around: NDArray[np.float32] | None
+    tracks: Mapping[str, SmoothedTrack]
     notes: dict[str, Any]
 
 
@@ -108,23 +120,23 @@ class Composer:
         `prompt`, `seed`. `strength` by control: a number, a `Schedule`, or `"0:1.0,5:0.2"` (seconds:strength).
         `guidance` gives single controls a scale of their own beside the text's `cfg_scale`. `controls` takes a
         control from another clip (or from features at hand), or mutes it (None). `overlap_s`, `precision`,
-        `temperature`, `top_k`, `top_p`, `melody` (a file whose sound a melody model follows). Or all of them as one
-        `steering`.
+        `temperature`, `top_k`, `top_p`, `melody` (a file whose sound a melody model follows).
+        `prompt_at`: a list of {"at_s": seconds, "prompt": text}, each taking over from its time on. `negative`: a
+        prompt to stay away from. `theme`: a file whose last `theme_s` seconds the piece starts with. `parts`:
+        stretches that get music, as "10-20"; `outside` of them stands the clip's own sound ("own") or "silence". Or
+        all of them as one `steering`.
 
         A control that has next to nothing to say is left out, with a warning. Features of the last clip are kept,
         so that several takes cost one extraction. Raises MediaError for a clip that cannot be used, ExpotionError
         for values that do not fit.
         """
-        assert self.backbone.codec is not None
         with machine.steady():
             piece = self._prepare(clip, self.resolved(steering, given), on_warning)
-        requests, windows = [piece.request], piece.windows
         with machine.steady(piece.lm.steady):
-            codes = compose(piece.lm, self.adaptor, requests, piece.steering, windows, on_step=on_progress)[0]
-        with machine.steady():
-            samples = to_sound(self.backbone.codec, codes, piece.n_samples)
-        tracks = piece.request.tracks
-        return Music(samples, self.backbone.sample_rate_hz, codes.numpy(), tracks, piece.notes)
+            codes = compose(
+                piece.lm, self.adaptor, piece.requests, piece.steering, piece.windows, on_step=on_progress
+            )
+        return self._music(piece, codes)
 
     def stream(
         self,
@@ -144,14 +156,32 @@ class Composer:
         assert self.backbone.codec is not None
         with machine.steady():
             piece = self._prepare(clip, self.resolved(steering, given), on_warning)
+        if piece.around is not None:
+            fix = "leave the parts out, or make the whole with compose"
+            raise ExpotionError(Problem("parts", "none while it is made: a stream is of all of a clip", fix=fix))
         rate_hz = self.backbone.sample_rate_hz
-        pieces = compose_pieces(piece.lm, self.adaptor, piece.request, piece.steering, piece.windows)
+        pieces = compose_pieces(piece.lm, self.adaptor, piece.requests[0], piece.steering, piece.windows)
         n_frames = max(1, round(chunk_s * self.backbone.frame_rate_hz))
         done = 0
         with machine.steady(piece.lm.steady):
             for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
                 yield MusicChunk(samples, done / rate_hz, rate_hz)
                 done += len(samples)
+
+    def _music(self, piece: _Piece, codes: Sequence[Tensor]) -> Music:
+        """The sound of codes [K, T], one for each request of a piece."""
+        codec, rate_hz = self.backbone.codec, self.backbone.sample_rate_hz
+        assert codec is not None
+        with machine.steady():
+            if piece.around is None:
+                samples = to_sound(codec, codes[0], piece.n_samples)
+            else:
+                hop = timeline.samples_per_frame(rate_hz, self.backbone.frame_rate_hz)
+                sounds = [to_sound(codec, each, each.shape[-1] * hop) for each in codes]
+                spans = list(zip(piece.spans, sounds, strict=True))
+                samples = laid_into(piece.around, spans, rate_hz, self.backbone.frame_rate_hz)
+        whole = torch.cat(list(codes), dim=-1)
+        return Music(samples, rate_hz, whole.numpy(), piece.tracks, piece.notes)
 
     def resolved(self, steering: Steering | None, given: Given) -> Steering:
         """Steering, or keywords for it, with what was left open as the recipe measured it.
@@ -172,21 +202,38 @@ class Composer:
         return resolved
 
     def _prepare(self, clip: ClipLike, steering: Steering, on_warning: Warn | None) -> _Piece:
-        """Extract the controls, and put the request together."""
-        rate_hz = self.backbone.frame_rate_hz
+        """Extract the controls, and put the requests together."""
+        rate_hz, sample_rate_hz = self.backbone.frame_rate_hz, self.backbone.sample_rate_hz
         melody = melody_of(steering.melody, self.backbone.geometry)
         with _opened(clip) as opened:
             duration_s = opened.duration_s
+            unfit = steering.unfit(str(opened.path or opened.id), duration_s, self.window_frames / rate_hz)
+            if unfit:
+                raise ExpotionError(unfit)
             n_frames = timeline.n_steps(duration_s, rate_hz)
             tracks = self._tracks(opened, steering, n_frames, on_warning or log.warning)
+            n_samples = timeline.n_samples(duration_s, sample_rate_hz)
+            around = self._around(opened, steering, n_samples, on_warning or log.warning)
         windows = Windows(self.window_frames)
         if steering.overlap_s is not None:
             windows = Windows(self.window_frames, round(steering.overlap_s * rate_hz))
         lm = self.engine(steering.precision)
         times_s = timeline.step_times_s(n_frames, rate_hz)
         rows = {name: schedule.at(times_s) for name, schedule in steering.strengths.items()}
-        request = Request(n_frames, self.prompts[steering.prompt], tracks, rows, steering.seed, melody)
-        if unknown := self.prompts.unknown_words([steering.prompt]):
+        spans = pieces_of(steering.parts, duration_s, rate_hz)
+        whole = Request(
+            n_frames,
+            self.prompts[steering.prompt],
+            tracks,
+            rows,
+            steering.seed,
+            melody,
+            later_texts(steering.prompt_at, self.prompts, rate_hz),
+            None if steering.negative is None else self.prompts[steering.negative],
+            self.theme(steering),
+        )
+        requests = [whole.cut(span.first, span.stop) if steering.parts else whole for span in spans]
+        if unknown := self.prompts.unknown_words(steering.prompts):
             (on_warning or log.warning)(unknown_text(unknown))
         notes = {
             "prompt": steering.prompt,
@@ -196,6 +243,7 @@ class Composer:
             "controls_used": sorted(tracks),
             "sampling": steering.model_dump(include=set(Sampling.model_fields) - {"precision"}),
             "guidance": dict(steering.guidance),
+            **steering.newer_json(),
             **({} if steering.melody is None else {"melody": str(steering.melody)}),
             "window_frames": windows.longest,
             "overlap_frames": windows.overlap,
@@ -206,8 +254,25 @@ class Composer:
             "encoder_hashes": {name: encoder.weights_hash for name, encoder in self.encoders.items()},
             "recipe": self.recipe.to_dict(),
         }
-        n_samples = timeline.n_samples(duration_s, self.backbone.sample_rate_hz)
-        return _Piece(lm, request, steering, windows, n_samples, notes)
+        return _Piece(lm, requests, steering, windows, spans, n_samples, around, tracks, notes)
+
+    def theme(self, steering: Steering) -> Tensor | None:
+        """The codes int64 [K, P] that a piece starts with; None where no theme is asked for. Raises MediaError."""
+        assert self.backbone.codec is not None
+        with machine.steady():
+            length_s = steering.theme_length_s(self.window_frames / self.backbone.frame_rate_hz)
+            return theme_codes(steering.theme, length_s, self.backbone.codec)
+
+    def _around(self, clip: Clip, steering: Steering, n_samples: int, warn: Warn) -> NDArray[np.float32] | None:
+        """What parts are laid into: the clip's own sound or silence, float32 [n] or [n, 2]; None without parts."""
+        if not steering.parts:
+            return None
+        own = clip.audio(self.backbone.sample_rate_hz) if steering.outside == "own" else None
+        if own is None and steering.outside == "own":
+            warn("the clip has no sound of its own: silence stands outside the parts")
+        around = np.zeros(n_samples, np.float32) if own is None else fit(own, n_samples)
+        channels = self.backbone.geometry.channels
+        return around if channels == 1 else np.repeat(around[:, None], channels, axis=1)
 
     def engine(self, precision: str) -> Engine:
         """The language model ready to decode in a precision, made once."""

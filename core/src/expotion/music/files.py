@@ -97,6 +97,8 @@ def read_record(path: Path) -> Record:
         digests = {record.clip: asked["clip"]["sha256"]}
         for name, digest in asked["controls_sha256"].items():
             digests[steering.controls[name]] = digest
+        if steering.theme is not None:
+            digests[steering.theme] = asked["theme_sha256"]
         digests[steering.folder / "adaptor.json"] = asked["adaptor_sha256"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         got = str(error) if isinstance(error, ValueError) else f"no {error}"

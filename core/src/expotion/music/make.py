@@ -81,7 +81,7 @@ def generate_files(
     )
     output = dataclasses.replace(output, formats=planned.formats)
     found += output.problems()
-    scans, bad = scan_clips([clip for clip in clips if not clip.is_dir()], output.formats)
+    scans, bad = scan_clips([clip for clip in clips if not clip.is_dir()], output.formats, steering)
     if found or (bad and len(bad) == len(set(clips))):
         raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
     takes = [
@@ -171,6 +171,7 @@ class Job:
             "composing": {**steering.to_json(), "adaptor": steering.named_adaptor, "seed": target.seed},
             "adaptor_sha256": sha256_of(steering.folder / DESCRIPTION),
             "controls_sha256": {name: file_sha256(path) for name, path in borrowed.items()},
+            **({} if steering.theme is None else {"theme_sha256": file_sha256(steering.theme)}),
             "output": dataclasses.asdict(self.output),
             "threads": torch.get_num_threads(),
         }

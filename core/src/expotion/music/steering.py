@@ -12,95 +12,42 @@ beside a piece all hold it. A new option of sampling takes four edits, and is th
 from __future__ import annotations
 
 import itertools
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
 from expotion import plugins
 from expotion.adaptor.checkpoint import DESCRIPTION, read_description
 from expotion.adaptor.published import adaptor_folder, is_published, pinned
 from expotion.contracts import Clip, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem, WeightsError
+from expotion.music.parts import LEAST_PART_S, Part
+from expotion.music.schedule import Schedule, short
+from expotion.music.theme import LOOKED_AT_HZ, theme_of
 from expotion.recipe import Recipe
 from expotion.recipe.names import Names, misnamed
 from expotion.recipe.nodes import Node, from_plain
 from expotion.recipe.problems import field_path, problems_of
-from expotion.recipe.schema import NotNegative, Sampling, Seed
+from expotion.recipe.schema import Later, NotNegative, Positive, PromptAt, Sampling, Seed, forwards
 from expotion.timeline import CODEC_RATE_HZ, frames_duration_s
 from expotion.video.scan import check, scan
 
 DEFAULT_PROMPT = "a calm piano piece"
+DEFAULT_THEME_S = 3.0
 MAX_SEED = 2**63 - 1
 MAX_PROMPT_WORDS = 400
 """Far beyond what the text encoder was trained on; more is a file pasted by mistake."""
 
-_EXAMPLE = "for example 0.5, or 0:1.0,5:0.2 for 1.0 at the start and 0.2 from 5 s on"
-
 ClipLike = str | Path | Clip
 ControlLike = ClipLike | TimedFeatures | None
+Outside = Literal["own", "silence"]
 Value = TypeVar("Value")
 ByControl = Annotated[dict[str, Value], Names("control")]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A number over time: `values` at increasing `times_s`, straight lines between, the outer ones held outside."""
-
-    times_s: tuple[float, ...]
-    values: tuple[float, ...]
-
-    @classmethod
-    def of(cls, given: float | str | Schedule, where: str = "strength") -> Schedule:
-        """A schedule from a number, or from `VALUE` or `SECONDS:VALUE,SECONDS:VALUE` as typed.
-
-        Raises ExpotionError for anything else, for values below 0, and for times that do not go forwards.
-        """
-        if isinstance(given, Schedule):
-            return given
-        parts = [part.strip().partition(":") for part in str(given).split(",")]
-        if len(parts) == 1 and not parts[0][1]:
-            parts = [("0", ":", parts[0][0])]
-        try:
-            times_s = tuple(float(time) for time, _, _ in parts)
-            values = tuple(float(value) for _, _, value in parts)
-        except ValueError:
-            wanted = "a number of at least 0, or SECONDS:VALUE,SECONDS:VALUE"
-            raise ExpotionError(Problem(where, wanted, str(given), _EXAMPLE)) from None
-        if not all(math.isfinite(value) and value >= 0 for value in values):
-            raise ExpotionError(Problem(where, "finite values of at least 0", str(given), _EXAMPLE))
-        forwards = all(before < after for before, after in itertools.pairwise(times_s))
-        if not (forwards and all(math.isfinite(time) and time >= 0 for time in times_s)):
-            wanted = "times that go forwards from 0"
-            raise ExpotionError(Problem(where, wanted, str(given), _EXAMPLE))
-        return cls(times_s, values)
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether it is 0 all the time."""
-        return not any(self.values)
-
-    def at(self, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Values float32 [n] at these times."""
-        return np.interp(times_s, self.times_s, self.values).astype(np.float32)
-
-    def __str__(self) -> str:
-        if len(self.values) == 1:
-            return _short(self.values[0])
-        pairs = zip(self.times_s, self.values, strict=True)
-        return ",".join(f"{_short(time)}:{_short(value)}" for time, value in pairs)
-
-
-def _short(number: float) -> str:
-    """All digits that tell a number from its neighbours: what a record says is read back as it was."""
-    return str(number).removesuffix(".0")
 
 
 class Given(TypedDict, total=False):
@@ -118,6 +65,12 @@ class Given(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     melody: str | Path | None
+    prompt_at: Sequence[Mapping[str, Any] | PromptAt]
+    negative: str | None
+    theme: str | Path | None
+    theme_s: float | None
+    parts: Sequence[str | Part]
+    outside: Outside
 
 
 def _as_path(given: Any) -> Any:
@@ -131,7 +84,10 @@ class Steering(Sampling, arbitrary_types_allowed=True):
 
     `strengths` are schedules; `guidance` gives single controls a scale of their own; `controls` names another clip
     (or features) to take a control from, or None to mute it; `overlap_s` is how much of a window continues the one
-    before. `melody`: a file whose sound a melody model follows.
+    before. `melody`: a file whose sound a melody model follows. `prompt_at`: prompts that take over at later times;
+    `negative`: one to stay away from. `theme`: a file whose last `theme_s` seconds the piece starts with (3, or
+    half a window where that is less). `parts`: the stretches of the clip that get music; `outside` of them stands
+    the clip's own sound, or silence.
     """
 
     adaptor: Annotated[Path | None, BeforeValidator(_as_path)] = None
@@ -143,8 +99,14 @@ class Steering(Sampling, arbitrary_types_allowed=True):
     controls: ByControl[Annotated[Any, BeforeValidator(_as_path)]] = Field(default_factory=dict)
     overlap_s: NotNegative | None = None
     melody: Annotated[Path | None, BeforeValidator(_as_path)] = None
+    prompt_at: Later = ()
+    negative: str | None = None
+    theme: Annotated[Path | None, BeforeValidator(_as_path)] = None
+    theme_s: Positive | None = None
+    parts: Annotated[tuple[Annotated[Part, BeforeValidator(Part.of)], ...], Field(strict=False)] = ()
+    outside: Outside = "own"
 
-    @field_validator("prompt")
+    @field_validator("prompt", "negative")
     @classmethod
     def _some_words(cls, prompt: str | None) -> str | None:
         n_words = 1 if prompt is None else len(prompt.split())
@@ -153,6 +115,21 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         if n_words > MAX_PROMPT_WORDS:
             raise ValueError(f"at most {MAX_PROMPT_WORDS} words (a sentence or two works best), not {n_words}")
         return prompt
+
+    @field_validator("prompt_at")
+    @classmethod
+    def _prompts_in_order(cls, prompts: tuple[PromptAt, ...]) -> tuple[PromptAt, ...]:
+        for each in prompts:
+            cls._some_words(each.prompt)
+        return forwards(prompts)
+
+    @field_validator("parts")
+    @classmethod
+    def _parts_in_order(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        for before, after in itertools.pairwise(parts):
+            if before.end_s is None or before.end_s > after.start_s:
+                raise ValueError(f"parts one after the other, not {before} and then {after}")
+        return parts
 
     # ----------------------------------------------------------------------------- from text and keywords
 
@@ -199,7 +176,10 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         measured = {name: getattr(recipe.generate, name) for name in Sampling.model_fields}
         strengths = {c.name: Schedule.of(c.strength) for c in recipe.conditions} | self.strengths
         muted = {name: Schedule.of(0.0) for name, source in self.controls.items() if source is None}
+        own_words = {"prompt", "prompt_at"} & self.model_fields_set
         filled: dict[str, Any] = {
+            "prompt_at": self.prompt_at if own_words else recipe.generate.prompt_at,
+            "negative": self.negative or recipe.generate.negative,
             "melody": self.melody or recipe.generate.melody,
             "prompt": self.prompt or recipe.text.fixed_prompt or DEFAULT_PROMPT,
             "strengths": strengths | muted,
@@ -214,15 +194,9 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         """Plain values by field name, null where nothing was given; paths from their root, to be read anywhere."""
         values = {name: getattr(self, name) for name in self.model_fields_set}
         adaptor = self.adaptor
-        names = dict.fromkeys(type(self).model_fields)
-        if self.melody is None:
-            del names["melody"]  # records of before have none
-            values.pop("melody", None)
-        else:
-            values["melody"] = str(self.melody.absolute())
+        plain = {name: None for name in type(self).model_fields} | values
         return {
-            **names,
-            **values,
+            **{name: value for name, value in plain.items() if name not in _NEWER},
             "adaptor": None if adaptor is None else str(adaptor if is_published(adaptor) else adaptor.absolute()),
             "seed": self.seed,
             "strengths": {name: str(schedule) for name, schedule in self.strengths.items()},
@@ -230,7 +204,17 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             "controls": {
                 name: None if path is None else str(path.absolute()) for name, path in self.controls.items()
             },
+            **self.newer_json(),
         }
+
+    def newer_json(self) -> dict[str, Any]:
+        """The plain values of fields that records of before do not have, where something was given."""
+        given: dict[str, Any] = {name: getattr(self, name) for name in _NEWER}
+        given |= {name: str(given[name].absolute()) for name in ("melody", "theme") if given[name] is not None}
+        given["prompt_at"] = [each.model_dump() for each in self.prompt_at]
+        given["parts"] = [str(part) for part in self.parts]
+        given["outside"] = self.outside if self.parts else None
+        return {name: value for name, value in given.items() if value}
 
     # ----------------------------------------------------------------------------------------- the adaptor
 
@@ -250,6 +234,38 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         if self.adaptor is not None and is_published(self.adaptor):
             return pinned(str(self.adaptor), self.folder)
         return str(self.folder.absolute())
+
+    @property
+    def prompts(self) -> list[str | None]:
+        """Every prompt that is said, the one to stay away from too."""
+        negative = [] if self.negative is None else [self.negative]
+        return [self.prompt, *(each.prompt for each in self.prompt_at), *negative]
+
+    def theme_length_s(self, window_s: float) -> float:
+        """How much of the theme's end a piece starts with."""
+        return min(DEFAULT_THEME_S, window_s / 2) if self.theme_s is None else self.theme_s
+
+    def pieces_s(self, duration_s: float) -> list[tuple[float, float]]:
+        """(start, end) in seconds of what gets music in a clip of this length."""
+        return [part.within(duration_s) for part in self.parts] or [(0.0, duration_s)]
+
+    def unfit(self, where: str, duration_s: float, window_s: float) -> list[Problem]:
+        """What does not fit a clip of this length: prompts and parts beyond its end, a theme as long as a piece."""
+        clip = f"within the {duration_s:.2f} s of the clip"
+        late = [each.at_s for each in self.prompt_at if each.at_s >= duration_s]
+        found = [Problem(f"{where}: --prompt-at {at_s:g}", f"a time {clip}", f"{at_s:g} s") for at_s in late]
+        for part in self.parts:
+            begins_late = part.start_s > duration_s - LEAST_PART_S
+            if begins_late or (part.end_s or 0.0) > duration_s + 1.0 / CODEC_RATE_HZ:
+                fix = f"for example --part {short(part.start_s)}-" if not begins_late else None
+                found.append(Problem(f"{where}: --part {part}", f"a part {clip}", str(part), fix))
+        shortest_s = min(end_s - start_s for start_s, end_s in self.pieces_s(duration_s))
+        if self.theme is not None and not found:
+            theme_s = min(self.theme_length_s(window_s), scan(self.theme).duration_s)
+            if theme_s > shortest_s - 1.0 / CODEC_RATE_HZ:
+                wanted = f"less than the {shortest_s:.2f} s of the piece, which it is a part of"
+                found.append(Problem(f"{where}: --theme-s", wanted, f"{theme_s:g} s"))
+        return found
 
     def unknown_controls(self, recipe: Recipe, where: Callable[[str, str], str]) -> list[Problem]:
         """A problem for each control that a recipe does not have; `where(field, name)` says where it stands."""
@@ -272,6 +288,12 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             if self.overlap_s is not None and self.overlap_s >= self.window_s:
                 wanted = f"less than a window of {self.window_s:g} s"
                 found.append(Problem(place(root, "overlap_s"), wanted, f"{self.overlap_s:g} s"))
+            theme_s = self.theme_length_s(self.window_s)
+            if self.theme is not None and theme_s > self.window_s / 2:
+                wanted = f"at most half a window of {self.window_s:g} s"
+                found.append(Problem(place(root, "theme_s"), wanted, f"{theme_s:g} s"))
+            elif self.theme is not None:
+                theme_of(self.theme, theme_s, LOOKED_AT_HZ)
         except ExpotionError as error:
             found += error.problems
         for name, source in self.controls.items():
@@ -286,7 +308,16 @@ class Steering(Sampling, arbitrary_types_allowed=True):
                 check(scan(self.melody), "audio")
         except MediaError as error:
             found += [Problem(place(root, "melody"), p.wanted, p.got, p.fix) for p in error.problems]
+        if "outside" in self.model_fields_set and not self.parts:
+            fix = "name what gets music, for example --part 10-20"
+            found.append(Problem(place(root, "outside"), "parts of the clip", "the whole of it", fix))
+        if "theme_s" in self.model_fields_set and self.theme is None:
+            fix = "name it: --continue theme.wav"
+            found.append(Problem(place(root, "theme_s"), "a theme to start from", "none", fix))
         return found
+
+
+_NEWER = ("melody", "prompt_at", "negative", "theme", "theme_s", "parts", "outside")
 
 
 def place(root: Node, *loc: str) -> str:
@@ -299,6 +330,10 @@ def _plain(value: Any) -> Any:
     """A keyword's value as a file would hold it: numpy's numbers as Python's, any mapping as a dictionary."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     return value.item() if isinstance(value, np.generic) else value
 
 

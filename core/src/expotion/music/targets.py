@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import tempfile
 from collections import Counter
@@ -10,10 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from expotion.errors import MediaError, Problem
+from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import made
 from expotion.lock import held
-from expotion.music.steering import MAX_SEED
+from expotion.music.steering import MAX_SEED, Steering
 from expotion.video.container import DEFAULT_LIMITS, VIDEO_NAMES, passed_over
 from expotion.video.mux import check_output
 from expotion.video.scan import Scan, check, scan
@@ -226,8 +228,13 @@ def unwritable(folders: Iterable[Path]) -> list[Problem]:
     return problems
 
 
-def scan_clips(clips: Sequence[Path], formats: Sequence[str]) -> tuple[dict[Path, Scan], dict[Path, list[Problem]]]:
+def scan_clips(
+    clips: Sequence[Path], formats: Sequence[str], steering: Steering
+) -> tuple[dict[Path, Scan], dict[Path, list[Problem]]]:
     """Scans of the clips that can be used, and what is wrong with the others, by clip."""
+    window_s = math.inf
+    with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
+        window_s = steering.window_s if clips else math.inf
     scans: dict[Path, Scan] = {}
     bad: dict[Path, list[Problem]] = {}
     for clip in dict.fromkeys(clips):
@@ -239,6 +246,8 @@ def scan_clips(clips: Sequence[Path], formats: Sequence[str]) -> tuple[dict[Path
                 got, fix = f"{source.duration_s:.1f} s", "cut it into parts, and make music for each"
                 raise MediaError(Problem(str(clip), wanted, got, fix))
             check_formats(source, formats)
+            if unfitting := steering.unfit(str(clip), source.duration_s, window_s):
+                raise MediaError(unfitting)
             scans[clip] = source
         except MediaError as error:
             bad[clip] = error.problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from pathlib import Path
@@ -338,6 +339,25 @@ class Cluster(Section):
     max_failures: int = Field(default=3, ge=0)
 
 
+class PromptAt(Section):
+    """Another prompt from a time on: `at_s` seconds of the clip, or of live music."""
+
+    at_s: Positive
+    prompt: str = Field(min_length=1)
+
+
+Later = Annotated[tuple[PromptAt, ...], Field(strict=False)]
+"""Prompts in the order of their times, written as a list."""
+
+
+def forwards(prompts: tuple[PromptAt, ...]) -> tuple[PromptAt, ...]:
+    """The same prompts. Raises ValueError unless their times go forwards."""
+    for before, after in itertools.pairwise(prompts):
+        if before.at_s >= after.at_s:
+            raise ValueError(f"times that go forwards, not {before.at_s:g} s and then {after.at_s:g} s")
+    return prompts
+
+
 class Sampling(Section):
     """How tokens are chosen: guidance, what is left in the draw, and the precision that is computed in.
 
@@ -355,7 +375,8 @@ class Sampling(Section):
 class Generate(Sampling):
     """How the evaluation's music is made. `scales` gives single conditions a scale of guidance of their own.
 
-    `melody`: a file whose sound a melody model follows, in every clip.
+    `melody`: a file whose sound a melody model follows, in every clip. `prompt_at`: prompts in place of a clip's
+    own from a time on; `negative`: a prompt to stay away from.
 
     `preset` fills what the recipe leaves out, here and of `adaptor.null_branch` and `adaptor.row_limit`.
     """
@@ -366,6 +387,13 @@ class Generate(Sampling):
     samples: int = Field(default=4, ge=0)
     seed: Seed | None = None
     melody: Folder | None = None
+    prompt_at: Later = ()
+    negative: str | None = None
+
+    @field_validator("prompt_at")
+    @classmethod
+    def _forwards(cls, prompts: tuple[PromptAt, ...]) -> tuple[PromptAt, ...]:
+        return forwards(prompts)
 
     @model_validator(mode="before")
     @classmethod
@@ -467,8 +495,9 @@ class Recipe(Section):
         for measured in ("outside", "metrics", "bootstrap", "control_alone", "probes"):
             del values["evaluate"][measured]
         del values["generate"]["preset"]  # a name for what stands there anyway
-        if values["generate"]["melody"] is None:  # a key that there was not always
-            del values["generate"]["melody"]
+        for newer in ("melody", "prompt_at", "negative"):  # keys that there were not always
+            if not values["generate"][newer]:
+                del values["generate"][newer]
         values["train"] = GONE | values["train"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,14 +15,17 @@ from torch import nn
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor
 from expotion.contracts import SmoothedTrack, TokenFeatures
-from expotion.music.compose import Request, Windows, compose
+from expotion.features.material import Prompts
+from expotion.music.compose import Request, Windows, compose, later_texts, melody_of
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
+from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.load import Backbone, load_backbone
 from expotion.recipe import Recipe
+from expotion.timeline import CODEC_RATE_HZ
 from expotion.workers import n_workers, spread
 
 
@@ -50,10 +53,25 @@ class Job:
     requests: tuple[Request, ...]
 
 
+NOTHING_MORE = Request(0, None)
+
+
+def same_for_all(recipe: Recipe, prompts: Prompts, geometry: LMGeometry) -> Request:
+    """What a recipe's music has in common whatever the clip: melody, later prompts, the one to stay away from."""
+    asked = recipe.generate
+    return Request(
+        0,
+        None,
+        melody=melody_of(asked.melody, geometry),
+        later=later_texts(asked.prompt_at, prompts, CODEC_RATE_HZ),
+        negative=None if asked.negative is None else prompts[asked.negative],
+    )
+
+
 def requests_of(
-    recipe: Recipe, condition: str, clips: Sequence[TestClip], seed: int, melody: NDArray[np.float32] | None = None
+    recipe: Recipe, condition: str, clips: Sequence[TestClip], seed: int, same: Request = NOTHING_MORE
 ) -> list[Request]:
-    """One request per clip for a condition of the evaluation, with the recipe's `melody`.
+    """One request per clip for a condition of the evaluation, with what is the `same` for all of them.
 
     A modality alone: the others dropped. `text_only`: all dropped, which is the frozen model. `shuffled`: all
     controls of the next test clip. The seed of a clip is the same in every condition.
@@ -62,13 +80,13 @@ def requests_of(
     kept = [own for own in recipe.conditions if together or own.name == condition]
     lenders = lenders_of(clips) if condition == "shuffled" else clips
     return [
-        Request(
+        replace(
+            same,
             n_frames=clip.n_frames,
             text=clip.text,
             tracks={own.name: _fit(lender.tracks[own.name], clip.n_frames + 1) for own in kept},
             strengths={own.name: own.strength for own in kept},
             seed=(seed * 1_000_003 + i) % 2**63,
-            melody=melody,
         )
         for i, (clip, lender) in enumerate(zip(clips, lenders, strict=True))
     ]
@@ -88,11 +106,7 @@ def _fit(track: SmoothedTrack, n_rows: int) -> SmoothedTrack:
 
 
 def make_jobs(
-    recipe: Recipe,
-    conditions: Sequence[str],
-    clips: Sequence[TestClip],
-    workers: int,
-    melody: NDArray[np.float32] | None = None,
+    recipe: Recipe, conditions: Sequence[str], clips: Sequence[TestClip], workers: int, same: Request = NOTHING_MORE
 ) -> list[Job]:
     """Batches of clips, those of like length together, small enough that every worker gets some."""
     jobs = []
@@ -100,7 +114,7 @@ def make_jobs(
     for condition in conditions:
         if condition == "shuffled" and len(clips) < 2:
             continue  # there is no other clip to take controls from
-        requests = requests_of(recipe, condition, clips, recipe.generate_seed, melody)
+        requests = requests_of(recipe, condition, clips, recipe.generate_seed, same)
         order = sorted(range(len(clips)), key=lambda i: clips[i].n_frames)
         for at in range(0, len(order), size):
             rows = [(clips[i].id, clips[i].n_samples, requests[i]) for i in order[at : at + size]]

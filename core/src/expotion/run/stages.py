@@ -34,7 +34,7 @@ from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_array, write_text
 from expotion.lock import held
-from expotion.music.compose import Windows, melody_of
+from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.engine import choose, compile_ahead
@@ -46,7 +46,7 @@ from expotion.recipe.schema import CONTROLS_ALONE
 from expotion.report.data import PROBE
 from expotion.run.captions import write_captions
 from expotion.run.folder import STATE, RunFolder
-from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
+from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of, same_for_all
 from expotion.run.influence import N_FITTED, NATS_PER_CODE, Readout, gate_influence, joined, nats_of, play_alone
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
@@ -152,7 +152,7 @@ class Stages:
             self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
-        self.melody = melody_of(recipe.generate.melody, self.backbone.geometry)
+        self.same = same_for_all(recipe, self.prompts, self.backbone.geometry)
         self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
         hashes = {"backbone": self.backbone.weights_hash, **self.encoder_hashes}
         run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}
@@ -315,7 +315,7 @@ class Stages:
             adaptor,
             Steering().over(recipe),
             Windows(window_frames),
-            requests_of(recipe, recipe.joint_name, [ready], recipe.generate_seed, self.melody)[0],
+            requests_of(recipe, recipe.joint_name, [ready], recipe.generate_seed, self.same)[0],
             ready.n_samples,
         ).make
 
@@ -330,10 +330,10 @@ class Stages:
         key = _digest(self.trace, recipe.section_hash("seed", "generate", "evaluate"))
         if run.state["stages"].get("generation", {}).get("key") != key:
             shutil.rmtree(run.path / "samples", ignore_errors=True)  # made with other weights
-        jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)), self.melody)
+        jobs = make_jobs(recipe, self._made_conditions(), clips, n_workers(len(clips)), self.same)
         for row, own in probes.items():
             jobs += [
-                replace(job, condition=row) for job in make_jobs(recipe, [recipe.joint_name], own, 1, self.melody)
+                replace(job, condition=row) for job in make_jobs(recipe, [recipe.joint_name], own, 1, self.same)
             ]
         left = [j for j in jobs if not all(run.sample(j.condition, c).exists() for c in j.clip_ids)]
         if run.is_done("generation", key) and not left:
@@ -494,7 +494,7 @@ class Stages:
         rate_hz, sample_rate_hz = backbone.frame_rate_hz, backbone.sample_rate_hz
         with run.stage("report", key), stage_progress(self.console, "report") as progress:
             samples = []
-            requests = requests_of(recipe, main, ready, recipe.generate_seed, self.melody)
+            requests = requests_of(recipe, main, ready, recipe.generate_seed, self.same)
             chosen = min(recipe.generate.samples, len(clips))
             for i in range(chosen):
                 progress(i, chosen, clips[i].id)

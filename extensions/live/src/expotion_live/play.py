@@ -25,7 +25,7 @@ def play_clip(
 
     Raises ExpotionError with everything that is wrong before anything is loaded. A listener that leaves ends it.
     """
-    _, bad = scan_clips([clip], ())
+    _, bad = scan_clips([clip], (), steering)
     found = [*problems, *sink_problems(to), *bad.get(clip, ())]
     if found:
         raise ExpotionError(found)

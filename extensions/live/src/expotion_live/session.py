@@ -24,7 +24,7 @@ from expotion import timeline
 from expotion.contracts import SmoothedTrack
 from expotion.errors import ExpotionError, Problem
 from expotion.features.material import sampled_tracks, smooth_all
-from expotion.music.compose import Request, continue_codes, no_codes
+from expotion.music.compose import Request, continue_codes, later_texts, no_codes
 from expotion.music.composer import Composer
 from expotion.music.steering import Given, Steering
 from expotion.musicgen.codec import CodecStream
@@ -69,16 +69,22 @@ class LiveSession:
         self.without_frames = tuple(
             name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
         )
+        if self._steering.parts:
+            raise ExpotionError(Problem("parts", "none, as live music has no end to count from", "parts"))
         self._text = composer.prompts[self._steering.prompt]
-        self.unknown_words = composer.prompts.unknown_words([self._steering.prompt])
+        self._later = later_texts(self._steering.prompt_at, composer.prompts, rate_hz)
+        negative = self._steering.negative
+        self._negative = None if negative is None else composer.prompts[negative]
+        self.unknown_words = composer.prompts.unknown_words(self._steering.prompts)
         self._lm = composer.engine(self._steering.precision)
         self._generator = torch.Generator().manual_seed(self._steering.seed)
         self._stream = CodecStream(codec)
         self._frames: deque[NDArray[np.uint8]] = deque()
         self._times_s: deque[float] = deque()
-        self._codes = no_codes(self._lm)
-        self._made = 0
-        self._ready: list[NDArray[np.float32]] = []
+        theme = composer.theme(self._steering)
+        self._codes = no_codes(self._lm) if theme is None else theme
+        self._made = self._codes.shape[-1]
+        self._ready: list[NDArray[np.float32]] = [self._stream.push(self._codes)]
         self.work_s = 0.0
 
     @property
@@ -156,7 +162,8 @@ class LiveSession:
         tracks = self._tracks(start_s, stop_s, stop - first)
         times_s = start_s + timeline.step_times_s(stop - first, self._rate_hz)
         rows = {name: self._steering.strengths[name].at(times_s) for name in tracks}
-        request = Request(stop - first, self._text, tracks, rows)
+        later = [(frame - first, text) for frame, text in self._later]
+        request = Request(stop - first, self._text, tracks, rows, later=later, negative=self._negative)
         # Codes are kept for one window, which ends at what has been made.
         known = self._codes[:, self._codes.shape[-1] - (self._made - first) :]
         made = continue_codes(self._lm, self.composer.adaptor, request, self._steering, known, self._generator)
