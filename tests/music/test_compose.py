@@ -187,3 +187,98 @@ def test_a_feature_that_is_not_a_number_is_named(lm: Engine, adaptor: Adaptor) -
     spoilt = {**one.tracks, "motion": SmoothedTrack(values, one.tracks["motion"].valid)}
     with pytest.raises(ExpotionError, match=r"control 'motion': finite features, got NaN .* first at row 5"):
         compose(lm, adaptor, [replace(one, tracks=spoilt)], SETTINGS, WINDOWS)
+
+
+# ------------------------------------------------------- prompts over time, a negative one, codes that are known
+
+LIKELIEST = Steering(top_k=1)
+"""One way to go on: draws do not count."""
+
+
+def test_a_prompt_takes_over_at_its_frame(lm: Engine) -> None:
+    """What comes before is the first prompt's, what comes after goes on from there under the second."""
+    first, second = request(1), request(2)
+    assert first.text is not None and second.text is not None
+    changing = replace(first, tracks={}, later=[(9, second.text)])
+    found = compose(lm, None, [changing], LIKELIEST, WINDOWS)[0]
+    before = compose(lm, None, [replace(first, tracks={}, n_frames=9)], LIKELIEST, WINDOWS)[0]
+    after = replace(first, tracks={}, text=second.text, known=before)
+    assert torch.equal(found[:, :9], before)
+    assert torch.equal(found, compose(lm, None, [after], LIKELIEST, WINDOWS)[0])
+    assert not torch.equal(found, compose(lm, None, [replace(first, tracks={})], LIKELIEST, WINDOWS)[0])
+
+
+def test_controls_of_a_window_are_heard_whole_where_its_prompt_changes(lm: Engine, adaptor: Adaptor) -> None:
+    """Every position sees every row of the prefix, so a prompt that says the same again changes nothing before."""
+    one = request(1)
+    assert one.text is not None
+    same = replace(one, later=[(9, one.text)])
+    found, plain = (compose(lm, adaptor, [each], LIKELIEST, WINDOWS)[0] for each in (same, one))
+    assert torch.equal(found[:, :6], plain[:, :6])  # the last three frames before are drawn beside the next ones
+
+
+@pytest.mark.parametrize("at", [3, N_FRAMES, N_FRAMES + 2, 2 * N_FRAMES, 90])
+def test_prompts_over_time_do_not_depend_on_neighbours(lm: Engine, adaptor: Adaptor, at: int) -> None:
+    """In the first window, at a join, in what a window continues, in the last window, behind the end."""
+    long, other = request(1, 2 * N_FRAMES + 3), request(2, 2 * N_FRAMES + 3)
+    assert other.text is not None
+    changing = replace(long, later=[(at, other.text)])
+    together = compose(
+        lm, adaptor, [changing, other, replace(request(3), later=[(5, other.text)])], SETTINGS, WINDOWS
+    )
+    alone = compose(lm, adaptor, [changing], SETTINGS, WINDOWS)[0]
+    assert torch.equal(together[0], alone)
+    assert torch.equal(together[1], compose(lm, adaptor, [other], SETTINGS, WINDOWS)[0])
+    plain = compose(lm, adaptor, [long], SETTINGS, WINDOWS)[0]
+    assert torch.equal(alone, plain) == (at == 90)
+    assert torch.equal(alone[:, : at - 3], plain[:, : at - 3])
+    pieces = list(compose_pieces(lm, adaptor, changing, SETTINGS, WINDOWS))
+    assert torch.equal(torch.cat(pieces, dim=-1), alone)
+
+
+def test_the_first_codes_stand_as_they_are(lm: Engine, adaptor: Adaptor) -> None:
+    known = torch.randint(0, 8, (4, 5), generator=torch.Generator().manual_seed(0))
+    for n_frames in (6, 2 * N_FRAMES):
+        one = replace(request(1, n_frames), known=known)
+        found = compose(lm, adaptor, [one, request(2)], SETTINGS, WINDOWS)[0]
+        assert found.shape == (4, n_frames) and torch.equal(found[:, :5], known)
+        pieces = list(compose_pieces(lm, adaptor, one, SETTINGS, WINDOWS))
+        assert torch.equal(torch.cat(pieces, dim=-1), found)
+    with pytest.raises(ExpotionError, match="fewer than 5 frames to start from, got 5"):
+        compose(lm, adaptor, [replace(request(1, 5), known=known)], SETTINGS, WINDOWS)
+
+
+@pytest.mark.parametrize("control_scale", [None, 4.0])
+@pytest.mark.parametrize("null_branch", ["none", "full", "null_vectors"])
+def test_a_negative_prompt_pulls_the_text_away(
+    lm: Engine, adaptor: Adaptor, control_scale: float | None, null_branch: str
+) -> None:
+    """A negative prompt that says nothing changes nothing; the prompt itself leaves no guidance by the text."""
+    config = replace(adaptor.config, null_branch=null_branch)
+    own = Adaptor(config, seed=1)
+    with torch.no_grad():
+        own.gates.fill_(2.0)
+    one, other = request(1), request(2)
+    settings = Steering(top_k=1, control_scale=control_scale)
+    silence = TokenFeatures(np.ones((4, 6), np.float32), np.zeros(4, dtype=bool))
+    plain, silent, negative = (
+        compose(lm, own, [replace(one, negative=text)], settings, WINDOWS)[0]
+        for text in (None, silence, other.text)
+    )
+    assert torch.equal(plain, silent)
+    assert not torch.equal(plain, negative)
+    together = compose(lm, own, [replace(one, negative=other.text), other], settings, WINDOWS)
+    assert torch.equal(together[0], negative)
+    assert torch.equal(together[1], compose(lm, own, [other], settings, WINDOWS)[0])
+
+
+def test_a_request_is_cut_to_a_part(lm: Engine) -> None:
+    long, second, third = request(1, 30), request(2).text, request(3).text
+    assert second is not None and third is not None
+    rising = np.arange(31, dtype=np.float32)
+    part = replace(long, later=[(4, second), (20, third)], strengths={"face": rising, "motion": 0.5}).cut(10, 25)
+    assert part.n_frames == 15 and part.text is second
+    assert [(frame, text is third) for frame, text in part.later] == [(10, True)]
+    np.testing.assert_array_equal(part.strengths["face"], rising[10:26])
+    assert part.strengths["motion"] == 0.5
+    np.testing.assert_array_equal(part.tracks["face"].values, long.tracks["face"].values[10:26])

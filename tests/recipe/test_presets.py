@@ -76,6 +76,8 @@ EVERYTHING_PAPER: dict[str, dict[str, Any]] = {
         "precision": "auto",
         "scales": {},
         "melody": None,
+        "prompt_at": [],
+        "negative": None,
         "batch_size": 8,
         "samples": 4,
         "seed": None,

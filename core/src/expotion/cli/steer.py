@@ -149,8 +149,10 @@ def _tree(options: Mapping[str, Any], problems: list[Problem]) -> Node:
             tree[name] = Node(value, _NAMED_APART.get(name, f"--{name.replace('_', '-')}"))
     later = split_pairs("--prompt-at", options["prompt_at"], "SECOND=TEXT", '8="storm, drums"', problems)
     if later:
-        prompts = [(Node(parse_scalar(at_s), ""), Node(text, "")) for at_s, text in later.items()]
-        timed = [Node({"at_s": a, "prompt": b}, f"--prompt-at {a.value}={b.value}") for a, b in prompts]
+        timed = []
+        for at_s, text in later.items():
+            where = f"--prompt-at {at_s}={text}"
+            timed.append(Node({"at_s": Node(parse_scalar(at_s), where), "prompt": Node(text, where)}, where))
         tree["prompt_at"] = Node(timed, "--prompt-at")
     parts = _parts(tree, options.get("part") or (), problems)
     if parts:

@@ -321,7 +321,7 @@ def _turns(requests: Sequence[Request], windows: Windows, lm: FrozenLM) -> list[
     Where the text stands in front of the music, requests of one turn have texts of one length: none is padded.
     """
     apart = lm.geometry.chroma is not None
-    turns: dict[tuple[int, int, int, int, int], _Turn] = {}
+    turns: dict[tuple[int, int, int, int, int, int], _Turn] = {}
     for index, request in enumerate(requests):
         covers = cover(request.n_frames, windows.longest, windows.overlap, request.n_known)
         for number, window in enumerate(covers):
@@ -331,7 +331,8 @@ def _turns(requests: Sequence[Request], windows: Windows, lm: FrozenLM) -> list[
                 text = request.text_at(first) if apart else None
                 length = 0 if text is None else len(text.mask)
                 new = _Turn(window.start, first - window.start, {}, {})
-                turn = turns.setdefault((number, part, window.start, new.n_prompt, length), new)
+                left = end if end < window.stop else 0  # it goes on: its draws must not depend on who is longer
+                turn = turns.setdefault((number, part, window.start, new.n_prompt, length, left), new)
                 turn.stops[index], turn.ends[index] = window.stop, end
     return [turns[key] for key in sorted(turns, key=lambda key: key[:2])]
 

@@ -98,14 +98,13 @@ def laid_into(
     for piece, samples in made:
         start = timeline.n_samples(piece.start_s, sample_rate_hz)
         end = min(timeline.n_samples(piece.end_s, sample_rate_hz), len(out))
-        music = samples[start - piece.first * hop :][: end - start]
-        rising = np.ones(len(music), np.float32)
-        fade = timeline.n_samples(FADE_S, sample_rate_hz)
-        ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
+        music = samples[start - piece.first * hop :][: end - start].copy()
+        ramp = np.linspace(0.0, np.pi / 2, timeline.n_samples(FADE_S, sample_rate_hz), endpoint=False)
+        angle = ramp.astype(np.float32).reshape(-1, *[1] * (out.ndim - 1))
+        n = len(angle)
         if start > 0:
-            rising[:fade] = ramp
+            music[:n] = np.sin(angle) * music[:n] + np.cos(angle) * out[start : start + n]
         if end < len(out):
-            rising[len(rising) - fade :] = ramp[::-1]
-        angle = (np.pi / 2 * rising).reshape(-1, *[1] * (out.ndim - 1))
-        out[start : start + len(music)] = np.sin(angle) * music + np.cos(angle) * out[start : start + len(music)]
+            music[-n:] = np.sin(angle[::-1]) * music[-n:] + np.cos(angle[::-1]) * out[end - n : end]
+        out[start:end] = music
     return out

@@ -11,6 +11,7 @@ beside a piece all hold it. A new option of sampling takes four edits, and is th
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -261,7 +262,9 @@ class Steering(Sampling, arbitrary_types_allowed=True):
                 found.append(Problem(f"{where}: --part {part}", f"a part {clip}", str(part), fix))
         shortest_s = min(end_s - start_s for start_s, end_s in self.pieces_s(duration_s))
         if self.theme is not None and not found:
-            theme_s = min(self.theme_length_s(window_s), scan(self.theme).duration_s)
+            theme_s = self.theme_length_s(window_s)
+            with contextlib.suppress(MediaError):  # a theme that cannot be read is named for itself
+                theme_s = min(theme_s, scan(self.theme).duration_s)
             if theme_s > shortest_s - 1.0 / CODEC_RATE_HZ:
                 wanted = f"less than the {shortest_s:.2f} s of the piece, which it is a part of"
                 found.append(Problem(f"{where}: --theme-s", wanted, f"{theme_s:g} s"))
@@ -282,6 +285,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
         window, clips to take a control from that cannot be read.
         """
         found: list[Problem] = []
+        theme_s = DEFAULT_THEME_S
         try:
             recipe, _ = described(self.folder)
             found += self.unknown_controls(recipe, lambda *loc: place(root, *loc))
@@ -292,8 +296,6 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             if self.theme is not None and theme_s > self.window_s / 2:
                 wanted = f"at most half a window of {self.window_s:g} s"
                 found.append(Problem(place(root, "theme_s"), wanted, f"{theme_s:g} s"))
-            elif self.theme is not None:
-                theme_of(self.theme, theme_s, LOOKED_AT_HZ)
         except ExpotionError as error:
             found += error.problems
         for name, source in self.controls.items():
@@ -308,6 +310,11 @@ class Steering(Sampling, arbitrary_types_allowed=True):
                 check(scan(self.melody), "audio")
         except MediaError as error:
             found += [Problem(place(root, "melody"), p.wanted, p.got, p.fix) for p in error.problems]
+        try:
+            if self.theme is not None:
+                theme_of(self.theme, theme_s, LOOKED_AT_HZ)
+        except MediaError as error:
+            found += [Problem(place(root, "theme"), p.wanted, p.got, p.fix) for p in error.problems]
         if "outside" in self.model_fields_set and not self.parts:
             fix = "name what gets music, for example --part 10-20"
             found.append(Problem(place(root, "outside"), "parts of the clip", "the whole of it", fix))
