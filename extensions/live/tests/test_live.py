@@ -20,6 +20,7 @@ from expotion.cli.main import run
 from expotion.errors import ExpotionError
 from expotion.music.composer import Composer, open_composer
 from expotion.plugins import Registry
+from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 from expotion_live import frames as live_frames
 from expotion_live import live as live_loop
@@ -106,6 +107,27 @@ def test_strengths_follow_their_schedule_and_muting_is_strength_0(composer: Comp
     later_off = _played(composer, strength={"glow": "0:1,0.4:1,0.41:0", "sway": "0:1,0.4:1,0.41:0"})
     assert not np.array_equal(later_off, plain)
     assert not np.array_equal(_played(composer, seed=1), plain)
+
+
+def test_words_over_time_and_a_theme_live(composer: Composer, tmp_path: Path) -> None:
+    """A session starts with the theme, hears a prompt from its frame on, and stays away from a negative one."""
+    plain = _played(composer)
+    later = _played(composer, prompt_at=[{"at_s": 0.5, "prompt": "cold lamp"}])
+    np.testing.assert_allclose(later[: round(0.3 * RATE_HZ)], plain[: round(0.3 * RATE_HZ)], atol=1e-5)
+    assert not np.array_equal(later, plain)
+    assert not np.array_equal(_played(composer, negative="cold lamp"), plain)
+    write_wav(tmp_path / "theme.wav", plain[RATE_HZ // 2 :], RATE_HZ)
+    session = LiveSession(composer, theme=tmp_path / "theme.wav", theme_s=0.3, hop_s=0.4, window_s=0.8)
+    assert session.made_s == 0.3
+    codec = composer.backbone.codec
+    wanted = composer.theme(composer.resolved(None, {"theme": tmp_path / "theme.wav", "theme_s": 0.3}))
+    assert codec is not None and wanted is not None
+    found = _played(composer, theme=tmp_path / "theme.wav", theme_s=0.3)
+    assert len(found) == len(plain)
+    sound = codec.decode(wanted).numpy()[: round(0.15 * RATE_HZ)]
+    np.testing.assert_allclose(found[: len(sound)], sound, atol=1e-5)
+    with pytest.raises(ExpotionError, match="live music has no end to count from"):
+        LiveSession(composer, parts=["0-1"], hop_s=0.4)
 
 
 def test_what_a_session_refuses(composer: Composer) -> None:
@@ -311,13 +333,17 @@ def test_a_listener_that_leaves_ends_it(
         (["--out", "a.wav", "--strength", "smile=1"], "--strength smile=1: one of glow, sway"),
         (["--out", "a.wav", "--strength", "glow=2:1,1:0"], "times that go forwards"),
         (["--out", "a.wav", "--control", "glow=b.mp4"], "no clips to take controls from"),
+        (["--out", "a.wav", "--steering", "parts.yaml"], "live: no parts, as it has no end to count from"),
+        (["--out", "a.wav", "--theme-s", "1"], "--theme-s: a theme to start from, got none"),
         (["--out", "/proc/none/a.wav"], "/proc/none: could not be made"),
     ],
 )
 def test_what_does_not_go_together(
     arguments: list[str], wanted: str, live: Callable[..., int], clip: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert live(clip, *arguments) != 0
+    parts = clip.with_name("parts.yaml")
+    parts.write_text("parts: [0-1]\n")
+    assert live(clip, *[str(parts) if word == parts.name else word for word in arguments]) != 0
     said = capfd.readouterr()
     assert wanted in said.err and "Traceback" not in said.err
 

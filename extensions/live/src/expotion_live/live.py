@@ -201,6 +201,8 @@ def _problems(
         found += sink_problems(to or SPEAKERS)
     if steering.overlap_s is not None:
         found.append(Problem("live", "no overlap", f"{steering.overlap_s:g} s", "give --window and --hop"))
+    if steering.parts:
+        found.append(Problem("live", "no parts, as it has no end to count from", "parts"))
     for name, path in steering.controls.items():
         if path is not None:
             found.append(Problem(f"--control {name}={path}", "no clips to take controls from, live"))

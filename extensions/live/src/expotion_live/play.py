@@ -27,6 +27,9 @@ def play_clip(
     """
     _, bad = scan_clips([clip], (), steering)
     found = [*problems, *sink_problems(to), *bad.get(clip, ())]
+    if steering.parts:
+        fix = "leave them out, or write them with expotion generate"
+        found.append(Problem("play", "all of a clip", "parts", fix))
     if found:
         raise ExpotionError(found)
     with stage_progress(console, "load models"):

@@ -70,7 +70,7 @@ class LiveSession:
             name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
         )
         if self._steering.parts:
-            raise ExpotionError(Problem("parts", "none, as live music has no end to count from", "parts"))
+            raise ExpotionError(Problem("parts", "none: live music has no end to count from"))
         self._text = composer.prompts[self._steering.prompt]
         self._later = later_texts(self._steering.prompt_at, composer.prompts, rate_hz)
         negative = self._steering.negative
