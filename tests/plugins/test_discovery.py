@@ -178,9 +178,19 @@ def test_core_announces_its_own_metrics_through_the_same_hook() -> None:
     assert not registry.broken
 
 
-def test_discovering_what_is_installed_imports_no_torch() -> None:
-    code = "import sys, expotion.plugins as p; p.discover(); raise SystemExit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_plugins_announce_what_they_offer_without_importing_anything_heavy() -> None:
+    """The conductor world not even OpenCV; `check_encoder` asks the same of each encoder's module alone."""
+    code = """
+import sys
+import expotion.plugins
+import expotion_conductor
+
+heavy = {"torch", "torchvision", "transformers", "scipy"}
+expotion_conductor.expotion_data_sources(), expotion_conductor.expotion_backbones()
+print({*heavy, "cv2"} & set(sys.modules), expotion.plugins.discover().broken, heavy & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["set()", "()", "set()"]
 
 
 def test_a_package_that_is_there_but_does_not_offer_the_name_is_to_be_updated() -> None:

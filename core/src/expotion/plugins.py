@@ -313,6 +313,7 @@ def same_distribution(first: str, second: str) -> bool:
 
 
 _NUMERICAL = "torch torchvision transformers numpy librosa opencv-python-headless av decord"
+_version = cache(importlib.metadata.version)
 
 
 def installed_versions(names: Mapping[str, str]) -> dict[str, str]:
@@ -320,5 +321,5 @@ def installed_versions(names: Mapping[str, str]) -> dict[str, str]:
     versions = {"python": platform.python_version(), **names}
     for name in _NUMERICAL.split():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = _version(name)
     return versions

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,11 +58,8 @@ def test_the_suite_of_captioners(models: tuple[Path, Path]) -> None:
     assert all(result.passed for result in results)
 
 
-def test_the_package_is_light_and_announces_one_captioner() -> None:
+def test_the_package_announces_one_captioner() -> None:
     assert [spec.name for spec in expotion_captioners()] == ["qwen2_audio"]
-    heavy = "{'torch', 'transformers'} & set(sys.modules)"
-    code = f"import sys, expotion_caption_qwen2_audio as p; sys.exit(bool({heavy}))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_licences_are_those_of_the_models_in_use() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +62,7 @@ class FakeClip(Clip):
         return None
 
 
+@lru_cache(maxsize=1024)
 def draw_face(
     size: tuple[int, int], centre: tuple[float, float], side: float, mouth: float = 0.3
 ) -> NDArray[np.uint8]:
@@ -84,7 +86,9 @@ def draw_face(
     ellipse(0, 0.05, 0.035, 0.12, (240, 200, 172))
     ellipse(0, 0.34, 0.16, 0.03 + 0.09 * mouth, (150, 52, 52))
     ellipse(0, 0.34, 0.12, 0.01 + 0.06 * mouth, (40, 16, 18))
-    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    drawn = np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    drawn.flags.writeable = False  # the same face is drawn once
+    return drawn
 
 
 def face_frames(

@@ -14,7 +14,7 @@ from expotion_face_marlin.tracking import find_path
 
 SIZE = (1080, 1920)
 GREY = (96, 110, 120)
-TIMES_S = np.arange(3) / 5.0
+TIMES_S = np.arange(2) / 5.0
 
 
 def head(fakes: SimpleNamespace, side_px: int, tilt_deg: float) -> NDArray[np.uint8]:

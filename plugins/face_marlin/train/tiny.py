@@ -234,8 +234,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it runs")
     args = parser.parse_args()
     if args.smoke:
-        args.minutes, args.clips, args.probe_clips, args.batch_size = 0.003, 2, 2, 4
-    clip_s = 2.0 if args.smoke else 10.0
+        args.minutes, args.clips, args.probe_clips, args.batch_size = 0.001, 2, 2, 4
+    clip_s = 1.5 if args.smoke else 10.0
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)

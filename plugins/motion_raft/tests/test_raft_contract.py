@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from expotion.testing import check_encoder
 from expotion.testing.conformance import run_checks
 from expotion_motion_raft import DIS_SPEC, RAFT_SPEC
@@ -22,9 +19,3 @@ def test_conformance_of_raft():
     assert len(results) > 15 and [name for name, result in results.items() if result.passed is False] == [
         "frame rates"
     ]
-
-
-def test_announcing_imports_nothing_heavy():
-    code = "import sys, expotion_motion_raft as p; p.expotion_encoders(); print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"

@@ -366,8 +366,8 @@ def main() -> None:
     options = arguments.parse_args()
     duration_s = 10.0
     if options.smoke:
-        options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.005, 3, 4, 2
-        duration_s = 3.0
+        options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.001, 3, 3, 2
+        duration_s = 2.0
     geometry = GEOMETRIES["tiny"]
 
     def say(text: str) -> None:

@@ -138,8 +138,11 @@ class PyAvDecoder:
     name = "pyav"
 
     def __init__(self, scan: Scan) -> None:
+        from av.video.reformatter import VideoReformatter  # noqa: PLC0415
+
         assert scan.picture is not None
         self._scan, self._picture = scan, scan.picture
+        self._reformatter = VideoReformatter()  # one of a frame's own takes longer to prepare than to work
         self._keyframes = np.flatnonzero(scan.picture.keyframe)
         self._container: Any = None
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
@@ -248,7 +251,7 @@ class PyAvDecoder:
     def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         # Colour at half resolution is repeated, not interpolated, as FFmpeg does it for 8 bits.
         way = "POINT" if self._picture.bits > 8 else None
-        picture = np.asarray(frame.to_ndarray(format="rgb24", interpolation=way), dtype=np.uint8)
-        picture = Orientation.of(frame).shown(picture)
+        plain = self._reformatter.reformat(frame, format="rgb24", interpolation=way, threads=decode_threads())
+        picture = Orientation.of(frame).shown(np.asarray(plain.to_ndarray(), dtype=np.uint8))
         self.resized |= picture.shape[:2] != self.size
         return resize_frame(picture, self.size)
