@@ -27,7 +27,7 @@ pytest_plugins = ["lamp_fixtures", "model_fixtures", "sound_fixtures"]
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: the garbage collector need not walk through it again and again, nor so often."""
+    """What is imported by now stays: the garbage collector need not walk through it, nor walk so often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
