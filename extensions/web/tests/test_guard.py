@@ -64,6 +64,8 @@ def test_bodies_say_how_long_they_are_and_keep_to_it(asked: Callable[..., Any]) 
     assert asked(access, "POST", body=b"x" * 11)[0] == 413
     assert asked(access, "PUT", "/upload/a", body=b"x" * 20)[0] == 200
     assert asked(access, "PUT", "/upload/a", body=b"x" * 21)[0] == 413
+    assert asked(access, "DELETE")[0] == 200
+    assert asked(access, "DELETE", transfer_encoding="chunked")[0] == 411
     for length in ("", "-1", "1_0", "x", "²"):
         assert asked(access, "POST", content_length=length)[0] == 411
 

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from expotion.files import write_json
 from expotion_web import api
-from expotion_web.jobs import MAX_STARTS, Job, Jobs
+from expotion_web.jobs import MAX_STARTS, Job, Jobs, Shown
 
 SOURCE = """
 import os, pathlib, time
@@ -54,7 +54,7 @@ def _until(true: Callable[[], Any], seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-def _ended(jobs: Jobs, job: Job) -> Job:
+def _ended(jobs: Jobs, job: Shown) -> Shown:
     _until(lambda: jobs.get(job.id).ended)
     found = jobs.get(job.id)
     assert found is not None
@@ -139,7 +139,7 @@ def test_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said[2] == f'event: gone\ndata: "{job.id}"\n\n'
 
 
-async def _first_events(jobs: Jobs, job: Job) -> list[str]:
+async def _first_events(jobs: Jobs, job: Shown) -> list[str]:
     class Here:
         async def is_disconnected(self) -> bool:
             return False

@@ -28,6 +28,7 @@ EXTENSIONS = {
     "live": ("expotion-live", "Make music for a camera while it looks."),
     "models": ("expotion-hub", "List, show and download official weights."),
     "play": ("expotion-live", "Make music for a clip and hear it while it is made."),
+    "studio": ("expotion-studio", "Compose, record, train and play live in a page of the browser."),
     "study": ("expotion-study", "Build, serve and analyse a blind listening test."),
     "verify": ("expotion-verify", "Compare this installation with golden files."),
 }

@@ -142,22 +142,23 @@ def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureSt
     for name, track in tracks.items():
         encoder = encoders[name]
         smoothed = smooth_track(encoder, track, timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
-        view = _view(name, encoder, track, smoothed, rate_hz)
-        views.append({**view, "lane": lane(track, smoothed, rate_hz, clip.duration_s)})
+        shown = view(name, encoder, track, smoothed, rate_hz)
+        views.append({**shown, "lane": lane(track, smoothed, rate_hz, clip.duration_s)})
         lines.append(f"{name}: {coverage(track, smoothed, rate_hz)}")
-        drawn = _overlay(encoder, clip, name, notes)
+        drawn = overlay_values(encoder, clip, name, notes)
         if drawn is not None:
             overlays.append(drawn)
     mp4 = small_mp4(video, clip.duration_s)
-    moved = _moved(motion_of(video, clip.duration_s), overlays, clip.duration_s)
+    moved = motion_values(motion_of(video, clip.duration_s), overlays, clip.duration_s)
     clip.close()
     write_text(out, _render(clip, mp4, views, overlays, notes, moved))
     return [*lines, *notes]
 
 
-def _view(
+def view(
     name: str, encoder: Encoder, track: TimedFeatures, smoothed: SmoothedTrack, rate_hz: float
 ) -> dict[str, Any]:
+    """How much of a clip a track speaks of, in words."""
     told = coverage(track, smoothed, rate_hz)
     lost = int((~track.valid).sum())
     period = timeline.period_s(track.times_s)
@@ -184,7 +185,8 @@ def _change(smoothed: SmoothedTrack) -> float | None:
     return moved / spread if spread > 1e-9 else 0.0
 
 
-def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[str, Any] | None:
+def overlay_values(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[str, Any] | None:
+    """What an encoder saw as plain values, as `features.js` draws it; what cannot be drawn is a note."""
     try:
         drawn: Overlay | None = encoder.overlay(clip)
     except FAULTS as error:  # the page is of use without it
@@ -210,7 +212,7 @@ def _overlay(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[
     return plain
 
 
-def _moved(motion: Motion, overlays: list[dict[str, Any]], duration_s: float) -> dict[str, Any]:
+def motion_values(motion: Motion, overlays: list[dict[str, Any]], duration_s: float) -> dict[str, Any]:
     """The motiongram as a picture, the quantity of motion as a curve, events and beats as strokes."""
     columns = np.minimum(
         (np.arange(MOST_COLUMNS) + 0.5) / MOST_COLUMNS * len(motion.times_s), len(motion.times_s) - 1

@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from starlette.responses import JSONResponse, StreamingResponse
 
 from expotion.errors import ExpotionError, OutputError
-from expotion_web.jobs import Job, Jobs
+from expotion_web.jobs import Jobs, Shown
 
 TICK_S, QUIET_TICKS = 0.25, 40
 """How often changes are looked for, and after how many without one a line is sent that keeps the connection."""
@@ -36,14 +36,14 @@ def job_calls(jobs: Jobs) -> APIRouter:
     """Calls that show and stop jobs."""
     calls = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
-    def found(name: str) -> Job:
+    def found(name: str) -> Shown:
         job = jobs.get(name)
         if job is None:
             raise HTTPException(404, f"job {name}: there is none of this name")
         return job
 
     @calls.get("")
-    def list_jobs() -> list[Job]:
+    def list_jobs() -> list[Shown]:
         """Every job, the newest first."""
         return jobs.all()
 
@@ -53,12 +53,12 @@ def job_calls(jobs: Jobs) -> APIRouter:
         return StreamingResponse(_events(jobs, request), media_type="text/event-stream")
 
     @calls.get("/{name}")
-    def show(name: str) -> Job:
+    def show(name: str) -> Shown:
         """One job."""
         return found(name)
 
     @calls.post("/{name}/stop")
-    def stop(name: str) -> Job:
+    def stop(name: str) -> Shown:
         """Ask a job to stop; what it has finished stays."""
         found(name)
         jobs.stop(name)
@@ -78,7 +78,7 @@ async def _events(jobs: Jobs, request: Request) -> AsyncIterator[str]:
     known: dict[str, str] = {}
     quiet = 0
     yield "retry: 1000\n\n"
-    while not await request.is_disconnected():
+    while jobs.told and not await request.is_disconnected():
         now = {job.id: job.model_dump_json() for job in reversed(jobs.all())}
         quiet += 1
         for name, text in now.items():

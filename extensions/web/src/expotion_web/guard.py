@@ -76,7 +76,8 @@ class Access:
         ):
             return 401
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
-            length = headers.get("content-length", "")
+            none = scope["method"] == "DELETE" and "transfer-encoding" not in headers  # its body may be left out
+            length = headers.get("content-length", "0" if none else "")
             if not length.isascii() or not length.isdigit():
                 return 411
             if int(length) > self.limit(scope["path"]):

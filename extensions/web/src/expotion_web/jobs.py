@@ -36,15 +36,18 @@ PATIENCE_S = 30.0
 LINES_MAX = 200
 
 
-class Job(BaseModel):
-    """Work and what has become of it. `done` of `total` steps of a `stage`; `lines` are what it has said."""
+class Shown(BaseModel):
+    """Work as a page sees it: `done` of `total` steps of a `stage`, `lines` that it has said.
+
+    `about` is whose it is, by a name that the page knows.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     id: str
     kind: str
     title: str
-    given: dict[str, Any]
+    about: str = ""
     state: State = "waiting"
     suspended: bool = False
     starts: int = 0
@@ -69,6 +72,16 @@ class Job(BaseModel):
         return self.state == "stopping"
 
 
+class Job(Shown):
+    """Work with what it is given, which may hold paths that no page needs to know."""
+
+    given: dict[str, Any]
+
+    def shown(self) -> Shown:
+        """What a page may see."""
+        return Shown.model_validate(self.model_dump(exclude={"given"}))
+
+
 class Jobs:
     """All jobs of a folder. `kinds` names the function of each kind.
 
@@ -82,6 +95,8 @@ class Jobs:
         self._process: subprocess.Popen[bytes] | None = None
         self._holders = 0
         self._closing = False
+        self.told = True
+        """Whether changes are still told; a server that stops hangs up first."""
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         for path in sorted(folder.glob("*/job.json")):
             with contextlib.suppress(OSError, ValidationError):
@@ -102,25 +117,30 @@ class Jobs:
             self._changed.notify_all()
         self._thread.join()
 
-    def add(self, kind: str, title: str, given: Mapping[str, Any]) -> Job:
+    def hang_up(self) -> None:
+        """Nobody is told of changes any more."""
+        self.told = False
+
+    def add(self, kind: str, title: str, given: Mapping[str, Any], about: str = "") -> Shown:
         """A new job behind those that wait. Raises ExpotionError where it cannot be kept."""
         with self._changed:
             number = 1 + max((job.number for job in self._jobs.values()), default=0)
             job = Job(id=secrets.token_hex(8), kind=kind, title=title, given=dict(given), number=number)
+            job.about = about
             self._keep(job)
             self._jobs[job.id] = job
             self._changed.notify_all()
-            return job.model_copy(deep=True)
+            return job.shown()
 
-    def all(self) -> list[Job]:
+    def all(self) -> list[Shown]:
         """Every job, the newest first."""
         with self._changed:
-            return [job.model_copy(deep=True) for job in sorted(self._jobs.values(), key=lambda job: -job.number)]
+            return [job.shown() for job in sorted(self._jobs.values(), key=lambda job: -job.number)]
 
-    def get(self, name: str) -> Job | None:
+    def get(self, name: str) -> Shown | None:
         """The job of that name."""
         with self._changed:
-            return self._jobs[name].model_copy(deep=True) if name in self._jobs else None
+            return self._jobs[name].shown() if name in self._jobs else None
 
     def files(self, name: str) -> Path:
         """The folder of a job's files."""

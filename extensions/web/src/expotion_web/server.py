@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,13 +43,34 @@ class Patient(H11Protocol):
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_S, self.timeout_keep_alive_handler)
 
 
+class _Server(uvicorn.Server):
+    """Tells who holds connections open before it waits for their end."""
+
+    def __init__(self, config: uvicorn.Config, hang_up: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._hang_up = hang_up
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Hang up, then wait."""
+        self._hang_up()
+        await super().shutdown(sockets)
+
+
 class PageServer:
     """Listens from the start; answers within `serve_forever`. Use as a context manager."""
 
     def __init__(
-        self, app: Application, host: str, port: int, certificate: tuple[Path, Path] | None = None
+        self,
+        app: Application,
+        host: str,
+        port: int,
+        certificate: tuple[Path, Path] | None = None,
+        hang_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """Listen. `certificate` is the files of a certificate and its key. Raises ExpotionError where it cannot."""
+        """Listen. `certificate` is the files of a certificate and its key; `hang_up` ends what waits for news.
+
+        Raises ExpotionError where it cannot listen.
+        """
         self._socket = listening(host, port)
         self.server_address: tuple[str, int] = self._socket.getsockname()[:2]
         self.scheme = "http" if certificate is None else "https"
@@ -65,7 +87,7 @@ class PageServer:
             timeout_graceful_shutdown=CLOSING_S,
             **files,  # type: ignore[arg-type]
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, hang_up)
         self._running = threading.Lock()
 
     @property

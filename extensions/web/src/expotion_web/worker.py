@@ -27,10 +27,11 @@ OFTEN_S = 0.1
 
 
 class Telling:
-    """How a job says what it does: `folder` is where its files go, `console` takes lines, `progress` counts."""
+    """How a job says what it does: `folder` is its own, `console` takes `lines`, `progress` counts."""
 
     def __init__(self, out: io.TextIOBase, folder: Path) -> None:
         self.folder = folder
+        self.lines: list[str] = []
         self.console = Console(file=_Lines(self), width=200, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
         self._out, self._lock = out, threading.Lock()
         self._stage, self._began, self._last = "", time.monotonic(), 0.0
@@ -64,6 +65,7 @@ class _Lines(io.TextIOBase):
         *lines, self._text = (self._text + text).split("\n")
         for line in lines:
             if line.strip():
+                self._telling.lines.append(line.rstrip())
                 self._telling.say(event="line", text=line.rstrip())
         return len(text)
 
@@ -89,7 +91,9 @@ def main() -> None:
         telling.say(event="failed", problems=[str(problem) for problem in error.problems])
     except FAULTS as error:
         traceback.print_exc()
-        telling.say(event="failed", problems=[f"{in_short(error)} (all of it stands in {folder}/log.txt)"])
+        telling.say(
+            event="failed", problems=[f"{in_short(error)} (all of it stands in log.txt of job {Path(folder).name})"]
+        )
     sys.stderr.flush()
     os._exit(0)  # threads of libraries must not keep it
 

@@ -1,0 +1,1 @@
+"""`expotion studio`: music from your own movement in one page of the browser."""

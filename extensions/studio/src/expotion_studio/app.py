@@ -1,0 +1,71 @@
+"""The studio's application: its page, its rooms' calls, who may ask."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from starlette.responses import Response
+
+from expotion.plugins import core_version
+from expotion_studio.adaptors import Adaptors, adaptor_calls
+from expotion_studio.compose import MAX_CLIP_BYTES, compose_calls
+from expotion_studio.shelf import Shelf
+from expotion_web.api import application, job_calls
+from expotion_web.guard import Access
+from expotion_web.jobs import Jobs
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+MAX_CALL_BYTES = 65_536
+JOBS = {
+    "see": "expotion_studio.seeing:see",
+    "compose": "expotion_studio.composing:compose",
+    "again": "expotion_studio.composing:again",
+}
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+
+
+def access(hosts: frozenset[str], token: str | None) -> Access:
+    """Who may ask the studio, and how much."""
+    return Access(hosts, POLICY, token, MAX_CALL_BYTES, {"/api/clips": MAX_CLIP_BYTES})
+
+
+def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
+    """The application. Jobs run while `jobs` is entered."""
+    app = application("Expotion studio", core_version())
+    app.include_router(job_calls(jobs))
+    app.include_router(adaptor_calls(adaptors))
+    app.include_router(compose_calls(shelf, jobs, adaptors))
+
+    @app.get("/api/about", tags=["studio"])
+    def about(request: Request) -> dict[str, Any]:
+        """What the page must know before anything else."""
+        return {"version": core_version(), "folder": str(shelf.root), "secure": request.url.scheme == "https"}
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        return _file(name)
+
+    @app.get("/{room}", include_in_schema=False)
+    @app.get("/", include_in_schema=False)
+    def page(room: str = "") -> Response:
+        if room not in ("", "compose"):
+            raise HTTPException(404, "there is no such page; start from /")
+        return _file("index.html")
+
+    return app
+
+
+def _file(name: str) -> Response:
+    """A file of the page: the studio's own, or the style of the reports."""
+    kind = _TYPES.get(Path(name).suffix)
+    folder = files("expotion.report") / "templates" if name == "report.css" else files("expotion_studio") / "static"
+    path = folder / name
+    if kind is None or "/" in name or "\\" in name or not path.is_file():
+        raise HTTPException(404, f"{name[:80]}: there is no such file")
+    return Response(path.read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"})
