@@ -59,9 +59,11 @@ def test_what_ray_kept_before_is_found_and_is_the_older(tmp_path: Path) -> None:
     for step in (2, 4):
         old = tmp_path / "kept" / "ray-1a2b" / f"checkpoint_2026-11-28_20-42-0{step}.123456"
         (tmp_path / "made" / f"step_00000{step}").rename(old)
+    for name in ("checkpoint_manager_snapshot.json", ".validate_storage_marker"):
+        (old.parent / name).touch()  # Ray's own, beside them
     kept = CheckpointFolder(tmp_path / "kept")
-    found = kept.load()
-    assert found is not None and found[1]["step"] == 4
+    for found in (kept.load(), CheckpointStorage(old.parent.as_uri()).load()):
+        assert found is not None and (found[1]["step"], found[2]) == (4, [])
     kept.save(6, {"w": torch.ones(1)}, {})
     found = kept.load()
     assert found is not None and found[1]["step"] == 6

@@ -105,7 +105,7 @@ class CheckpointFolder:
 
     def _names(self) -> list[str]:
         """What there is, in the order in which it was written."""
-        found = [path for pattern in _PATTERNS for path in self.folder.glob(pattern)]
+        found = [path for pattern in _PATTERNS for path in self.folder.glob(pattern) if path.is_dir()]
         return [path.relative_to(self.folder).as_posix() for path in sorted(found, key=lambda path: path.name)]
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
@@ -147,7 +147,8 @@ class CheckpointStorage(CheckpointFolder):
     def _names(self) -> list[str]:
         library, system, root = self._opened()
         found = system.get_file_info(library.FileSelector(root, allow_not_found=True))
-        return sorted(file.base_name for file in found if file.base_name.startswith(("checkpoint_", "step_")))
+        folders = [file.base_name for file in found if file.type == library.FileType.Directory]
+        return sorted(name for name in folders if name.startswith(("checkpoint_", "step_")))
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
         library, system, root = self._opened()
