@@ -7,16 +7,15 @@ import pytest
 from expotion.machine import system as machine
 
 
-def test_trims_once_memory_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = iter([100, 100 + machine.HEAP_GROWTH_BYTES // 2, 101 + machine.HEAP_GROWTH_BYTES, 150, 151])
+def test_trims_once_memory_has_grown_beyond_what_a_step_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = 2 * machine.HEAP_GROWTH_BYTES  # what a step takes of itself, given back by a trim and taken again
+    sizes = iter([100, step, step + machine.HEAP_GROWTH_BYTES // 2, step + machine.HEAP_GROWTH_BYTES, step, step + 1])
     monkeypatch.setattr(machine, "resident_bytes", lambda: next(sizes))
     watched = machine.Heap()
     trimmed: list[int] = []
     watched._trim = trimmed.append
-    assert not watched.after_step()
-    assert watched.after_step()
+    assert [watched.after_step() for _ in range(5)] == [False, False, True, False, False]
     assert trimmed == [0]
-    assert not watched.after_step()
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
