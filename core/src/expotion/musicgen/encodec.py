@@ -135,8 +135,13 @@ class _Conv(nn.Module):
         left, right = self._left, self._right + -n % self._stride
         # a reflection needs more samples than it pads: zeros are lent to short sounds and taken off again
         lent = max(0, max(left, right) + 1 - n) if self._mode == "reflect" else 0
-        padded = nn.functional.pad(nn.functional.pad(x, (0, lent)), (left, right), self._mode)
+        padded = _padded(_padded(x, 0, lent, "constant"), left, right, self._mode)
         return cast(Tensor, self.conv(padded[..., : padded.shape[-1] - lent]))
+
+
+def _padded(x: Tensor, left: int, right: int, mode: str) -> Tensor:
+    """`functional.pad`, which copies the whole sound even where it adds nothing."""
+    return nn.functional.pad(x, (left, right), mode) if left or right else x
 
 
 class _ConvTranspose(nn.Module):
