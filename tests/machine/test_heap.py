@@ -8,8 +8,8 @@ from expotion.machine import system as machine
 
 
 def test_trims_once_memory_has_grown_beyond_what_a_step_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = 2 * machine.HEAP_GROWTH_BYTES  # what a step takes of itself, given back by a trim and taken again
-    sizes = iter([100, step, step + machine.HEAP_GROWTH_BYTES // 2, step + machine.HEAP_GROWTH_BYTES, step, step + 1])
+    step, growth = 2**40, machine.HEAP_GROWTH_BYTES  # a step's own need, given back by a trim and taken again
+    sizes = iter([100, step, step + growth // 2, step + growth, step, step + 1])
     monkeypatch.setattr(machine, "resident_bytes", lambda: next(sizes))
     watched = machine.Heap()
     trimmed: list[int] = []

@@ -185,8 +185,8 @@ class Heap:
     """Gives freed memory back where glibc would keep it, each time that HEAP_GROWTH_BYTES more are resident.
 
     A training step frees and allocates tensors of many sizes, and glibc's heap grows by some 30 MB per step though
-    no more is in use: 200 steps of the tiny model held 5 GB for 0.8 GB of tensors. What is measured from is a step's
-    own need: given back after every step, it would be asked for again page by page, a seventh of the step's time.
+    no more is in use: 200 steps of the tiny model held 5 GB for 0.8 GB of tensors. Growth counts from a step's own
+    need: given back after every step, it would be asked for again page by page, a seventh of the step's time.
     Does nothing without glibc.
     """
 

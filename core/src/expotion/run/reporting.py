@@ -38,6 +38,8 @@ from expotion.video.mux import mux_video
 from expotion.video.writing import write_video
 
 log = logging.getLogger("expotion")
+FRAMES_AT_ONCE = 64
+"""Frames of a clip without a file that are held while its video is written."""
 
 
 def write_clip_video(clip: Clip, samples: NDArray[np.float32], sample_rate_hz: int, path: Path) -> Path | None:
@@ -49,7 +51,8 @@ def write_clip_video(clip: Clip, samples: NDArray[np.float32], sample_rate_hz: i
         mux_video(clip.path, samples, sample_rate_hz, path, duration_s=clip.duration_s)
         return path
     times_s = video.frame_times_s
-    frames = (frame for t in times_s for frame in video.frames_at(np.array([t])))
+    parts = np.split(times_s, range(FRAMES_AT_ONCE, len(times_s), FRAMES_AT_ONCE))
+    frames = (frame for part in parts for frame in video.frames_at(part))
     write_video(path, frames, times_s, samples, sample_rate_hz, duration_s=clip.duration_s)
     return path
 
