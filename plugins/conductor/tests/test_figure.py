@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -153,3 +154,29 @@ def test_a_plan_shorter_than_a_beat_has_no_ictus_inside() -> None:
 def test_an_unknown_metre_is_refused() -> None:
     with pytest.raises(ExpotionError, match="beats per bar"):
         gesture.hand_path(np.array([0.5]), np.array([0.0, 1.0]), np.array([0, 1]), 5)
+
+
+@pytest.mark.parametrize("beats_per_bar", [2, 3, 4, 6])
+def test_the_hand_beats_any_list_of_beats_in_two_three_four_and_six(beats_per_bar: int) -> None:
+    beats_s = np.array([0.31, 0.95, 1.42, 1.99, 2.41, 3.05, 3.66, 4.07, 4.74])
+    places = (np.arange(len(beats_s)) + 1) % beats_per_bar
+    plan = make_plan(DEVELOPMENT_SEEDS + 5, 5.0)
+    plan = dataclasses.replace(
+        plan,
+        beats_s=beats_s,
+        beat_in_bar=places,
+        beats_per_bar=beats_per_bar,
+        tempo_bpm=60.0 / 0.64,
+        late_period_s=0.67,
+        intensity=np.full_like(plan.intensity, 0.5),
+    )
+    figure = Figure(plan)
+    times_s = np.arange(0.0, 5.0, 0.002)
+    height = -figure.joints(times_s)[figure.baton_wrist][:, 1]
+    velocity = np.diff(height)
+    turns_s = times_s[1:-1][(velocity[:-1] < 0) & (velocity[1:] >= 0)]
+    assert all(np.abs(turns_s - beat_s).min() < 0.02 for beat_s in beats_s)
+    assert len(turns_s) <= len(beats_s) + 1
+    peaks = [height[(times_s > a) & (times_s < b)].max() for a, b in pairwise(beats_s)]
+    down = [peak for peak, place in zip(peaks, places[1:], strict=True) if place == 0]
+    assert min(down) > max(peak for peak, place in zip(peaks, places[1:], strict=True) if place != 0)

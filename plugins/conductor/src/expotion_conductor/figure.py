@@ -80,7 +80,7 @@ class Figure:
         self.baton_side = 1 if self.person.left_handed else 0
         """The picture's side that holds the baton: 0 left (a right-handed conductor), 1 right."""
         self._grid_s, self._places = gesture.beat_grid(
-            plan.beats_s, plan.beat_in_bar, plan.tempo_bpm, plan.beats_per_bar, plan.duration_s, plan.late_period_s
+            plan.beats_s, plan.beat_in_bar, plan.beats_per_bar, plan.duration_s, plan.periods_s
         )
         steps = np.concatenate([[0.0], np.diff(plan.intensity_times_s)])
         middles = np.concatenate([plan.intensity[:1], (plan.intensity[1:] + plan.intensity[:-1]) / 2])
@@ -110,7 +110,7 @@ class Figure:
     def _wrists(self, times_s: Floats, felt: Floats) -> tuple[Floats, Floats]:
         """Wanted wrists in space [n, 3], by the picture's side, before the arms' reach is applied."""
         person, plan = self.person, self.plan
-        tempo = float(np.clip((60.0 / plan.tempo_bpm / 0.5) ** 0.3, 0.8, 1.1))
+        tempo = float(np.clip((plan.beat_period_s / 0.5) ** 0.3, 0.8, 1.1))
         size = REACH * person.reach * tempo * (0.6 + 0.4 * felt)
         beating_s = np.minimum(times_s, plan.rests_from_s)
         across, up = gesture.hand_path(beating_s, self._grid_s, self._places, plan.beats_per_bar)

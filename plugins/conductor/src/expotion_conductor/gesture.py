@@ -1,4 +1,4 @@
-"""How a conductor's hand beats time: the classical patterns in three and four, as functions of time.
+"""How a conductor's hand beats time: the classical patterns in two, three, four and six, as functions of time.
 
 Between two beats the hand travels from one ictus point to the next on an arc. The horizontal part and the
 ictus heights are joined by a smoothstep, whose slope is zero at both ends; the arc itself is a half sine that
@@ -28,33 +28,38 @@ class Pattern:
 
 
 PATTERNS = {
+    2: Pattern(x=(-0.04, 0.40), y=(-0.62, -0.20), arc=(0.66, 1.42)),
     3: Pattern(x=(-0.15, 0.60, 0.18), y=(-0.62, -0.42, -0.18), arc=(0.62, 0.70, 1.42)),
     4: Pattern(x=(-0.08, -0.58, 0.66, 0.20), y=(-0.62, -0.44, -0.42, -0.16), arc=(0.58, 0.66, 0.70, 1.42)),
+    6: Pattern(
+        x=(-0.06, -0.34, -0.62, 0.36, 0.68, 0.20),
+        y=(-0.62, -0.48, -0.46, -0.44, -0.42, -0.16),
+        arc=(0.52, 0.50, 0.70, 0.52, 0.66, 1.42),
+    ),
 }
-"""By beats per bar. In three: down, out, up. In four: down, in, out, up; the last arc is the high upbeat."""
+"""By beats per bar. In two: down, up. In three: down, out, up. In four: down, in, out, up. In six: down, in, in,
+out, out, up. The last arc is the high upbeat."""
 
 
 def beat_grid(
     beats_s: Floats,
     beat_in_bar: NDArray[np.int64],
-    tempo_bpm: float,
     beats_per_bar: int,
     end_s: float,
-    late_period_s: float | None = None,
+    periods_s: tuple[float, float],
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Beats extended at the plan's tempo to cover [-2, end_s + 2] s: times [m] and places in the bar [m].
+    """Beats, however they fall, extended to cover [-2, end_s + 2] s: times [m] and places in the bar [m].
 
-    `late_period_s`: seconds from beat to beat after the last one, where they are others than before the first.
+    `periods_s`: seconds from beat to beat before the first one and after the last.
     """
-    period_s = 60.0 / tempo_bpm
-    late_s = late_period_s or period_s
+    before_s, after_s = periods_s
     if len(beats_s) == 0:
         beats_s, beat_in_bar = np.array([end_s]), np.array([0], dtype=np.int64)
-    n_before = int(np.ceil((beats_s[0] + 2.0) / period_s)) + 1
-    n_after = int(np.ceil((end_s + 2.0 - beats_s[-1]) / late_s)) + 1
+    n_before = int(np.ceil((beats_s[0] + 2.0) / before_s)) + 1
+    n_after = int(np.ceil((end_s + 2.0 - beats_s[-1]) / after_s)) + 1
     before = np.arange(-n_before, 0)
     after = np.arange(1, n_after + 1)
-    times_s = np.concatenate([beats_s[0] + before * period_s, beats_s, beats_s[-1] + after * late_s])
+    times_s = np.concatenate([beats_s[0] + before * before_s, beats_s, beats_s[-1] + after * after_s])
     places = np.concatenate([beat_in_bar[0] + before, beat_in_bar, beat_in_bar[-1] + after]) % beats_per_bar
     return times_s, places.astype(np.int64)
 

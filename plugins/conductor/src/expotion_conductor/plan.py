@@ -56,7 +56,7 @@ class Plan:
     tempo_bpm: float
     """Constant within the clip, 60..180; of its beginning, where `late_period_s` says otherwise."""
     beats_per_bar: int
-    """3 or 4."""
+    """3 or 4; the band's also 2 or 6."""
     beats_s: NDArray[np.float64]
     """Every beat in [0, duration_s), the phase random."""
     beat_in_bar: NDArray[np.int64]
@@ -81,6 +81,11 @@ class Plan:
     def beat_period_s(self) -> float:
         """Seconds from one beat to the next."""
         return 60.0 / self.tempo_bpm
+
+    @property
+    def periods_s(self) -> tuple[float, float]:
+        """Seconds from beat to beat before the first beat and after the last."""
+        return self.beat_period_s, self.late_period_s or self.beat_period_s
 
     def intensity_at(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """The intensity at any times, linear between grid points and held beyond the ends."""
