@@ -42,6 +42,13 @@ def generate(
     samples: Annotated[
         int, files("--samples", "-n", metavar="N", help="Takes of each clip, numbered. E.g. 3.")
     ] = 1,
+    best: Annotated[
+        str | None,
+        files("--best", metavar="METRIC", help="Choose among the takes by a metric. E.g. beat_alignment."),
+    ] = None,
+    keep: Annotated[
+        int | None, files("--keep", metavar="K", help="Beside the best, that many takes more. E.g. 2.")
+    ] = None,
     part: Annotated[
         list[str] | None,
         files("--part", metavar="START-END", help="Music for this stretch alone, in seconds. E.g. 10-20."),
@@ -91,10 +98,14 @@ def generate(
     del part, start, duration, outside  # in `steering`
     from rich.console import Console
 
+    from expotion.errors import Problem
+    from expotion.music.best import Best
     from expotion.music.make import generate_files
     from expotion.music.targets import Output
 
     named = [name.strip().lower().lstrip(".") for name in formats.split(",")] if formats else []
+    if keep is not None and best is None:
+        problems.append(Problem("--keep", "a metric to choose by, such as --best beat_alignment", "none"))
     console = Console()
     written = generate_files(
         clips=clips,
@@ -102,6 +113,7 @@ def generate(
         output=Output(tuple(dict.fromkeys(named)), depth, loudness, keep_original_sound),
         out=out,
         samples=samples,
+        best=None if best is None else Best(best, samples, keep or 0),
         jobs=jobs,
         ray=ray,
         overwrite=overwrite,
@@ -139,6 +151,7 @@ Writes beside the record, under its name with _again, unless --out says where.
 
 \b
 Example: expotion again music.json
+Example: expotion again music.json --take 3
 """
 
 
@@ -147,6 +160,9 @@ def again(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="PATH", help="File to write, or a folder. E.g. music.mp4.")
     ] = None,
+    take: Annotated[
+        int | None, typer.Option("--take", metavar="N", help="Another of the takes that --best chose from. E.g. 3.")
+    ] = None,
 ) -> None:
     """Make it again; see AGAIN_HELP."""
     from rich.console import Console
@@ -154,7 +170,7 @@ def again(
     from expotion.music.make import make_again
 
     console = Console()
-    _say(make_again(record, out=out, console=console), console)
+    _say(make_again(record, out=out, take=take, console=console), console)
 
 
 def _say(files: list[Path], console: Console) -> None:

@@ -347,15 +347,18 @@ def _decode(
     generators: Sequence[torch.Generator],
 ) -> Iterator[tuple[Decoding, int]]:
     """Decode a turn step by step, and at its end add the new frames to the `codes` [K, T] of its requests."""
-    own = [requests[index] for index in turn.stops]
+    own, which = _but_for_seeds([requests[index] for index in turn.stops])
     melody = chroma_rows(lm, own, turn.start / CODEC_RATE_HZ)
     spoken = {"prompt": text_sources(lm, [request.text_at(turn.first) for request in own], melody)}
     if any(request.negative is not None for request in own):
         spoken["negative"] = text_sources(lm, [request.negative for request in own])
         spoken = _of_one_length(spoken)
-    sources = {says: source.to(lm.dtype) for says, (source, _) in spoken.items()}
+    sources = {says: source.to(lm.dtype)[which] for says, (source, _) in spoken.items()}
     sources["nothing"] = lm.null_text(sources["prompt"])
-    branches, prefix = _conditions(lm, adaptor, own, steering, turn.start, list(turn.stops.values()))
+    stops = dict(zip(which.tolist(), turn.stops.values(), strict=True))
+    branches, prefix = _conditions(lm, adaptor, own, steering, turn.start, list(stops.values()))
+    if prefix is not None and len(own) < len(which):
+        prefix = _for_takes(prefix, len(own), which)
     known = slice(turn.start, turn.start + turn.n_prompt)
     lengths = [end - turn.start for end in turn.ends.values()]
     for decoding, step in decode(
@@ -367,12 +370,41 @@ def _decode(
         sampler=sampler_of(steering),
         generators=[generators[index] for index in turn.stops],
         prompt=torch.stack([codes[index][:, known] for index in turn.stops]),
-        source_mask=torch.cat([spoken.get(branch.says, spoken["prompt"])[1] for branch in branches]),
+        source_mask=torch.cat([spoken.get(branch.says, spoken["prompt"])[1][which] for branch in branches]),
         lengths=lengths,
     ):
         yield decoding, step
     for index, length, made in zip(turn.stops, lengths, decoding.codes(), strict=True):
         codes[index] = torch.cat([codes[index], made[:, turn.n_prompt : length]], dim=-1)
+
+
+def _but_for_seeds(requests: Sequence[Request]) -> tuple[list[Request], Tensor]:
+    """Requests of which no two differ in their seed alone, and which of them stands for each, int64 [B].
+
+    What does not depend on the seed is computed for these, so that a take's last bits do not depend on how many
+    there are beside it.
+    """
+    own: dict[tuple[object, ...], int] = {}
+    firsts, which = [], []
+    for request in requests:
+        parts = (getattr(request, each.name) for each in fields(Request) if each.name not in ("seed", "n_frames"))
+        key = (request.n_frames, *map(id, parts))
+        if key not in own:
+            firsts.append(request)
+        which.append(own.setdefault(key, len(own)))
+    return firsts, torch.tensor(which)
+
+
+def _for_takes(prefix: Prefix, n_own: int, which: Tensor) -> Prefix:
+    """The prefix of blocks of `n_own` rows for blocks in which row i is like row `which[i]` of those."""
+    assert prefix.rows is not None  # blocks are placed by rows
+    entries, rows = [], []
+    for entry, row in enumerate(prefix.rows.tolist()):
+        block, one = divmod(row, n_own)
+        places = (which == one).nonzero()[:, 0]
+        entries += [entry] * len(places)
+        rows.append(places + block * len(which))
+    return prefix.taken(torch.tensor(entries), torch.cat(rows))
 
 
 def _of_one_length(spoken: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:

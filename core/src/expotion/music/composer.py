@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, Unpack
@@ -20,20 +20,21 @@ from expotion import machine, plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_projections
 from expotion.adaptor.checkpoint import load_adaptor
-from expotion.contracts import Clip, Encoder, SmoothedTrack, TimedFeatures
+from expotion.contracts import Clip, Encoder, Score, SmoothedTrack, TimedFeatures
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.extract import extract_many
 from expotion.features.material import Prompts, sampled_tracks, unknown_text
 from expotion.features.smooth import coverage, smooth_track
 from expotion.files import lend_caches
+from expotion.music.best import Best, Ranking, likelihood, metric_score
 from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces, later_texts, melody_of
 from expotion.music.out_of_memory import text_problem
 from expotion.music.parts import Piece, laid_into, pieces_of
 from expotion.music.sound import stream_sound, to_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
 from expotion.music.theme import theme_codes
-from expotion.musicgen.engine import compile_ahead, prepare
+from expotion.musicgen.engine import compile_ahead, memory, prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
 from expotion.plugins import Registry
@@ -91,6 +92,29 @@ class _Piece:
     tracks: Mapping[str, SmoothedTrack]
     notes: dict[str, Any]
 
+    def at_once(self, n_takes: int) -> int:
+        """How many of these takes are decoded together: what half of the free memory holds.
+
+        One at a time where a row's last bits depend on the rows beside it, which a compiled step's do not.
+        """
+        free = machine.free_bytes() if self.lm.steady else 0
+        if free is None:
+            return n_takes
+        return max(1, min(n_takes, free // 2 // self.take_bytes))
+
+    @property
+    def take_bytes(self) -> int:
+        """Bytes that decoding a take holds, at most."""
+        geometry, n_branches = self.lm.geometry, len(self.tracks) + 3
+        longest = min(self.windows.longest, max(request.n_frames for request in self.requests))
+        said = [text for each in self.requests for text in (each.text, each.negative, *(t for _, t in each.later))]
+        text = max(1 if each is None else len(each.mask) for each in said)
+        rows, positions = n_branches * len(self.requests), longest + max(geometry.delays) + 1
+        prefix_rows = rows * positions if self.tracks else 0
+        state = memory.state_bytes(geometry, self.lm.dtype, rows, positions, text, prefix_rows)
+        sound = sum(request.n_frames for request in self.requests) * geometry.n_codebooks * 8
+        return state + sound + rows * geometry.n_codebooks * geometry.card * 16
+
 
 @dataclass
 class Composer:
@@ -132,11 +156,72 @@ class Composer:
         """
         with machine.steady():
             piece = self._prepare(clip, self.resolved(steering, given), on_warning)
-        with machine.steady(piece.lm.steady):
-            codes = compose(
-                piece.lm, self.adaptor, piece.requests, piece.steering, piece.windows, on_step=on_progress
-            )
-        return self._music(piece, codes)
+        return next(self._takes(piece, [piece.steering.seed], on_progress))
+
+    def best(
+        self,
+        clip: ClipLike,
+        metric: str,
+        steering: Steering | None = None,
+        *,
+        samples: int = 8,
+        keep: int = 0,
+        on_progress: Progress | None = None,
+        on_warning: Warn | None = None,
+        **given: Unpack[Given],
+    ) -> list[Music]:
+        """The best of several takes by a metric of one clip or `likelihood`, and `keep` more, the best first.
+
+        Seeds are `seed`, `seed + 1`, ..; each take is the piece that `compose` gives for its seed. All seeds and
+        scores stand in the notes, as `best`. As many as memory holds are decoded together. Raises as `compose`, and
+        ExpotionError for a metric that is not there or cannot be computed here.
+        """
+        asked = Best(metric, samples, keep)
+        resolved = self.resolved(steering, given)
+        problems = asked.problems(resolved, self.recipe)
+        if problems:
+            raise ExpotionError(problems)
+        warn = on_warning or log.warning
+        with _opened(clip) as opened:
+            with machine.steady():
+                piece = self._prepare(opened, resolved, warn)
+            spec = asked.spec
+            ranking = Ranking[Music](metric, spec is None or spec.higher_is_better, keep + 1)
+            rate_hz = self.backbone.sample_rate_hz
+            score = self._likelihood(piece)
+            if spec is not None:
+                score = metric_score(spec, opened, resolved.prompt, rate_hz)
+            ranking.add(self._takes(piece, asked.seeds(resolved.seed), on_progress), score)
+        if len(ranking.reasons) == samples:
+            warn(f"no take has a value of {metric}: {ranking.reasons[0]}; the first is taken")
+        told = {**ranking.to_json(), "at_once": piece.at_once(samples)}
+        return [replace(music, notes={**music.notes, "best": told}) for music in ranking.best]
+
+    def _takes(self, piece: _Piece, seeds: Sequence[int], on_progress: Progress | None = None) -> Iterator[Music]:
+        """The piece for each seed, in their order; the bytes of one do not depend on the others."""
+        at_once = piece.at_once(len(seeds))
+        for first in range(0, len(seeds), at_once):
+            some = seeds[first : first + at_once]
+            requests = [replace(request, seed=seed) for seed in some for request in piece.requests]
+
+            def told(done: int, total: int, batch: int = first // at_once) -> None:
+                if on_progress is not None:
+                    on_progress(batch * total + done, -(-len(seeds) // at_once) * total)
+
+            with machine.steady(piece.lm.steady):
+                codes = compose(piece.lm, self.adaptor, requests, piece.steering, piece.windows, on_step=told)
+            for take, seed in enumerate(some):
+                own = codes[take * len(piece.requests) :][: len(piece.requests)]
+                yield self._music(piece, own, seed)
+
+    def _likelihood(self, piece: _Piece) -> Callable[[Music], Score]:
+        def score(take: Music) -> Score:
+            lengths = [request.n_frames for request in piece.requests]
+            codes = torch.from_numpy(take.codes).split(lengths, dim=-1)
+            with machine.steady():
+                return Score(likelihood(self.backbone.lm, piece.requests, codes, piece.windows))
+
+        return score
 
     def stream(
         self,
@@ -168,7 +253,7 @@ class Composer:
                 yield MusicChunk(samples, done / rate_hz, rate_hz)
                 done += len(samples)
 
-    def _music(self, piece: _Piece, codes: Sequence[Tensor]) -> Music:
+    def _music(self, piece: _Piece, codes: Sequence[Tensor], seed: int) -> Music:
         """The sound of codes [K, T], one for each request of a piece."""
         codec, rate_hz = self.backbone.codec, self.backbone.sample_rate_hz
         assert codec is not None
@@ -181,7 +266,7 @@ class Composer:
                 spans = list(zip(piece.spans, sounds, strict=True))
                 samples = laid_into(piece.around, spans, rate_hz, self.backbone.frame_rate_hz)
         whole = torch.cat(list(codes), dim=-1)
-        return Music(samples, rate_hz, whole.numpy(), piece.tracks, piece.notes)
+        return Music(samples, rate_hz, whole.numpy(), piece.tracks, {**piece.notes, "seed": seed})
 
     def resolved(self, steering: Steering | None, given: Given) -> Steering:
         """Steering, or keywords for it, with what was left open as the recipe measured it.

@@ -39,6 +39,8 @@ def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> boo
         content = json.loads(target.record.read_text(encoding="utf-8"))
         before, now = content["asked"], json.loads(json.dumps(asked(target)))
         before["composing"] = Steering.of(**before["composing"]).to_json()  # of an earlier version, perhaps
+        if "best" in now:  # the seed that was chosen, of those from the first one on
+            now["composing"]["seed"] = before["composing"]["seed"]
         files = {target.record.with_name(name): digest for name, digest in content["files"].items()}
         return {**before, "threads": 0} == {**now, "threads": 0} and all(
             path.is_file() and sha256_of(path) == digest for path, digest in files.items()
@@ -49,7 +51,10 @@ def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> boo
 
 @dataclass(frozen=True)
 class Record:
-    """A record as read: what was asked for, the digests and versions of what was written, what `auto` stood for."""
+    """A record as read: what was asked for, the digests and versions of what was written, what `auto` stood for.
+
+    `seeds`: of the takes that its piece was chosen from, none where it was not.
+    """
 
     clip: Path
     steering: Steering
@@ -58,6 +63,7 @@ class Record:
     files: dict[str, str]
     versions: dict[str, str]
     auto: Choice
+    seeds: tuple[int, ...] = ()
 
 
 def read_record(path: Path) -> Record:
@@ -93,6 +99,7 @@ def read_record(path: Path) -> Record:
             dict(content["versions"]),
             # the engine's part stands in `precision`; pieces of before have no such field
             {kind: {use: one for use, one in uses.items() if use != "generation"} for kind, uses in auto.items()},
+            tuple(map(int, content["made"].get("best", {}).get("seeds", ()))),
         )
         digests = {record.clip: asked["clip"]["sha256"]}
         for name, digest in asked["controls_sha256"].items():

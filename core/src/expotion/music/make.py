@@ -26,11 +26,12 @@ from expotion import machine, plugins
 from expotion.adaptor.checkpoint import DESCRIPTION
 from expotion.errors import FAULTS, ExpotionError, MediaError, OutputError, Problem, first_line, in_short
 from expotion.files import file_sha256, sha256_of, write_json
-from expotion.music.composer import Composer, open_composer
+from expotion.music.best import Best, choice_text
+from expotion.music.composer import Composer, Music, Warn, open_composer
 from expotion.music.files import is_done, read_record, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.overlay import write_overlay
-from expotion.music.steering import Steering
+from expotion.music.steering import Steering, described
 from expotion.music.targets import FORMATS, Output, Plan, Takes, Target, check_formats, plan, scan_clips, unfit
 from expotion.musicgen.engine import choose
 from expotion.plugins import installed_versions
@@ -49,6 +50,7 @@ def generate_files(
     *,
     out: Path | None,
     samples: int,
+    best: Best | None = None,
     jobs: int | None,
     ray: str | None,
     overwrite: bool,
@@ -67,21 +69,27 @@ def generate_files(
         found.append(Problem("--jobs", "a whole number of at least 0", str(jobs)))
     if jobs is not None and ray is not None:
         found.append(Problem("--ray", "either --ray or --jobs", "both"))
-    if samples < 1:
+    if best is None and samples < 1:
         fix = "for example --samples 3"
         found.append(Problem("--samples", "a whole number of at least 1", str(samples), fix))
+    elif best is not None:
+        recipe = None
+        with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
+            recipe, _ = described(steering.folder)
+        found += best.problems(steering, recipe)
     planned = plan(
         clips,
         out=out,
         adaptor=steering.adaptor,
         formats=output.formats,
         samples=max(1, samples),
+        best=best,
         seed=steering.seed,
         problems=found,
     )
     output = dataclasses.replace(output, formats=planned.formats)
     found += output.problems()
-    scans, bad = scan_clips([clip for clip in clips if not clip.is_dir()], output.formats, steering)
+    scans, bad = scan_clips([clip for clip in clips if not clip.is_dir()], output.formats, steering, best)
     if found or (bad and len(bad) == len(set(clips))):
         raise ExpotionError([*found, *(problem for each in bad.values() for problem in each)])
     takes = [
@@ -93,7 +101,7 @@ def generate_files(
             console.print(f"{folder}: {sounds} passed over", style="yellow", markup=False)
     for clip, why in bad.items():
         report.add(Outcome(clip, problems=tuple(why)))
-    job = Job(steering, output)
+    job = Job(steering, output, best=best)
     with planned.held():
         if planned.report_folder is not None and not overwrite:
             takes = report.left(job, takes)
@@ -126,6 +134,7 @@ class Job:
     steering: Steering
     output: Output
     threads: int = 0
+    best: Best | None = None
 
     def open(self) -> Composer:
         """Load adaptor, backbone and encoders with the registry of this process."""
@@ -146,11 +155,8 @@ class Job:
         try:
             with contextlib.closing(FileClip(takes.clip, scanned=takes.source)) as clip:
                 check_formats(clip.scanned, self.output.formats)
-                for target in takes.targets:
+                for target, music in self._music(composer, clip, takes.targets, warnings.append, console):
                     asked = self.asked(target)
-                    steering = self.steering.model_copy(update={"seed": target.seed})
-                    with stage_progress(console, f"compose {target.base.name}") as progress:
-                        music = composer.compose(clip, steering, on_progress=progress, on_warning=warnings.append)
                     draw = functools.partial(write_overlay, clip, composer.encoders, warnings.append)
                     files += write_files(target, music, clip.scanned, self.output, asked, warnings.append, draw)
         except ExpotionError as error:
@@ -161,6 +167,27 @@ class Job:
             fault = None if short is not None else traceback.format_exc()
         seconds, said = time.monotonic() - started, dict.fromkeys(warnings)
         return Outcome(takes.clip, tuple(files), tuple(said), tuple(problems), seconds, fault)
+
+    def _music(
+        self, composer: Composer, clip: FileClip, targets: Sequence[Target], warn: Warn, console: Console | None
+    ) -> Iterator[tuple[Target, Music]]:
+        """The piece of each target: that of its seed, or the best of the takes from its seed on, in their order."""
+        if self.best is None:
+            for target in targets:
+                steering = self.steering.model_copy(update={"seed": target.seed})
+                with stage_progress(console, f"compose {target.base.name}") as progress:
+                    music = composer.compose(clip, steering, on_progress=progress, on_warning=warn)
+                yield target, music
+            return
+        n, metric = self.best.samples, self.best.metric
+        with stage_progress(console, f"compose {n} takes of {targets[0].base.name}") as progress:
+            chosen = composer.best(
+                clip, metric, self.steering, samples=n, keep=self.best.keep, on_progress=progress, on_warning=warn
+            )
+        if console is not None:
+            console.print(choice_text(chosen[0].notes), soft_wrap=True, highlight=False, markup=False)
+        for target, music in zip(targets, chosen, strict=True):
+            yield dataclasses.replace(target, seed=music.notes["seed"]), music
 
     def asked(self, target: Target) -> dict[str, Any]:
         """What a piece depends on: the same on every call that would make the same files."""
@@ -174,6 +201,7 @@ class Job:
             **({} if steering.theme is None else {"theme_sha256": file_sha256(steering.theme)}),
             "output": dataclasses.asdict(self.output),
             "threads": torch.get_num_threads(),
+            **({} if self.best is None else {"best": self.best.to_json(self.steering.seed)}),
         }
 
 
@@ -308,18 +336,26 @@ def _lost(clip: Path, error: Exception, many: str) -> Outcome:
     return Outcome(clip, problems=(Problem(str(clip), "a process to make it", first_line(error), fix),))
 
 
-def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
+def make_again(path: Path, *, out: Path | None, console: Console, take: int | None = None) -> list[Path]:
     """Make the files of a record again: beside it under a name with `_again`, or where `out` says.
 
-    Says whether the bytes are the same, and if not, which packages have changed since. Raises ExpotionError for a
-    record that cannot be read, and where the clip, a control or the adaptor is not what it was.
+    `take` makes another one of those that its piece was chosen from, by its place among the seeds, from 1 on; beside
+    the record under a name with `_takeN`. Else it says whether the bytes are the same, and if not, which packages have
+    changed since. Raises ExpotionError for a record that cannot be read, and where the clip, a control or the adaptor
+    is not what it was.
     """
     record = read_record(path)
-    base = path.with_name(f"{path.stem}_again")
+    seed, ending = record.steering.seed, "again"
+    if take is not None:
+        if not 1 <= take <= len(record.seeds):
+            wanted = f"a take from 1 to {len(record.seeds)}" if record.seeds else "a record of --best"
+            raise ExpotionError(Problem(f"--take {take}", wanted, f"{path}, which has {len(record.seeds)}"))
+        seed, ending = record.seeds[take - 1], f"take{take}"
+    base = path.with_name(f"{path.stem}_{ending}")
     if out is not None:
         whole = out.suffix.lower().removeprefix(".") in (*FORMATS, "json")
         base = out.with_suffix("") if whole else out / path.stem
-    target = Target(record.clip, base, record.steering.seed)
+    target = Target(record.clip, base, seed)
     problems = unfit([target])
     if problems:
         raise OutputError(problems)
@@ -333,6 +369,8 @@ def make_again(path: Path, *, out: Path | None, console: Console) -> list[Path]:
     finally:
         torch.set_num_threads(threads)
     files = report.close(stopped=False)
+    if seed != record.steering.seed:
+        return files
     before = {name.removeprefix(path.stem): digest for name, digest in record.files.items()}
     made = [file for file in files if file != target.record]
     others = [file.name for file in made if before.get(file.name.removeprefix(base.name)) != sha256_of(file)]

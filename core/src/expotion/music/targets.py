@@ -15,6 +15,7 @@ from pathlib import Path
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import made
 from expotion.lock import held
+from expotion.music.best import Best
 from expotion.music.steering import MAX_SEED, Steering
 from expotion.video.container import DEFAULT_LIMITS, VIDEO_NAMES, passed_over
 from expotion.video.mux import check_output
@@ -131,12 +132,14 @@ def plan(
     samples: int,
     seed: int,
     problems: list[Problem],
+    best: Best | None = None,
 ) -> Plan:
     """Targets of files and folders of clips, and the formats.
 
-    A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. What is
-    wrong goes into `problems`: names that say no format, folders that cannot be made or
-    written to, two pieces with one name, files that would be written over a clip.
+    A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. Of those that
+    a `best` is chosen from, the best has the clip's own name, and those kept beside it are numbered from 2 on. What
+    is wrong goes into `problems`: names that say no format, folders that cannot be made or written to, two pieces
+    with one name, files that would be written over a clip.
     """
     folders = any(clip.is_dir() for clip in clips)
     target = out or (adaptor or Path()) / "generated"
@@ -159,15 +162,16 @@ def plan(
                 fix = "name sound files one by one: a folder's videos alone are taken" if sounds else None
                 problems.append(Problem(str(clip), "a folder with video files", sounds or "none", fix))
             pairs += inside
+    n_written = samples if best is None else 1 + max(0, best.keep)
     takes = [
         Takes(
             tuple(
                 Target(
                     clip,
-                    base if samples == 1 else base.with_name(f"{base.name}_{take + 1}"),
-                    (seed + take) % (MAX_SEED + 1),
+                    base if n_written == 1 or (best and not take) else base.with_name(f"{base.name}_{take + 1}"),
+                    seed if best else (seed + take) % (MAX_SEED + 1),
                 )
-                for take in range(samples)
+                for take in range(n_written)
             )
         )
         for clip, base in _with_names_of_their_own(pairs)
@@ -229,7 +233,7 @@ def unwritable(folders: Iterable[Path]) -> list[Problem]:
 
 
 def scan_clips(
-    clips: Sequence[Path], formats: Sequence[str], steering: Steering
+    clips: Sequence[Path], formats: Sequence[str], steering: Steering, best: Best | None = None
 ) -> tuple[dict[Path, Scan], dict[Path, list[Problem]]]:
     """Scans of the clips that can be used, and what is wrong with the others, by clip."""
     window_s = math.inf
@@ -246,7 +250,10 @@ def scan_clips(
                 got, fix = f"{source.duration_s:.1f} s", "cut it into parts, and make music for each"
                 raise MediaError(Problem(str(clip), wanted, got, fix))
             check_formats(source, formats)
-            if unfitting := steering.unfit(str(clip), source.duration_s, window_s):
+            unfitting = steering.unfit(str(clip), source.duration_s, window_s)
+            with contextlib.suppress(ExpotionError):  # a metric that is not there has been found out before
+                unfitting += [] if best is None else best.unfit(str(clip), source)
+            if unfitting:
                 raise MediaError(unfitting)
             scans[clip] = source
         except MediaError as error:

@@ -95,6 +95,18 @@ class Prefix:
             lengths=None if whole else torch.cat([self._lengths(), other._lengths()]),
         )
 
+    def taken(self, entries: Tensor, rows: Tensor) -> Prefix:
+        """Some of the clips' prefixes, int64 [m], each as often as it is named, for these batch rows, int64 [m]."""
+        return replace(
+            self,
+            q=tuple(q[entries] for q in self.q),
+            k=tuple(k[entries] for k in self.k),
+            v=tuple(v[entries] for v in self.v),
+            active=None if self.active is None else self.active[entries],
+            rows=rows,
+            lengths=None if self.lengths is None else self.lengths[entries],
+        )
+
     def _active(self) -> Tensor:
         if self.active is not None:
             return self.active
