@@ -282,3 +282,21 @@ def test_a_request_is_cut_to_a_part(lm: Engine) -> None:
     np.testing.assert_array_equal(part.strengths["face"], rising[10:26])
     assert part.strengths["motion"] == 0.5
     np.testing.assert_array_equal(part.tracks["face"].values, long.tracks["face"].values[10:26])
+
+
+def test_what_takes_share_is_computed_once(lm: Engine, adaptor: Adaptor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a take's last bits do not depend on how many there are: text and prefix are made for one row."""
+    rows: list[int] = []
+    project, start = lm.project_text, lm.start
+    monkeypatch.setattr(lm, "project_text", lambda hidden, *a: (rows.append(len(hidden)), project(hidden, *a))[1])
+    starts: list[int] = []
+    monkeypatch.setattr(
+        lm, "start", lambda source, *a, **k: (starts.append(len(source)), start(source, *a, **k))[1]
+    )
+    one, other = request(1, 2 * N_FRAMES), request(2, N_FRAMES)
+    batch = [replace(each, seed=seed) for seed in (1, 2, 3) for each in (one, other)]
+    settings = Steering(top_k=6, control_scale=4.0)
+    together = compose(lm, adaptor, batch, settings, WINDOWS)
+    assert rows == [2, 1, 1] and starts == [18, 9, 9]  # three branches; the short one is done after a window
+    for each, codes in zip(batch, together, strict=True):
+        assert torch.equal(compose(lm, adaptor, [each], settings, WINDOWS)[0], codes)

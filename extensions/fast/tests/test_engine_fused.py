@@ -163,3 +163,17 @@ def test_the_memory_of_a_copy_in_fp32_counts(monkeypatch, small_lm):
     Engine(small_lm, "fp32")
     with pytest.raises(ExpotionError, match="the model's weights in fp32"):
         FusedEngine(small_lm, "fp32")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bytes_of_a_row_do_not_depend_on_the_rows_beside_it(small_lm, mode):
+    """Takes of one piece are decoded together, as many as memory holds (`expotion.music.composer`)."""
+    torch.manual_seed(1)
+    engine, one = FusedEngine(small_lm, mode), torch.randn(1, 4, 32)
+    for source in (one, torch.randn(1, 40, 32)):  # a text that is folded, one that is not
+        drawn = []
+        for n in (1, 2, 7, 70):
+            seen: list[torch.Tensor] = []
+            generate_codes(engine, source.repeat(n, 1, 1), 6, sampler=Sampler(greedy=True), on_logits=seen.append)
+            drawn.append(torch.stack(seen)[:, -1])
+        assert all(torch.equal(drawn[0], other) for other in drawn[1:])

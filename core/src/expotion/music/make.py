@@ -339,9 +339,9 @@ def _lost(clip: Path, error: Exception, many: str) -> Outcome:
 def make_again(path: Path, *, out: Path | None, console: Console, take: int | None = None) -> list[Path]:
     """Make the files of a record again: beside it under a name with `_again`, or where `out` says.
 
-    `take` makes another one of those that its piece was chosen from, by its place among the seeds, from 1 on; beside
-    the record under a name with `_takeN`. Else it says whether the bytes are the same, and if not, which packages have
-    changed since. Raises ExpotionError for a record that cannot be read, and where the clip, a control or the adaptor
+    `take` makes another one of those that its piece was chosen from, by its place among the seeds, from 1 on, under
+    a name with `_takeN`. Else it says whether the bytes are the same, and if not, which packages have changed
+    since. Raises ExpotionError for a record that cannot be read, and where the clip, a control or the adaptor
     is not what it was.
     """
     record = read_record(path)

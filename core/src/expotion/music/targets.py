@@ -136,8 +136,8 @@ def plan(
 ) -> Plan:
     """Targets of files and folders of clips, and the formats.
 
-    A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. Of those that
-    a `best` is chosen from, the best has the clip's own name, and those kept beside it are numbered from 2 on. What
+    A folder's clips keep their sub-folders. Several samples get numbers and seeds one after the other. Of those
+    that a `best` is chosen from, the best has the clip's own name, and others kept are numbered from 2 on. What
     is wrong goes into `problems`: names that say no format, folders that cannot be made or written to, two pieces
     with one name, files that would be written over a clip.
     """
