@@ -16,7 +16,9 @@ from expotion.video.writing import write_video
 
 CLIP_S, RATE_HZ = 4.0, 32_000
 LAMPS = {"face": "glow", "motion": "sway"}
-COMMANDS = sorted({each.text for each in shown() if each.page == "docs/steering.md" and each.text.startswith("expotion generate")})
+COMMANDS = sorted(
+    {each.text for each in shown() if each.page == "docs/steering.md" and each.text.startswith("expotion generate")}
+)
 
 
 @pytest.fixture(scope="module")
