@@ -107,9 +107,9 @@ def test_controls_change_the_music(finished: Path) -> None:
 
 
 def test_a_recipe_without_conditions_trains_nothing(run_lamps: Run, tmp_path: Path) -> None:
-    assert (
-        run_lamps(tmp_path / "run", "conditions=[]", "train.steps=0", "data.test_clips=1", "data.clip_s=0.4") == 0
-    )
+    sets = ("conditions=[]", "train.steps=0", "data.test_clips=1", "data.clip_s=0.4", "device=cuda")
+    assert run_lamps(tmp_path / "run", *sets) == 0
+    assert "device cuda is not used: a run computes on the processor" in (tmp_path / "run/log.txt").read_text()
     assert list(read_metrics(tmp_path / "run")) == ["text_only", "codec_ceiling", "ground_truth"]
     assert not (tmp_path / "run" / "adaptor").exists()
     assert (tmp_path / "run" / "report.html").is_file()

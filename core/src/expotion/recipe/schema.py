@@ -426,7 +426,10 @@ class Evaluate(Section):
 
 
 class Recipe(Section):
-    """A whole run. `load_recipe` makes it from a file; `to_yaml` writes it with every default spelt out."""
+    """A whole run. `load_recipe` makes it from a file; `to_yaml` writes it with every default spelt out.
+
+    `device`: where it is meant to run. A run computes on the processor, and says so where another is named.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     description: str = ""

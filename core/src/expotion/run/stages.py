@@ -169,6 +169,9 @@ class Stages:
                 self.console.print(f"[yellow]failed[/] {escape(f'{clip_id}: {reason}')}", highlight=False)
 
     def _all(self) -> None:
+        if self.recipe.device not in ("auto", "cpu"):
+            told = "a run computes on the processor, its encoders on the `device` of their own options"
+            self._note(f"device {self.recipe.device} is not used: {told}")
         if not self.run.state["stages"].get("generation", {}).get("done"):
             compile_ahead()
         train_clips = list(self.data.clips("train")) if self.recipe.conditions else []
