@@ -15,13 +15,13 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "python_api.md"
 
 
 def write_clip(path: Path) -> None:
-    clip = SyntheticClip(0.5, 15.0)
+    clip = SyntheticClip(0.8, 15.0)
     assert clip.video is not None
     times_s = clip.video.frame_times_s
     frames = (clip.video.frames_at(np.array([t]))[0] for t in times_s)
     samples = clip.audio(32_000)
     assert samples is not None
-    write_video(path, frames, times_s, samples, 32_000, duration_s=0.5)
+    write_video(path, frames, times_s, samples, 32_000, duration_s=0.8)
 
 
 def test_every_block_runs(
@@ -36,8 +36,8 @@ def test_every_block_runs(
     for number, block in enumerate(blocks):
         exec(compile(block, f"{PAGE.name}, block {number}", "exec"), names)
     music = names["music"]
-    assert music.samples.shape == (16_000,)  # type: ignore[attr-defined]
-    assert music.codes.shape == (4, 25)  # type: ignore[attr-defined]
+    assert music.samples.shape == (25_600,)  # type: ignore[attr-defined]
+    assert music.codes.shape == (4, 40)  # type: ignore[attr-defined]
     assert "times that go forwards" in capsys.readouterr().out
     session = names["session"]
     assert session.made_s == 2.0  # type: ignore[attr-defined]

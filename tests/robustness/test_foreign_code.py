@@ -15,6 +15,7 @@ import pytest
 from media import encode
 
 from expotion import plugins, streams
+from expotion.cli import main as cli
 from expotion.cli.main import run
 from expotion.music import composer
 
@@ -58,8 +59,7 @@ def tried(
             return SimpleNamespace(returncode=done.returncode, out=done.stdout, err=done.stderr)
         importlib.invalidate_caches()
         caplog.clear()
-        plugins._discover_installed.cache_clear()
-        sys.modules.pop("aaa_faces", None)
+        forget()
         returncode = run([*arguments])
         out, err = capfd.readouterr()
         return SimpleNamespace(
@@ -67,8 +67,14 @@ def tried(
         )
 
     yield call
+    forget()
+
+
+def forget() -> None:
+    """What this process knows of installed plugins."""
     sys.modules.pop("aaa_faces", None)
     plugins._discover_installed.cache_clear()
+    cli._offered.cache_clear()
 
 
 def test_a_plugin_that_exits_is_broken_and_skipped(tried: Tried) -> None:

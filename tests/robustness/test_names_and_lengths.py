@@ -11,6 +11,7 @@ from expotion.features import job
 from expotion.files import write_json
 from expotion.music.composer import Music
 from expotion.music.files import write_files
+from expotion.music.steering import Steering
 from expotion.music.targets import Output, Target, find_clips, plan, scan_clips
 from expotion.video.mux import mux_video
 from expotion.video.scan import scan
@@ -51,7 +52,7 @@ def test_two_clips_that_differ_in_their_suffix_get_names_of_their_own(tmp_path: 
 def test_a_clip_that_is_too_long_is_refused_at_once_with_a_fix_that_generate_has(tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     write_wav(long, np.zeros(601 * 4000, np.float32), 4000)
-    _, bad = scan_clips([long], ())
+    _, bad = scan_clips([long], (), Steering())
     assert "at most 600 s, got 601.0 s; cut it into parts" in str(MediaError(bad[long]))
 
 

@@ -1,4 +1,7 @@
-"""One tiny run of the world of lamps, made once, and the command line over that world in this process."""
+"""One tiny run of the world of lamps, made once, and the command line over that world in this process.
+
+Nothing heavy is imported on top: the process that hands the tests out reads this file, too.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lamp_world
 import pytest
 
-import expotion.musicgen.engine  # binds the real `discover` before a test replaces it
-import expotion.plugins
-from expotion import machine
-from expotion.cli.main import run
-from expotion.plugins import Registry
+if TYPE_CHECKING:
+    from expotion.plugins import Registry
 
 
 @pytest.fixture(scope="session")
 def world() -> ModuleType:
+    import lamp_world
+
     return lamp_world
 
 
@@ -41,6 +42,9 @@ def lamps(world: ModuleType, model: Path) -> Registry:
 @contextlib.contextmanager
 def among_lamps(registry: Registry, cache: Path) -> Iterator[None]:
     """The world in place of the installed plugins; no worker processes; an own cache; a codec is built once."""
+    import expotion.musicgen.engine  # binds the real `discover` before a test replaces it
+    import expotion.plugins
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("expotion.musicgen.load.codec_from_hf", _codec)
         patch.setattr(expotion.plugins, "discover", lambda: registry)
@@ -58,6 +62,7 @@ def _codec(tensors: Any, config: Any, where: str) -> Any:
 
     It takes longer to put together than a lamp's music takes to make.
     """
+    from expotion import machine
     from expotion.musicgen.codec_files import codec_from_hf
 
     if machine.auto_precision("cpu", "codec") != "fp32" or not Path(where).is_dir():  # it is changed to that type
@@ -90,6 +95,8 @@ def recipe_file(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def run_lamps(recipe_file: Path) -> Callable[..., int]:
     """`expotion recipe run lamps.yaml --out OUT --set ...` in this process; returns the exit code."""
+
+    from expotion.cli.main import run
 
     def start(out: Path, *sets: str) -> int:
         options = [part for one in sets for part in ("--set", one)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RATE_HZ = 32_000
 
@@ -30,6 +32,8 @@ def _quick_aac() -> None:
 @pytest.fixture
 def clicks() -> Callable[..., tuple[NDArray[np.float32], NDArray[np.float64]]]:
     """Makes (sound, beats in seconds): decaying noise bursts on the beat, softer ones between."""
+
+    import numpy as np
 
     def make(
         tempo_bpm: float, *, duration_s: float = 8.0, first_s: float = 0.3, between: float = 0.2
