@@ -14,7 +14,16 @@ hooks.py     golden numbers, training callbacks, report sections; the hooks that
 """
 
 from expotion.contracts.base import API_VERSION, ENTRY_POINT_GROUP, Options, Weights, pulled_weights
-from expotion.contracts.clips import CaptionerSpec, Clip, DataSource, DataSourceSpec, Truth, Video, read_ahead
+from expotion.contracts.clips import (
+    CaptionerSpec,
+    Clip,
+    DataSource,
+    DataSourceSpec,
+    Notes,
+    Truth,
+    Video,
+    read_ahead,
+)
 from expotion.contracts.encoder import Encoder, EncoderSpec, Feed, Need, Overlay
 from expotion.contracts.engines import BackboneSpec, EngineSpec, Mode, Probed
 from expotion.contracts.hooks import (
@@ -59,6 +68,7 @@ __all__ = [
     "MetricSpec",
     "Mode",
     "Need",
+    "Notes",
     "Options",
     "Overlay",
     "Probed",

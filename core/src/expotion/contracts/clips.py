@@ -56,10 +56,23 @@ def read_ahead(video: Video, times_s: NDArray[np.float64], *, shorter_side: int 
 
 
 @dataclass(frozen=True)
+class Notes:
+    """Notes in the order of their onsets, arrays [n]: seconds from the clip's start, MIDI pitch, velocity 1..127,
+    and a number for the voice."""
+
+    onset_s: NDArray[np.float64]
+    offset_s: NDArray[np.float64]
+    pitch: NDArray[np.int64]
+    velocity: NDArray[np.int64]
+    voice: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Truth:
     """Ground truth of a clip, where it is known. Times in seconds from the clip's start.
 
-    `beats_s` [b] and `ictus_s` [b]; `intensity` [k] in 0..1 sampled at `intensity_times_s` [k].
+    `beats_s` [b] and `ictus_s` [b]; `intensity` (arousal) and `valence`, both 0..1, and `tempo_curve_bpm` [k] are
+    sampled at `intensity_times_s` [k]; so are `landmarks`, pixels [k, 2] by name; `events_s` has times by kind.
     """
 
     beats_s: NDArray[np.float64]
@@ -67,6 +80,11 @@ class Truth:
     intensity: NDArray[np.float64]
     tempo_bpm: float | None = None
     ictus_s: NDArray[np.float64] | None = None
+    tempo_curve_bpm: NDArray[np.float64] | None = None
+    valence: NDArray[np.float64] | None = None
+    notes: Notes | None = None
+    landmarks: Mapping[str, NDArray[np.float64]] | None = None
+    events_s: Mapping[str, NDArray[np.float64]] | None = None
 
 
 class Clip(ABC):

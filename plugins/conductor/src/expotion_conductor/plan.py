@@ -129,7 +129,7 @@ def make_plan(seed: int, duration_s: float = 10.0) -> Plan:
         beats_s=beats_s,
         beat_in_bar=beat_in_bar,
         intensity_times_s=times_s,
-        intensity=_intensity(seed, times_s),
+        intensity=intensity_curve(seed, times_s),
         timbre=timbre,
         mood=mood,
         caption=template.format(timbre=timbre, mood=mood),
@@ -138,8 +138,9 @@ def make_plan(seed: int, duration_s: float = 10.0) -> Plan:
     )
 
 
-def _intensity(seed: int, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A new level every 1.2-3 s, reached by a quick step, a ramp or a long crescendo/diminuendo."""
+def intensity_curve(seed: int, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0 (soft) .. 1 (loud) at `times_s` [n] -> [n]: a new level every 1.2-3 s, reached by a quick
+    step, a ramp or a long crescendo/diminuendo."""
     rng = np.random.default_rng([seed, 1])
     level = float(rng.uniform(0.0, 1.0))
     knots_s, levels = [0.0], [level]
