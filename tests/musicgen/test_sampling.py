@@ -44,6 +44,25 @@ def test_a_sample_does_not_depend_on_its_batch_mates():
     assert torch.equal(together[1:2], alone)
 
 
+@pytest.mark.parametrize(("n_codes", "top_k"), [(256, 250), (2048, 250), (9, 0)])
+def test_a_sample_is_what_torch_multinomial_draws(n_codes, top_k):
+    logits = torch.randn(3, 4, n_codes, generator=torch.Generator().manual_seed(1))
+    together, alone = generators(5, 6, 7), generators(5, 6, 7)
+    kept = torch.softmax(logits, dim=-1)
+    if top_k:
+        least = kept.sort(dim=-1, descending=True).values[..., top_k - 1 : top_k]
+        kept = kept.where(kept >= least, 0.0)
+        kept = kept / kept.sum(dim=-1, keepdim=True)
+    for _ in range(3):
+        drawn = [torch.multinomial(row, 1, generator=own)[:, 0] for row, own in zip(kept, alone, strict=True)]
+        assert torch.equal(Sampler(top_k=top_k)(logits, together), torch.stack(drawn))
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    with pytest.raises(ExpotionError, match="not finite"):
+        Sampler()(torch.full((1, 4, 9), float("nan")), generators(0))
+
+
 def test_draws_follow_the_probabilities():
     logits = torch.log(torch.tensor([0.7, 0.2, 0.1])).expand(1, 4, 3)
     generator = generators(0)

@@ -47,7 +47,11 @@ def guide(logits: Tensor, weights: Sequence[float]) -> Tensor:
 
 def filter_top_k(probabilities: Tensor, k: int) -> Tensor:
     """Zero what lies strictly below the k-th largest of each row (ties kept) and renormalise. [..., V]."""
-    threshold = probabilities.topk(min(k, probabilities.shape[-1]), dim=-1).values[..., -1:]
+    n = probabilities.shape[-1]
+    few = min(k, n)
+    # the k-th largest is the (n - k + 1)-th smallest, whichever are fewer to look for
+    many = few > n // 2
+    threshold = probabilities.topk(n - few + 1 if many else few, dim=-1, largest=not many).values[..., -1:]
     kept = probabilities.where(probabilities >= threshold, 0.0)
     return kept / kept.sum(dim=-1, keepdim=True)
 
@@ -89,11 +93,15 @@ class Sampler:
             probabilities = filter_top_p(probabilities, self.top_p)
         elif self.top_k > 0:
             probabilities = filter_top_k(probabilities, self.top_k)
-        drawn = [
-            torch.multinomial(probabilities[index], 1, generator=generator)
-            for index, generator in enumerate(generators)
-        ]
-        return torch.stack(drawn).squeeze(-1)
+        if not bool(torch.isfinite(probabilities).all()):
+            raise ExpotionError(
+                "the model's logits are not finite numbers: its weights, or an adaptor's, are broken"
+            )
+        # as torch.multinomial draws one of each row, for all samples at once
+        waits = torch.empty_like(probabilities)
+        for row, generator in zip(waits, generators, strict=True):
+            row.exponential_(1.0, generator=generator)
+        return (probabilities / waits).argmax(dim=-1)
 
 
 UNKNOWN = -1
