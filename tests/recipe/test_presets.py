@@ -59,6 +59,7 @@ EVERYTHING_PAPER: dict[str, dict[str, Any]] = {
         "workers": 0,
         "early_stopping": None,
         "recompute_activations": False,
+        "stretch_frames": None,
         "validation_clips": 0,
         "validate_every_steps": 20,
         "sample_every_steps": 0,

@@ -68,13 +68,14 @@ class Adaptor(nn.Module):
         batch: int | None = None,
         n_rows: int | None = None,
         recompute: bool = False,
+        start: int = 0,
     ) -> Prefix | None:
         """The prefix of the clips in which something is active, or None where nothing is.
 
         A modality that is missing from `inputs` is dropped. `batch` and `n_rows` are needed only when all are
         missing. `for_generation` applies the config's row limit (`row_limit` overrides it). `force_active`
         computes every clip's prefix and opens the gate at every step, whatever was dropped. `recompute` trades
-        time for memory in training.
+        time for memory in training. `start` is the position of the first row, of an adaptor that learns none.
         """
         check_inputs(self.config, inputs)
         if lm.n_layers != self.config.n_lm_layers:
@@ -115,8 +116,8 @@ class Adaptor(nn.Module):
         return run_prefix(
             lm,
             self.config,
-            self.embedding.first_hidden(lm, n_rows),
-            lambda layer: self.embedding(lm, layer, latents(layer)),
+            self.embedding.first_hidden(lm, n_rows, start),
+            lambda layer: self.embedding(lm, layer, latents(layer), start),
             self.gates,
             active=active,
             rows=rows,

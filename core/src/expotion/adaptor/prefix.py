@@ -72,13 +72,13 @@ class LayerEmbedding(nn.Module):
             fix = "generate in windows, or train with positions: sinusoidal and start: vector"
             raise ExpotionError(Problem("adaptor", wanted, str(n_rows), fix))
 
-    def first_hidden(self, lm: FrozenLM, n_rows: int) -> Tensor:
-        """O_0 in the model's type, [R, d]."""
+    def first_hidden(self, lm: FrozenLM, n_rows: int, start: int = 0) -> Tensor:
+        """O_0 in the model's type, [R, d], of rows that begin at position `start`."""
         if self.config.start == "table":
             return self.start[:n_rows].to(lm.dtype)
-        return (self.start + lm.position_table(0, n_rows)).to(lm.dtype)
+        return (self.start + lm.position_table(start, n_rows)).to(lm.dtype)
 
-    def forward(self, lm: FrozenLM, layer: int, latent: Tensor) -> Tensor:
+    def forward(self, lm: FrozenLM, layer: int, latent: Tensor, start: int = 0) -> Tensor:
         """Z_l of adapted layer `layer` (0-based) in the model's type: latent [B, R, r] to [B, R, d]."""
         n_rows = latent.shape[1]
         weight = self.fusion[layer if self.config.fusion == "per_layer" else 0]
@@ -88,7 +88,7 @@ class LayerEmbedding(nn.Module):
         if self.config.positions == "table" and self.position_table is not None:
             return embedded + self.position_table[layer, :n_rows].to(lm.dtype)
         if self.position_scale is not None:
-            return embedded + (self.position_scale[layer] * lm.position_table(0, n_rows)).to(lm.dtype)
+            return embedded + (self.position_scale[layer] * lm.position_table(start, n_rows)).to(lm.dtype)
         return embedded
 
 

@@ -126,12 +126,13 @@ class MusicGenLM(nn.Module):
         *,
         source_mask: Tensor | None = None,
         recompute: bool = False,
+        start: int = 0,
     ) -> Tensor:
         """Hidden states after the last norm, [B, S, d], of delayed tokens [B, K, S] and a text source [B, L, d].
 
         `source_mask` bool [B, L] hides padded text; None attends to it, as audiocraft does (padded keys are
         zero, so each adds exp(0) to the softmax's denominator). `recompute` keeps only each layer's input for the
-        backward pass and computes the rest again there.
+        backward pass and computes the rest again there. `start` is the position of the first token.
         """
         length = sequence.shape[2]
         x = self.embed(sequence)
@@ -140,7 +141,7 @@ class MusicGenLM(nn.Module):
         if self.geometry.chroma is not None:
             front = source.shape[1]
             x = torch.cat([source, x], dim=1)
-        x = x + self.position_table(0, front + length)
+        x = x + torch.cat([self.position_table(0, front), self.position_table(front + start, length)])
         mask = None if source_mask is None else source_mask[:, None, None, :]
         rows = None if prefix is None else row_selection(prefix.rows)
         for index in range(self.n_layers):

@@ -131,7 +131,8 @@ def plan_of(recipe: Recipe, registry: Registry, found: Found | None = None) -> P
     if geometry is not None:
         trainable = _n_trainable(recipe, geometry, conditions, n_steps) if conditions else 0
         # Gradients go through decoder and prefix to the adaptor; the frozen weights want none.
-        forward = forward_flops(geometry, n_steps + 1, n_adapted or 0, recipe.adaptor.prefix_block)
+        n_trained = min(train.stretch_frames or n_steps, n_steps)
+        forward = forward_flops(geometry, n_trained + 1, n_adapted or 0, recipe.adaptor.prefix_block)
         train_flops = 2.0 * forward * train.clips_per_step * train_steps
         sampled = set(recipe.evaluation_conditions()) - {*NOT_GENERATED}
         pieces, generate = max(clips["test"], 1) * len(sampled), recipe.generate

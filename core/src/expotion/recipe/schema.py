@@ -231,8 +231,9 @@ class Train(Section):
     `preset` fills what the recipe leaves out; explicit keys win. A step sees batch_size * accumulate *
     max(1, workers) clips, `n_parts` batches one after the other on one worker (gradients are added up) or shared
     out over several: the result is the same to float tolerance. `workers` 0 trains in this process, n under Ray
-    Train. `epochs` and `warmup_epochs` take the place of `steps` and `warmup_steps`: times all training clips, an
-    incomplete batch at an epoch's end left out (`in_steps`).
+    Train. `stretch_frames`: train on a stretch of so many frames of each clip, drawn anew each step, at its own
+    positions (null: whole clips). `epochs` and `warmup_epochs` take the place of `steps` and `warmup_steps`: times
+    all training clips, an incomplete batch at an epoch's end left out (`in_steps`).
     """
 
     preset: Preset = "ours"
@@ -256,6 +257,7 @@ class Train(Section):
     workers: int = Field(default=0, ge=0)
     early_stopping: EarlyStopping | None = None
     recompute_activations: bool = False
+    stretch_frames: Annotated[int, Field(ge=16)] | None = None
     validation_clips: int = Field(default=16, ge=0)
     validate_every_steps: int = Field(default=20, ge=1)
     sample_every_steps: int = Field(default=0, ge=0)
@@ -465,6 +467,12 @@ class Recipe(Section):
             raise ValueError(f"cluster.min_workers at most train.workers ({self.train.workers})")
         return self
 
+    @model_validator(mode="after")
+    def _rows_at_their_own_places(self) -> Recipe:
+        if self.train.stretch_frames is not None and self.adaptor.needs_rows:
+            raise ValueError("train.stretch_frames only where nothing is learned per row (positions, start, null)")
+        return self
+
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "recipe") -> Recipe:
         """A recipe from what `to_dict` gave, now or earlier; RecipeError, naming `where`, for anything else."""
@@ -502,6 +510,8 @@ class Recipe(Section):
             if not values["generate"][newer]:
                 del values["generate"][newer]
         values["train"] = GONE | values["train"]
+        if values["train"]["stretch_frames"] is None:
+            del values["train"]["stretch_frames"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -71,13 +71,17 @@ def draw_strengths(dropout: Mapping[str, float], batch_size: int, rng: np.random
 
 @dataclass(frozen=True)
 class Draw:
-    """G clips: indices, whose codes replace theirs where `foreign` [G, T], and what is dropped."""
+    """G clips: indices, whose codes replace theirs where `foreign` [G, T], and what is dropped.
+
+    T frames of each clip are trained on, from frame `start` on.
+    """
 
     index: NDArray[np.int64]
     donors: NDArray[np.int64]
     foreign: Tensor
     keep: dict[str, Tensor]
     with_text: Tensor
+    start: int = 0
 
     def part(self, number: int, size: int) -> Draw:
         """Rows number * size .. (number + 1) * size - 1."""
@@ -88,11 +92,13 @@ class Draw:
             self.foreign[rows],
             {name: keep[rows] for name, keep in self.keep.items()},
             self.with_text[rows],
+            self.start,
         )
 
     def scored(self, examples: Examples) -> Tensor:
         """Frames whose codes count: the clip's own and real, bool [G, T]."""
-        real = torch.arange(self.foreign.shape[1])[None, :] < examples.n_frames[self.index][:, None]
+        frames = torch.arange(self.start, self.start + self.foreign.shape[1])
+        real = frames[None, :] < examples.n_frames[self.index][:, None]
         return real & ~self.foreign
 
     def n_scored(self, examples: Examples, delays: Sequence[int]) -> int:
@@ -105,11 +111,14 @@ def draw_step(examples: Examples, names: Sequence[str], settings: Train, seed: i
     n, size = len(examples), settings.clips_per_step
     rng = np.random.default_rng((seed, 0, step))
     donors = rng.integers(0, n, size)
-    foreign = draw_foreign(size, examples.codes.shape[-1], settings.context_swap, rng)
+    n_frames = examples.codes.shape[-1]
+    length = min(settings.stretch_frames or n_frames, n_frames)
+    foreign = draw_foreign(size, length, settings.context_swap, rng)
     return Draw(
         index=batch_indices(n, size, step, seed),
         donors=donors,
         foreign=foreign,
         keep=draw_strengths({name: settings.dropout_of(name) for name in names}, size, rng),
         with_text=torch.from_numpy(rng.random(size) >= settings.text_dropout),
+        start=int(rng.integers(0, n_frames - length + 1)) if length < n_frames else 0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,6 +69,17 @@ class Examples:
         """The examples at these positions."""
         at = torch.from_numpy(np.asarray(index, dtype=np.int64))
         return self.each(lambda tensor: tensor[at])
+
+    def stretch(self, start: int, length: int) -> Examples:
+        """Frames start .. start + length - 1 of every clip, with one control row more."""
+        rows = slice(start, start + length + 1)
+        return replace(
+            self,
+            codes=self.codes[..., start : start + length],
+            n_frames=(self.n_frames - start).clamp(0, length),
+            controls={name: track[:, rows] for name, track in self.controls.items()},
+            valid={name: valid[:, rows] for name, valid in self.valid.items()},
+        )
 
     def to(self, device: torch.device) -> Examples:
         """The same examples on another device."""

@@ -139,12 +139,14 @@ class TrainingRun:
         return warmup_cosine(step, settings.steps, settings.warmup_steps, settings.final_learning_rate_ratio)
 
     def _part_loss(self, draw: Draw, n_scored: int) -> Tensor:
-        batch = self.examples.take(draw.index)
+        start, length = draw.start, draw.foreign.shape[1]
+        batch = self.examples.take(draw.index).stretch(start, length)
         every, special = self.examples, self.lm.geometry.special_token
         donors = with_ends(every.codes[draw.donors], every.n_frames[draw.donors], special)
+        donors = donors[..., start : start + length]
         codes = swap_context(with_ends(batch.codes, batch.n_frames, special), donors, draw.foreign)
         scored = draw.scored(self.examples)
-        return self.objective.loss(batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored)
+        return self.objective.loss(batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored, start=start)
 
     def _sum_over_workers(self, total: Tensor, scale: float) -> None:
         """Gradients and loss summed over the workers; a parameter that no worker used keeps no gradient."""

@@ -105,11 +105,12 @@ class Objective:
         with_text: Tensor,
         *,
         n_scored: int | None = None,
+        start: int = 0,
     ) -> Tensor:
         """Mean loss (nats per code) of clips with the history `codes_in` [B, K, T], over frames `scored` [B, T].
 
         `keep`: strengths by modality [B]; `with_text` bool [B]; `n_scored`: what the sum is divided by, if not
-        the number of codes scored here.
+        the number of codes scored here; `start`: the position at which these frames begin.
         """
         lm, recompute = self.lm, self.recompute
         batch, codes_in = batch.to(lm.device), codes_in.to(lm.device)
@@ -121,6 +122,6 @@ class Objective:
             name: TrackInput(batch.controls[name], batch.valid[name], keep[name].to(lm.device))
             for name in self.names
         }
-        prefix = self.adaptor(lm, inputs, recompute=recompute)
-        hidden = lm.hidden(sequence, source, prefix, recompute=recompute)  # (B, T+1, d)
+        prefix = self.adaptor(lm, inputs, recompute=recompute, start=start)
+        hidden = lm.hidden(sequence, source, prefix, recompute=recompute, start=start)  # (B, T+1, d)
         return codebook_loss(lm, hidden, batch.codes, scored[:, None, :], n_scored=n_scored)
