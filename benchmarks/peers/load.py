@@ -107,7 +107,7 @@ def undisturbed(
     `better` gives what is compared, less is better. What could not be had quiet is said in `notes`.
     """
     found: list[tuple[float, Result]] = []
-    for _ in range(tries):
+    for left in reversed(range(tries)):
         watch, started = Watch(), time.monotonic()
         result = run()
         others = watch.others()
@@ -115,7 +115,7 @@ def undisturbed(
         if others is None or others <= MOST:
             return min(found, key=lambda one: one[0])[1]
         took = time.monotonic() - started
-        if not time_for(took):
+        if not left or not time_for(took):
             break
         print(f"{what}: others used {others:.1f} cores; once more", file=sys.stderr, flush=True)
     notes.append(f"{what}: others used {others:.1f} cores" if others is not None else f"{what}: load not known")
