@@ -1,10 +1,11 @@
-"""The training programs: their parts by hand-worked cases, and each whole program in its smallest form."""
+"""The language model's training program: its parts by hand-worked cases, and the whole in its smallest form."""
 
 import importlib.util
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +28,8 @@ def test_the_delay_is_that_of_transformers(monkeypatch: pytest.MonkeyPatch) -> N
 
     lm = load("lm_model", monkeypatch)
     codes = torch.arange(2 * 4 * 9).view(2, 4, 9) % 256
-    inputs, targets = lm.delayed(codes)
-    decoder = lm.build_decoder(16, 1, 2, 0.0)
+    inputs, targets = lm.delayed(codes, 256)
+    decoder = lm.build_decoder(16, 1, 2, 0.0, 256)
     start = torch.full((2, 4, 1), 256)
     flat, _ = decoder.build_delay_pattern_mask(torch.cat([start, codes], 2).view(8, -1), 256, max_length=13)
     theirs = flat.view(2, 4, -1)
@@ -55,20 +56,22 @@ def test_blockwise_attention_is_causal_attention(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(ours, exact.transpose(1, 2))
 
 
-def test_spliced_sequences_stay_within_timbre_and_mood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_spliced_sequences_stay_within_instrument_and_style(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     module = load("codes", monkeypatch)
-    groups = np.array(["organ/sad", "piano/calm"] * 5)
+    leads, styles = np.array(["organ", "piano"] * 5), np.array(["waltz", "march"] * 5)
+    captions = np.char.add(leads, styles)
     # Every code tells which clip it is from.
     codes = np.broadcast_to(np.arange(10, dtype=np.int16)[:, None, None], (10, 4, 300)).copy()
-    np.savez(tmp_path / "000000.npz", codes=codes, captions=groups, groups=groups)
+    np.savez(tmp_path / "000000.npz", codes=codes, captions=captions, leads=leads, styles=styles)
     data = module.Codes(tmp_path, 200)
-    assert data.refresh() == 10
     whole, _ = data.batch(6, 0.0, np.random.default_rng(0))
     assert whole.shape == (6, 4, 200) and (whole == whole[:, :, :1]).all()
-    spliced, captions = data.batch(32, 1.0, np.random.default_rng(0))
+    spliced, drawn = data.batch(32, 1.0, np.random.default_rng(0))
     assert len({tuple(np.unique(row)) for row in spliced}) > 5
-    for row, caption in zip(spliced, captions, strict=True):
-        assert {str(groups[clip]) for clip in np.unique(row)} == {caption}
+    for row, caption in zip(spliced, drawn, strict=True):
+        assert {str(captions[clip]) for clip in np.unique(row)} == {caption}
 
 
 def test_k_means_and_the_quantiser_reduce_the_error_with_every_codebook(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,16 +97,55 @@ def test_a_section_of_the_log_is_replaced_and_others_kept(monkeypatch: pytest.Mo
     assert text.index("## Codec\n\nnew") < text.index("## Language model\n\nkept")
 
 
-@pytest.mark.slow
-def test_both_programs_run_from_nothing_to_a_loadable_folder(tmp_path: Path) -> None:
-    from transformers import MusicgenForConditionalGeneration
+@pytest.fixture
+def lm_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Makes a training of the smallest model on random codes, in the folder of this name."""
+    program = load("lm", monkeypatch)
+    codec = load("codec", monkeypatch).build_codec(2, 4, 1, 8)
+    codec.save_pretrained(tmp_path / "codec")
+    rng = np.random.default_rng(0)
+    shard = {"captions": ["a sad waltz", "a march"], "leads": ["organ", "piano"], "styles": ["waltz", "march"]}
+    for name in ("000000", "held_out"):
+        np.savez(tmp_path / f"{name}.npz", codes=rng.integers(0, 8, (2, 4, 90)).astype(np.int16), **shard)
+    small = "--steps 4 --frames 60 --width 32 --layers 1 --heads 2 --batch 2 --entries 8 --dropout 0.1"
 
-    log = TRAIN.parent / "TRAINING.md"
-    before = log.read_bytes() if log.exists() else b""
-    for program, extra in (("codec.py", []), ("lm.py", ["--weights", str(tmp_path / "tiny")])):
-        command = [sys.executable, str(TRAIN / program), "--smoke", "--out", str(tmp_path / "run"), *extra]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-    model = MusicgenForConditionalGeneration.from_pretrained(tmp_path / "tiny")
-    assert model.config.decoder.hidden_size == 32
-    assert (log.read_bytes() if log.exists() else b"") == before
+    def make(name: str, *more: str) -> Any:
+        out = tmp_path / name
+        folders = f"--codes {tmp_path} --codec {tmp_path / 'codec'} --out {out} --weights {out / 'model'}"
+        return program.Training(program.arguments([*f"{small} {folders}".split(), *more]), ["a sad waltz, slow"])
+
+    return make
+
+
+def test_a_killed_and_resumed_language_model_ends_with_the_same_bytes(
+    lm_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    whole = lm_run("whole")
+    whole.run()
+    killed = lm_run("killed")
+    for _ in range(2):
+        killed.learn()
+    killed.save()
+    killed.learn()  # lost with the process
+    resumed = lm_run("killed", "--resume")
+    assert resumed.step == 2
+    resumed.run()
+    a, b = (tmp_path / run / "model" / "model.safetensors" for run in ("whole", "killed"))
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_the_language_model_is_a_folder_that_loads_and_reports_by_group(
+    lm_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
+
+    training = lm_run("run")
+    training.run()
+    row = training.history.rows()[-1]
+    assert len(row["held_out"]) == 4
+    assert (list(row["leads"]), list(row["styles"])) == (["organ", "piano"], ["march", "waltz"])
+    model = MusicgenForConditionalGeneration.from_pretrained(tmp_path / "run" / "model")
+    assert (model.config.decoder.hidden_size, model.config.decoder.pad_token_id) == (32, 8)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    assert tokenizer.unk_token_id not in tokenizer("A slow, sad waltz").input_ids
+    assert tokenizer.unk_token_id in tokenizer("a fugue").input_ids

@@ -1,48 +1,57 @@
-"""Train the tiny EnCodec of the conductor world: ``uv run python plugins/conductor/train/codec.py``.
+"""Train the codec on rendered music: ``uv run python plugins/conductor/train/codec.py --pool DIR --held-out DIR``.
 
-Three stages, as quantising from the start teaches a small codec little:
+EnCodec's layout at MusicGen's rates (32 kHz, 50 Hz, 4 codebooks of 1,024 entries). Three stages, counted in steps:
 1. encoder and decoder alone, 2. with residual vector quantisation, codebooks started by k-means and moved by
-exponential averages, gradients straight through, 3. the decoder alone on the codes that stage 2 left. From the end
-of stage 2 on the codes are final, so the language model's data can be made while stage 3 runs.
+averages, gradients straight through, 3. the decoder alone on the codes that stage 2 left, with a critic. A small
+head names the notes that sound from the quantised latent, in stages 1 and 2; it is no part of what ships.
 
-The result is a folder that ``transformers.EncodecModel.from_pretrained`` reads. ``--resume`` goes on after a kill.
+A run is its seed and its arguments: one that was killed and goes on with ``--resume`` ends with the same bytes as
+one that was not (on one machine, at one number of threads). ``--minutes`` ends a session, not the training: the
+next one resumes. The result is ``OUT/codec``, a folder that ``transformers.EncodecModel.from_pretrained`` reads,
+written anew at every checkpoint; ``OUT/history.jsonl`` has losses and held-out measures.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from codec_adversary import Critic, codec_losses, critic_loss
+from codec_fast import FastCodec
 from codec_loss import SpectralLoss
+from codec_measures import chroma_correlation, high_band_db, mel_distance
 from codec_quantise import Quantiser
-from common import Budget, log_section, render_clips, save_torch
+from common import History, keep_memory, save_torch
+from pool import N_PITCHES, RATE_HZ, Batch, Pool
 from torch import Tensor, nn
 
-from expotion_conductor.plan import LM_AND_CODEC_SEEDS
-
-RATE_HZ = 32_000
 STAGES = ("continuous", "quantised", "decoder")
-STAGE_ENDS = (0.4, 0.8, 1.0)
+WEIGHTS = {"mel": 1.0, "pitch": 1.0, "fine": 0.5, "wave": 0.1, "commit": 0.25, "notes": 1.0}
+WEIGHTS |= {"fool": 0.1, "match": 0.3}
+SOUNDING_COUNTS = 4.0
+"""A note that sounds weighs this much more than one that does not: a few of 84 sound at a time."""
 
 
-def build_codec(n_filters: int = 12) -> nn.Module:
-    """An EnCodec in MusicGen's geometry: 32 kHz, hop 640 (50 Hz), 4 codebooks, here of 256 entries."""
+def build_codec(n_filters: int, width: int, n_residuals: int, n_entries: int = 1024) -> nn.Module:
+    """An EnCodec whose first stride is its longest, so that little is computed at the sound's own rate."""
     from transformers import EncodecConfig, EncodecModel  # noqa: PLC0415
 
     config = EncodecConfig(
         sampling_rate=RATE_HZ,
         audio_channels=1,
         normalize=False,
-        target_bandwidths=[1.6],  # kbit/s: 4 codebooks x 8 bit x 50 Hz
-        upsampling_ratios=[8, 5, 4, 4],
+        target_bandwidths=[4 * np.log2(n_entries) * 50 / 1000],  # kbit/s of four codebooks
+        upsampling_ratios=[4, 4, 5, 8],
         num_filters=n_filters,
-        hidden_size=32,
-        codebook_size=256,
-        codebook_dim=32,
+        num_residual_layers=n_residuals,
+        hidden_size=width,
+        codebook_size=n_entries,
+        codebook_dim=width,
         num_lstm_layers=1,
         use_causal_conv=False,
         norm_type="weight_norm",
@@ -59,199 +68,244 @@ def start_from_data(codec: nn.Module, sound: Tensor) -> None:
     With the library's start the sound dies away within a dozen layers: the decoder sees its biases alone, learns
     the average spectrum and stays there.
     """
+    level = float(sound.std())
+    convolutions = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
 
-    def flow() -> None:
-        codec.decoder(codec.encoder(sound))
+    def rescale(convolution: Any, _inputs: Any, out: Tensor) -> Tensor:
+        last = convolution is convolutions[-1]
+        wanted = 0.5 * level if last else 0.5 if convolution.kernel_size == (1,) else 1.0
+        mean = out.mean((0, 2))
+        scale = wanted / float((out - mean[:, None]).std())
+        convolution.parametrizations.weight.original0.mul_(scale)
+        # Weight norm leaves the length of this free; it sets how fast the direction can turn. Without it the
+        # small weights of wide layers turn by a tenth per step and the training runs away.
+        direction = convolution.parametrizations.weight.original1
+        direction.mul_(0.1 / direction.square().mean().sqrt())
+        convolution.bias.copy_(scale * (convolution.bias - mean))
+        return scale * (out - mean[:, None])
 
-    for part in (codec.encoder, codec.decoder):
-        convolutions = [m for m in part.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
-        for convolution in convolutions:
-            last = part is codec.decoder and convolution is convolutions[-1]
-            in_residual = convolution.kernel_size == (1,)
-            wanted = float(sound.std()) * 0.5 if last else 0.5 if in_residual else 1.0
-            seen: list[Tensor] = []
-            hook = convolution.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
-            flow()
-            hook.remove()
-            scale = wanted / float(seen[0].std())
-            convolution.parametrizations.weight.original0.mul_(scale)
-            # Weight norm leaves the length of this free; it sets how fast the direction can turn. Without it the
-            # small weights of wide layers turn by a tenth per step and the training runs away.
-            direction = convolution.parametrizations.weight.original1
-            direction.mul_(0.1 / direction.square().mean().sqrt())
-            convolution.bias.copy_(scale * (convolution.bias - seen[0].mean((0, 2))))
-
-
-class Crops:
-    """Random crops of rendered clips, float32 [batch, 1, samples]."""
-
-    def __init__(self, n_clips: int, crop_s: float, seed: int) -> None:
-        self.sound = render_clips(range(LM_AND_CODEC_SEEDS, LM_AND_CODEC_SEEDS + n_clips), 10.0)
-        self.length, self.seed = round(crop_s * RATE_HZ), seed
-
-    def batch(self, size: int, step: int) -> Tensor:
-        """The batch of one step; the same for the same seed, also after a resume."""
-        rng = np.random.default_rng([self.seed, step])
-        rows = rng.integers(len(self.sound), size=size)
-        starts = rng.integers(self.sound.shape[1] - self.length, size=size)
-        cut = np.stack([self.sound[r, s : s + self.length] for r, s in zip(rows, starts, strict=True)])
-        return torch.from_numpy(cut.astype(np.float32) / 32767.0)[:, None]
+    hooks = [convolution.register_forward_hook(rescale) for convolution in convolutions]
+    codec.decoder(codec.encoder(sound))
+    for hook in hooks:
+        hook.remove()
 
 
-def stage_of(progress: float) -> int:
-    """0, 1 or 2."""
-    return next(i for i, end in enumerate(STAGE_ENDS) if progress < end or end == 1.0)
+class NoteHead(nn.Module):
+    """Which pitches sound, from the quantised latent [b, frames, width]: logits [b, frames, pitches]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(width, 128, 5, padding=2), nn.ELU(), nn.Conv1d(128, N_PITCHES, 1))
+
+    def forward(self, latent: Tensor) -> Tensor:  # noqa: D102 - the class says it
+        return self.layers(latent.transpose(1, 2)).transpose(1, 2)
 
 
-def learning_rate(progress: float, steps_in_stage: int, peak: float) -> float:
-    """Per stage: a warm-up counted in steps, then a cosine to a seventh (to zero in the last stage)."""
-    stage = stage_of(progress)
-    start = STAGE_ENDS[stage - 1] if stage else 0.0
-    within = (progress - start) / (STAGE_ENDS[stage] - start)
-    low = 0.0 if stage == 2 else 0.15
-    cosine = low + (1 - low) * 0.5 * (1 + np.cos(np.pi * within))
-    warm = min(1.0, (steps_in_stage + 1) / (60, 30, 30)[stage])
-    return float(peak * (1.0, 0.6, 0.7)[stage] * cosine * warm)
+@dataclass(frozen=True)
+class Schedule:
+    """Steps of each stage, and the learning rate of each step."""
+
+    steps: tuple[int, int, int]
+    peak: float
+
+    @property
+    def total(self) -> int:
+        """Steps of all stages."""
+        return sum(self.steps)
+
+    def stage(self, step: int) -> int:
+        """0, 1 or 2."""
+        return 0 if step < self.steps[0] else 1 if step < sum(self.steps[:2]) else 2
+
+    def rate(self, step: int) -> float:
+        """A warm-up per stage; then flat, falling to a fifth over the second's last third, falling to 0."""
+        stage = self.stage(step)
+        within = step - sum(self.steps[:stage])
+        left = 1.0 - within / self.steps[stage]
+        shape = (1.0, min(1.0, 0.2 + 0.8 * 3 * left), 0.5 * left)[stage]
+        return self.peak * shape * min(1.0, (within + 1) / 200)
 
 
-def learn(
-    codec: nn.Module,
-    quantiser: Quantiser,
-    loss_of: SpectralLoss,
-    sound: Tensor,
-    stage: int,
-    step: int,
-    *,
-    bf16: bool,
-) -> dict[str, float]:
-    """Forward and backward of one step; returns the losses."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+class Training:
+    """All that a checkpoint keeps, and one step."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.manual_seed(args.seed)
+        torch.set_num_threads(args.threads)
+        self.args, self.out, self.device = args, Path(args.out), torch.device(args.device)
+        self.pool = Pool(Path(args.pool), args.pieces)
+        self.held_out = Pool(Path(args.held_out)) if args.held_out else None
+        self.schedule = Schedule((args.continuous, args.quantised, args.decoder), args.lr)
+        codec = build_codec(args.filters, args.width, args.residuals, args.entries)
+        start_from_data(codec, self.pool.batch(4, args.frames, (args.seed, 1 << 40)).sound)
+        self.parts = nn.ModuleDict({"codec": codec, "notes": NoteHead(args.width), "critic": Critic()})
+        self.parts.to(self.device)
+        self.codec: nn.Module = self.parts["codec"]
+        self.fast = FastCodec(self.codec, torch.bfloat16 if args.bf16 else torch.float32)
+        self.quantiser = Quantiser(self.codec)
+        self.loss_of = SpectralLoss(RATE_HZ).to(self.device)
+        own = [*codec.parameters(), *self.parts["notes"].parameters()]
+        self.optimiser = torch.optim.AdamW(own, lr=args.lr, betas=(0.8, 0.99), weight_decay=0.0)
+        critics = self.parts["critic"].parameters()
+        self.critic_optimiser = torch.optim.AdamW(critics, lr=args.lr / 3, betas=(0.5, 0.9), weight_decay=0.0)
+        self.step, self.used_s = 0, 0.0
+        if args.resume and (self.out / "checkpoint.pt").exists():
+            state = torch.load(self.out / "checkpoint.pt", weights_only=True, map_location=self.device)
+            self.parts.load_state_dict(state["parts"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+            self.step, self.used_s = state["step"], state["used_s"]
+        self.history = History(self.out / "history.jsonl", self.step)
+
+    def save(self) -> None:
+        """A checkpoint, and the codec as it is."""
+        state = {"parts": self.parts.state_dict(), "step": self.step, "used_s": self.used_s}
+        state |= {"optimiser": self.optimiser.state_dict(), "critic_optimiser": self.critic_optimiser.state_dict()}
+        save_torch(state, self.out / "checkpoint.pt")
+        self.codec.save_pretrained(self.out / "codec")
+
+    def batch(self, number: int) -> Batch:
+        """The batch of a step."""
+        made = self.pool.batch(self.args.batch, self.args.frames, (self.args.seed, number))
+        return Batch(made.sound.to(self.device), made.roll.to(self.device))
+
+    def learn(self) -> dict[str, float]:
+        """One step; returns its losses."""
+        stage = self.schedule.stage(self.step)
+        if self.step == self.schedule.steps[0]:
+            with torch.no_grad():
+                latents = [
+                    self.fast.encode(self.batch((1 << 41) + i).sound) for i in range(self.args.start_batches)
+                ]
+                self.quantiser.start(torch.cat(latents).flatten(0, 1))
+        if stage == 2 and not (self.out / "codes_final").exists():
+            self.save()
+            (self.out / "codes_final").touch()
+        for optimiser, share in ((self.optimiser, 1.0), (self.critic_optimiser, 1 / 3)):
+            for group in optimiser.param_groups:
+                group["lr"] = share * self.schedule.rate(self.step)
+        batch = self.batch(self.step)
         with torch.set_grad_enabled(stage < 2):
-            latent = codec.encoder(sound).float()
+            latent = self.fast.encode(batch.sound)
+        losses: dict[str, Tensor] = {}
         # The scale of the latent may run away in the first steps; this holds it near one.
         runaway = 0.01 * (latent.square().mean() - 1.5).relu()
-        commitment = sound.new_zeros(())
         if stage:
-            latent, commitment = quantiser.apply(latent, learn=stage == 1, step=step)
-        heard = codec.decoder(latent)
-    losses = loss_of(heard.float(), sound) | {"commit": commitment}
-    weights = {"mel": 1.0, "stft": 4.0, "wave": 0.3, "commit": 0.5}
-    (sum(weight * losses[name] for name, weight in weights.items()) + runaway).backward()
-    return {name: float(value.detach()) for name, value in losses.items()}
+            latent, losses["commit"] = self.quantiser.apply(latent, learn=stage == 1, step=self.step)
+        if stage < 2:
+            logits = self.parts["notes"](latent)
+            heavier = 1.0 + (SOUNDING_COUNTS - 1.0) * batch.roll
+            losses["notes"] = nn.functional.binary_cross_entropy_with_logits(logits, batch.roll, heavier)
+        heard = self.fast.decode(latent)
+        losses |= self.loss_of(heard, batch.sound)
+        if stage == 2 and self.args.critic:
+            losses |= self.criticise(heard, batch.sound)
+        loss = sum((WEIGHTS[name] * value for name, value in losses.items() if name in WEIGHTS), runaway)
+        loss.backward()
+        losses["norm"] = nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def criticise(self, heard: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """A step of the critic on every other step of the codec, and the codec's losses by it."""
+        critic = self.parts["critic"]
+        losses = {}
+        if self.step % 2 == 0:
+            loss = critic_loss(critic(wanted), critic(heard.detach()))
+            loss.backward()
+            self.critic_optimiser.step()
+            self.critic_optimiser.zero_grad(set_to_none=True)
+            losses["critic"] = loss
+        critic.requires_grad_(False)
+        with torch.no_grad():
+            real = critic(wanted)
+        losses |= codec_losses(real, critic(heard))
+        critic.requires_grad_(True)
+        return losses
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Any]:
+        """Held-out measures on excerpts of six seconds, in float32, quantised once there are codebooks."""
+        assert self.held_out is not None
+        exact = FastCodec(self.codec)
+        chromas, mels, highs, latents, counts = [], [], [], [], np.zeros(3)
+        excerpts = self.held_out.excerpts(300)
+        for wanted, roll in zip(excerpts.sound, excerpts.roll, strict=True):
+            latent = exact.encode(wanted[None].to(self.device))
+            latents.append(latent)
+            if self.step > self.schedule.steps[0]:
+                latent, _ = self.quantiser.apply(latent, learn=False, step=0)
+            heard = exact.decode(latent)[0, 0].cpu()
+            chromas.append(chroma_correlation(heard, wanted[0], RATE_HZ))
+            mels.append(mel_distance(heard, wanted[0], RATE_HZ))
+            highs.append(high_band_db(heard, wanted[0], RATE_HZ))
+            named = self.parts["notes"](latent)[0].cpu() > 0
+            counts += [float((named & (roll > 0)).sum()), float(named.sum()), float(roll.sum())]
+        found = {"chroma_mean": np.mean(chromas), "chroma_min": np.min(chromas), "mel": np.mean(mels)}
+        found |= {"high_band_db": np.mean(highs), "notes_f1": 2 * counts[0] / max(1.0, counts[1] + counts[2])}
+        rounded: dict[str, Any] = {name: round(float(value), 4) for name, value in found.items()}
+        if self.step > self.schedule.steps[0]:
+            rounded["perplexity"] = self.quantiser.usage(torch.cat(latents))
+        return rounded
+
+    def run(self) -> None:
+        """Until the schedule or this session's minutes are over."""
+        args, started, saved = self.args, time.monotonic(), time.monotonic()
+        before_s = self.used_s
+        while self.step < self.schedule.total:
+            self.used_s = before_s + time.monotonic() - started
+            if args.minutes is not None and self.used_s - before_s > 60 * args.minutes:
+                break
+            stage = self.schedule.stage(self.step)
+            self.history.add(self.learn())
+            if self.step % args.log_every == 0:
+                row = {"step": self.step, "stage": STAGES[stage], "minutes": round(self.used_s / 60, 2)}
+                self.history.write(row | {"processor_s": round(time.process_time(), 1)})
+            if self.held_out is not None and self.step % args.measure_every == 0:
+                self.history.write({"step": self.step, "held_out": self.measure()})
+            if time.monotonic() - saved > args.save_every_s:
+                self.save()
+                saved = time.monotonic()
+        self.save()
 
 
-def train(args: argparse.Namespace) -> None:
-    """The whole training, from the first clip to the log."""
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    out = Path(args.out)
-    crops = Crops(args.clips, args.crop_s, args.seed)
-    budget = Budget(args.minutes, args.steps)
-    codec = build_codec(args.filters)
-    start_from_data(codec, crops.batch(16, 30_000_000))
-    quantiser = Quantiser(codec)
-    loss_of = SpectralLoss(RATE_HZ)
-    optimiser = torch.optim.AdamW(codec.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.0)
-    checkpoint, stage, stage_start, history = out / "checkpoint.pt", 0, 0, []
-    if args.resume and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        codec.load_state_dict(state["codec"])
-        optimiser.load_state_dict(state["optimiser"])
-        budget.restore(state["budget"])
-        stage, history = state["stage"], state["history"]
-        if args.more_decoder:
-            budget = Budget(args.more_decoder, None, budget.done_steps, starts_at=STAGE_ENDS[1])
-            stage, stage_start = 2, budget.done_steps
-    average: dict[str, float] = {}
-    saved = time.monotonic()
-    for step in budget.run():
-        now = stage_of(budget.progress)
-        if now > stage:
-            print(f"stage {STAGES[now]} from step {step}", flush=True)
-            if now == 1:
-                quantiser.start(crops, args.batch)
-            if now == 2:
-                export(codec, out, codes_final=True)
-            stage, stage_start = now, step
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(budget.progress, step - stage_start, args.lr)
-        sound = crops.batch(args.batch, step)
-        losses = learn(codec, quantiser, loss_of, sound, stage, step, bf16=args.bf16)
-        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        for name, value in losses.items():
-            average[name] = 0.97 * average.get(name, value) + 0.03 * value
-        if step % args.log_every == 0:
-            row = {"step": step, "stage": STAGES[stage], "minutes": round(budget.elapsed_s / 60, 2)}
-            history.append(row | {k: round(v, 4) for k, v in average.items()})
-            print(json.dumps(history[-1]), flush=True)
-        if time.monotonic() - saved > args.save_every_s:
-            save(codec, optimiser, budget, stage, history, checkpoint)
-            saved = time.monotonic()
-    save(codec, optimiser, budget, stage, history, checkpoint)
-    export(codec, out, codes_final=True)
-    if not args.smoke:
-        log(args, budget, history, quantiser.usage(crops, args.batch), codec)
-
-
-def save(codec, optimiser, budget, stage, history, path: Path) -> None:
-    """A checkpoint from which ``--resume`` goes on."""
-    state = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "budget": budget.state()}
-    save_torch(state | {"stage": stage, "history": history}, path)
-
-
-def export(codec: nn.Module, out: Path, *, codes_final: bool) -> None:
-    """The folder that transformers reads."""
-    codec.save_pretrained(out / "codec")
-    if codes_final:
-        (out / "codes_final").touch()
-
-
-def log(args: argparse.Namespace, budget: Budget, history: list, usage: list[str], codec: nn.Module) -> None:
-    """The section of the training log."""
-    count = sum(p.numel() for p in codec.parameters()) / 1e6
-    rows = [history[round(i * (len(history) - 1) / 14)] for i in range(15)]
-    keys = ("step", "minutes", "stage", "mel", "stft", "wave", "commit")
-    log_section(
-        "Codec",
-        [
-            f"`train/codec.py --minutes {args.minutes:g} --seed {args.seed}`: {count:.2f} M parameters, "
-            f"{budget.done_steps} steps of {args.batch} x {args.crop_s:g} s from {args.clips} clips (seeds from "
-            f"{LM_AND_CODEC_SEEDS}) in {budget.elapsed_s / 60:.1f} min on {args.threads} thread(s).",
-            "",
-            "Entries in use and perplexity per codebook: " + "; ".join(usage) + ".",
-            "",
-            "| " + " | ".join(keys) + " |",
-            "|" + "---|" * len(keys),
-            *("| " + " | ".join(str(row[k]) for k in keys) + " |" for row in rows),
-        ],
-    )
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", required=True, help="folder of rendered pieces (train/render_pool.py)")
+    parser.add_argument("--held-out", help="folder of rendered pieces that are never trained on")
+    parser.add_argument("--pieces", type=int, help="use so many pieces of the pool; all by default")
+    parser.add_argument("--out", default="runs/codec-2")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt where there is one")
+    parser.add_argument("--minutes", type=float, help="end this session after so many; the checkpoint stays")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--continuous", type=int, default=1500, help="steps of the first stage")
+    parser.add_argument("--quantised", type=int, default=40_000, help="steps of the second")
+    parser.add_argument("--decoder", type=int, default=10_000, help="steps of the last")
+    parser.add_argument("--critic", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--filters", type=int, default=32)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--residuals", type=int, default=1)
+    parser.add_argument("--entries", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=64, help="frames of 20 ms to a crop")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--start-batches", type=int, default=40, help="batches that start the codebooks")
+    parser.add_argument("--log-every", type=int, default=25)
+    parser.add_argument("--measure-every", type=int, default=500)
+    parser.add_argument("--save-every-s", type=float, default=180.0)
+    return parser.parse_args(given)
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=18.0, help="wall time of the training")
-    parser.add_argument("--steps", type=int, help="a number of steps instead of minutes, for exact repeats")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="runs/conductor-train")
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--more-decoder", type=float, help="with --resume: minutes more for the decoder alone")
-    parser.add_argument("--smoke", action="store_true", help="a few steps on a few clips, in seconds")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clips", type=int, default=800)
-    parser.add_argument("--filters", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--crop-s", type=float, default=0.8)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--log-every", type=int, default=25)
-    parser.add_argument("--save-every-s", type=float, default=120.0)
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=False)
-    args = parser.parse_args()
-    if args.smoke:
-        args.steps, args.clips, args.filters, args.batch, args.log_every = 8, 3, 4, 2, 1
-    train(args)
+    """Train."""
+    keep_memory()
+    Training(arguments()).run()
 
 
 if __name__ == "__main__":

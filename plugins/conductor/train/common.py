@@ -1,77 +1,18 @@
-"""What both training programs share: the budget, atomic files, clips from the world and the training log."""
+"""What the training programs share: memory, atomic files, the history of a run and the training log."""
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
+import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 TRAINING_LOG = Path(__file__).parents[1] / "TRAINING.md"
-
-
-@dataclass
-class Budget:
-    """A training length in steps (reproducible) or, where ``steps`` is None, in minutes of wall time."""
-
-    minutes: float
-    steps: int | None = None
-    done_steps: int = 0
-    done_s: float = 0.0
-    starts_at: float = 0.0
-    """Progress at the beginning, for a run that only adds to the last part of a training."""
-    _started: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds used, those before a resume included."""
-        return self.done_s + time.monotonic() - self._started
-
-    @property
-    def progress(self) -> float:
-        """0 at the start, 1 at the end."""
-        share = self.done_steps / self.steps if self.steps else self.elapsed_s / (60.0 * self.minutes)
-        return min(1.0, self.starts_at + (1.0 - self.starts_at) * share)
-
-    def run(self) -> Iterator[int]:
-        """Step numbers until the budget is spent; the count goes on after a resume."""
-        while self.progress < 1.0:
-            yield self.done_steps
-            self.done_steps += 1
-
-    def state(self) -> dict[str, float]:
-        """What a checkpoint keeps."""
-        return {"done_steps": self.done_steps, "done_s": self.elapsed_s}
-
-    def restore(self, state: dict[str, float]) -> None:
-        """Go on from a checkpoint."""
-        self.done_steps, self.done_s = int(state["done_steps"]), float(state["done_s"])
-        self._started = time.monotonic()
-
-
-def render_int16(seed_and_duration: tuple[int, float]) -> NDArray[np.int16]:
-    """One clip of the world as 16-bit samples at 32 kHz."""
-    from expotion_conductor.music import render_music  # noqa: PLC0415
-    from expotion_conductor.plan import make_plan  # noqa: PLC0415
-
-    sound = render_music(make_plan(*seed_and_duration))
-    return np.round(np.clip(sound, -1.0, 1.0) * 32767.0).astype(np.int16)
-
-
-def render_clips(seeds: range, duration_s: float, processes: int = 2) -> NDArray[np.int16]:
-    """Many clips, int16 [n, samples]."""
-    work = [(seed, duration_s) for seed in seeds]
-    if processes < 2 or len(work) < 32:
-        return np.stack([render_int16(one) for one in work])
-    with ProcessPoolExecutor(processes) as pool:
-        return np.stack(list(pool.map(render_int16, work, chunksize=16)))
 
 
 def save_torch(state: dict[str, Any], path: Path) -> None:
@@ -96,3 +37,45 @@ def log_section(title: str, lines: list[str], path: Path = TRAINING_LOG) -> None
     beside = path.with_suffix(".tmp")
     beside.write_text(whole, encoding="utf-8")
     os.replace(beside, path)
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed memory: a step of a codec asks for the same gigabyte again and again, and a
+    fifth of its time goes into fresh pages otherwise. Linux with glibc only; elsewhere nothing happens."""
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+            mallopt(option, value)
+
+
+class History:
+    """Rows of a training as JSON lines; what lies after the checkpoint's step is dropped on a resume."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        self._sums: dict[str, list[float]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in self.rows() if row["step"] <= step] if step else []
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All that were written."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Count the losses of a step into the next row."""
+        for name, value in losses.items():
+            self._sums.setdefault(name, []).append(value)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """A row, with the means of the losses since the last that had any."""
+        means = {} if "held_out" in row else {k: round(float(np.mean(v)), 4) for k, v in self._sums.items()}
+        if means:
+            self._sums = {}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | means) + "\n")
+        print(json.dumps(row | means), flush=True)

@@ -9,15 +9,18 @@ from fast_attention import register
 from text_model import build_text_encoder
 from torch import Tensor, nn
 
-N_BOOKS, N_ENTRIES, SPECIAL = 4, 256, 256
+N_BOOKS = 4
 
 
-def build_decoder(width: int, layers: int, heads: int, dropout: float) -> nn.Module:
-    """MusicGen's decoder: sinusoidal positions, pre-norm, no biases, FFN four times the width."""
+def build_decoder(width: int, layers: int, heads: int, dropout: float, n_entries: int) -> nn.Module:
+    """MusicGen's decoder: sinusoidal positions, pre-norm, no biases, FFN four times the width.
+
+    The special token is the one behind a codebook's last entry.
+    """
     from transformers import MusicgenDecoderConfig, MusicgenForCausalLM  # noqa: PLC0415
 
     config = MusicgenDecoderConfig(
-        vocab_size=N_ENTRIES,
+        vocab_size=n_entries,
         num_codebooks=N_BOOKS,
         hidden_size=width,
         num_hidden_layers=layers,
@@ -26,8 +29,8 @@ def build_decoder(width: int, layers: int, heads: int, dropout: float) -> nn.Mod
         activation_function="gelu",
         dropout=dropout,
         audio_channels=1,
-        pad_token_id=SPECIAL,
-        bos_token_id=SPECIAL,
+        pad_token_id=n_entries,
+        bos_token_id=n_entries,
         max_position_embeddings=2048,
     )
     config._attn_implementation = register()
@@ -45,11 +48,12 @@ def build_decoder(width: int, layers: int, heads: int, dropout: float) -> nn.Mod
 class TinyMusicgen(nn.Module):
     """Text encoder, projection and decoder in one module; the codec stays outside."""
 
-    def __init__(self, n_words: int, width: int, layers: int, heads: int, dropout: float) -> None:
+    def __init__(self, n_words: int, width: int, layers: int, heads: int, dropout: float, n_entries: int) -> None:
         super().__init__()
+        self.n_entries = n_entries
         self.text_encoder = build_text_encoder(n_words)
         self.enc_to_dec_proj = nn.Linear(self.text_encoder.config.d_model, width)
-        self.decoder = build_decoder(width, layers, heads, dropout)
+        self.decoder = build_decoder(width, layers, heads, dropout, n_entries)
         self.offset = 0
         table = self.decoder.model.decoder.embed_positions
         plain = table.forward
@@ -57,7 +61,7 @@ class TinyMusicgen(nn.Module):
         table.forward = lambda ids, past=0: plain(ids, past + self.offset)
 
     def forward(self, ids: Tensor, words: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
-        """Logits [batch, 4, steps, 256] of delayed ids int64 [batch, 4, steps].
+        """Logits [batch, 4, steps, entries] of delayed ids int64 [batch, 4, steps].
 
         ``words`` and ``mask`` are the tokenised captions [batch, n]; where ``keep`` [batch] is 0 the text is
         dropped. As in MusicGen, padded and dropped text is zero and nothing is masked in the attention.
@@ -69,14 +73,14 @@ class TinyMusicgen(nn.Module):
         return logits.view(len(ids), N_BOOKS, ids.shape[2], -1)
 
 
-def delayed(codes: Tensor) -> tuple[Tensor, Tensor]:
+def delayed(codes: Tensor, special: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets of the delay pattern; int64 [batch, 4, T] -> two int64 [batch, 4, T].
 
     Step s holds frame s-1-k of codebook k and predicts frame s-k; what has no frame is the special token in the
     inputs and -100 in the targets.
     """
     batch, n_books, n_frames = codes.shape
-    inputs = codes.new_full((batch, n_books, n_frames), SPECIAL)
+    inputs = codes.new_full((batch, n_books, n_frames), special)
     targets = codes.new_full((batch, n_books, n_frames), -100)
     for k in range(n_books):
         inputs[:, k, k + 1 :] = codes[:, k, : n_frames - k - 1]

@@ -6,8 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from expotion_conductor.plan import MOODS, TIMBRES
-
 EXTRA_WORDS = "a an and the of with in for on by over to music piece song tune melody theme instrumental solo"
 SPECIAL = ("<pad>", "</s>", "<unk>")
 
@@ -17,13 +15,14 @@ def build_tokenizer(captions: list[str]) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: PLC0415
     from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
 
-    words = set(EXTRA_WORDS.split()) | set(" ".join([*MOODS, *TIMBRES]).split())
+    split = pre_tokenizers.Whitespace()
+    words = set(EXTRA_WORDS.split())
     for caption in captions:
-        words |= {word.strip(",.") for word in caption.lower().split()}
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, ",", ".", *sorted(words)])}
+        words |= {word for word, _ in split.pre_tokenize_str(caption.lower())}
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *sorted(words | {",", "."})])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = split
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", 1)]
     )
