@@ -26,7 +26,7 @@ from codec_fast import FastCodec
 from codec_loss import SpectralLoss
 from codec_measures import chroma_correlation, high_band_db, mel_distance
 from codec_quantise import Quantiser
-from common import History, keep_memory, save_torch
+from common import History, keep_memory, log_section, save_torch
 from pool import N_PITCHES, RATE_HZ, Batch, Pool
 from torch import Tensor, nn
 
@@ -269,6 +269,34 @@ class Training:
                 self.save()
                 saved = time.monotonic()
         self.save()
+        if args.log:
+            log(args, self.history.rows(), sum(p.numel() for p in self.codec.parameters()))
+
+
+def log(args: argparse.Namespace, rows: list[dict[str, Any]], n_parameters: int) -> None:
+    """The section of the training log."""
+    measured = [row for row in rows if "held_out" in row]
+    shown = [measured[round(i * (len(measured) - 1) / 14)] for i in range(15)] if len(measured) > 15 else measured
+    last = [row for row in rows if "minutes" in row][-1]
+    keys = ("chroma_mean", "chroma_min", "mel", "high_band_db", "notes_f1", "perplexity")
+    log_section(
+        "Codec",
+        [
+            f"`train/codec.py --filters {args.filters} --batch {args.batch} --continuous {args.continuous} "
+            f"--quantised {args.quantised} --decoder {args.decoder} --seed {args.seed}`: {n_parameters / 1e6:.2f} M "
+            f"parameters, {last['step']} steps of {args.batch} x {args.frames / 50:g} s in {last['minutes']:.0f} "
+            f"min on {args.threads} thread(s).",
+            "",
+            "Held out, through the codec; `notes_f1` is the head's, frame by frame.",
+            "",
+            "| step | " + " | ".join(keys) + " |",
+            "|---|" + "---|" * len(keys),
+            *(
+                f"| {row['step']} | " + " | ".join(str(row["held_out"].get(key, "-")) for key in keys) + " |"
+                for row in shown
+            ),
+        ],
+    )
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -296,6 +324,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--start-batches", type=int, default=40, help="batches that start the codebooks")
+    parser.add_argument("--log", action="store_true", help="write the section of TRAINING.md at the end")
     parser.add_argument("--log-every", type=int, default=25)
     parser.add_argument("--measure-every", type=int, default=500)
     parser.add_argument("--save-every-s", type=float, default=180.0)

@@ -149,9 +149,9 @@ def log(args: argparse.Namespace, rows: list[dict[str, Any]], model: nn.Module) 
     log_section(
         "Language model",
         [
-            f"`train/lm.py --steps {args.steps} --seed {args.seed}`: decoder {count['decoder']:.2f} M, text encoder "
-            f"{count['text_encoder']:.2f} M parameters; {last['step']} steps of {args.batch} x {args.frames} "
-            f"frames in {last['minutes']:.0f} min on {args.threads} thread(s).",
+            f"`train/lm.py --steps {args.steps} --seed {args.seed}`: decoder {count['decoder']:.2f} M, text "
+            f"encoder {count['text_encoder']:.2f} M parameters; {last['step']} steps of {args.batch} x "
+            f"{args.frames} frames in {last['minutes']:.0f} min on {args.threads} thread(s).",
             "",
             "Held out: whole pieces of development seeds, averaged weights, cross-entropy per codebook (nats; a "
             f"uniform guess is {np.log(args.entries):.2f}).",
