@@ -8,15 +8,28 @@ import torch
 
 from expotion.music.sound import stream_sound, to_sound
 from expotion.musicgen.codec import Codec, CodecStream
+from expotion.musicgen.encodec import Encodec, EncodecSettings
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
 
 
-@pytest.fixture(scope="module")
-def codec() -> Codec:
+@pytest.fixture(scope="module", params=["tiny", "the longest stride at the sound"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    if request.param != "tiny":
+        return random_codec((4, 4, 5, 8))
     found = load_backbone(discover().backbone("tiny").locate(), parts=frozenset({"codec"})).codec
     assert found is not None
     return found
+
+
+def random_codec(ratios: tuple[int, ...]) -> Codec:
+    torch.manual_seed(0)
+    sizes = {"num_filters": 4, "hidden_size": 8, "codebook_size": 1024, "target_bandwidths": (2.0,)}
+    kinds = {"use_causal_conv": False, "use_conv_shortcut": False, "pad_mode": "constant", "num_lstm_layers": 1}
+    model = Encodec(EncodecSettings(sampling_rate=32_000, upsampling_ratios=ratios, **sizes, **kinds))
+    for level in model.quantizer.layers:
+        level.codebook.embed.normal_()
+    return Codec(model)
 
 
 def codes_of(codec: Codec, n_frames: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ from pool import N_PITCHES, RATE_HZ, Batch, Pool
 from torch import Tensor, nn
 
 STAGES = ("continuous", "quantised", "decoder")
-WEIGHTS = {"mel": 1.0, "pitch": 1.0, "fine": 0.5, "wave": 0.1, "commit": 0.25, "notes": 1.0}
+WEIGHTS = {"mel": 1.0, "pitch": 2.0, "fine": 1.0, "wave": 0.1, "commit": 0.25, "notes": 1.0}
 WEIGHTS |= {"fool": 0.1, "match": 0.3}
 SOUNDING_COUNTS = 4.0
 """A note that sounds weighs this much more than one that does not: a few of 84 sound at a time."""
@@ -276,15 +276,16 @@ class Training:
 def log(args: argparse.Namespace, rows: list[dict[str, Any]], n_parameters: int) -> None:
     """The section of the training log."""
     measured = [row for row in rows if "held_out" in row]
-    shown = [measured[round(i * (len(measured) - 1) / 14)] for i in range(15)] if len(measured) > 15 else measured
+    picked = range(len(measured)) if len(measured) < 16 else [i * (len(measured) - 1) // 14 for i in range(15)]
+    shown = [measured[i] for i in picked]
     last = [row for row in rows if "minutes" in row][-1]
     keys = ("chroma_mean", "chroma_min", "mel", "high_band_db", "notes_f1", "perplexity")
     log_section(
         "Codec",
         [
             f"`train/codec.py --filters {args.filters} --batch {args.batch} --continuous {args.continuous} "
-            f"--quantised {args.quantised} --decoder {args.decoder} --seed {args.seed}`: {n_parameters / 1e6:.2f} M "
-            f"parameters, {last['step']} steps of {args.batch} x {args.frames / 50:g} s in {last['minutes']:.0f} "
+            f"--quantised {args.quantised} --decoder {args.decoder} --seed {args.seed}`: {n_parameters / 1e6:.2f} "
+            f"M parameters, {last['step']} steps of {args.batch} x {args.frames / 50:g} s in {last['minutes']:.0f} "
             f"min on {args.threads} thread(s).",
             "",
             "Held out, through the codec; `notes_f1` is the head's, frame by frame.",

@@ -74,8 +74,9 @@ class SpectralLoss(nn.Module):
             mel = mel + self._levels_apart(a, b, getattr(self, f"bank_{size}"), self.floor) / len(MEL)
         a, b = self._pair(heard, wanted, LONG, 4)
         pitch = self._levels_apart(a, b, self.bank_8192, 3 * self.floor)
-        x, y = a[:, :, : self.n_bins].sqrt(), b[:, :, : self.n_bins].sqrt()
-        fine = ((x - y).abs().mean((1, 2)) / (y.mean((1, 2)) + 1e-3)).mean()
+        # a root without a floor pulls hardest at bins in which nothing is
+        x, y = ((m[:, :, : self.n_bins] + self.floor).sqrt() - self.floor**0.5 for m in (a, b))
+        fine = ((x - y).abs().mean((1, 2)) / (y.mean((1, 2)) + 5e-3)).mean()
         scale = wanted.square().mean((1, 2), keepdim=True).sqrt() + 1e-2
         return {"mel": mel, "pitch": pitch, "fine": fine, "wave": ((heard - wanted) / scale).abs().mean()}
 
