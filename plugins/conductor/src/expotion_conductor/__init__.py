@@ -1,7 +1,7 @@
 """A procedural world of conducted music and a tiny MusicGen trained on it.
 
-Offers the data source `conductor`, the backbone `tiny` and the captioner `conductor_listener`. Importing this draws
-nothing and loads neither torch nor OpenCV.
+Offers the data source `conductor`, the backbones `tiny` and `tiny-1` and the captioner `conductor_listener`.
+Importing this draws nothing and loads neither torch nor OpenCV.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def expotion_data_sources() -> list[DataSourceSpec]:
 
 @hookimpl
 def expotion_backbones() -> list[BackboneSpec]:
-    """The tiny MusicGen."""
+    """The tiny MusicGen, and the first of them by a name that stays."""
     from expotion_conductor import backbone  # noqa: PLC0415
 
-    return [backbone.SPEC]
+    return [backbone.SPEC, backbone.TINY_1]
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,3 +45,11 @@ SPEC = BackboneSpec(
     generate_cost_s=0.087,
     default_adaptor=locate_default_adaptor,
 )
+
+TINY_1 = replace(
+    SPEC,
+    name="tiny-1",
+    description="the first tiny MusicGen, by a name that stays: for adaptors that were trained on it",
+    default=False,
+)
+"""`tiny` is the newest of them; where another takes its name, these weights keep this one."""
