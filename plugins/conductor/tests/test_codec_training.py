@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,31 @@ def test_each_stage_warms_up_and_the_last_falls_to_nothing(program: Any) -> None
     assert schedule.rate(1000) < 1e-5
     assert schedule.rate(1300) > 0.9e-3
     assert schedule.rate(3999) < 0.25e-3 and schedule.rate(4999) < 1e-6
+
+
+def test_a_compressed_soundfont_is_unpacked_with_its_loops(program: Any) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="needs soundfile")
+    module = near("unpack_font")
+    tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(4000) / 32_000)).astype(np.int16)
+    packed = io.BytesIO()
+    soundfile.write(packed, tone, 32_000, format="OGG", subtype="VORBIS")
+    row = module.HEADER.pack(b"tone", 2, 2 + len(packed.getvalue()), 100, 3000, 32_000, 69, 0, 0, 0x11)
+    end = module.HEADER.pack(b"EOS", 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    parts = [
+        module._list(b"INFO", {b"ifil": b"\3\0\1\0", b"ICOP": b"MIT\0"}),
+        module._list(b"sdta", {b"smpl": b"\0\0" + packed.getvalue()}),
+        module._list(b"pdta", {b"phdr": b"kept", b"shdr": row + row + end}),
+    ]
+    made = module.unpacked(module._chunk(b"RIFF", b"sfbk" + b"".join(parts)))
+    lists = {data[:4]: dict(module.chunks(data[4:])) for _, data in module.chunks(made[12:])}
+    assert (lists[b"INFO"][b"ifil"], lists[b"INFO"][b"ICOP"]) == (b"\2\0\4\0", b"MIT\0")
+    assert lists[b"pdta"][b"phdr"] == b"kept"
+    rows = list(module.HEADER.iter_unpack(lists[b"pdta"][b"shdr"]))
+    n = rows[0][2]
+    assert [r[1:5] for r in rows] == [(0, n, 100, 3000), (n + 46, 2 * n + 46, n + 146, n + 3046), (0, 0, 0, 0)]
+    assert rows[0][9] == 1, "plain mono"
+    sound = np.frombuffer(lists[b"sdta"][b"smpl"], "<i2")
+    assert len(sound) == 2 * (n + 46) and n >= len(tone)
+    assert np.corrcoef(sound[200:3800], tone[200:3800])[0, 1] > 0.99
+    with pytest.raises(SystemExit, match="RIFF"):
+        module.unpacked(b"not a font")
