@@ -12,22 +12,14 @@ import numpy as np
 import pytest
 
 TRAIN = Path(__file__).parents[1] / "train"
-MODULES = [
-    "codec",
-    "codec_adversary",
-    "codec_fast",
-    "codec_loss",
-    "codec_measures",
-    "codec_quantise",
-    "common",
-    "pool",
-]
+NEIGHBOURS = [f"codec{part}" for part in ("", "_adversary", "_fast", "_loss", "_measures", "_quantise")]
+NEIGHBOURS += ["common", "pool", "unpack_font"]
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Any:
     """`codec.py` with its own neighbours, whatever of the same names other programs left behind."""
-    for name in MODULES.split():
+    for name in NEIGHBOURS:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(TRAIN))
     return importlib.import_module("codec")
