@@ -31,10 +31,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from expotion_conductor.band.instruments import INSTRUMENTS
-from expotion_conductor.band.piece import Piece, make_piece
-from expotion_conductor.band.render import render_piece
-from expotion_conductor.band.score import DRUMS, VOICES
 from numpy.typing import NDArray
 
 from expotion.music.compose import text_sources
@@ -44,6 +40,10 @@ from expotion.musicgen.engine import prepare
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.musicgen.load import load_backbone
 from expotion.plugins import discover
+from expotion_conductor.band.instruments import INSTRUMENTS
+from expotion_conductor.band.piece import Piece, make_piece
+from expotion_conductor.band.render import render_piece
+from expotion_conductor.band.score import DRUMS, VOICES
 from expotion_conductor.music import render_music
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, TEST_SEEDS, make_plan
 from expotion_text_t5 import SPEC as TEXT

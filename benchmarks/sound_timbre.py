@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from codec_loss import mel_bank, spectra
+from numpy.typing import NDArray
+
 from expotion_conductor.band.instruments import INSTRUMENTS
 from expotion_conductor.band.piece import make_piece
 from expotion_conductor.band.render import render_piece
-from numpy.typing import NDArray
 
 RATE_HZ = 32_000
 PIECE_S = 6.0

@@ -10,10 +10,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from pool import RATE_HZ, write_shard
+
 from expotion_conductor.band.piece import make_piece
 from expotion_conductor.band.render import render_piece
 from expotion_conductor.band.score import DRUMS
-from pool import RATE_HZ, write_shard
 
 SHARD = 25
 """Pieces to a shard."""
