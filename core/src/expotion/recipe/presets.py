@@ -41,6 +41,7 @@ _AUTHORS_TRAIN: dict[str, Any] = {
     "text_dropout": 0.3,
     "ema": None,
     "early_stopping": None,
+    "stretch_frames": None,
     "validation_clips": 0,
 }
 
