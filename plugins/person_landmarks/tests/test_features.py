@@ -12,7 +12,7 @@ from rendered_people import BEATING, NOT_BEATING, RenderedPerson, make_script, t
 from expotion_person_landmarks import FACE, POSE, PersonOptions
 from expotion_person_landmarks.encoders import row_times_s
 from expotion_person_landmarks.face_features import CHANNELS as FACE_CHANNELS
-from expotion_person_landmarks.face_features import face_features
+from expotion_person_landmarks.face_features import expression, face_features
 from expotion_person_landmarks.landmarks import LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_WRIST, Landmarks
 from expotion_person_landmarks.overlay import body_overlay, face_overlay
 from expotion_person_landmarks.pose_features import CHANNELS, pose_features
@@ -202,6 +202,25 @@ def test_a_mouth_that_opens_and_a_head_that_turns_show():
     other, _ = face_features(replace(face, points=changed), at_s)
     assert (column(other, "mouth_open", FACE_CHANNELS) > column(values, "mouth_open", FACE_CHANNELS) + 0.05).all()
     assert (column(other, "yaw", FACE_CHANNELS) > column(values, "yaw", FACE_CHANNELS) + 0.05).all()
+
+
+def test_expression_is_how_far_the_face_is_from_rest():
+    face = stored("face")
+    n = len(face.times_s)
+    still = replace(face, points=np.repeat(face.points[:1], n, axis=0))
+    np.testing.assert_allclose(expression(still), 0.0, atol=1e-6)
+    smiling = still.points.copy()
+    smiling[: n // 4, 14, 1] += 10.0  # the mouth is open for less than half of the clip: no rest
+    smiling[-1] = 0.0
+    found = expression(replace(face, points=smiling))
+    assert np.isnan(found[-1]) and (found[: n // 4] > 0.05).all()
+    np.testing.assert_allclose(found[n // 4 : -1], 0.0, atol=1e-6)
+    turned = still.points.copy()
+    turned[..., :2] *= 1.5  # nearer, and as expressive as before
+    np.testing.assert_allclose(expression(replace(face, points=turned)), 0.0, atol=1e-5)
+    drawn = face_overlay(face)
+    np.testing.assert_array_equal(drawn.expression, expression(face))
+    np.testing.assert_array_equal(drawn.expression_times_s, face.times_s)
 
 
 def test_an_overlay_draws_what_is_seen():

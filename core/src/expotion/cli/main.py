@@ -27,6 +27,7 @@ EXTENSIONS = {
     "data": ("expotion-corpus", "Prepare, split and check clips of your own."),
     "live": ("expotion-live", "Make music for a camera while it looks."),
     "models": ("expotion-hub", "List, show and download official weights."),
+    "movement": ("expotion-movement", "Write a clip's movement as MIDI and as a table."),
     "play": ("expotion-live", "Make music for a clip and hear it while it is made."),
     "studio": ("expotion-studio", "Compose, record, train and play live in a page of the browser."),
     "study": ("expotion-study", "Build, serve and analyse a blind listening test."),

@@ -56,7 +56,9 @@ class Overlay:
     increasing, and `vectors` float32 [m, rows, columns, 2]: motion (right, down) in picture widths per second on a
     grid over the whole picture. `point_times_s` float64 [p], increasing, and `points` float32 [p, k, 2] as
     fractions, NaN where a point is not seen; `lines` are pairs of points that are joined. `events_s` and `beats_s`:
-    seconds at which a movement is accented, and at which it beats. `note` says in a sentence how it was made.
+    seconds at which a movement is accented, and at which it beats. `expression_times_s` float64 [q], increasing,
+    and `expression` float32 [q]: how far the face is from rest, at least 0, NaN where none is seen. `note` says in
+    a sentence how it was made.
     """
 
     note: str
@@ -68,6 +70,8 @@ class Overlay:
     lines: tuple[tuple[int, int], ...] = ()
     events_s: NDArray[np.float64] | None = None
     beats_s: NDArray[np.float64] | None = None
+    expression_times_s: NDArray[np.float64] | None = None
+    expression: NDArray[np.float32] | None = None
 
 
 class Encoder(ABC):

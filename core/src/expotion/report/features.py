@@ -17,13 +17,13 @@ from expotion.contracts import Clip, Encoder, Overlay, SmoothedTrack, TimedFeatu
 from expotion.errors import FAULTS, MediaError, Problem, in_short
 from expotion.features.extract import extract_all
 from expotion.features.job import ClipFile
+from expotion.features.movement import Movement, movement_of
 from expotion.features.smooth import coverage, gaps, smooth_track
 from expotion.features.store import FeatureStore
 from expotion.files import write_text
 from expotion.report.media import data_uri, encode_picture
 from expotion.report.plot import bars, path
 from expotion.report.write import environment
-from expotion.video.motion import Motion, motion_of
 
 MOST_CHANNELS = 48
 MOST_COLUMNS = 1500
@@ -138,18 +138,19 @@ def write_page(file: ClipFile, encoders: Mapping[str, Encoder], store: FeatureSt
     if clip.duration_s > LONGEST_S:
         notes.append(f"The picture ends at {LONGEST_S:.0f} s; the tracks are whole.")
     rate_hz = timeline.CODEC_RATE_HZ
-    views, overlays, lines = [], [], []
+    views, overlays, seen, lines = [], [], [], []
     for name, track in tracks.items():
         encoder = encoders[name]
         smoothed = smooth_track(encoder, track, timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
         shown = view(name, encoder, track, smoothed, rate_hz)
         views.append({**shown, "lane": lane(track, smoothed, rate_hz, clip.duration_s)})
         lines.append(f"{name}: {coverage(track, smoothed, rate_hz)}")
-        drawn = overlay_values(encoder, clip, name, notes)
+        drawn = overlay_of(encoder, clip, name, notes)
         if drawn is not None:
-            overlays.append(drawn)
+            seen.append(drawn)
+            overlays.append(overlay_values(name, drawn))
     mp4 = small_mp4(video, clip.duration_s)
-    moved = motion_values(motion_of(video, clip.duration_s), overlays, clip.duration_s)
+    moved = motion_values(movement_of(clip, seen))
     clip.close()
     write_text(out, _render(clip, mp4, views, overlays, notes, moved))
     return [*lines, *notes]
@@ -185,15 +186,17 @@ def _change(smoothed: SmoothedTrack) -> float | None:
     return moved / spread if spread > 1e-9 else 0.0
 
 
-def overlay_values(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> dict[str, Any] | None:
-    """What an encoder saw as plain values, as `features.js` draws it; what cannot be drawn is a note."""
+def overlay_of(encoder: Encoder, clip: Clip, name: str, notes: list[str]) -> Overlay | None:
+    """What an encoder saw; where that fails, a note."""
     try:
-        drawn: Overlay | None = encoder.overlay(clip)
+        return encoder.overlay(clip)
     except FAULTS as error:  # the page is of use without it
         notes.append(f"{name}: what it looked at is not drawn ({in_short(error)})")
         return None
-    if drawn is None:
-        return None
+
+
+def overlay_values(name: str, drawn: Overlay) -> dict[str, Any]:
+    """What an encoder saw as the page's script reads it."""
     plain: dict[str, Any] = {"name": name, "note": drawn.note}
     if drawn.boxes is not None:
         plain["boxes"] = [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in drawn.boxes]
@@ -212,20 +215,26 @@ def overlay_values(encoder: Encoder, clip: Clip, name: str, notes: list[str]) ->
     return plain
 
 
-def motion_values(motion: Motion, overlays: list[dict[str, Any]], duration_s: float) -> dict[str, Any]:
-    """The motiongram as a picture, the quantity of motion as a curve, events and beats as strokes."""
+def motion_values(found: Movement) -> dict[str, Any]:
+    """The motiongram as a picture; quantity of motion and expression as curves; events and beats as strokes."""
+    motion, duration_s = found.motion, found.duration_s
     columns = np.minimum(
         (np.arange(MOST_COLUMNS) + 0.5) / MOST_COLUMNS * len(motion.times_s), len(motion.times_s) - 1
     )
     rows = np.sqrt(motion.rows / max(float(motion.rows.max()), 1e-6))[:, columns.astype(np.int64)]
     share = motion.quantity.astype(np.float64) / max(float(motion.quantity.max()), 1e-6)
     strokes = {
-        key: bars(np.array([t / duration_s for layer in overlays for t in layer.get(key, ())]), bottom, top)
-        for key, bottom, top in (("events", 0.0, 0.2), ("beats", 0.8, 1.0))
+        "events": bars(found.events_s / duration_s, 0.0, 0.2),
+        "beats": bars(found.beats_s / duration_s, 0.8, 1.0),
     }
+    expression = ""
+    if found.expression is not None and np.isfinite(found.expression).any():
+        most = max(float(np.nanmax(found.expression)), 1e-6)
+        expression = path(motion.times_s / duration_s, found.expression / most)
     return {
         "gram": _png(rows, np.ones(rows.shape[1], bool)),
         "curve": path(motion.times_s / duration_s, share),
+        "expression": expression,
         "most": float(motion.quantity.max()),
         **strokes,
     }

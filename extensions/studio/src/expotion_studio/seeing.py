@@ -42,12 +42,12 @@ def see(given: dict[str, Any], telling: Telling) -> dict[str, Any]:
     from expotion.contracts import TimedFeatures
     from expotion.features.encoders import build_encoders
     from expotion.features.extract import extract_all
+    from expotion.features.movement import movement_of
     from expotion.features.smooth import smooth_track
     from expotion.features.store import FeatureStore
     from expotion.music.steering import Steering, described
-    from expotion.report.features import lane, motion_values, overlay_values, small_mp4, view
+    from expotion.report.features import lane, motion_values, overlay_of, overlay_values, small_mp4, view
     from expotion.video.clip import FileClip
-    from expotion.video.motion import motion_of
 
     folder = Path(given["folder"])
     recipe, _ = described(Steering.of(adaptor=given["adaptor"]).folder)
@@ -55,7 +55,7 @@ def see(given: dict[str, Any], telling: Telling) -> dict[str, Any]:
     steps = len(encoders) + 2
     rate_hz = timeline.CODEC_RATE_HZ
     notes: list[str] = []
-    overlays, lanes = [], []
+    overlays, seen, lanes = [], [], []
     with contextlib.closing(FileClip(folder / given["file"])) as clip:
         assert clip.video is not None
         telling.progress("look", 0, steps)
@@ -71,11 +71,12 @@ def see(given: dict[str, Any], telling: Telling) -> dict[str, Any]:
                 drawn = lane(track, smoothed, rate_hz, clip.duration_s)
                 kept = {key: drawn[key] for key in ("curves", "explained", "gaps")}
                 lanes.append({**view(name, encoder, track, smoothed, rate_hz), **kept})
-            overlay = overlay_values(encoder, clip, name, notes)
+            overlay = overlay_of(encoder, clip, name, notes)
             if overlay is not None:
-                overlays.append(overlay)
+                seen.append(overlay)
+                overlays.append(overlay_values(name, overlay))
         telling.progress("look", steps - 1, steps)
-        moved = motion_values(motion_of(clip.video, clip.duration_s), overlays, clip.duration_s)
+        moved = motion_values(movement_of(clip, seen))
         look = {"duration_s": clip.duration_s, "overlays": overlays, "lanes": lanes, "moved": moved, "notes": notes}
     write_json(folder / "look.json", look)
     return {"clip": given["clip"]}

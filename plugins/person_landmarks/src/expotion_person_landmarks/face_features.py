@@ -32,6 +32,8 @@ RIGHT_EYE, LEFT_EYE = (33, 133, 159, 145), (263, 362, 386, 374)
 """Outer and inner corner, middle of the upper and of the lower lid."""
 RIGHT_BROW, LEFT_BROW = (105, 66), (334, 296)
 RIGHT_IRIS, LEFT_IRIS = 468, 473
+_EXPRESSIVE = [5, 6, 7, 8, 11, 12, 13]
+"""Of `measures`: brows, lids, the mouth's opening, its width, smile."""
 
 
 def face_features(face: Landmarks, at_s: Floats) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -57,6 +59,19 @@ def face_features(face: Landmarks, at_s: Floats) -> tuple[NDArray[np.float32], N
     ]
     values = np.where(known[:, None], np.column_stack(columns), 0.0)
     return values.astype(np.float32), known
+
+
+def expression(face: Landmarks) -> NDArray[np.float32]:
+    """How far brows, lids and mouth are from rest, float32 [n] in face sizes; NaN where no face is seen.
+
+    The root of the sum of the squares of brows, lids' and mouth's opening, mouth's width and smile, each less its
+    median over the clip.
+    """
+    away = np.full(len(face.times_s), np.nan, np.float32)
+    if face.present.any():
+        measured = measures(face.points[face.present, :, :2].astype(np.float64))[:, _EXPRESSIVE]
+        away[face.present] = np.sqrt(((measured - np.median(measured, axis=0)) ** 2).sum(axis=1))
+    return away
 
 
 def measures(points: Floats) -> Floats:

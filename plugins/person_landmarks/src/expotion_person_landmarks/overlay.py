@@ -9,6 +9,7 @@ import numpy as np
 
 from expotion.contracts import Overlay
 from expotion_person_landmarks.events import movement
+from expotion_person_landmarks.face_features import expression
 from expotion_person_landmarks.landmarks import SEEN, SKELETON, Landmarks
 
 FACE_LINES = (
@@ -35,9 +36,10 @@ def body_overlay(body: Landmarks) -> Overlay:
 
 
 def face_overlay(face: Landmarks) -> Overlay:
-    """Outlines of the face."""
+    """Outlines of the face, and its expression."""
     pairs = tuple(pair for line in FACE_LINES for pair in pairwise(line))
-    return _drawn(face, pairs, "outlines of the face by the landmarks that person_face sees")
+    drawn = _drawn(face, pairs, "outlines of the face by the landmarks that person_face sees")
+    return replace(drawn, expression_times_s=face.times_s, expression=expression(face))
 
 
 def _drawn(found: Landmarks, pairs: tuple[tuple[int, int], ...], note: str) -> Overlay:

@@ -1,0 +1,1 @@
+"""A clip's movement as data: `expotion movement`."""
