@@ -4,9 +4,10 @@
 
 Pieces of 10 s by a prompt that names no instrument, on development clips of the conductor world (the shipped
 adaptor); each without a negative prompt and with each instrument of the world as one, from the same seed. The
-world's listener says which instrument it hears. For each instrument: the share of pieces in which it is heard without and
-with its name in the negative prompt, and over all instruments the ratio of both (`heard_ratio`, 95 % interval by
-bootstrap over pieces). Half or less is what a negative prompt is for. `rows`: what it costs, in rows of the batch.
+world's listener says which instrument it hears. For each instrument: the share of pieces in which it is heard
+without and with its name in the negative prompt, and over all instruments the ratio of both (`heard_ratio`, 95 %
+interval by bootstrap over pieces). Half or less is what a negative prompt is for. `rows`: what it costs, in rows of
+the batch.
 
 STATE keeps a JSON for each piece: what is there is not made again; `--limit K` ends after K that were missing.
 """
