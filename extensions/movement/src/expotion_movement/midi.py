@@ -40,13 +40,13 @@ class TempoMap:
         if len(beats_s) < 2:
             self.changes, beats_s = [(0, 0, DEFAULT_US)], beats_s[:0]
         for number, beat_s in enumerate(beats_s):
-            left_us = round(1e6 * float(beat_s)) - at_us
+            beat_us = round(1e6 * float(beat_s))
             period_us = 1e6 * float(beats_s[1] - beats_s[0])
-            quarters = 1 if number else max(round(left_us / period_us), int(left_us > 0))
-            if quarters:
-                quarter_us = min(MOST_US, max(1, round(left_us / quarters)))
+            quarters = 1 if number else max(round(beat_us / period_us), int(beat_us > 0))
+            for left in range(quarters, 0, -1):
+                quarter_us = min(MOST_US, max(1, round((beat_us - at_us) / left)))
                 self.changes.append((tick, at_us, quarter_us))
-                tick, at_us = tick + TICKS * quarters, at_us + quarter_us * quarters
+                tick, at_us = tick + TICKS, at_us + quarter_us
             self.beat_ticks.append(tick)
 
     def tick_at(self, time_s: float) -> int:
