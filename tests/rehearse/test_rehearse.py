@@ -47,7 +47,7 @@ def test_the_whole_run_is_rates_times_what_there_is() -> None:
     plan = plan_of(recipe, registry, Found({"train": 256, "test": 24}, 10.0))
     told = whole_run(RATES, [(recipe, plan)], 8, table=False)
     assert told["clips"] == pytest.approx(2.0 + 280 * 0.5)
-    assert told["training"] == pytest.approx(200 * 1.0 + 11 * 16 * 0.1)  # 16 clips validate at 11 steps
+    assert told["training"] == pytest.approx(200 * 1.0 + 5 * 16 * 0.1)  # 16 clips validate at 5 steps
     assert told["generation"] == pytest.approx(5.0 + 5 * 24 * 0.25)  # five conditions are made
     assert told["evaluation"] == pytest.approx(len(recipe.evaluation_conditions()) * 24 * 0.01)
     assert told["other"] == pytest.approx(4.0 * 24 / 8)
