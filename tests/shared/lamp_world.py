@@ -164,6 +164,7 @@ def write_model(folder: Path, channels: int = 1) -> Path:
         codec={"sampling_rate": SAMPLE_RATE_HZ, "upsampling_ratios": [8, 5, 4, 4], "num_filters": 2},
         scale=1.0,
         channels=channels,
+        n_layers=1,
     )
 
 

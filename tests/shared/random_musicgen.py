@@ -20,8 +20,9 @@ def write_musicgen(
     codec: dict[str, object],
     scale: float,
     channels: int = 1,
+    n_layers: int = 2,
 ) -> Path:
-    """Two layers, four codebooks of 16 codes to a channel, T5, EnCodec and a tokenizer of whole words.
+    """Layers, four codebooks of 16 codes to a channel, T5, EnCodec and a tokenizer of whole words.
 
     The decoder's matrices are normal numbers times `scale`.
     """
@@ -55,7 +56,7 @@ def write_musicgen(
             "model_type": "musicgen_decoder",
             "vocab_size": 16,
             "hidden_size": width,
-            "num_hidden_layers": 2,
+            "num_hidden_layers": n_layers,
             "num_attention_heads": n_heads,
             "ffn_dim": ffn_width,
             "num_codebooks": 4 * channels,
