@@ -130,6 +130,7 @@ def test_run_without_a_recipe_says_what_it_wants(recipes: Path, capsys: Capture)
 
 
 def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn, capsys: Capture) -> None:
+    from expotion.music.best import Best
     from expotion.music.steering import Steering
     from expotion.music.targets import Output
 
@@ -137,8 +138,9 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
     options = "--prompt warm --out out.mp4 --seed 3 --cfg-scale 2.5 --backbone tiny --samples 2 --overlap 4"
     more = "--precision fp32 --temperature 0.9 --top-k 50 --top-p 0.8 --mute face --control motion=b.mp4"
     files = "--format MP3,.mkv,mp3 --depth 24 --loudness -16 --keep-original-sound --jobs 2 --overwrite"
+    takes = "--best loudness --keep 1"
     strengths = ["--strength", "motion=0:1,5:0.2", "--strength", "face=0", "--guidance", "motion=2"]
-    given = [*options.split(), *more.split(), *files.split(), *strengths]
+    given = [*options.split(), *more.split(), *files.split(), *takes.split(), *strengths]
     assert run(["generate", "a.mp4", "b.mp4", "--adaptor", "runs/a", *given]) == 0
     call = calls[0]
     assert call.pop("console") is not None
@@ -162,6 +164,7 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
         "clips": [Path("a.mp4"), Path("b.mp4")],
         "steering": wanted,
         "output": Output(("mp3", "mkv"), depth="24", loudness_lufs=-16.0, keep_original_sound=True),
+        "best": Best("loudness", 2, 1),
         "out": Path("out.mp4"),
         "samples": 2,
         "jobs": 2,

@@ -213,7 +213,7 @@ def list_(
     from rich.console import Console
 
     from expotion.cli.find import recipe_files
-    from expotion.errors import RecipeError
+    from expotion.errors import ExpotionError
     from expotion.progress import columns
     from expotion.recipe import load_recipe, read_profiles
 
@@ -222,7 +222,7 @@ def list_(
         try:
             loaded = load_recipe(path, registry=None)
             table.add_row(path.stem, loaded.description, ", ".join(read_profiles(path)))
-        except RecipeError as error:
+        except ExpotionError as error:
             table.add_row(path.stem, f"[red]{len(error.problems)} problems: expotion recipe check {path}[/red]", "")
     Console().print(table)
 
