@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expotion import weights as files
+from expotion.contracts import BackboneSpec
 from expotion.errors import WeightsError
-from expotion.musicgen.load import load_backbone
+from expotion.musicgen.load import backbone_trained_on, load_backbone
+from expotion.plugins import Offer
 
 
 @pytest.fixture
@@ -213,3 +216,29 @@ def test_the_hash_is_of_the_content(tmp_path):
         (tmp_path / name).write_bytes(data)
     assert files.files_hash([tmp_path / "a"]) == files.files_hash([tmp_path / "b"])
     assert files.files_hash([tmp_path / "a"]) != files.files_hash([tmp_path / "c"])
+
+
+@pytest.fixture
+def renamed(monkeypatch):
+    """A registry whose plugin put new weights under `tiny`; a backbone's hash is its folder's name."""
+    monkeypatch.setattr("expotion.musicgen.load.load_backbone", lambda folder: SimpleNamespace(weights_hash=folder))
+    offered = {"tiny": ("new", "ours"), "tiny-1": ("old", "ours"), "other": ("theirs", "another")}
+    table = {
+        name: Offer(BackboneSpec(name, "", lambda folder=folder: Path(folder)), distribution, "1.0")
+        for name, (folder, distribution) in offered.items()
+    }
+    return SimpleNamespace(backbones=table, backbone=lambda name: table[name].spec)
+
+
+@pytest.mark.parametrize("weights_hash", ["new", "old"])
+def test_an_adaptors_weights_are_found_under_the_name_that_they_have_now(renamed, weights_hash):
+    assert backbone_trained_on("tiny", weights_hash, renamed).weights_hash == weights_hash
+
+
+def test_an_adaptor_for_another_backbone_is_refused_by_name(renamed):
+    with pytest.raises(WeightsError, match=r"(?s)backbone 'tiny'.*no name.*older ours"):
+        backbone_trained_on("tiny", "theirs", renamed)
+
+
+def test_weights_that_are_no_plugins_are_taken_as_they_are(renamed):
+    assert backbone_trained_on("hf:someone/musicgen", "whatever", renamed).weights_hash == "hf:someone/musicgen"

@@ -36,7 +36,7 @@ from expotion.music.steering import ClipLike, Given, Steering, described, find_a
 from expotion.music.theme import theme_codes
 from expotion.musicgen.engine import compile_ahead, memory, prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.load import Backbone, backbone_folder, load_backbone
+from expotion.musicgen.load import Backbone, backbone_folder, backbone_trained_on, load_backbone
 from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.problems import show
@@ -459,8 +459,11 @@ def open_composer(folder: Path | None, registry: Registry, backbone_source: str 
     recipe, metadata = described(folder)
     encoders = build_encoders(recipe, registry)
     adaptor, _ = load_adaptor(folder, projections=build_projections(recipe, encoders))
-    source = backbone_folder(backbone_source or recipe.backbone.source, registry)
-    backbone = load_backbone(source)
+    if backbone_source is None:
+        backbone = backbone_trained_on(recipe.backbone.source, metadata["backbone_hash"], registry)
+    else:
+        backbone = load_backbone(backbone_folder(backbone_source, registry))
+    source = backbone.source
     wanted = f"width {adaptor.config.width} and {adaptor.config.n_lm_layers} layers"
     got = f"width {backbone.geometry.width} and {backbone.geometry.n_layers} layers"
     if wanted != got:

@@ -73,6 +73,25 @@ def backbone_folder(source: str, registry: Registry) -> str:
     return str(registry.backbone(source).locate())  # an unknown name is an error that lists the known ones
 
 
+def backbone_trained_on(name: str, weights_hash: str, registry: Registry) -> Backbone:
+    """The backbone of this name with the weights of this hash.
+
+    Where its plugin has put other weights under the name since, the old ones are looked for under the plugin's
+    other names. Raises WeightsError where it has them no more. What is no plugin's is taken as it is.
+    """
+    found, offer = load_backbone(backbone_folder(name, registry)), registry.backbones.get(name)
+    if offer is None or found.weights_hash == weights_hash:
+        return found
+    for other, others in registry.backbones.items():
+        if other != name and others.distribution == offer.distribution:
+            old = load_backbone(backbone_folder(other, registry))
+            if old.weights_hash == weights_hash:
+                return old
+    got = f"other weights, and {offer.distribution} {offer.version} has those under no name"
+    fix = f"train the adaptor again, install an older {offer.distribution}, or name a --backbone of the same size"
+    raise WeightsError(Problem(f"backbone '{name}'", "the weights that the adaptor was trained on", got, fix))
+
+
 def text_source(source: str, cache: Path | None = None) -> str:
     """Where the text encoder of a backbone lies: in its own folder, or as audiocraft's files name it."""
     if not source.startswith("audiocraft:"):
