@@ -322,7 +322,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--entries", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=64, help="frames of 20 ms to a crop")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--start-batches", type=int, default=40, help="batches that start the codebooks")
     parser.add_argument("--log", action="store_true", help="write the section of TRAINING.md at the end")
