@@ -1,22 +1,26 @@
 """Are the joins of a long piece heard? Onsets, loudness and beats at the joins against elsewhere.
 
-    uv run python benchmarks/joins.py                      # four clips of 60 s of the conductor world, tiny
-    model uv run python benchmarks/joins.py --clips 2 --seconds 40 --overlap 2.0
+    uv run python benchmarks/joins.py                      # four clips of 60 s of the conductor world, tiny model
+    uv run python benchmarks/joins.py --clips 2 --seconds 40 --overlap 2.0
+    uv run python benchmarks/joins.py --change-every 7.3   # at changes of the prompt
 
 Windows of the trained length continue each other, so a join is where a new window begins to be heard. Within
 0.25 s of each join the mean onset strength (mel flux), the largest step of the level between neighbouring 50
 ms, and beat F1 (in 2 s around the join) are compared with as many places as possible away from joins. Last
 line: JSON with `onset_ratio`, `level_step_ratio` (at joins / elsewhere, 1 is unheard), each with a bootstrap
 interval over places, `beat_f1_at_joins`, `beat_f1_elsewhere`, `n_joins`, `peak_memory_growth_mib` (of the
-longest clip over a clip of half its length), `notes`.
+longest clip over a clip of half its length), `notes`. With `--change-every 7.3` the prompt changes so often and the
+places are those changes, inside windows and not at their joins.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import sys
+from typing import Any
 
 import mir_eval
 import numpy as np
@@ -26,7 +30,7 @@ import expotion
 from expotion.beats import track_beats
 from expotion.music.compose import cover
 from expotion_conductor.clip import ConductorClip
-from expotion_conductor.plan import make_plan
+from expotion_conductor.plan import MOODS, make_plan
 
 FIRST_SEED = 5_000_300
 NEAR_S = 0.25
@@ -80,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--change-every", type=float, default=None, help="seconds; look at changes of the prompt")
     parser.add_argument("--overlap", type=float, default=None, help="seconds of a window that continue the last")
     asked = parser.parse_args()
     composer = expotion.load()
@@ -91,9 +96,15 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for seed in range(FIRST_SEED, FIRST_SEED + asked.clips):
         clip = ConductorClip(make_plan(seed, asked.seconds))
-        music = composer.compose(clip, prompt=clip.caption, seed=seed, overlap_s=asked.overlap)
+        later: list[dict[str, Any]] = []
+        if asked.change_every is not None:
+            times_s = np.arange(asked.change_every, asked.seconds - 1.0, asked.change_every)
+            moods = (f"{mood} music" for mood in itertools.cycle(MOODS))
+            later = [{"at_s": float(at_s), "prompt": prompt} for at_s, prompt in zip(times_s, moods, strict=False)]
+        music = composer.compose(clip, prompt=clip.caption, prompt_at=later, seed=seed, overlap_s=asked.overlap)
         windows = cover(music.codes.shape[-1], music.notes["window_frames"], music.notes["overlap_frames"])
         joins = [(window.start + window.n_prompt) / RATE_HZ for window in windows[1:]]
+        joins = [each["at_s"] for each in later] or joins
         others = [t for t in np.arange(1.0, asked.seconds - 1.0, 0.5) if min(abs(t - j) for j in joins) > 1.0]
         strength, steps = (
             flux(music.samples, music.sample_rate_hz),

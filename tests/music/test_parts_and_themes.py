@@ -18,6 +18,7 @@ from expotion.music.parts import FADE_S, Part, laid_into, pieces_of
 from expotion.music.steering import Steering
 from expotion.music.theme import theme_of
 from expotion.plugins import Registry
+from expotion.run.generation import TestClip, requests_of, same_for_all
 from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 
@@ -246,3 +247,17 @@ def test_other_words_leave_out_a_recipes_later_ones(composer: Composer) -> None:
     assert Steering.of(seed=1).over(recipe).negative == "lamp"
     assert Steering.of(prompt="warm").over(recipe).prompt_at == ()
     assert recipe.section_hash("generate") != composer.recipe.section_hash("generate")
+
+
+def test_a_recipes_words_are_in_every_request_of_its_evaluation(composer: Composer) -> None:
+    values = composer.recipe.to_dict()
+    values["generate"] |= {"prompt_at": [{"at_s": 0.5, "prompt": "cold"}], "negative": "lamp"}
+    recipe = type(composer.recipe).from_dict(values)
+    same = same_for_all(recipe, composer.prompts, composer.backbone.geometry)
+    clips = [TestClip(str(n), 50 + n, 32_000, composer.prompts["warm"], {}) for n in range(2)]
+    requests = requests_of(recipe, "text_only", clips, 3, same)
+    assert [request.n_frames for request in requests] == [50, 51]
+    for request in requests:
+        assert request.text is composer.prompts["warm"] and request.negative is composer.prompts["lamp"]
+        assert request.text_at(24) is request.text and request.text_at(25) is composer.prompts["cold"]
+    assert requests[0].seed != requests[1].seed
