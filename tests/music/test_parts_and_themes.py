@@ -91,6 +91,16 @@ def test_music_gives_way_inside_its_part_at_equal_power(shape: tuple[int, ...]) 
     np.testing.assert_array_equal(at_the_edges, whole)  # nothing to fade from
 
 
+def test_a_clip_need_not_end_with_a_frame() -> None:
+    (piece,) = pieces_of((Part(0.1, None),), 0.209, 50.0)
+    assert (piece.first, piece.stop) == (5, 10)
+    around = np.ones(round(0.209 * RATE_HZ), np.float32)
+    found = laid_into(around, [(piece, np.full(5 * 640, 2.0, np.float32))], RATE_HZ, 50.0)
+    np.testing.assert_array_equal(found[4800:6400], 2.0)
+    assert len(found) == len(around) and not found[6400:].any()  # as `to_sound` ends a whole piece
+    assert str(Part.of("0.2-0.3")) == "0.2-0.3"
+
+
 def test_outside_stands_the_clips_own_sound_or_silence(composer: Composer, clip: Path) -> None:
     from expotion.video.audio import load_audio
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from expotion import timeline
 from expotion.music.schedule import short
+from expotion.video.audio import fit
 
 FADE_S = 0.05
 """Over which a part's music and the sound around it give way to one another, inside the part."""
@@ -46,7 +47,7 @@ class Part:
         bounds = (part.start_s, part.start_s if part.end_s is None else part.end_s)
         if not all(math.isfinite(bound) for bound in bounds):
             raise ValueError("finite seconds")
-        if part.end_s is not None and part.end_s - part.start_s < LEAST_PART_S:
+        if part.end_s is not None and part.end_s - part.start_s < LEAST_PART_S - timeline.EPSILON_S:
             raise ValueError(f"a part that goes forwards, for at least {LEAST_PART_S:g} s")
         return part
 
@@ -98,7 +99,7 @@ def laid_into(
     for piece, samples in made:
         start = timeline.n_samples(piece.start_s, sample_rate_hz)
         end = min(timeline.n_samples(piece.end_s, sample_rate_hz), len(out))
-        music = samples[start - piece.first * hop :][: end - start].copy()
+        music = fit(samples[start - piece.first * hop :], end - start)  # frames may end just before the clip
         ramp = np.linspace(0.0, np.pi / 2, timeline.n_samples(FADE_S, sample_rate_hz), endpoint=False)
         angle = ramp.astype(np.float32).reshape(-1, *[1] * (out.ndim - 1))
         n = len(angle)
