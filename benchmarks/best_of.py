@@ -132,10 +132,11 @@ def people(folder: Path) -> Iterator[tuple[str, Callable[[], tuple[Clip, str, Ju
 
 
 def interval(values: list[float]) -> dict[str, Any]:
-    """Their mean with a 95 % interval, rounded."""
-    return {
-        key: value if value is None else round(value, 4) for key, value in mean_interval(values).as_dict().items()
-    }
+    """Their mean with a 95 % interval, rounded; without one where all are equal."""
+    if min(values) == max(values):  # a group of one gains nothing, whatever the clip
+        return {"mean": round(values[0], 4), "ci_low": None, "ci_high": None, "n": len(values)}
+    found = mean_interval(values).as_dict()
+    return {key: None if value is None else round(value, 4) for key, value in found.items()}
 
 
 def gains(clips: Sequence[list[dict[str, Any]]], metric: str) -> dict[str, Any]:
