@@ -152,9 +152,7 @@ def gains(clips: Sequence[list[dict[str, Any]]], metric: str) -> dict[str, Any]:
                 average = np.mean([row["judged"] for row in known])
                 found.append(float(np.mean([row["judged"] for row in chosen]) - average))
         if found:
-            table[str(size)] = {
-                k: v if v is None else round(v, 4) for k, v in mean_interval(found).as_dict().items()
-            }
+            table[str(size)] = interval(found)
     return table
 
 
