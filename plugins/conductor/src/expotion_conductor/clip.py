@@ -205,19 +205,31 @@ class ConductorClip(Clip):
             raise ExpotionError("frame_times_s must hold at least one time, from 0 upwards, strictly increasing")
         frame_times_s.flags.writeable = False
         self.plan = plan
-        self.id = f"conductor-{plan.seed}" + (f"-{plan.variant}" if plan.variant else "")
+        self.id = f"{'band' if plan.piece else 'conductor'}-{plan.seed}" + (
+            f"-{plan.variant}" if plan.variant else ""
+        )
         self.duration_s = plan.duration_s
         self.caption = plan.caption
         self.path = None
         self.tracks: Mapping[str, Path] = SensorFiles(plan) if sensors else {}
-        self.truth = Truth(
+        self._video = ConductorVideo(plan, frame_times_s, size_px)
+
+    @cached_property
+    def truth(self) -> Truth:  # type: ignore[override] # composed when it is first asked for
+        """Beats and intensity; of the band's music also valence, tempo curve, notes, and where bars begin."""
+        plan, piece = self.plan, self.plan.piece
+        changes = bool(plan.variant) or (piece is not None and not piece.steady)
+        return Truth(
             beats_s=plan.beats_s,
             intensity_times_s=plan.intensity_times_s,
             intensity=plan.intensity,
-            tempo_bpm=None if plan.variant else plan.tempo_bpm,
+            tempo_bpm=None if changes else plan.tempo_bpm,
             ictus_s=plan.beats_s,
+            tempo_curve_bpm=piece.tempo_curve_bpm if piece else None,
+            valence=piece.valence if piece else None,
+            notes=piece.notes if piece else None,
+            events_s=piece.events_s if piece else None,
         )
-        self._video = ConductorVideo(plan, frame_times_s, size_px)
 
     @property
     def content_hash(self) -> str:
@@ -235,6 +247,10 @@ class ConductorClip(Clip):
         digest = hashlib.sha256(what.encode())
         if plan.variant:
             digest.update(f", {plan.variant}".encode())
+        if plan.piece:
+            from expotion_conductor.band.render import fingerprint  # noqa: PLC0415 - only where a band plays
+
+            digest.update(fingerprint(plan.piece).encode())
         digest.update(plan.beat_in_bar.astype("<i8").tobytes())
         for values, per_unit in ((plan.beats_s, 1e6), (plan.intensity, 1e4), (video.frame_times_s, 1e6)):
             digest.update(np.rint(values * per_unit).astype("<i8").tobytes())
@@ -255,7 +271,12 @@ class ConductorClip(Clip):
         from expotion_conductor.music import render_music  # noqa: PLC0415 - only where sound is wanted
         from expotion_conductor.music_bank import SAMPLE_RATE_HZ  # noqa: PLC0415
 
-        samples = np.asarray(render_music(self.plan), dtype=np.float32)
+        if self.plan.piece:
+            from expotion_conductor.band.render import render_piece  # noqa: PLC0415 - only where a band plays
+
+            samples = render_piece(self.plan.piece)
+        else:
+            samples = np.asarray(render_music(self.plan), dtype=np.float32)
         if sample_rate_hz == SAMPLE_RATE_HZ:
             return samples
         return _resampled(samples, SAMPLE_RATE_HZ, sample_rate_hz, self.duration_s)

@@ -9,9 +9,13 @@ same seed begins with the shorter one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from expotion_conductor.band.piece import Piece
 
 # Seed ranges. They never meet, so no clip of one purpose is ever seen by another.
 LM_AND_CODEC_SEEDS = 1_000_000
@@ -76,6 +80,8 @@ class Plan:
     """Seconds from beat to beat at the end, where the tempo changed on the way."""
     rests_from_s: float = float("inf")
     """The beating hand and the nod stand still from here on."""
+    piece: Piece | None = None
+    """What the band plays; without it, the music of `music.py`."""
 
     @property
     def beat_period_s(self) -> float:

@@ -16,6 +16,8 @@ STEP = 1.35
 """By how much the tempo steps, up or down."""
 STOP_S = 2.0
 """The hand comes to rest on the last beat before this."""
+SILENCE_S = 0.05
+"""The band plays the last beat, late players too, and no note after it."""
 
 
 def tempo_step(plan: Plan) -> Plan:
@@ -28,7 +30,10 @@ def tempo_step(plan: Plan) -> Plan:
     beats_s = np.concatenate([early, late[late < plan.duration_s]])
     first = int(plan.beat_in_bar[0]) if len(plan.beat_in_bar) else 0
     in_bar = (first + np.arange(len(beats_s), dtype=np.int64)) % plan.beats_per_bar
-    return replace(plan, variant="tempo_step", beats_s=beats_s, beat_in_bar=in_bar, late_period_s=late_s)
+    piece = plan.piece and replace(plan.piece, beats_s=beats_s, beat_in_bar=in_bar, last_period_s=late_s)
+    return replace(
+        plan, variant="tempo_step", beats_s=beats_s, beat_in_bar=in_bar, late_period_s=late_s, piece=piece
+    )
 
 
 def stop(plan: Plan) -> Plan:
@@ -36,7 +41,10 @@ def stop(plan: Plan) -> Plan:
     beats_s = plan.beats_s[plan.beats_s < STOP_S]
     rest_s = float(beats_s[-1]) if len(beats_s) else 0.0
     in_bar = plan.beat_in_bar[: len(beats_s)]
-    return replace(plan, variant="stop", beats_s=beats_s, beat_in_bar=in_bar, rests_from_s=rest_s)
+    piece = plan.piece and replace(
+        plan.piece, beats_s=beats_s, beat_in_bar=in_bar, silent_from_s=rest_s + SILENCE_S
+    )
+    return replace(plan, variant="stop", beats_s=beats_s, beat_in_bar=in_bar, rests_from_s=rest_s, piece=piece)
 
 
 PROBES: Mapping[str, Callable[[Plan], Plan]] = {"tempo_step": tempo_step, "stop_after_2s": stop}

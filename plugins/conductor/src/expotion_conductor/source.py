@@ -13,6 +13,7 @@ from expotion_conductor.probes import PROBES
 
 if TYPE_CHECKING:
     from expotion_conductor.clip import ConductorClip
+    from expotion_conductor.plan import Plan
 
 
 class ConductorOptions(Options):
@@ -22,6 +23,12 @@ class ConductorOptions(Options):
     test_clips: int = Field(default=24, ge=1, le=100_000, description="held-out clips")
     clip_s: float = Field(default=10.0, ge=1.0, le=600.0, description="length of each clip in seconds")
     size: int = Field(default=192, ge=64, le=1024, description="side of the square picture in pixels")
+    style: Literal["conductor-1", "band"] = Field(
+        default="conductor-1", description="the music: oscillators on a grid, or a band with real instruments"
+    )
+    performed: bool = Field(
+        default=False, description="the band plays all metres with performed timing, not a steady 3/4 or 4/4"
+    )
     sensors: bool = Field(default=False, description="clips also have an accelerometer on the wrist (CSV)")
     train_seed: int = Field(default=ADAPTOR_TRAIN_SEEDS, ge=0, description="seed of the first training clip")
     test_seed: int = Field(default=TEST_SEEDS, ge=0, description="seed of the first held-out clip")
@@ -33,6 +40,13 @@ class ConductorSource(DataSource):
     def __init__(self, options: ConductorOptions) -> None:
         self.options = options
 
+    def _plan(self, seed: int) -> Plan:
+        if self.options.style == "conductor-1":
+            return make_plan(seed, self.options.clip_s)
+        from expotion_conductor.band.conducted import band_plan  # noqa: PLC0415 - only where a band plays
+
+        return band_plan(seed, self.options.clip_s, steady=not self.options.performed)
+
     def clips(self, split: Literal["train", "test"]) -> Sequence[ConductorClip]:
         """Clips of a split in order of their seeds; nothing is drawn or played until it is asked for."""
         from expotion_conductor.clip import ConductorClip  # noqa: PLC0415 - brings OpenCV
@@ -43,7 +57,7 @@ class ConductorSource(DataSource):
             (options.train_seed, options.train_clips) if train else (options.test_seed, options.test_clips)
         )
         return [
-            ConductorClip(make_plan(seed, options.clip_s), size_px=options.size, sensors=options.sensors)
+            ConductorClip(self._plan(seed), size_px=options.size, sensors=options.sensors)
             for seed in range(first, first + count)
         ]
 
@@ -52,7 +66,7 @@ class ConductorSource(DataSource):
         from expotion_conductor.clip import ConductorClip  # noqa: PLC0415 - brings OpenCV
 
         options = self.options
-        plans = [make_plan(options.test_seed + i, options.clip_s) for i in range(n)]
+        plans = [self._plan(options.test_seed + i) for i in range(n)]
         return {
             name: [ConductorClip(change(plan), size_px=options.size, sensors=options.sensors) for plan in plans]
             for name, change in PROBES.items()

@@ -7,6 +7,7 @@ are is measured by playing a few notes of each, so that voices are balanced with
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import wave
@@ -52,6 +53,23 @@ def packaged_font() -> Path:
             )
         )
     return path
+
+
+BAND_VERSION = 1
+"""Part of the band's content hashes: raise it when the same piece gives other notes or sounds."""
+
+
+def fingerprint(piece: Piece, font: Path | None = None) -> str:
+    """What a piece's sound depends on beside its seed, beats and intensity: traits, valence, version and font."""
+    valence = np.rint(piece.valence * 1e4).astype("<i8").tobytes()
+    heard = hashlib.sha256(valence).hexdigest()[:16]
+    played_on = _font_digest(font or packaged_font())
+    return f", band {BAND_VERSION}, {piece.traits}, steady {piece.steady}, {heard}, {played_on}"
+
+
+@lru_cache(maxsize=4)
+def _font_digest(font: Path) -> str:
+    return hashlib.sha256(_font_bytes(font)).hexdigest()[:16]
 
 
 def render_piece(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from expotion_conductor.band.draw import Draw
 from expotion_conductor.band.instruments import INSTRUMENTS, KITS, NO_DRUMS
 from expotion_conductor.band.styles import STYLES, STYLES_BY_NAME
+from expotion_conductor.band.words import SCENES
 
 MOODS: Mapping[str, Mapping[str, object]] = {
     "happy": {"mood_valence": 0.85, "mode": "major", "touch": "normal", "register": "middle"},
@@ -46,6 +47,7 @@ _USUAL = {
     "colour": "octaves",
     "syncopated": False,
 }
+_SCENE_SHARE = 0.3
 _OWN_LEAD = 0.35
 _OWN_COMP = 0.2
 _COLOURS = ("glockenspiel", "celesta", "flute", "violin", "clarinet", "vibraphone")
@@ -76,14 +78,20 @@ class Traits:
     ornament: str
     motion: str
     syncopated: bool
+    scene: str = ""
+    """A phrase of `words.SCENES` that set some of these, or none."""
 
 
 def draw_traits(draw: Draw, style_name: str | None, fixed: Mapping[str, object], *, steady: bool) -> Traits:
     """Traits from a stream of draws; `fixed` sets some, `steady` asks for 3/4 or 4/4 and for drums."""
+    scene, tells = draw.pick(tuple(SCENES)), draw.chance(_SCENE_SHARE)
+    scene_style = str(SCENES[scene].get("style", ""))
+    at_home = not style_name or style_name == scene_style or not scene_style
+    if tells and not fixed and at_home and not (steady and scene_style and not _steady_metres(scene_style)):
+        fixed = {**SCENES[scene], "scene": scene}
     wanted = style_name or str(fixed.get("style", "")) or None
-    fitting = [s for s in STYLES if not steady or {"3/4", "4/4"} & set(s.grooves)]
-    style = STYLES_BY_NAME[wanted] if wanted else draw.pick(fitting)
-    metres = [m for m in style.grooves if m in ("3/4", "4/4")] if steady else []
+    style = STYLES_BY_NAME[wanted or draw.pick([s.name for s in STYLES if not steady or _steady_metres(s.name)])]
+    metres = _steady_metres(style.name) if steady else ()
     metre = draw.pick(metres or list(style.grooves))
     mood = draw.pick(tuple(MOODS))
     leads = tuple(i.name for i in INSTRUMENTS.values() if i.family != "bass")
@@ -103,6 +111,10 @@ def draw_traits(draw: Draw, style_name: str | None, fixed: Mapping[str, object],
     if traits.lead == doubling:
         doubling = _COLOURS[(_COLOURS.index(doubling) + 1) % len(_COLOURS)]
     return replace(traits, colour_player=pad if traits.colour == "pad" else doubling)
+
+
+def _steady_metres(style: str) -> tuple[str, ...]:
+    return tuple(metre for metre in STYLES_BY_NAME[style].grooves if metre in ("3/4", "4/4"))
 
 
 def with_traits(traits: Traits, fixed: Mapping[str, object]) -> Traits:
