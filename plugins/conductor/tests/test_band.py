@@ -137,17 +137,14 @@ def heard(piece: Piece) -> tuple[object, ...]:
 
 def test_every_word_changes_the_music() -> None:
     """Each setting that words stand for, against the same piece without it: other notes, players or room."""
+    seeds = (SEED + 11, SEED + 12, SEED + 13)
+    base = {seed: heard(make_piece(seed, 1.0, fixed={"scene": ""})) for seed in seeds}
     for setting in SETTINGS:
         fixed = {name: value for name, _, value in setting}
         if "family" in fixed:
             fixed = {"lead": next(i.name for i in INSTRUMENTS.values() if i.family == fixed["family"])}
-        different = False
-        for seed in (SEED + 11, SEED + 12, SEED + 13):
-            base = make_piece(seed, 2.0, fixed={"scene": ""})
-            different = heard(make_piece(seed, 2.0, fixed={"scene": "", **fixed})) != heard(base)
-            if different:
-                break
-        assert different, fixed
+        changed = (heard(make_piece(seed, 1.0, fixed={"scene": "", **fixed})) != base[seed] for seed in seeds)
+        assert any(changed), fixed
 
 
 def test_a_clip_of_the_band_has_the_whole_truth() -> None:
@@ -158,7 +155,7 @@ def test_a_clip_of_the_band_has_the_whole_truth() -> None:
     assert truth.tempo_curve_bpm is not None
     np.testing.assert_allclose(truth.tempo_curve_bpm, truth.tempo_bpm)
     assert len(truth.valence) == len(truth.intensity) == len(truth.intensity_times_s)
-    assert clip.audio(16000).shape == (32000,) and clip.video.frames_at(np.array([0.5])).shape == (1, 64, 64, 3)
+    assert clip.audio(16000).shape == (32000,)
     performed = ConductorClip(band_plan(SEED, 2.0, steady=False), size_px=64)
     assert performed.truth.tempo_bpm is None and performed.content_hash != clip.content_hash
 
