@@ -18,7 +18,8 @@ from expotion.music.parts import FADE_S, Part, laid_into, pieces_of
 from expotion.music.steering import Steering
 from expotion.music.theme import theme_of
 from expotion.plugins import Registry
-from expotion.run.generation import TestClip, requests_of, same_for_all
+from expotion.run import generation
+from expotion.run.generation import requests_of, same_for_all
 from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 
@@ -264,7 +265,7 @@ def test_a_recipes_words_are_in_every_request_of_its_evaluation(composer: Compos
     values["generate"] |= {"prompt_at": [{"at_s": 0.5, "prompt": "cold"}], "negative": "lamp"}
     recipe = type(composer.recipe).from_dict(values)
     same = same_for_all(recipe, composer.prompts, composer.backbone.geometry)
-    clips = [TestClip(str(n), 50 + n, 32_000, composer.prompts["warm"], {}) for n in range(2)]
+    clips = [generation.TestClip(str(n), 50 + n, 32_000, composer.prompts["warm"], {}) for n in range(2)]
     requests = requests_of(recipe, "text_only", clips, 3, same)
     assert [request.n_frames for request in requests] == [50, 51]
     for request in requests:
