@@ -21,6 +21,8 @@ MELODY, CHORDS, BASS, DRUMS, COLOUR = range(5)
 
 PHRASE_BARS, SECTION_BARS = 4, 8
 _SHORTEST_STEP_S = 0.1
+_OFF_BEAT = {MELODY: 0.6, CHORDS: 0.4, BASS: 0.4, DRUMS: 0.1, COLOUR: 0.6}
+"""Accents off the beat in steady music. As strong as the beats, a tracker takes them for beats."""
 _BASS_CENTRE = 38
 _LENGTHS = {"short": 0.42, "normal": 0.9, "long": 1.0}
 _REGISTERS = {"low": -9, "middle": 0, "high": 9}
@@ -72,7 +74,12 @@ class Score:
         self._degrees: dict[int, int] = {}
 
     def bar(self, number: int, now: Moment) -> Iterator[Stroke]:
-        """The strokes of one bar; bars are asked for in order."""
+        """The strokes of one bar; bars are asked for in order. `strict`: weaker off the beat."""
+        for stroke in self._composed(number, now):
+            off_beat = now.strict and abs(stroke.at - round(stroke.at)) > 1e-6
+            yield stroke._replace(accent=stroke.accent * _OFF_BEAT[stroke.voice]) if off_beat else stroke
+
+    def _composed(self, number: int, now: Moment) -> Iterator[Stroke]:
         place = number + self.first_bar
         draw = Draw(self._seed, 50, number)
         degree = harmony.chord_degrees(
