@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[str, type[Any]]] = {
     "golden check": ("expotion_golden_checks", contracts.GoldenCheckSpec),
     "training callback": ("expotion_training_callbacks", contracts.CallbackSpec),
     "report section": ("expotion_report_sections", contracts.ReportSectionSpec),
+    "task": ("expotion_tasks", contracts.TaskSpec),
 }
 """Kind of offer -> (hook that announces it, type of its spec)."""
 

@@ -96,8 +96,8 @@ def pulled(cache: Path, name: str, file: Path) -> None:
 def test_meteor_knows_synonyms_where_wordnet_is_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {f"{kind}.{part}": "" for kind in ("index", "data") for part in ("noun", "verb", "adv", "adj")}
     files |= {f"{part}.exc": "" for part in ("noun", "verb", "adv", "adj")} | {"cntlist.rev": ""}
-    files["data.noun"] = "00000000 04 n 02 tune 0 melody 0 000 | what is sung  \n"
-    files["index.noun"] = "".join(f"{word} n 1 0 1 0 00000000  \n" for word in ("melody", "tune"))
+    files["data.noun"] = "00000000 04 n 02 tune 0 song 0 000 | what is sung  \n"
+    files["index.noun"] = "".join(f"{word} n 1 0 1 0 00000000  \n" for word in ("song", "tune"))
     files["lexnames"] = "".join(f"{i:02d}\tpart.{i}\t1\n" for i in range(10))
     with zipfile.ZipFile(tmp_path / "wordnet.zip", "w") as archive:
         for name, text in files.items():
@@ -106,7 +106,7 @@ def test_meteor_knows_synonyms_where_wordnet_is_pulled(tmp_path: Path, monkeypat
     assert [problem.fix for problem in SPECS["caption_meteor"].missing()] == ["expotion models pull wordnet"]
     pulled(tmp_path, "wordnet", tmp_path / "wordnet.zip")
     assert SPECS["caption_meteor"].missing() == []
-    one = scored("melody", "tune")
+    one = scored("song", "tune")
     assert value("caption_meteor", one) == pytest.approx(0.5)
     assert value("caption_meteor_exact_stem", one) == 0.0
 

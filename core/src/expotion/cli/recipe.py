@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from expotion.plugins import Registry
     from expotion.recipe import Recipe
     from expotion.recipe.lacks import Lack
+    from expotion.recipe.tasks import TaskRecipe
 
 app = typer.Typer(
     help="Check, rehearse, run, list, show and copy recipes.\n\n\b\nExample: expotion recipe check face_motion",
@@ -48,6 +49,9 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     from expotion.evaluate.outside import outside_rows
     from expotion.recipe.plan import clips_or_lack, plan_of
 
+    if (task := _load_task(recipe, profile, set_)) is not None:
+        _print_task(*task)
+        return
     lacks: list[Lack] = []
     matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
     loaded = matrix.cells[0].recipe if matrix is not None else _load(recipe, profile, set_, lacks=lacks)[0]
@@ -113,26 +117,23 @@ def run(
             raise RecipeError(Problem("expotion recipe run", "a recipe", "none", fix))
         recipe = str(_recipe_of_run(folder))
     set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}", "cluster.workers=null"])]
-    matrix, registry = _load_matrix(recipe, profile, set_)
-    console = Console()
-    if matrix is not None:
+    console, again = Console(), "auto" if resume == "auto" else folder
+    on_ray = [] if ray is None else [f"cluster.ray={ray}"]
+    if (task := _load_task(recipe, profile, [*set_, *on_ray], ready=True)) is not None:
+        from expotion.run.tasks import run_task
+
+        done = run_task(recipe=task[0], registry=task[1], out_dir=out, resume=again, console=console)
+    elif (found := _load_matrix(recipe, profile, set_))[0] is not None:
         from expotion.matrix.run import run_matrix
 
         done = run_matrix(
-            matrix=matrix, registry=registry, out_dir=folder or out, console=console, parallel=parallel, ray=ray
+            matrix=found[0], registry=found[1], out_dir=folder or out, console=console, parallel=parallel, ray=ray
         )
     else:
         from expotion.run.stages import run_recipe
 
-        set_ += [] if ray is None else [f"cluster.ray={ray}"]
-        loaded, registry = _load(recipe, profile, set_, ready=True)
-        done = run_recipe(
-            recipe=loaded,
-            registry=registry,
-            out_dir=out,
-            resume="auto" if resume == "auto" else folder,
-            console=console,
-        )
+        loaded, registry = _load(recipe, profile, [*set_, *on_ray], ready=True)
+        done = run_recipe(recipe=loaded, registry=registry, out_dir=out, resume=again, console=console)
     report = done / "report.html"
     told = f"Report: {report if report.is_file() else done}"
     console.print(told, soft_wrap=True, highlight=False, markup=False)
@@ -171,6 +172,9 @@ def rehearse(
     from expotion.machine.gpus import GPUS, read_gpus
     from expotion.rehearse.walk import rehearse, task_of
 
+    if _load_task(recipe, profile, set_) is not None:
+        wanted, fix = "a recipe of music that follows a video", "`recipe check` shows the stages of a task"
+        raise ExpotionError(Problem(recipe, wanted, "a recipe of a task", fix))
     table = GPUS if gpus is None else read_gpus(gpus)
     lacks: list[Lack] = []
     matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
@@ -216,11 +220,12 @@ def list_(
     from expotion.errors import ExpotionError
     from expotion.progress import columns
     from expotion.recipe import load_recipe, read_profiles
+    from expotion.recipe.tasks import load_task
 
     table = columns("recipe", "description", "profiles")
     for path in recipe_files(folder):
         try:
-            loaded = load_recipe(path, registry=None)
+            loaded = load_task(path, registry=None) or load_recipe(path, registry=None)
             table.add_row(path.stem, loaded.description, ", ".join(read_profiles(path)))
         except ExpotionError as error:
             table.add_row(path.stem, f"[red]{len(error.problems)} problems: expotion recipe check {path}[/red]", "")
@@ -235,8 +240,9 @@ def show(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption 
     Example: expotion recipe show face_motion --profile paper
     """
     with streams.apart():
-        loaded, _ = _load(recipe, profile, set_)
-    typer.echo(loaded.to_yaml(), nl=False)
+        task = _load_task(recipe, profile, set_)
+        text = task[0].to_yaml() if task is not None else _load(recipe, profile, set_)[0].to_yaml()
+    typer.echo(text, nl=False)
 
 
 @app.command()
@@ -276,6 +282,32 @@ def _load(
     registry, path = discover(), find_recipe(name)
     loaded = load_recipe(path, registry=registry, profile=profile, sets=sets or (), ready=ready, lacks=lacks)
     return loaded, registry
+
+
+def _load_task(
+    name: str, profile: str | None, sets: list[str] | None, *, ready: bool = False
+) -> tuple[TaskRecipe, Registry] | None:
+    from expotion.cli.find import find_recipe
+    from expotion.plugins import discover
+    from expotion.recipe.tasks import load_task
+
+    registry = discover()
+    task = load_task(find_recipe(name), registry=registry, profile=profile, sets=sets or (), ready=ready)
+    return None if task is None else (task, registry)
+
+
+def _print_task(recipe: TaskRecipe, registry: Registry) -> None:
+    """The stages, and what a run lacks here; RecipeError where it lacks something."""
+    from expotion.errors import RecipeError
+
+    spec = registry.offer("task", recipe.task).spec
+    options = spec.options(**recipe.options)
+    typer.echo(f"{recipe.name}: task {spec.name}, {spec.description}")
+    typer.echo(f"stages: {', '.join(stage.name for stage in spec.stages(options))}")
+    typer.echo(f"metrics: {', '.join(recipe.evaluate.metrics or ()) or 'none'}")
+    lacks = [problem for name in recipe.evaluate.metrics or () for problem in registry.metric(name).missing()]
+    if lacks := [*lacks, *spec.missing(options)]:
+        raise RecipeError(lacks)
 
 
 def _load_matrix(

@@ -10,6 +10,7 @@ clips.py     clips, their video and truth; data sources and captioners
 encoder.py   encoders
 metrics.py   metrics, of one sound or of a set
 engines.py   backbones, and engines that compute their steps
+tasks.py     recipes of another kind, and what the training loop minimises
 hooks.py     golden numbers, training callbacks, report sections; the hooks that announce all these
 """
 
@@ -40,11 +41,13 @@ from expotion.contracts.hooks import (
     expotion_golden_checks,
     expotion_metrics,
     expotion_report_sections,
+    expotion_tasks,
     expotion_training_callbacks,
     hookimpl,
     hookspec,
 )
 from expotion.contracts.metrics import MetricNeed, MetricSpec, Rows, Score, Scored, SetStatistic
+from expotion.contracts.tasks import Objective, Stage, TaskRun, TaskSpec, Workers
 from expotion.contracts.tracks import FEATURES_VERSION, SmoothedTrack, TimedFeatures, TokenFeatures
 from expotion.files import cache_folder
 
@@ -69,6 +72,7 @@ __all__ = [
     "Mode",
     "Need",
     "Notes",
+    "Objective",
     "Options",
     "Overlay",
     "Probed",
@@ -78,12 +82,16 @@ __all__ = [
     "Scored",
     "SetStatistic",
     "SmoothedTrack",
+    "Stage",
+    "TaskRun",
+    "TaskSpec",
     "TimedFeatures",
     "TokenFeatures",
     "TrainingCallback",
     "Truth",
     "Video",
     "Weights",
+    "Workers",
     "cache_folder",
     "expotion_backbones",
     "expotion_captioners",
@@ -93,6 +101,7 @@ __all__ = [
     "expotion_golden_checks",
     "expotion_metrics",
     "expotion_report_sections",
+    "expotion_tasks",
     "expotion_training_callbacks",
     "hookimpl",
     "hookspec",

@@ -18,6 +18,7 @@ from expotion.contracts.clips import CaptionerSpec, DataSourceSpec
 from expotion.contracts.encoder import EncoderSpec
 from expotion.contracts.engines import BackboneSpec, EngineSpec
 from expotion.contracts.metrics import MetricSpec
+from expotion.contracts.tasks import TaskSpec
 
 
 class GoldenFile(Protocol):
@@ -165,4 +166,10 @@ def expotion_report_sections() -> list[ReportSectionSpec]:
 @hookspec
 def expotion_engines() -> list[EngineSpec]:
     """Engines that this plugin offers."""
+    return []
+
+
+@hookspec
+def expotion_tasks() -> list[TaskSpec]:
+    """Kinds of recipes that this plugin offers."""
     return []

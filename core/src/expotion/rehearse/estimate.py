@@ -202,7 +202,7 @@ def kept_bytes(recipe: Recipe, plan: Plan, n_layers: int) -> int:
     from expotion.musicgen.decoder import MusicGenLM  # noqa: PLC0415
     from expotion.musicgen.geometry import LMGeometry  # noqa: PLC0415
     from expotion.train.examples import Examples  # noqa: PLC0415
-    from expotion.train.objective import Objective  # noqa: PLC0415
+    from expotion.train.objective import SteeredLoss  # noqa: PLC0415
 
     g = plan.geometry
     assert g is not None
@@ -237,7 +237,7 @@ def kept_bytes(recipe: Recipe, plan: Plan, n_layers: int) -> int:
     )
     ones = {name: torch.ones(1) for name in names}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        Objective(lm, adaptor, recompute=recipe.train.recompute_activations).loss(
+        SteeredLoss(lm, adaptor, recompute=recipe.train.recompute_activations).of(
             batch, batch.codes, torch.ones(1, t, dtype=torch.bool), ones, torch.ones(1, dtype=torch.bool)
         )
     return sum(held.values())

@@ -13,13 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+import yaml
 
 from expotion.errors import OutputError, Problem, RunFolderError
 from expotion.files import write_json, write_text
 from expotion.lock import LOCK
 from expotion.recipe import Recipe
+from expotion.recipe.tasks import TaskRecipe
 
+AnyRecipe = TypeVar("AnyRecipe", Recipe, TaskRecipe)
 FORMAT = 1
 STATE = "run.json"
 _REQUIRED = {"recipe_hash", "created", "command", "versions", "machine", "stages", "hashes"}
@@ -48,6 +52,42 @@ A run of `{command}`, started {created}.
 """
 
 
+def place_of(recipe: AnyRecipe, out_dir: Path | None, resume: Path | Literal["auto"] | None) -> Path:
+    """Where the run goes: as told, or the newest unfinished run of this recipe, or a new folder in runs/."""
+    if isinstance(resume, Path):
+        RunFolder.open(resume)
+        return resume
+    if out_dir is not None:
+        return out_dir
+    runs = Path("runs")
+    if resume is None:
+        return runs / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for path in sorted(runs.glob(f"{recipe.name}-*"), reverse=True):
+        with contextlib.suppress(RunFolderError):
+            RunFolder.open(path, with_its_batches(recipe, path))
+            return path
+    fix = "name its folder (--resume DIR), or leave out --resume to begin one"
+    raise RunFolderError(Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none", fix))
+
+
+def with_its_batches(recipe: AnyRecipe, folder: Path) -> AnyRecipe:
+    """The recipe for a run begun with another number of workers: those of now share out the batches of then."""
+    try:
+        begun = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["train"]["workers"]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # no run; else said where it is opened
+        return recipe
+    workers = recipe.train.workers
+    if begun == workers or not isinstance(begun, int):
+        return recipe
+    train, cluster = ({"workers": begun}, {"workers": workers})
+    return recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update=train),
+            "cluster": recipe.cluster.model_copy(update=cluster),
+        }
+    )
+
+
 class _LogFile(logging.FileHandler):
     """A log that a full disk silences: what matters is said by whoever fails to write a result."""
 
@@ -67,7 +107,7 @@ class RunFolder:
     state: dict[str, Any]
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, versions: Mapping[str, str]) -> RunFolder:
+    def create(cls, path: Path, recipe: Recipe | TaskRecipe, versions: Mapping[str, str]) -> RunFolder:
         """Start a run in a new or empty folder, or take up one of the same recipe; its lock is held meanwhile.
 
         Raises RunFolderError if the folder holds another recipe's run or other files.
@@ -98,7 +138,7 @@ class RunFolder:
         run._describe(recipe)
         return run
 
-    def _describe(self, recipe: Recipe) -> None:
+    def _describe(self, recipe: Recipe | TaskRecipe) -> None:
         """Write the recipe, and the README where it is not there yet."""
         file, readme = self.path / "recipe.yaml", self.path / "README.md"
         # What is measured may have changed since.
@@ -119,7 +159,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     @classmethod
-    def open(cls, path: Path, recipe: Recipe | None = None) -> RunFolder:
+    def open(cls, path: Path, recipe: Recipe | TaskRecipe | None = None) -> RunFolder:
         """Read a run folder. Raises RunFolderError if it is none, of another format, or of another recipe."""
         file = path / STATE
         try:

@@ -19,6 +19,7 @@ from expotion.evaluate.tables import no_value
 from expotion.evaluate.trackers import beats_of
 from expotion.plugins import Registry, same_distribution
 from expotion.recipe import Recipe
+from expotion.recipe.tasks import TaskRecipe
 from expotion.report import (
     Control,
     Gates,
@@ -114,16 +115,16 @@ def training_history(records: Sequence[Record], adaptor: Adaptor | None) -> Trai
         validation=[
             {"step": r["step"], "loss": r["validation_loss"], "baseline_loss": r["baseline_loss"]}
             for r in records
-            if "validation_loss" in r
+            if "baseline_loss" in r
         ],
-        gates=[{"step": r["step"], "gates": r["gates"]} for r in records],
-        layers=list(range(first, first + len(records[0]["gates"]))),
+        gates=[{"step": r["step"], "gates": r["gates"]} for r in records if "gates" in r],
+        layers=list(range(first, first + len(records[0].get("gates", ())))),
     )
 
 
 def write_run_report(
     run: RunFolder,
-    recipe: Recipe,
+    recipe: Recipe | TaskRecipe,
     evaluation: Evaluation,
     specs: Sequence[MetricSpec],
     history: TrainingHistory | None,

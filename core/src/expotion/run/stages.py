@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
@@ -45,7 +42,7 @@ from expotion.recipe import Recipe
 from expotion.recipe.schema import CONTROLS_ALONE
 from expotion.report.data import PROBE
 from expotion.run.captions import write_captions
-from expotion.run.folder import STATE, RunFolder
+from expotion.run.folder import STATE, RunFolder, place_of, with_its_batches
 from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of, same_for_all
 from expotion.run.influence import N_FITTED, NATS_PER_CODE, Readout, gate_influence, joined, nats_of, play_alone
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
@@ -74,8 +71,8 @@ def run_recipe(
     Raises ExpotionError for anything a user can act on, and KeyboardInterrupt(folder) when interrupted: what
     was finished stays, and the same command with `--resume` goes on from there.
     """
-    folder = _folder(recipe, out_dir, resume)
-    recipe = _with_its_batches(recipe, folder)
+    folder = place_of(recipe, out_dir, resume)
+    recipe = with_its_batches(recipe, folder)
     with held(folder):
         run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
         with run.logged():
@@ -89,42 +86,6 @@ def run_recipe(
                 log.exception("the run stopped")
                 raise
     return folder
-
-
-def _folder(recipe: Recipe, out_dir: Path | None, resume: Path | Literal["auto"] | None) -> Path:
-    """Where the run goes: as told, or the newest unfinished run of this recipe, or a new folder in runs/."""
-    if isinstance(resume, Path):
-        RunFolder.open(resume)
-        return resume
-    if out_dir is not None:
-        return out_dir
-    runs = Path("runs")
-    if resume is None:
-        return runs / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    for path in sorted(runs.glob(f"{recipe.name}-*"), reverse=True):
-        with contextlib.suppress(RunFolderError):
-            RunFolder.open(path, _with_its_batches(recipe, path))
-            return path
-    fix = "name its folder (--resume DIR), or leave out --resume to begin one"
-    raise RunFolderError(Problem(str(runs), f"a run of '{recipe.name}' with these settings to resume", "none", fix))
-
-
-def _with_its_batches(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe for a run begun with another number of workers: those of now share out the batches of then."""
-    try:
-        begun = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["train"]["workers"]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # no run; else said where it is opened
-        return recipe
-    workers = recipe.train.workers
-    if begun == workers or not isinstance(begun, int):
-        return recipe
-    train, cluster = ({"workers": begun}, {"workers": workers})
-    return recipe.model_copy(
-        update={
-            "train": recipe.train.model_copy(update=train),
-            "cluster": recipe.cluster.model_copy(update=cluster),
-        }
-    )
 
 
 class Stages:

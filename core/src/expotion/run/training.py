@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rich.markup import escape
@@ -28,8 +28,8 @@ from expotion.recipe import Recipe
 from expotion.recipe.schema import Train
 from expotion.train.checkpoints import CheckpointFolder, CheckpointStorage
 from expotion.train.examples import Examples, standardise_inputs
-from expotion.train.loop import Record, TrainingRun
-from expotion.train.ray import train_over_ray
+from expotion.train.loop import Loop, Record, TrainingRun
+from expotion.train.ray import Arrays, Build, BuildSteered, WithWorkers, to_arrays, train_over_ray
 from expotion.video.sound_files import write_wav
 
 log = logging.getLogger("expotion")
@@ -38,8 +38,17 @@ MARKS = (
     ("baseline_loss", "-", "without controls"),
     ("validation_loss", "●", "validation"),
 )
+VALIDATED = ("loss", "validation_loss", "control_gain")
 SMOOTHING = 0.1
 """Share of the width over which the training loss is averaged."""
+
+
+class Trainable(WithWorkers, Protocol):
+    """What is asked of a recipe."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        ...
 
 
 def split_validation(examples: Examples, settings: Train, n_given: int = 0) -> tuple[Examples, Examples | None]:
@@ -82,10 +91,6 @@ def train_adaptor(
     standardise_inputs(adaptor, train)
     recipe = recipe.model_copy(update={"train": recipe.train.in_steps(len(train))})
 
-    def warn(what: str) -> None:
-        log.warning("%s", what)
-        progress.console.print(f"[yellow]warning[/] {escape(what)}", highlight=False)
-
     run = TrainingRun(
         lm,
         adaptor,
@@ -93,18 +98,55 @@ def train_adaptor(
         recipe.train,
         seed=recipe.train_seed,
         validation=validation,
-        keeper=_keeper(recipe, checkpoints, trace),
+        keeper=keeper_of(recipe, checkpoints, trace),
         trace=trace,
-        warn=warn,
     )
+    source = str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone
+    train_to_end(
+        run,
+        recipe,
+        build=BuildSteered(recipe, source, adaptor, run.keeper, trace),
+        data=[to_arrays(part) for part in (train, run.validation) if part is not None]
+        if recipe.n_processes
+        else [],
+        folder=checkpoints.parent,
+        progress=progress,
+        callbacks=callbacks,
+        on_weights=on_weights,
+    )
+    return run
+
+
+def train_to_end(
+    run: Loop,
+    recipe: Trainable,
+    *,
+    build: Build,
+    data: Sequence[Arrays] = (),
+    folder: Path,
+    progress: StageProgress,
+    callbacks: Callbacks | None = None,
+    on_weights: Callable[[int], object] | None = None,
+) -> None:
+    """Train to the end in this process or on workers, going on from the newest checkpoint of the same run.
+
+    `build` and `data` as for `train_over_ray`. Raises ExpotionError, and KeyboardInterrupt after a checkpoint.
+    """
+
+    def warn(what: str) -> None:
+        log.warning("%s", what)
+        progress.console.print(f"[yellow]warning[/] {escape(what)}", highlight=False)
+
+    run.warn = warn
     callbacks = callbacks or Callbacks()
 
     def on_record(record: Record) -> None:
         note = f"loss {record['loss']:.3f}  {record['step_s']:.2f} s/step"
         progress.update(record["step"] + 1, recipe.train.steps, note)
         if "validation_loss" in record:
-            told = [record[name] for name in ("step", "loss", "validation_loss", "control_gain")]
-            log.info("step %d loss %.4f validation %.4f control gain %.4f", *told)
+            told = {name: value for name, value in record.items() if name in VALIDATED}
+            words = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in told.items()]
+            log.info("step %d %s", record["step"], " ".join(words))
         callbacks.on_step(record)
 
     finished = False
@@ -113,9 +155,9 @@ def train_adaptor(
             log.info("training resumes at step %d", run.step_number)
         for note in run.notes:
             warn(note)
-        callbacks.on_start(checkpoints.parent, recipe.to_dict(), run.step_number)
+        callbacks.on_start(folder, recipe.to_dict(), run.step_number)
         if recipe.n_processes > 0 and run.step_number < recipe.train.steps:
-            train_over_ray(run, recipe, backbone=backbone, on_record=on_record, on_weights=on_weights)
+            train_over_ray(run, recipe, build=build, data=data, on_record=on_record, on_weights=on_weights)
         else:
             for record in run.run():
                 on_record(record)
@@ -132,10 +174,9 @@ def train_adaptor(
     run.finish()
     for line in curve_lines(run.records):
         progress.console.print(line, highlight=False, markup=False)
-    return run
 
 
-def _keeper(recipe: Recipe, folder: Path, trace: str) -> CheckpointFolder:
+def keeper_of(recipe: WithWorkers, folder: Path, trace: str) -> CheckpointFolder:
     """Where checkpoints are: `folder`, which every worker reaches, or for workers the storage that they share."""
     if not recipe.train.workers or recipe.cluster.storage is None:
         return CheckpointFolder(folder.absolute())

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from expotion.adaptor.adaptor import Adaptor, parameter_groups
+from expotion.contracts import Objective, Workers
 from expotion.errors import ExpotionError, OutputError, Problem
 from expotion.machine import Heap
 from expotion.musicgen.decoder import MusicGenLM
@@ -26,7 +27,7 @@ from expotion.recipe.schema import Train
 from expotion.train.checkpoints import Keeper
 from expotion.train.draw import Draw, draw_foreign, draw_step, swap_context
 from expotion.train.examples import Examples, with_ends
-from expotion.train.objective import Objective, count_scored
+from expotion.train.objective import SteeredLoss, count_scored
 from expotion.train.world import World, share
 
 log = logging.getLogger("expotion")
@@ -35,50 +36,39 @@ LARGEST_SCALE = 2.0**24
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-class TrainingRun:
-    """A training run: the adaptor, its optimiser and where it stands.
+class Loop:
+    """A training run: what is trained, its optimiser and where it stands.
 
-    `lm` is the frozen decoder in the dtype to compute in; `adaptor` stays float32. `validation` is scored with
-    the right controls and with those of the neighbouring clip: the difference is what the controls are worth.
-    `keeper` holds checkpoints (None: none); `world` is who else works on this run; `warn` is told what went wrong
-    without ending it.
+    `objective` is all that it knows of what is learned; `keeper` holds checkpoints (None: none); `world` is who
+    else works on this run; `warn` is told what went wrong without ending it.
     """
 
     def __init__(
         self,
-        lm: MusicGenLM,
-        adaptor: Adaptor,
-        examples: Examples,
+        objective: Objective,
         settings: Train,
         *,
-        seed: int,
-        validation: Examples | None = None,
         keeper: Keeper | None = None,
         trace: str = "",
         world: World | None = None,
         warn: Callable[[str], None] = log.warning,
     ) -> None:
-        if len(examples) == 0:
-            raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
-        self.lm, self.adaptor, self.examples = lm, adaptor, examples
-        self.settings, self.seed = settings, seed
-        self.validation = validation if validation is None or len(validation) else None
+        self.objective, self.settings = objective, settings
+        self.trained = objective.trained
         self.keeper = keeper
         self.trace = trace
         self.world = world or World()
         self.warn = warn
-        self.objective = Objective(lm, adaptor, recompute=settings.recompute_activations)
-        self.names = self.objective.names
-        self.loss_scale = LossScale() if lm.dtype == torch.float16 else None
+        self.loss_scale = LossScale() if objective.computed_in == torch.float16 else None
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": parameters, "name": name, "lr": getattr(settings.learning_rate, name)}
-                for name, parameters in parameter_groups(adaptor).items()
+                {"params": list(parameters), "name": name, "lr": getattr(settings.learning_rate, name)}
+                for name, parameters in objective.rate_groups().items()
             ],
             betas=(settings.betas[0], settings.betas[1]),
             weight_decay=settings.weight_decay,
         )
-        self.average = _copy_of(adaptor) if settings.ema else None
+        self.average = _copy_of(self.trained) if settings.ema else None
         self.best: dict[str, Tensor] | None = None
         self.best_loss, self.best_step = math.inf, 0
         self.step_number = 0
@@ -94,8 +84,7 @@ class TrainingRun:
         """One optimisation step: draw, forward and backward over this worker's parts, sum, clip, update."""
         s, settings = self.step_number, self.settings
         started = time.perf_counter()
-        draw = draw_step(self.examples, self.names, settings, self.seed, s)
-        n_scored = draw.n_scored(self.examples, self.lm.geometry.delays)
+        draw = self.objective.draw(s)
         factor = self._rate_factor(s)
         for group in self.optimizer.param_groups:
             group["lr"] = getattr(settings.learning_rate, group["name"]) * factor
@@ -104,12 +93,12 @@ class TrainingRun:
         scale = 1.0 if self.loss_scale is None else self.loss_scale.value
         total = torch.zeros(())
         for number in share(settings.n_parts, self.world):
-            loss = self._part_loss(draw.part(number, settings.batch_size), n_scored)
+            loss = self.objective.part_loss(draw, number)
             if loss.requires_grad:  # not where no clip of the batch has anything active
                 (loss * scale).backward()
             total += loss.detach().cpu()
         self._sum_over_workers(total, scale)
-        norm = torch.nn.utils.clip_grad_norm_(self.adaptor.parameters(), settings.clip_norm or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.parameters(), settings.clip_norm or math.inf)
         finite = bool(torch.isfinite(norm))
         if self.loss_scale is not None:
             self.loss_scale.update(finite=finite)
@@ -128,7 +117,7 @@ class TrainingRun:
             "learning_rate": settings.learning_rate.project * factor,
             "gradient_norm": float(norm),
             "step_s": time.perf_counter() - started,
-            "gates": [round(float(g), 5) for g in self.adaptor.gates.detach()],
+            **self.objective.record(),
             **({} if self.loss_scale is None else {"loss_scale": scale, "left_out": not finite}),
         }
 
@@ -138,19 +127,9 @@ class TrainingRun:
             return 1.0
         return warmup_cosine(step, settings.steps, settings.warmup_steps, settings.final_learning_rate_ratio)
 
-    def _part_loss(self, draw: Draw, n_scored: int) -> Tensor:
-        start, length = draw.start, draw.foreign.shape[1]
-        batch = self.examples.take(draw.index).stretch(start, length)
-        every, special = self.examples, self.lm.geometry.special_token
-        donors = with_ends(every.codes[draw.donors], every.n_frames[draw.donors], special)
-        donors = donors[..., start : start + length]
-        codes = swap_context(with_ends(batch.codes, batch.n_frames, special), donors, draw.foreign)
-        scored = draw.scored(self.examples)
-        return self.objective.loss(batch, codes, scored, draw.keep, draw.with_text, n_scored=n_scored, start=start)
-
     def _sum_over_workers(self, total: Tensor, scale: float) -> None:
         """Gradients and loss summed over the workers; a parameter that no worker used keeps no gradient."""
-        parameters = [p for p in self.adaptor.parameters() if p.requires_grad]
+        parameters = [p for p in self.trained.parameters() if p.requires_grad]
         if self.world.size > 1:
             used = torch.tensor([float(p.grad is not None) for p in parameters])
             for parameter in parameters:
@@ -171,7 +150,7 @@ class TrainingRun:
         # A short run must not be dominated by its start: the horizon grows with the steps done.
         decay = min(self.settings.ema, (1 + self.step_number) / (10 + self.step_number))
         with torch.no_grad():
-            for name, parameter in self.adaptor.named_parameters():
+            for name, parameter in self.trained.named_parameters():
                 self.average[name].lerp_(parameter, 1.0 - decay)
 
     # ------------------------------------------------------------------------------------- the whole run
@@ -189,7 +168,7 @@ class TrainingRun:
                 heap.after_step()
                 last = self.step_number == settings.steps
                 if last or record["step"] % settings.validate_every_steps == 0:
-                    record |= validate(self)
+                    record |= self.objective.validate(self.world)
                     last |= self._stop_early(record)
                 self.records.append(record)
                 self.whole = True
@@ -207,19 +186,19 @@ class TrainingRun:
             return False
         if record["validation_loss"] < self.best_loss - rule.min_improvement:
             self.best_loss, self.best_step = record["validation_loss"], self.step_number
-            kept = _copy_of(self.adaptor) if self.average is None else self.average
+            kept = _copy_of(self.trained) if self.average is None else self.average
             self.best = {name: tensor.clone() for name, tensor in kept.items()}
         self.stopped_early = self.step_number - self.best_step >= rule.patience_steps
         return self.stopped_early
 
-    def finish(self) -> Adaptor:
-        """The trained adaptor: the best weights with early stopping, the averaged ones if an average is kept."""
+    def finish(self) -> torch.nn.Module:
+        """What was trained: the best weights with early stopping, the averaged ones if an average is kept."""
         chosen = self.best if self.best is not None else self.average
         if chosen is not None:
             with torch.no_grad():
-                for name, parameter in self.adaptor.named_parameters():
+                for name, parameter in self.trained.named_parameters():
                     parameter.copy_(chosen[name])
-        return self.adaptor
+        return self.trained
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
@@ -256,12 +235,12 @@ class TrainingRun:
 
     @property
     def _computed_in(self) -> str:
-        return str(self.lm.dtype).removeprefix("torch.")
+        return str(self.objective.computed_in).removeprefix("torch.")
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name and a JSON object: everything that the next step depends on."""
-        tensors = {f"adaptor.{name}": tensor for name, tensor in self.adaptor.state_dict().items()}
-        for name, parameter in self.adaptor.named_parameters():
+        tensors = {f"adaptor.{name}": tensor for name, tensor in self.trained.state_dict().items()}
+        for name, parameter in self.trained.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         for prefix, copies in (("average", self.average), ("best", self.best)):
@@ -275,9 +254,10 @@ class TrainingRun:
 
     def put_back(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Go where `state` was taken, bit for bit; `numbers` with the `step` that a checkpoint adds."""
-        tensors = {name: tensor.to(self.adaptor.gates.device) for name, tensor in tensors.items()}
-        self.adaptor.load_state_dict(_below("adaptor.", tensors))
-        for name, parameter in self.adaptor.named_parameters():
+        device = next(self.trained.parameters()).device
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        self.trained.load_state_dict(_below("adaptor.", tensors))
+        for name, parameter in self.trained.named_parameters():
             names = {key: f"optimizer.{key}.{name}" for key in _MOMENTS}
             moments = {key: tensors[full].clone() for key, full in names.items() if full in tensors}
             if moments:
@@ -295,8 +275,90 @@ class TrainingRun:
         self.records, self.whole = list(numbers["records"]), True
 
 
-def _copy_of(adaptor: Adaptor) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in adaptor.named_parameters()}
+class SteeredMusic:
+    """The objective of an adaptor: the next codes of a clip, given its controls, under the frozen decoder.
+
+    `lm` is the decoder in the dtype to compute in; `adaptor` stays float32. `validation` is scored with the right
+    controls and with those of the neighbouring clip: the difference is what the controls are worth.
+    """
+
+    def __init__(
+        self,
+        lm: MusicGenLM,
+        adaptor: Adaptor,
+        examples: Examples,
+        settings: Train,
+        seed: int,
+        validation: Examples | None = None,
+    ) -> None:
+        if len(examples) == 0:
+            raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
+        self.lm, self.trained, self.examples = lm, adaptor, examples
+        self.settings, self.seed = settings, seed
+        self.validation = validation if validation is None or len(validation) else None
+        self.loss = SteeredLoss(lm, adaptor, recompute=settings.recompute_activations)
+
+    @property
+    def computed_in(self) -> torch.dtype:
+        """That of the decoder."""
+        return self.lm.dtype
+
+    def rate_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        """Projections, gates and the rest."""
+        return parameter_groups(self.trained)
+
+    def draw(self, step: int) -> tuple[Draw, int]:
+        """The draw of all clips of a step, and the number of codes that are scored in it."""
+        draw = draw_step(self.examples, self.loss.names, self.settings, self.seed, step)
+        return draw, draw.n_scored(self.examples, self.lm.geometry.delays)
+
+    def part_loss(self, draw: tuple[Draw, int], number: int) -> Tensor:
+        """Loss of one batch of the step's clips, with other clips' codes where the draw swaps them in."""
+        every, n_scored = draw
+        part = every.part(number, self.settings.batch_size)
+        start, length = part.start, part.foreign.shape[1]
+        batch = self.examples.take(part.index).stretch(start, length)
+        known, special = self.examples, self.lm.geometry.special_token
+        donors = with_ends(known.codes[part.donors], known.n_frames[part.donors], special)
+        donors = donors[..., start : start + length]
+        codes = swap_context(with_ends(batch.codes, batch.n_frames, special), donors, part.foreign)
+        scored = part.scored(known)
+        return self.loss.of(batch, codes, scored, part.keep, part.with_text, n_scored=n_scored, start=start)
+
+    def validate(self, world: Workers) -> dict[str, float]:
+        """See `validate`."""
+        return validate(self, world)
+
+    def record(self) -> dict[str, Any]:
+        """The gates."""
+        return {"gates": [round(float(gate), 5) for gate in self.trained.gates.detach()]}
+
+
+class TrainingRun(Loop):
+    """The loop of an adaptor; arguments as of `SteeredMusic` and `Loop`."""
+
+    def __init__(
+        self,
+        lm: MusicGenLM,
+        adaptor: Adaptor,
+        examples: Examples,
+        settings: Train,
+        *,
+        seed: int,
+        validation: Examples | None = None,
+        keeper: Keeper | None = None,
+        trace: str = "",
+        world: World | None = None,
+        warn: Callable[[str], None] = log.warning,
+    ) -> None:
+        music = SteeredMusic(lm, adaptor, examples, settings, seed, validation)
+        super().__init__(music, settings, keeper=keeper, trace=trace, world=world, warn=warn)
+        self.lm, self.adaptor, self.examples, self.seed = lm, adaptor, examples, seed
+        self.validation, self.names = music.validation, music.loss.names
+
+
+def _copy_of(trained: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trained.named_parameters()}
 
 
 def warmup_cosine(step: int, n_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
@@ -335,38 +397,38 @@ class LossScale:
 
 
 @torch.no_grad()
-def validate(run: TrainingRun) -> dict[str, Any]:
+def validate(music: SteeredMusic, world: Workers) -> dict[str, float]:
     """Losses in nats per code over the validation clips, swapped in the same places each time; {} without any.
 
     `validation_loss` with the right controls; `baseline_loss` without controls; `control_gain`: loss with the
     neighbouring clip's controls minus loss with the right ones. In batches, which the workers share out.
     """
-    clips = run.validation
+    clips = music.validation
     if clips is None:
         return {}
-    n, settings, special = len(clips), run.settings, run.lm.geometry.special_token
-    rng = np.random.default_rng((run.seed, 2))
+    n, settings, special = len(clips), music.settings, music.lm.geometry.special_token
+    rng = np.random.default_rng((music.seed, 2))
     foreign = draw_foreign(n, clips.codes.shape[-1], settings.context_swap, rng)
     real = torch.arange(clips.codes.shape[-1])[None, :] < clips.n_frames[:, None]
     scored = real & ~foreign
     neighbours = np.roll(np.arange(n), 1)
     totals = torch.zeros(4)  # right, baseline, wrong, frames
     n_batches = -(-n // settings.batch_size)
-    for number in share(n_batches, run.world):
+    for number in share(n_batches, world):
         rows = np.arange(number * settings.batch_size, min(n, (number + 1) * settings.batch_size))
         batch, other = clips.take(rows), clips.take(neighbours[rows])
         own, theirs = (with_ends(part.codes, part.n_frames, special) for part in (batch, other))
         codes = swap_context(own, theirs, foreign[rows])
         strangers = replace(batch, controls=other.controls, valid=other.valid)
         with_text = torch.ones(len(rows), dtype=torch.bool)
-        everything = {name: torch.ones(len(rows)) for name in run.names}
-        nothing = {name: torch.zeros(len(rows)) for name in run.names}
+        everything = {name: torch.ones(len(rows)) for name in music.loss.names}
+        nothing = {name: torch.zeros(len(rows)) for name in music.loss.names}
         ways = ((batch, everything), (batch, nothing), (strangers, everything))
         for column, (examples, keep) in enumerate(ways):
-            loss = run.objective.loss(examples, codes, scored[rows], keep, with_text, n_scored=1)
+            loss = music.loss.of(examples, codes, scored[rows], keep, with_text, n_scored=1)
             totals[column] += loss.cpu()
-        totals[3] += count_scored(scored[rows], run.lm.geometry.delays)
-    run.world.sum_([totals])
+        totals[3] += count_scored(scored[rows], music.lm.geometry.delays)
+    world.sum_([totals])
     right, baseline, wrong = (float(value / totals[3].clamp(min=1)) for value in totals[:3])
     return {"validation_loss": right, "baseline_loss": baseline, "control_gain": wrong - right}
 

@@ -84,7 +84,7 @@ def count_scored(scored: Tensor, delays: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True)
-class Objective:
+class SteeredLoss:
     """The frozen model and the adaptor; `recompute` as for `Adaptor.prefix`."""
 
     lm: MusicGenLM
@@ -96,7 +96,7 @@ class Objective:
         """The modalities, in order."""
         return [modality.name for modality in self.adaptor.config.modalities]
 
-    def loss(
+    def of(
         self,
         batch: Examples,
         codes_in: Tensor,

@@ -12,8 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -21,49 +20,72 @@ from torch import Tensor
 
 from expotion import machine
 from expotion.adaptor.adaptor import Adaptor
+from expotion.contracts import Objective
 from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.recipe import Recipe
+from expotion.recipe.schema import Cluster, Train
 from expotion.train.checkpoints import Keeper
 from expotion.train.examples import Examples
-from expotion.train.loop import Record, TrainingRun
-from expotion.train.world import ProcessGroup
+from expotion.train.loop import Loop, Record, TrainingRun
+from expotion.train.world import ProcessGroup, World
 from expotion.workers import SILENT_S, ask, connected, in_our_words
 
 log = logging.getLogger("expotion")
 Message = tuple[str, Any]
 POLL_S = 0.5
 Arrays = dict[str, NDArray[Any]]
+Build = Callable[[Sequence[Arrays], World], Loop]
+"""Makes the run on a worker, which pickles can carry there."""
+
+
+class WithWorkers(Protocol):
+    """What is asked of a recipe."""
+
+    @property
+    def n_processes(self) -> int:
+        """Workers."""
+        ...
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where they run."""
+        ...
+
+    @property
+    def train(self) -> Train:
+        """How it is trained."""
+        ...
 
 
 def train_over_ray(
-    run: TrainingRun,
-    recipe: Recipe,
+    run: Loop,
+    recipe: WithWorkers,
     *,
-    backbone: str,
+    build: Build,
+    data: Sequence[Arrays] = (),
     on_record: Callable[[Record], None],
     on_weights: Callable[[int], object] | None = None,
 ) -> None:
     """Bring `run` to its end on workers, which keep their checkpoints where `run.keeper` does.
 
-    `on_weights(n_steps)` is called every `train.sample_every_steps` steps with the weights of that step in
-    `run.adaptor`. A worker that dies is replaced, all of them go on from the last checkpoint. Raises ExpotionError.
+    `build(data, world)` makes the same run on a worker; `data` lies once on each machine. `on_weights(n_steps)` is
+    called every `train.sample_every_steps` steps with the weights of that step in `run.trained`. A worker that dies
+    is replaced, all of them go on from the last checkpoint. Raises ExpotionError.
     """
     run.whole = False  # until the workers hand over where they ended
     n_workers, cluster = recipe.n_processes, recipe.cluster
-    data = [None if part is None else to_arrays(part) for part in (run.examples, run.validation)]
-    n_bytes = sum(array.nbytes for arrays in data for array in (arrays or {}).values())
+    n_bytes = sum(array.nbytes for arrays in data for array in arrays.values())
     store_bytes = int(1.2 * n_bytes) + 200_000_000
     with connected(cluster.ray, cpus=n_workers + 1, store_bytes=store_bytes, library="ray.train") as ray:
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if cpus < n_workers:  # Ray waits for it to grow
             log.warning("the cluster has %d processors now; waiting for %d workers", cpus, n_workers)
         job = WorkerJob(
-            recipe=recipe,
-            backbone=str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone,
-            adaptor=run.adaptor,
-            keeper=run.keeper,
-            trace=run.trace,
+            build=build,
+            n_workers=n_workers,
+            cluster=cluster,
+            sample_every_steps=recipe.train.sample_every_steps,
             n_threads=max(1, machine.cores() // n_workers) if cluster.ray == "local" else 1,
             choice=machine.choice(),
         )
@@ -71,27 +93,26 @@ def train_over_ray(
             _fit(ray, job, data, notes, _Follower(run, on_record, on_weights))
 
 
-def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays | None], notes: str, follower: _Follower) -> None:
+def _fit(ray: Any, job: WorkerJob, data: Sequence[Arrays], notes: str, follower: _Follower) -> None:
     """Start the workers and pass on what they tell, to the end."""
     from ray.train.torch import TorchTrainer  # noqa: PLC0415
     from ray.util.queue import Queue  # noqa: PLC0415
 
     library: Any = importlib.import_module("ray.train")  # its types are those of its older interface
-    n_workers, cluster = job.recipe.n_processes, job.recipe.cluster
+    n_workers, cluster = job.n_workers, job.cluster
     ask(ray)  # the queue is waited for without a limit
     queue = Queue(actor_options={"num_cpus": 0})
-    train, validation = map(ray.put, data)
     fewest = min(cluster.min_workers or n_workers, n_workers)
     trainer = TorchTrainer(
         work,
-        train_loop_config={"job": job, "train": train, "validation": validation, "queue": queue},
+        train_loop_config={"job": job, "data": [ray.put(part) for part in data], "queue": queue},
         scaling_config=library.ScalingConfig(
             num_workers=n_workers if fewest == n_workers else (fewest, n_workers),
             use_gpu=ray.cluster_resources().get("GPU", 0) >= n_workers,
             resources_per_worker={"CPU": 1},
         ),
         run_config=library.RunConfig(
-            name=f"ray-{job.trace[:12] or 'run'}",
+            name=f"ray-{follower.run.trace[:12] or 'run'}",
             storage_path=notes,
             failure_config=library.FailureConfig(max_failures=cluster.max_failures),
             logging_config=library.LoggingConfig(log_level="ERROR"),
@@ -139,7 +160,7 @@ class _Follower:
     """Turns messages into records in order: steps that a restart repeats are not reported twice."""
 
     def __init__(
-        self, run: TrainingRun, on_record: Callable[[Record], None], on_weights: Callable[[int], object] | None
+        self, run: Loop, on_record: Callable[[Record], None], on_weights: Callable[[int], object] | None
     ) -> None:
         self.run, self.on_record, self.on_weights = run, on_record, on_weights
         self.error: ExpotionError | None = None
@@ -163,7 +184,7 @@ class _Follower:
         elif kind == "weights":
             if self.on_weights is not None:
                 weights = {name: torch.from_numpy(array) for name, array in content["weights"].items()}
-                self.run.adaptor.load_state_dict(weights)
+                self.run.trained.load_state_dict(weights)
                 self.on_weights(content["step"])
         elif content["step"] > self.reported:
             self.reported = content["step"]
@@ -172,16 +193,63 @@ class _Follower:
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """What every worker is told: the recipe, where the backbone lies, the adaptor as training finds it, and what
-    `auto` stands for."""
+    """What every worker is told: how to build the run, who they are, and what `auto` stands for."""
+
+    build: Build
+    n_workers: int
+    cluster: Cluster
+    sample_every_steps: int
+    n_threads: int
+    choice: machine.Choice
+
+
+@dataclass(frozen=True)
+class BuildSteered:
+    """Builds the training of an adaptor on a worker, from its examples and those that validate (or none).
+
+    `backbone` is a name, or a whole path that every worker reaches.
+    """
 
     recipe: Recipe
     backbone: str
     adaptor: Adaptor
     keeper: Keeper | None
     trace: str
-    n_threads: int
-    choice: machine.Choice
+
+    def __call__(self, data: Sequence[Arrays], world: World) -> TrainingRun:
+        """The run."""
+        settings = self.recipe.train
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        lm = (
+            load_backbone(self.backbone, parts=frozenset({"lm"})).cast(compute_dtype(settings.precision, device)).lm
+        )
+        lm.to(device)
+        train, *validation = map(from_arrays, data)
+        return TrainingRun(
+            lm,
+            self.adaptor.to(device),
+            train,
+            settings,
+            seed=self.recipe.train_seed,
+            validation=validation[0] if validation else None,
+            keeper=self.keeper,
+            trace=self.trace,
+            world=world,
+        )
+
+
+@dataclass(frozen=True)
+class BuildObjective:
+    """Builds the training of an objective that travels to the worker by itself."""
+
+    objective: Objective
+    settings: Train
+    keeper: Keeper | None
+    trace: str
+
+    def __call__(self, data: Sequence[Arrays], world: World) -> Loop:
+        """The run."""
+        return Loop(self.objective, self.settings, keeper=self.keeper, trace=self.trace, world=world)
 
 
 def to_arrays(examples: Examples) -> Arrays:
@@ -226,7 +294,7 @@ def work(config: dict[str, Any]) -> None:
 
     job: WorkerJob = config["job"]
     queue = config["queue"]
-    every = job.recipe.train.sample_every_steps
+    every = job.sample_every_steps
     torch.set_num_threads(job.n_threads)
     world = ProcessGroup()
     queue.put(("worker", {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}))
@@ -236,7 +304,7 @@ def work(config: dict[str, Any]) -> None:
         queue.put(("error", error))
         raise
     try:
-        run = _build(job, ray.get(config["train"]), ray.get(config["validation"]), world)
+        run = job.build([ray.get(part) for part in config["data"]], world)
         run.resume()
         _agree(run)
         if world.rank == 0:
@@ -246,7 +314,7 @@ def work(config: dict[str, Any]) -> None:
                 continue
             queue.put(("record", record))
             if every and run.step_number % every == 0:
-                weights = {name: tensor.cpu().numpy() for name, tensor in run.adaptor.state_dict().items()}
+                weights = {name: tensor.cpu().numpy() for name, tensor in run.trained.state_dict().items()}
                 queue.put(("weights", {"step": run.step_number, "weights": weights}))
         if world.rank == 0:
             tensors, state = run.state()
@@ -256,30 +324,11 @@ def work(config: dict[str, Any]) -> None:
             queue.put(("error", error))
 
 
-def _agree(run: TrainingRun) -> None:
+def _agree(run: Loop) -> None:
     """Raise ExpotionError where not every worker has found the same checkpoint."""
-    steps = run.adaptor.gates.new_tensor([float(run.step_number)])
+    steps = next(run.trained.parameters()).new_tensor([float(run.step_number)])
     run.world.sum_([steps])
     if float(steps) != run.world.size * run.step_number:
         wanted, got = "a place for checkpoints that every machine reaches", "one that some do not"
         fix = "name a folder or URL that all of them reach, as s3://bucket/runs"
         raise ExpotionError(Problem("cluster.storage", wanted, got, fix))
-
-
-def _build(job: WorkerJob, train: Arrays, validation: Arrays | None, world: ProcessGroup) -> TrainingRun:
-    settings = job.recipe.train
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    backbone = load_backbone(job.backbone, parts=frozenset({"lm"}))
-    lm = backbone.cast(compute_dtype(settings.precision, device)).lm
-    lm.to(device)
-    return TrainingRun(
-        lm,
-        job.adaptor.to(device),
-        from_arrays(train),
-        settings,
-        seed=job.recipe.train_seed,
-        validation=None if validation is None else from_arrays(validation),
-        keeper=job.keeper,
-        trace=job.trace,
-        world=world,
-    )

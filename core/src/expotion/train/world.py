@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from expotion.contracts import Workers
+
 
 class World:
     """One worker alone, in this process. Worker 0 writes what is written once."""
@@ -37,6 +39,6 @@ class ProcessGroup(World):
             tensor.copy_(summed.view_as(tensor))
 
 
-def share(n_parts: int, world: World) -> range:
+def share(n_parts: int, world: Workers) -> range:
     """The parts of a step that a worker computes: a contiguous run; all together cover 0..n_parts-1 once."""
     return range(world.rank * n_parts // world.size, (world.rank + 1) * n_parts // world.size)

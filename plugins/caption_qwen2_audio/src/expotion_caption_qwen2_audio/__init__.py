@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from expotion.contracts import CaptionerSpec, Clip, Weights, hookimpl
-from expotion_caption_qwen2_audio.options import Qwen2AudioOptions
+from expotion.contracts import CaptionerSpec, Clip, Stage, TaskSpec, Weights, hookimpl
+from expotion_caption_qwen2_audio.options import FinetuneOptions, Qwen2AudioOptions
 
-__all__ = ["SPEC", "Qwen2AudioOptions", "expotion_captioners"]
+__all__ = ["SPEC", "TASK", "FinetuneOptions", "Qwen2AudioOptions", "expotion_captioners", "expotion_tasks"]
 
 PUBLISHED = frozenset(
     {
@@ -46,3 +46,23 @@ SPEC = CaptionerSpec(
 def expotion_captioners() -> list[CaptionerSpec]:
     """The captioner."""
     return [SPEC]
+
+
+def _stages(options: Any) -> Sequence[Stage]:
+    from expotion_caption_qwen2_audio.task import stages  # noqa: PLC0415 - heavy
+
+    return stages(options)
+
+
+TASK = TaskSpec(
+    name="qwen2_audio_lora",
+    description="fine-tune Qwen2-Audio with LoRA on clips and their captions, and score what it says of test clips",
+    stages=_stages,
+    options=FinetuneOptions,
+)
+
+
+@hookimpl
+def expotion_tasks() -> list[TaskSpec]:
+    """Fine-tuning."""
+    return [TASK]

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, Qwen2AudioForConditionalGe
 from expotion.contracts import Clip
 from expotion.errors import MediaError, Problem
 from expotion_caption_qwen2_audio import prompts
-from expotion_caption_qwen2_audio.loading import load
+from expotion_caption_qwen2_audio.loading import load, with_lora
 from expotion_caption_qwen2_audio.options import Qwen2AudioOptions
 
 FRAME_PX = 280
@@ -28,6 +28,8 @@ class Qwen2AudioCaptioner:
         self.options = options
         where = (options.device, options.precision)
         self.model, self.processor = load(Qwen2AudioForConditionalGeneration, "qwen2_audio", options.model, *where)
+        if options.lora is not None:
+            self.model = with_lora(self.model, options.lora)
         self.video_model: Any = None
         self.video_processor: Any = None
         if options.style == "fused":
@@ -50,20 +52,13 @@ class Qwen2AudioCaptioner:
     def about_music(self, clip: Clip, question: str) -> str:
         """The answer to a question about the clip's sound (of a long one, the 30 s in its middle)."""
         extractor = self.processor.feature_extractor
-        samples = clip.audio(int(extractor.sampling_rate))
-        if samples is None or len(samples) == 0:
-            raise MediaError(Problem(clip.id, "a clip with sound", "none"))
-        if float(np.abs(samples).max()) < SILENCE:
-            raise MediaError(Problem(clip.id, "music to describe", "silence"))
-        most = int(extractor.n_samples)
-        begin = max(0, (len(samples) - most) // 2)
         content = [{"type": "audio"}, {"type": "text", "text": question}]
         return self._answer(
             clip,
             self.model,
             self.processor,
             content,
-            audio=[samples[begin : begin + most]],
+            audio=[heard_of(clip, extractor)],
             sampling_rate=int(extractor.sampling_rate),
         )
 
@@ -103,6 +98,18 @@ class Qwen2AudioCaptioner:
         if not line:
             raise MediaError(Problem(clip.id, f"words from {self.options.model}", "an empty answer"))
         return line
+
+
+def heard_of(clip: Clip, extractor: Any) -> NDArray[np.float32]:
+    """A clip's sound at the extractor's rate, of a long one the middle 30 s. Raises MediaError for silence."""
+    samples = clip.audio(int(extractor.sampling_rate))
+    if samples is None or len(samples) == 0:
+        raise MediaError(Problem(clip.id, "a clip with sound", "none"))
+    if float(np.abs(samples).max()) < SILENCE:
+        raise MediaError(Problem(clip.id, "music to describe", "silence"))
+    most = int(extractor.n_samples)
+    begin = max(0, (len(samples) - most) // 2)
+    return samples[begin : begin + most]
 
 
 def one_line(words: str, *, whole: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from expotion.errors import Problem, WeightsError
@@ -53,6 +54,20 @@ def load(kind: Any, model_type: str, source: str, device: str, precision: str) -
     if place == "cpu" and dtype == torch.bfloat16:
         keep_convolutions_float32(model)
     return model, processor
+
+
+def with_lora(model: Any, folder: Path) -> Any:
+    """The model with the matrices of a fine-tuning beside it. Raises WeightsError where they do not fit."""
+    from peft import PeftModel  # noqa: PLC0415 - seconds
+
+    if not (folder / "adapter_config.json").is_file():
+        fix = "name the folder `lora` of a run of the task qwen2_audio_lora"
+        raise WeightsError(Problem(f"lora {folder}", "a folder with adapter_config.json", "none", fix))
+    try:
+        return PeftModel.from_pretrained(model, folder).eval()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        got = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(Problem(f"lora {folder}", "matrices for this model, as peft saves them", got)) from error
 
 
 def chosen_device(device: str) -> str:

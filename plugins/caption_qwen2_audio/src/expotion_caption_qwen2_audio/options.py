@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -17,6 +18,7 @@ class Qwen2AudioOptions(Options):
     model: str = Field(default="Qwen/Qwen2-Audio-7B-Instruct", description="a Qwen2-Audio: folder or hub name")
     style: Style = Field(default="music", description="the music, a scene that it suits, or music and video fused")
     question: str | None = Field(default=None, description="asked about the music instead of the style's question")
+    lora: Path | None = Field(default=None, description="folder `lora` of a run of the task qwen2_audio_lora")
     video_model: str = Field(
         default="Qwen/Qwen2-VL-2B-Instruct", description="a Qwen2-VL for the style fused: folder or hub name"
     )
@@ -29,3 +31,20 @@ class Qwen2AudioOptions(Options):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where that is measured to be right and faster"
     )
+
+
+class FinetuneOptions(Options):
+    """What a recipe with `task: qwen2_audio_lora` may set under `options`."""
+
+    model: str = Field(default="Qwen/Qwen2-Audio-7B-Instruct", description="a Qwen2-Audio: folder or hub name")
+    style: Literal["music", "scene"] = Field(default="scene", description="the question that captions answer")
+    question: str | None = Field(default=None, description="asked about the music instead of the style's question")
+    rank: int = Field(default=8, ge=1, description="rank of the matrices")
+    alpha: float = Field(default=16.0, gt=0.0, description="their product is scaled by alpha / rank")
+    targets: list[str] = Field(
+        default=["q_proj", "k_proj", "v_proj", "o_proj"], min_length=1, description="layers of the language model"
+    )
+    max_tokens: int = Field(default=96, ge=1, le=1024, description="longest caption, in tokens")
+    recompute_activations: bool = Field(default=False, description="less memory, a third more time")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 ...")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="of the frozen weights")
