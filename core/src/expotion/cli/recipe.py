@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -117,7 +117,8 @@ def run(
             raise RecipeError(Problem("expotion recipe run", "a recipe", "none", fix))
         recipe = str(_recipe_of_run(folder))
     set_ = [*(set_ or ()), *([] if workers is None else [f"train.workers={workers}", "cluster.workers=null"])]
-    console, again = Console(), "auto" if resume == "auto" else folder
+    console = Console()
+    again: Path | Literal["auto"] | None = "auto" if resume == "auto" else folder
     on_ray = [] if ray is None else [f"cluster.ray={ray}"]
     if (task := _load_task(recipe, profile, [*set_, *on_ray], ready=True)) is not None:
         from expotion.run.tasks import run_task

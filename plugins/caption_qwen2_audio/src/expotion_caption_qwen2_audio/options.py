@@ -40,7 +40,7 @@ class FinetuneOptions(Options):
     style: Literal["music", "scene"] = Field(default="scene", description="the question that captions answer")
     question: str | None = Field(default=None, description="asked about the music instead of the style's question")
     rank: int = Field(default=8, ge=1, description="rank of the matrices")
-    alpha: float = Field(default=16.0, gt=0.0, description="their product is scaled by alpha / rank")
+    alpha: int = Field(default=16, ge=1, description="their product is scaled by alpha / rank")
     targets: list[str] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj"], min_length=1, description="layers of the language model"
     )
