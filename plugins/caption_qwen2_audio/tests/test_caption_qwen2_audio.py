@@ -12,7 +12,7 @@ import pytest
 
 from expotion.errors import MediaError, WeightsError
 from expotion.testing import SyntheticClip, check_captioner
-from expotion_caption_qwen2_audio import SPEC, expotion_captioners, prompts
+from expotion_caption_qwen2_audio import FUSE, SPEC, expotion_captioners, prompts
 
 
 def _load_tiny() -> ModuleType:
@@ -58,8 +58,8 @@ def test_the_suite_of_captioners(models: tuple[Path, Path]) -> None:
     assert all(result.passed for result in results)
 
 
-def test_the_package_announces_one_captioner() -> None:
-    assert [spec.name for spec in expotion_captioners()] == ["qwen2_audio"]
+def test_the_package_announces_its_captioners() -> None:
+    assert [spec.name for spec in expotion_captioners()] == ["qwen2_audio", "qwen2_fuse"]
 
 
 def test_licences_are_those_of_the_models_in_use() -> None:
@@ -130,6 +130,25 @@ def test_the_question_and_the_sound_reach_the_model(models: tuple[Path, Path]) -
     n_placeholders = int((given["input_ids"] == write.model.config.audio_token_index).sum())
     assert n_placeholders in (12, 13)
     assert int(given["feature_attention_mask"].sum()) == 50
+
+
+def test_the_style_video_loads_no_model_that_hears(models: tuple[Path, Path]) -> None:
+    write = captioner((Path("nowhere/at-all"), models[1]), style="video")
+    assert write(SyntheticClip()) == write.about_video(SyntheticClip())
+    told = [weights.name for weights in SPEC.weights(SPEC.options(style="video"))]
+    assert told == ["Qwen/Qwen2-VL-2B-Instruct"]
+
+
+def test_a_scene_is_made_of_two_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse = FUSE.build(FUSE.options(model=str(tiny.tiny_qwen2(tmp_path)), max_new_tokens=8))
+    clip = SyntheticClip()
+    clip.caption = "slow strings\na woman at the sea"
+    first = fuse(clip)
+    clip.caption = "fast drums\na woman at the sea"
+    assert first and fuse(clip) != first
+    clip.caption = "one line"
+    with pytest.raises(MediaError, match="two lines"):
+        fuse(clip)
 
 
 def test_of_a_long_sound_the_middle_is_heard(models: tuple[Path, Path]) -> None:

@@ -36,7 +36,7 @@ tiny, tune = _load("tiny"), _load("tune")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tiny.tiny_qwen2_audio(tmp_path_factory.mktemp("model"), peaked=False)
+    folder: Path = tiny.tiny_qwen2_audio(tmp_path_factory.mktemp("model"), width=32)
     return folder
 
 

@@ -31,8 +31,8 @@ def _tokenizer(special: list[str]) -> Any:
     )
 
 
-def tiny_qwen2_audio(folder: Path, seed: int = 0, *, peaked: bool = True) -> Path:
-    """A Qwen2-Audio of 30 thousand parameters and its processor; `peaked`: what it says hangs on what it hears."""
+def tiny_qwen2_audio(folder: Path, seed: int = 0, width: int = 16) -> Path:
+    """A Qwen2-Audio and its processor; of 30 thousand parameters at the smallest width."""
     import torch
     from transformers import (
         Qwen2AudioConfig,
@@ -55,9 +55,9 @@ def tiny_qwen2_audio(folder: Path, seed: int = 0, *, peaked: bool = True) -> Pat
         },
         text_config={
             "model_type": "qwen2",
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
+            "hidden_size": width,
+            "intermediate_size": width,
+            "num_hidden_layers": width // 16,
             "num_attention_heads": 2,
             "num_key_value_heads": 2,
             "vocab_size": size,
@@ -69,8 +69,10 @@ def tiny_qwen2_audio(folder: Path, seed: int = 0, *, peaked: bool = True) -> Pat
     )
     torch.manual_seed(seed)
     model = Qwen2AudioForConditionalGeneration(config)
-    if peaked:
+    if width == 16:
         _sensitive(model, tokenizer)
+    else:
+        _teachable(model)
     model.save_pretrained(folder)
     # One second instead of thirty: what is cut or padded is then seen in a short test.
     extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1, return_attention_mask=True)
@@ -121,6 +123,48 @@ def tiny_qwen2_vl(folder: Path, seed: int = 1) -> Path:
     model.save_pretrained(folder)
     sizes = {"min_pixels": 56 * 56, "max_pixels": 112 * 112}
     _published(folder, Qwen2VLImageProcessor(**sizes), tokenizer, "Qwen2VLProcessor", VIDEO_TEMPLATE)
+    return folder
+
+
+def _teachable(model: Any) -> None:
+    """Weights of such a size that small matrices beside them decide what is said."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(
+                    0, 1.0 if "embed" in name else 0.7 if "lm_head" in name else parameter[0].numel() ** -0.5
+                )
+
+
+def tiny_qwen2(folder: Path, seed: int = 2) -> Path:
+    """A Qwen2 that chats, of 20 thousand parameters, and its tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = _tokenizer(AUDIO_SPECIAL[:3])
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    config = Qwen2Config(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        bos_token_id=None,
+        eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(seed)
+    model = Qwen2ForCausalLM(config)
+    _sensitive(model, tokenizer)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -95,6 +95,85 @@ def prepare(
     )
 
 
+ROLES = {"video": {"style": "video"}, "music": {"style": "music"}, "scene": {}}
+"""Who writes a record of `data scenes`, and the options that its captioner gets where it has them."""
+
+
+@app.command()
+def scenes(
+    source: Annotated[Path, typer.Argument(help="A manifest.jsonl, or what `prepare` reads.")],
+    out: Annotated[Path, typer.Option(help="Folder for scenes.jsonl and manifest.jsonl.")],
+    video: Annotated[str, typer.Option(help="Captioner of the picture.")] = "qwen2_audio",
+    music: Annotated[str, typer.Option(help="Captioner of the music.")] = "qwen2_audio",
+    scene: Annotated[
+        str, typer.Option(help="Captioner that makes a scene of two lines, of music and video.")
+    ] = "qwen2_fuse",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ROLE.NAME=VALUE", help="An option of one, such as music.model=DIR."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes, each with the models; 0: this one.")] = 0,
+    ray: Annotated[str | None, typer.Option(help="Over Ray. E.g. auto, local or host:6379.")] = None,
+    clip: Annotated[float, typer.Option(help="Length of a clip, s, where SOURCE is no manifest.")] = 10.0,
+) -> None:
+    """Describe picture and music of clips and imagine the scene that the music suits. Run again to go on.
+
+    scenes.jsonl holds the records; the captions of manifest.jsonl are the scenes, for `data split` and training.
+
+    \b
+    Example: expotion data scenes corpus/manifest.jsonl --out scenes
+    """
+    from expotion.lock import held
+    from expotion.manifest.rows import read_manifest
+    from expotion.plugins import discover
+    from expotion.progress import stage_progress
+    from expotion.workers import spread
+    from expotion_corpus.scenes import Writer, make_scenes, voices_here
+    from expotion_corpus.work import options_of
+
+    registry, console = discover(), _console()
+    given = _pairs("--set", set_, "music.model=folder")
+    wrong = [name for name in given if name.partition(".")[0] not in ROLES or "." not in name]
+    if wrong:
+        raise PluginError(
+            Problem("--set", f"one of {', '.join(f'{role}.NAME' for role in ROLES)}", ", ".join(wrong))
+        )
+    writers = {}
+    for role, name in {"video": video, "music": music, "scene": scene}.items():
+        spec = registry.captioner(name)
+        known = {key: value for key, value in ROLES[role].items() if key in spec.options.model_fields}
+        own = {key.partition(".")[2]: value for key, value in given.items() if key.startswith(f"{role}.")}
+        options = options_of(spec.options, known | own, lambda field, role=role: f"--set {role}.{field}")
+        for weights in spec.weights(options):
+            console.print(f"{weights.name}: licence {weights.licence}", markup=False)
+        writers[role] = Writer.of(registry, name, options)
+    manifest = source
+    if source.suffix != ".jsonl":
+        prepare(source, out / "clips", clip=clip, hop=None, min_=3.0, max_offset=None)
+        manifest = out / "clips" / "manifest.jsonl"
+    rows = read_manifest(manifest, files=True)
+    voices, notes = voices_here(registry)
+
+    def told(stage: str) -> Any:
+        return lambda done, total: shown(done, total, stage)
+
+    with held(out), stage_progress(console, "scenes") as shown:
+        made = make_scenes(
+            rows,
+            manifest.parent,
+            out,
+            writers=writers,
+            voices=voices,
+            spread=lambda ask, of: spread(ask, of, workers=workers, ray=ray),
+            progress=told,
+        )
+    for line in [*notes, *made.notes][:SHOWN]:
+        console.print(line, style="yellow", markup=False)
+    console.print(f"{out / 'scenes.jsonl'}: {len(made.records)} records of {len(rows)} clips", markup=False)
+    if not made.records:
+        raise ExpotionError([Problem(str(out), "at least one record", "none"), *map(Problem, made.notes[:SHOWN])])
+
+
 @app.command()
 def split(
     manifest: Manifest,

@@ -20,6 +20,7 @@ TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 _NAMES = {
     **dict.fromkeys(("file_name", "file", "video", "video_file_name"), "path"),
     "text": "caption",
+    **dict.fromkeys(("scene", "scene_caption"), "caption"),
     "artist": "performer",
     "title": "song",
     "video_id": "recording",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from expotion.contracts import CaptionerSpec, Clip, Stage, TaskSpec, Weights, hookimpl
-from expotion_caption_qwen2_audio.options import FinetuneOptions, Qwen2AudioOptions
+from expotion_caption_qwen2_audio.options import FinetuneOptions, FuseOptions, Qwen2AudioOptions
 
-__all__ = ["SPEC", "TASK", "FinetuneOptions", "Qwen2AudioOptions", "expotion_captioners", "expotion_tasks"]
+__all__ = ["FUSE", "SPEC", "TASK", "FinetuneOptions", "Qwen2AudioOptions", "expotion_captioners", "expotion_tasks"]
 
 PUBLISHED = frozenset(
     {
@@ -16,6 +16,7 @@ PUBLISHED = frozenset(
         "Qwen/Qwen2-Audio-7B-Instruct",
         "Qwen/Qwen2-VL-2B-Instruct",
         "Qwen/Qwen2-VL-7B-Instruct",
+        "Qwen/Qwen2.5-7B-Instruct",
     }
 )
 """Models whose licence is known here (Apache-2.0); a folder has that of whoever made it."""
@@ -28,7 +29,8 @@ def _build(options: Any) -> Callable[[Clip], str]:
 
 
 def _weights(options: Any) -> Sequence[Weights]:
-    used = [options.model, *([options.video_model] if options.style == "fused" else [])]
+    heard = [] if options.style == "video" else [options.model]
+    used = [*heard, *([options.video_model] if options.style in ("fused", "video") else [])]
     return [Weights(name, f"hf:{name}", "Apache-2.0" if name in PUBLISHED else "its own") for name in used]
 
 
@@ -42,10 +44,28 @@ SPEC = CaptionerSpec(
 )
 
 
+def _fuser(options: Any) -> Callable[[Clip], str]:
+    from expotion_caption_qwen2_audio.fuse import SceneFuser  # noqa: PLC0415 - heavy
+
+    return SceneFuser(options)
+
+
+FUSE = CaptionerSpec(
+    name="qwen2_fuse",
+    description="a scene from two lines of words, of the music and of the video, by Qwen2.5",
+    build=_fuser,
+    options=FuseOptions,
+    licence="Apache-2.0",
+    weights=lambda options: [
+        Weights(options.model, f"hf:{options.model}", "Apache-2.0" if options.model in PUBLISHED else "its own")
+    ],
+)
+
+
 @hookimpl
 def expotion_captioners() -> list[CaptionerSpec]:
-    """The captioner."""
-    return [SPEC]
+    """The captioner of clips, and that of what was said of them."""
+    return [SPEC, FUSE]
 
 
 def _stages(options: Any) -> Sequence[Stage]:

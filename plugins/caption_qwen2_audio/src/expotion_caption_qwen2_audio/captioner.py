@@ -27,12 +27,17 @@ class Qwen2AudioCaptioner:
     def __init__(self, options: Qwen2AudioOptions) -> None:
         self.options = options
         where = (options.device, options.precision)
-        self.model, self.processor = load(Qwen2AudioForConditionalGeneration, "qwen2_audio", options.model, *where)
-        if options.lora is not None:
+        self.model: Any = None
+        self.processor: Any = None
+        if options.style != "video":
+            self.model, self.processor = load(
+                Qwen2AudioForConditionalGeneration, "qwen2_audio", options.model, *where
+            )
+        if options.lora is not None and self.model is not None:
             self.model = with_lora(self.model, options.lora)
         self.video_model: Any = None
         self.video_processor: Any = None
-        if options.style == "fused":
+        if options.style in ("fused", "video"):
             self.video_model, self.video_processor = load(
                 AutoModelForImageTextToText, "qwen2_vl", options.video_model, *where
             )
@@ -40,6 +45,8 @@ class Qwen2AudioCaptioner:
     def __call__(self, clip: Clip) -> str:
         """The caption. Raises MediaError for a clip without sound, or without a picture where one is needed."""
         options = self.options
+        if options.style == "video":
+            return self.about_video(clip)
         music = self.about_music(clip, options.question or prompts.QUESTIONS[options.style])
         if options.style != "fused":
             return music
@@ -65,7 +72,7 @@ class Qwen2AudioCaptioner:
     def about_video(self, clip: Clip) -> str:
         """The answer about frames at equal distances, from the middle of the first part to that of the last."""
         if clip.video is None or len(clip.video.frame_times_s) == 0:
-            raise MediaError(Problem(clip.id, "a clip with a picture, for a fused caption", "none"))
+            raise MediaError(Problem(clip.id, "a clip with a picture to describe", "none"))
         n = self.options.frames
         times_s = (np.arange(n, dtype=np.float64) + 0.5) * clip.duration_s / n
         frames: list[NDArray[np.uint8]] = list(clip.video.frames_at(times_s, shorter_side=FRAME_PX))
@@ -73,31 +80,32 @@ class Qwen2AudioCaptioner:
         content.append({"type": "text", "text": prompts.VIDEO})
         return self._answer(clip, self.video_model, self.video_processor, content, images=frames)
 
-    @torch.inference_mode()
     def _answer(self, clip: Clip, model: Any, processor: Any, content: list[dict[str, Any]], **media: Any) -> str:
-        """One line: what the model says to a user's message. Raises MediaError for an empty answer."""
-        messages = [{"role": "user", "content": content}]
-        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        inputs = processor(text=[text], return_tensors="pt", **media).to(model.device)
-        for name, value in inputs.items():
-            if value.is_floating_point():
-                inputs[name] = value.to(model.dtype)
-        made = model.generate(
-            **inputs,
-            max_new_tokens=self.options.max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-        )
-        new = made[:, inputs["input_ids"].shape[1] :]
-        words = processor.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)[0]
-        ends = model.generation_config.eos_token_id
-        ended = int(new[0, -1]) in (ends if isinstance(ends, list) else [ends])
-        line = one_line(words, whole=ended)
-        if not line:
-            raise MediaError(Problem(clip.id, f"words from {self.options.model}", "an empty answer"))
-        return line
+        return answer(clip, model, processor, content, self.options, **media)
+
+
+@torch.inference_mode()
+def answer(
+    clip: Clip, model: Any, processor: Any, content: str | list[dict[str, Any]], options: Any, **media: Any
+) -> str:
+    """One line: what a model says to a user's message. Raises MediaError for an empty answer."""
+    messages = [{"role": "user", "content": content}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=[text], return_tensors="pt", **media).to(model.device)
+    for name, value in inputs.items():
+        if value.is_floating_point():
+            inputs[name] = value.to(model.dtype)
+    made = model.generate(
+        **inputs, max_new_tokens=options.max_new_tokens, do_sample=False, temperature=None, top_p=None, top_k=None
+    )
+    new = made[:, inputs["input_ids"].shape[1] :]
+    words = processor.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)[0]
+    ends = model.generation_config.eos_token_id
+    ended = int(new[0, -1]) in (ends if isinstance(ends, list) else [ends])
+    line = one_line(words, whole=ended)
+    if not line:
+        raise MediaError(Problem(clip.id, f"words from {options.model}", "an empty answer"))
+    return line
 
 
 def heard_of(clip: Clip, extractor: Any) -> NDArray[np.float32]:

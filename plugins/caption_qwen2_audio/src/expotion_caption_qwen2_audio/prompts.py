@@ -22,3 +22,9 @@ FUSE = (
     "Write one prompt of at most 50 words for a music generator that joins both. Answer with the prompt only."
 )
 JOIN = "{music} The music accompanies a video: {video}"
+SCENE = (
+    "A video's music is described like this: {music}\n"
+    "Its picture is described like this: {video}\n"
+    "Describe in one or two sentences the scene that this music suits: the place, who is there, what happens and "
+    "the mood. Say nothing of the music itself. Answer with the description only."
+)
