@@ -105,6 +105,38 @@ def test_two_workers_have_the_curve_of_one(model: Path, tmp_path: Path) -> None:
         )
 
 
+RECIPE = """\
+name: scenes
+task: qwen2_audio_lora
+data: {{source: conductor, train_clips: 4, test_clips: 2, clip_s: 1.0, size: 64}}
+options: {{model: {model}, rank: 2, precision: fp32, max_tokens: 12}}
+train: {{steps: 4, batch_size: 1, accumulate: 2, learning_rate: 0.01, checkpoint_every_steps: 2}}
+evaluate: {{metrics: [caption_claims, caption_precision]}}
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_from_end_to_end_here_and_over_ray(model: Path, tmp_path: Path) -> None:
+    from expotion.cli.main import run
+
+    recipe = tmp_path / "scenes.yaml"
+    recipe.write_text(RECIPE.format(model=model))
+    here, far = tmp_path / "here", tmp_path / "far"
+    assert run(["recipe", "run", str(recipe), "--out", str(here)]) == 0
+    said = json.loads((here / "captions.json").read_text())
+    assert set(said) == {"references", "before", "fine_tuned"} and len(said["before"]) == 2
+    assert set(json.loads((here / "metrics.json").read_text())) == {"before", "fine_tuned"}
+    assert (here / "report.html").is_file()
+    split = ["--workers", "2", "--set", "train.accumulate=1", "--set", "evaluate.metrics=[]"]
+    assert run(["recipe", "run", str(recipe), "--out", str(far), *split]) == 0
+    curves = [
+        [json.loads(line)["loss"] for line in (folder / "training.jsonl").read_text().splitlines()]
+        for folder in (here, far)
+    ]
+    assert len(curves[0]) == 4
+    np.testing.assert_allclose(curves[0], curves[1], atol=1e-4)
+
+
 def test_the_objective_travels_without_its_model(model: Path) -> None:
     objective = tune.make(model, steps=1).objective
     assert objective.model is not None
