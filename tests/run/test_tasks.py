@@ -16,10 +16,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from expotion.cli.main import run as cli
-from expotion.contracts import Options, Scored, Stage, TaskRun, TaskSpec, Workers
+from expotion.contracts import Options, Scored, Stage, TaskCost, TaskRun, TaskSpec, Workers
 from expotion.errors import RecipeError, RunFolderError
+from expotion.machine.gpus import Gpu
 from expotion.plugins import Offer, Registry, discover
 from expotion.recipe.tasks import TaskRecipe, load_task
+from expotion.rehearse.estimate import cost_of_task
 from expotion.run.tasks import run_task
 from expotion.testing import SyntheticClip
 from expotion.train.checkpoints import CheckpointFolder
@@ -174,6 +176,15 @@ def test_a_recipe_without_a_task_is_none_of_these(path: Path) -> None:
     assert load_task(path, registry=registry([])) is None
 
 
+def test_what_a_task_costs_is_computed(path: Path) -> None:
+    known = registry([])
+    spec = replace(known.tables["task"]["line"].spec, cost=lambda options: TaskCost(10**9, 10**6, 10**9, 1e12))
+    known = replace(known, tables={**known.tables, "task": {"line": Offer(spec, "expotion-line", "1.0")}})
+    told = cost_of_task(load(path, known), known, [Gpu("card", 100, 1000, 24, 0.5)])
+    assert told["memory_bytes"] == 2 * 10**9 + 16 * 10**6 + 4 * 10**9
+    assert told["gpus"]["card"] == {"training_s": pytest.approx(60 * 4 / 100 / 0.5), "largest_batch": 20}
+
+
 def test_the_commands_know_tasks(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,8 +196,8 @@ def test_the_commands_know_tasks(
     assert "slope: 2.0" in capsys.readouterr().out
     assert cli(["recipe", "list", "--dir", str(tmp_path)]) == 0
     assert "lines" in capsys.readouterr().out
-    assert cli(["recipe", "rehearse", str(path), "--yes"]) == 1
-    assert "a recipe of a task" in capsys.readouterr().err
+    assert cli(["recipe", "rehearse", str(path)]) == 1
+    assert "a task that says what it costs" in capsys.readouterr().err
     out = tmp_path / "run"
     assert cli(["recipe", "run", str(path), "--out", str(out), "--set", "train.steps=3"]) == 0
     assert (out / "report.html").is_file()

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from expotion.errors import ExpotionError, WeightsError
 from expotion.testing import SyntheticClip
 from expotion_caption_qwen2_audio import SPEC, TASK
+from expotion_caption_qwen2_audio.finetune import LoraObjective
 
 HERE = Path(__file__).parent
 
@@ -137,6 +138,20 @@ def test_a_recipe_runs_from_end_to_end_here_and_over_ray(model: Path, tmp_path: 
     np.testing.assert_allclose(curves[0], curves[1], atol=1e-4)
 
 
+@pytest.mark.slow
+def test_the_cost_is_counted_at_the_real_sizes(model: Path) -> None:
+    tiny_cost = TASK.cost(TASK.options(model=str(model), rank=8))
+    of_tiny = LoraObjective(TASK.options(model=str(model), rank=8), tune.clips(), SimpleNamespace(), 0)
+    assert tiny_cost.n_trained == sum(one.numel() for one in of_tiny.trained.parameters())
+    assert tiny_cost.n_frozen == sum(one.numel() for one in load_file(model / "model.safetensors").values())
+    real = TASK.cost(TASK.options())
+    assert 8.3e9 < real.n_frozen < 8.5e9
+    again = TASK.cost(TASK.options(recompute_activations=True))
+    assert again.clip_bytes < real.clip_bytes / 4 and again.clip_flop > real.clip_flop
+    # A token of the language model: two operations for each weight forward, two backward to what is before.
+    assert 0.9 < real.clip_flop / (4 * 7.7e9 * 910) < 1.3
+
+
 def test_the_objective_travels_without_its_model(model: Path) -> None:
     objective = tune.make(model, steps=1).objective
     assert objective.model is not None
@@ -148,8 +163,6 @@ def test_the_objective_travels_without_its_model(model: Path) -> None:
 
 
 def test_clips_without_words_are_named(model: Path) -> None:
-    from expotion_caption_qwen2_audio.finetune import LoraObjective
-
     mute = SyntheticClip()
     mute.caption = None
     settings = SimpleNamespace(clips_per_step=1, batch_size=1)

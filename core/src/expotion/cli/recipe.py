@@ -168,15 +168,20 @@ def rehearse(
 
     from rich.console import Console
 
-    from expotion.cli.recipe_view import print_before, print_rehearsal
+    from expotion.cli.recipe_view import print_before, print_cost, print_rehearsal
     from expotion.errors import ExpotionError, Problem
     from expotion.machine.gpus import GPUS, read_gpus
+    from expotion.rehearse.estimate import cost_of_task
     from expotion.rehearse.walk import rehearse, task_of
 
-    if _load_task(recipe, profile, set_) is not None:
-        wanted, fix = "a recipe of music that follows a video", "`recipe check` shows the stages of a task"
-        raise ExpotionError(Problem(recipe, wanted, "a recipe of a task", fix))
     table = GPUS if gpus is None else read_gpus(gpus)
+    if (found_task := _load_task(recipe, profile, set_)) is not None:
+        of_task = cost_of_task(*found_task, table)
+        if json_:
+            typer.echo(json.dumps(of_task, indent=2))
+        else:
+            print_cost(of_task, Console())
+        return
     lacks: list[Lack] = []
     matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
     if matrix is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -177,6 +177,22 @@ def print_before(task: Task, console: Console) -> None:
         console.print(f"clips of {escape(task.data.source)} stand in for those that are not here", highlight=False)
     text = f"writes up to {_size(task.disk_bytes)} of temporary files, removed at the end"
     console.print(text, highlight=False)
+
+
+def print_cost(cost: Mapping[str, Any], console: Console) -> None:
+    """What the training of a task takes on GPUs."""
+    sizes = f"{cost['frozen']:,} frozen and {cost['trained']:,} trained parameters"
+    console.print(
+        f"{sizes}; {cost['steps']} steps of {cost['clips_per_step']} clips", highlight=False, soft_wrap=True
+    )
+    table = columns("GPU", "training", "largest batch")
+    for name, told in cost["gpus"].items():
+        fits = told["largest_batch"] > 0
+        table.add_row(escape(name), rough_time(told["training_s"]) if fits else "-", str(told["largest_batch"]))
+    console.print("computed from operations and bytes at the real sizes, nothing was run:", highlight=False)
+    console.print(table)
+    told_ = f"training in batches of {cost['batch']} takes {_size(cost['memory_bytes'])} on a GPU"
+    console.print(told_, highlight=False)
 
 
 def print_rehearsal(found: Rehearsal, console: Console) -> None:

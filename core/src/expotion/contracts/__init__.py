@@ -47,7 +47,7 @@ from expotion.contracts.hooks import (
     hookspec,
 )
 from expotion.contracts.metrics import MetricNeed, MetricSpec, Rows, Score, Scored, SetStatistic
-from expotion.contracts.tasks import Objective, Stage, TaskRun, TaskSpec, Workers
+from expotion.contracts.tasks import Objective, Stage, TaskCost, TaskRun, TaskSpec, Workers
 from expotion.contracts.tracks import FEATURES_VERSION, SmoothedTrack, TimedFeatures, TokenFeatures
 from expotion.files import cache_folder
 
@@ -83,6 +83,7 @@ __all__ = [
     "SetStatistic",
     "SmoothedTrack",
     "Stage",
+    "TaskCost",
     "TaskRun",
     "TaskSpec",
     "TimedFeatures",

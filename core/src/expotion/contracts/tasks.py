@@ -113,10 +113,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class TaskCost:
+    """What training takes at the real sizes, counted without computing it.
+
+    Parameters that are frozen (16 bits each) and trained; bytes that the backward pass of one clip keeps; operations
+    of one clip, forward and backward.
+    """
+
+    n_frozen: int
+    n_trained: int
+    clip_bytes: int
+    clip_flop: float
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A kind of recipe. `options` are the keys under `options`; `stages(options)` gives what is run, in order.
 
-    `metrics` are those of a recipe that names none. `missing(options)` says what a run needs and does not find.
+    `metrics` are those of a recipe that names none. `missing(options)` says what a run needs and does not find;
+    `cost(options)` is what `recipe rehearse` tells of.
     """
 
     name: str
@@ -125,3 +140,4 @@ class TaskSpec:
     options: type[Options] = Options
     metrics: Sequence[str] = ()
     missing: Callable[[Any], Sequence[Problem]] = lambda options: ()
+    cost: Callable[[Any], TaskCost] | None = None

@@ -14,11 +14,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+from expotion.errors import ExpotionError, Problem
 from expotion.machine.gpus import Gpu
+from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.recipe.plan import Plan, n_decoder
 from expotion.recipe.schema import NOT_GENERATED
+from expotion.recipe.tasks import TaskRecipe
 
 LEFT_FREE = 0.92
 """Share of a GPU's memory that is taken."""
@@ -178,6 +182,28 @@ class GpuMemory:
     def largest_batch(self, gpu: Gpu) -> int:
         """Clips of the largest batch that fits; 0 where none does."""
         return max(0, int((LEFT_FREE * gpu.memory_gb * 1e9 - self.fixed_bytes) // self.clip_bytes))
+
+
+def cost_of_task(recipe: TaskRecipe, registry: Registry, table: Sequence[Gpu]) -> dict[str, Any]:
+    """What the training of a task takes on each GPU, computed. Raises ExpotionError where the task does not say."""
+    spec = registry.offer("task", recipe.task).spec
+    if spec.cost is None:
+        fix = "`recipe check` shows its stages"
+        raise ExpotionError(Problem(f"task {recipe.task!r}", "a task that says what it costs", "none", fix))
+    cost, train = spec.cost(spec.options(**recipe.options)), recipe.train
+    memory = GpuMemory(2 * cost.n_frozen + 4 * cost.n_trained * (5 if train.ema else 4), cost.clip_bytes)
+    flop = cost.clip_flop * train.steps * train.clips_per_step
+    return {
+        "steps": train.steps,
+        "clips_per_step": train.clips_per_step,
+        "frozen": cost.n_frozen,
+        "trained": cost.n_trained,
+        "batch": train.batch_size,
+        "memory_bytes": memory.of_batch(train.batch_size),
+        "gpus": {
+            gpu.name: {"training_s": gpu.seconds(flop), "largest_batch": memory.largest_batch(gpu)} for gpu in table
+        },
+    }
 
 
 def gpu_memory(recipe: Recipe, plan: Plan) -> GpuMemory | None:

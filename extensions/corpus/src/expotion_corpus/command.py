@@ -143,7 +143,7 @@ def scenes(
         spec = registry.captioner(name)
         known = {key: value for key, value in ROLES[role].items() if key in spec.options.model_fields}
         own = {key.partition(".")[2]: value for key, value in given.items() if key.startswith(f"{role}.")}
-        options = options_of(spec.options, known | own, lambda field, role=role: f"--set {role}.{field}")
+        options = options_of(spec.options, known | own, f"--set {role}.{{}}".format)
         for weights in spec.weights(options):
             console.print(f"{weights.name}: licence {weights.licence}", markup=False)
         writers[role] = Writer.of(registry, name, options)
@@ -171,7 +171,12 @@ def scenes(
         console.print(line, style="yellow", markup=False)
     console.print(f"{out / 'scenes.jsonl'}: {len(made.records)} records of {len(rows)} clips", markup=False)
     if not made.records:
-        raise ExpotionError([Problem(str(out), "at least one record", "none"), *map(Problem, made.notes[:SHOWN])])
+        raise ExpotionError(
+            [
+                Problem(str(out), "at least one record", "none"),
+                *[Problem(str(out), note) for note in made.notes[:SHOWN]],
+            ]
+        )
 
 
 @app.command()

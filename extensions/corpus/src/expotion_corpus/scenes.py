@@ -105,7 +105,7 @@ def _speech(samples: NDArray[np.float32] | None) -> float | None:
         return None
     model, heard = _listener()
     parts = heard(torch.from_numpy(samples), model, sampling_rate=VOICE_RATE_HZ)
-    return round(sum(part["end"] - part["start"] for part in parts) / len(samples), 3)
+    return round(float(sum(part["end"] - part["start"] for part in parts)) / len(samples), 3)
 
 
 def _singing(metric: str, clip: Clip) -> float | None:
@@ -151,18 +151,17 @@ class Scenes:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
 class _Said(Clip):
     """A clip that has nothing but the words that were said of it."""
 
-    id: str
-    caption: str
-    duration_s: float
+    def __init__(self, name: str, words: str, duration_s: float) -> None:
+        self.id, self.caption, self.duration_s = name, words, duration_s
+        self._words, self.tracks = words, {}
 
     @property
     def content_hash(self) -> str:
         """That of the words."""
-        return hashlib.sha256(self.caption.encode()).hexdigest()
+        return hashlib.sha256(self._words.encode()).hexdigest()
 
     @property
     def video(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from expotion.contracts import CaptionerSpec, Clip, Stage, TaskSpec, Weights, hookimpl
+from expotion.contracts import CaptionerSpec, Clip, Stage, TaskCost, TaskSpec, Weights, hookimpl
 from expotion_caption_qwen2_audio.options import FinetuneOptions, FuseOptions, Qwen2AudioOptions
 
 __all__ = ["FUSE", "SPEC", "TASK", "FinetuneOptions", "Qwen2AudioOptions", "expotion_captioners", "expotion_tasks"]
@@ -74,11 +74,18 @@ def _stages(options: Any) -> Sequence[Stage]:
     return stages(options)
 
 
+def _cost(options: Any) -> TaskCost:
+    from expotion_caption_qwen2_audio.cost import cost_of  # noqa: PLC0415 - heavy
+
+    return cost_of(options)
+
+
 TASK = TaskSpec(
     name="qwen2_audio_lora",
     description="fine-tune Qwen2-Audio with LoRA on clips and their captions, and score what it says of test clips",
     stages=_stages,
     options=FinetuneOptions,
+    cost=_cost,
 )
 
 

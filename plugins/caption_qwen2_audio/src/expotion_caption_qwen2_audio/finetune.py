@@ -29,6 +29,20 @@ from expotion_caption_qwen2_audio.options import FinetuneOptions
 from expotion_caption_qwen2_audio.prompts import QUESTIONS
 
 
+def beside(model: Any, options: FinetuneOptions) -> Any:
+    """The model with matrices beside the layers that the options name, drawn by torch's generator."""
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - seconds
+
+    layers = "|".join(options.targets)
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        target_modules=rf".*language_model.*\.({layers})",
+        base_model_name_or_path=options.model,
+    )
+    return get_peft_model(model, config)
+
+
 class LoraTensors(nn.Module):
     """The trained matrices by name; module names may hold no dots, so that a bar stands for each."""
 
@@ -76,20 +90,10 @@ class LoraObjective:
     @cached_property
     def model(self) -> Any:
         """The frozen model with matrices beside it: the same for the same seed."""
-        from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - seconds
-
-        options = self.options
-        layers = "|".join(options.targets)
-        config = LoraConfig(
-            r=options.rank,
-            lora_alpha=options.alpha,
-            target_modules=rf".*language_model.*\.({layers})",
-            base_model_name_or_path=options.model,
-        )
-        base = self._loaded[0]
+        options, base = self.options, self._loaded[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model: Any = get_peft_model(base, config)
+            model = beside(base, options)
         if options.recompute_activations:
             base.gradient_checkpointing_enable({"use_reentrant": False})
             base.enable_input_require_grads()

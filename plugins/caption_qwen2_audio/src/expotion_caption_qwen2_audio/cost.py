@@ -1,0 +1,88 @@
+"""What a fine-tuning takes at the model's own sizes: counted on torch's device `meta`, where nothing is computed.
+
+The language model is run forward and backward on the longest clip (30 s, the question, a caption of `max_tokens`):
+what autograd keeps is its memory, what the matrix products take its operations. The tower that hears is frozen and
+keeps nothing; its operations are two for each weight and frame.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+
+from expotion.contracts import TaskCost
+from expotion_caption_qwen2_audio.finetune import beside
+from expotion_caption_qwen2_audio.options import FinetuneOptions
+
+QUESTION_TOKENS = 64
+FRAMES_PER_TOKEN = 2
+"""The tower's frames that are pooled into one token."""
+PUBLISHED_7B = {
+    "audio_config": {
+        "model_type": "qwen2_audio_encoder",
+        "d_model": 1280,
+        "encoder_layers": 32,
+        "encoder_attention_heads": 20,
+        "encoder_ffn_dim": 5120,
+        "num_mel_bins": 128,
+        "max_source_positions": 1500,
+    },
+    "text_config": {
+        "model_type": "qwen2",
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 156032,
+    },
+}
+"""Sizes of Qwen2-Audio-7B and its Instruct."""
+
+
+def cost_of(options: FinetuneOptions) -> TaskCost:
+    """The cost of one clip; the sizes are those of a folder, or else those of the published models."""
+    folder = Path(options.model)
+    config: Any = Qwen2AudioConfig.from_pretrained(folder) if folder.is_dir() else Qwen2AudioConfig(**PUBLISHED_7B)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            base = Qwen2AudioForConditionalGeneration(config)
+            model = beside(base.requires_grad_(False), options)
+    finally:
+        torch.set_default_dtype(before)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    language = base.language_model
+    if options.recompute_activations:
+        language.gradient_checkpointing_enable({"use_reentrant": False})
+        language.train()
+    frames = config.audio_config.max_source_positions
+    n_tokens = frames // FRAMES_PER_TOKEN + QUESTION_TOKENS + options.max_tokens
+    width = config.text_config.hidden_size
+    kept: dict[int, torch.Tensor] = {}
+    weights = {one.untyped_storage()._cdata for one in model.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage()._cdata
+        if place not in weights:
+            kept[place] = tensor  # held, so that no other gets its place
+        return tensor
+
+    given = torch.zeros(1, n_tokens, width, device="meta", dtype=torch.bfloat16, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = language(inputs_embeds=given, use_cache=False).logits
+            loss = logits[0, -options.max_tokens :].float().logsumexp(-1).sum()
+        loss.backward()
+    tower = sum(one.numel() for one in base.audio_tower.parameters())
+    return TaskCost(
+        n_frozen=sum(one.numel() for one in model.parameters()) - sum(one.numel() for one in trained),
+        n_trained=sum(one.numel() for one in trained),
+        clip_bytes=sum(one.untyped_storage().nbytes() for one in kept.values()),
+        clip_flop=float(counter.get_total_flops()) + 2.0 * tower * frames,
+    )
