@@ -182,9 +182,8 @@ def print_before(task: Task, console: Console) -> None:
 def print_cost(cost: Mapping[str, Any], console: Console) -> None:
     """What the training of a task takes on GPUs."""
     sizes = f"{cost['frozen']:,} frozen and {cost['trained']:,} trained parameters"
-    console.print(
-        f"{sizes}; {cost['steps']} steps of {cost['clips_per_step']} clips", highlight=False, soft_wrap=True
-    )
+    steps = f"{cost['steps']} steps of {cost['clips_per_step']} clips"
+    console.print(f"{sizes}; {steps}", highlight=False, soft_wrap=True)
     table = columns("GPU", "training", "largest batch")
     for name, told in cost["gpus"].items():
         fits = told["largest_batch"] > 0

@@ -116,8 +116,8 @@ class Stage:
 class TaskCost:
     """What training takes at the real sizes, counted without computing it.
 
-    Parameters that are frozen (16 bits each) and trained; bytes that the backward pass of one clip keeps; operations
-    of one clip, forward and backward.
+    Parameters that are frozen (16 bits each) and trained; bytes that the backward pass of one clip keeps;
+    operations of one clip, forward and backward.
     """
 
     n_frozen: int
