@@ -104,12 +104,14 @@ class TaskRun(Protocol):
 class Stage:
     """A stage: its name, what it does, and the keys of the task's options that its result depends on.
 
-    It is skipped where it was finished with the same values of these, of `train` and of the stages before it.
+    It is skipped where it was finished with the same values of these, of `train` and of the stages before it; one
+    that `scores`, of the metrics, too.
     """
 
     name: str
     run: Callable[[TaskRun], None]
     depends_on: Sequence[str] = ()
+    scores: bool = False
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def write_run_report(
     specs: Sequence[MetricSpec],
     history: TrainingHistory | None,
     samples: Sequence[Sample],
-    main: str,
+    main: str | None,
     extra: Sequence[tuple[str, str]],
     *,
     facts: Mapping[str, str],

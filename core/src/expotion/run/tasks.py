@@ -92,8 +92,8 @@ class Task:
             train,
             values["seed"],
         ]
-        measured = values["evaluate"]["metrics"]
-        return hashlib.sha256(json.dumps([self.trace, own, measured], sort_keys=True).encode()).hexdigest()
+        own += [values["evaluate"]] if stage.scores else []
+        return hashlib.sha256(json.dumps([self.trace, own], sort_keys=True).encode()).hexdigest()
 
     def clips(self, split: Literal["train", "validation", "test"]) -> Sequence[Clip]:
         """Clips of the recipe's data."""
@@ -144,7 +144,7 @@ class Task:
         evaluation = load_evaluation(self.folder) if scored else Evaluation({}, {}, {})
         history = self.folder / "training.jsonl"
         lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
-        main = next(iter(evaluation.metrics), "")
+        main = next(iter(evaluation.metrics), None)
         write_run_report(
             self.run,
             self.recipe,

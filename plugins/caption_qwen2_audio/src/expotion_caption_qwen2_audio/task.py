@@ -20,7 +20,7 @@ def stages(options: FinetuneOptions) -> list[Stage]:
     return [
         Stage("training", partial(_train, options), MODEL),
         Stage("captions", partial(_describe, options)),
-        Stage("scores", _score),
+        Stage("scores", _score, scores=True),
     ]
 
 
