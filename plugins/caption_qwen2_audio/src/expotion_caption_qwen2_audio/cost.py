@@ -21,7 +21,7 @@ from expotion_caption_qwen2_audio.options import FinetuneOptions
 QUESTION_TOKENS = 64
 FRAMES_PER_TOKEN = 2
 """The tower's frames that are pooled into one token."""
-PUBLISHED_7B = {
+PUBLISHED_7B: dict[str, Any] = {
     "audio_config": {
         "model_type": "qwen2_audio_encoder",
         "d_model": 1280,
@@ -52,7 +52,7 @@ def cost_of(options: FinetuneOptions) -> TaskCost:
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device("meta"):
-            base = Qwen2AudioForConditionalGeneration(config)
+            base: Any = Qwen2AudioForConditionalGeneration(config)
             model = beside(base.requires_grad_(False), options)
     finally:
         torch.set_default_dtype(before)
