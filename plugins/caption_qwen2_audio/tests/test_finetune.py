@@ -86,7 +86,7 @@ def test_killed_and_resumed_gives_the_same_bytes(model: Path, tmp_path: Path) ->
     assert not (tmp_path / "killed" / "lora").exists()
     again = started(tmp_path / "killed", model, 9)
     told, _ = again.communicate(timeout=120)
-    assert told.split()[0] in ("2", "4")  # a checkpoint every two steps
+    assert told.split()[0] in ("6", "8")  # a checkpoint every two steps
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         first, second = ((tmp_path / run / "lora" / name).read_bytes() for run in ("whole", "killed"))
         assert first == second

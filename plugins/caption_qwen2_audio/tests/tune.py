@@ -27,6 +27,9 @@ class Tone(SyntheticClip):
         super().__init__(duration_s=0.3)
         self.number, self.id, self.caption = number, f"tone{number}", WORDS[number]
 
+    def __reduce__(self) -> tuple[type[Tone], tuple[int]]:
+        return Tone, (self.number,)
+
     def audio(self, sample_rate_hz: int) -> np.ndarray:
         times_s = np.arange(round(self.duration_s * sample_rate_hz)) / sample_rate_hz
         return (0.4 * np.sin(2 * np.pi * 150 * 1.5**self.number * times_s)).astype(np.float32)

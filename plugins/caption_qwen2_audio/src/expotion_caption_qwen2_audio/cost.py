@@ -57,7 +57,7 @@ def cost_of(options: FinetuneOptions) -> TaskCost:
     finally:
         torch.set_default_dtype(before)
     trained = [one for one in model.parameters() if one.requires_grad]
-    language = base.language_model
+    language = base.model.language_model
     if options.recompute_activations:
         language.gradient_checkpointing_enable({"use_reentrant": False})
         language.train()
@@ -76,10 +76,10 @@ def cost_of(options: FinetuneOptions) -> TaskCost:
     given = torch.zeros(1, n_tokens, width, device="meta", dtype=torch.bfloat16, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            logits = language(inputs_embeds=given, use_cache=False).logits
+            logits = base.lm_head(language(inputs_embeds=given, use_cache=False).last_hidden_state)
             loss = logits[0, -options.max_tokens :].float().logsumexp(-1).sum()
         loss.backward()
-    tower = sum(one.numel() for one in base.audio_tower.parameters())
+    tower = sum(one.numel() for one in base.model.audio_tower.parameters())
     return TaskCost(
         n_frozen=sum(one.numel() for one in model.parameters()) - sum(one.numel() for one in trained),
         n_trained=sum(one.numel() for one in trained),

@@ -34,13 +34,10 @@ def beside(model: Any, options: FinetuneOptions) -> Any:
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - seconds
 
     layers = "|".join(options.targets)
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        target_modules=rf".*language_model.*\.({layers})",
-        base_model_name_or_path=options.model,
-    )
-    return get_peft_model(model, config)
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=rf".*language_model.*\.({layers})")
+    made: Any = get_peft_model(model, config)
+    made.peft_config["default"].base_model_name_or_path = options.model  # not where this machine keeps it
+    return made
 
 
 class LoraTensors(nn.Module):
