@@ -65,7 +65,7 @@ class Line:
         return (self.trained(part) - self.slope * part).square().sum() / len(draw)
 
     def validate(self, world: Workers) -> dict[str, float]:
-        return {"validation_loss": float((self.trained.weight - self.slope).square())}
+        return {"validation_loss": float((self.trained.weight.detach() - self.slope).square())}
 
     def record(self) -> dict[str, Any]:
         return {"slope": float(self.trained.weight.detach())}

@@ -19,6 +19,8 @@ from expotion_caption_qwen2_audio.finetune import beside
 from expotion_caption_qwen2_audio.options import FinetuneOptions
 
 QUESTION_TOKENS = 64
+CAUSAL = {"full_attention": None}
+"""No mask but the order: a ready one, as transformers would look at the positions, which `meta` has not."""
 FRAMES_PER_TOKEN = 2
 """The tower's frames that are pooled into one token."""
 PUBLISHED_7B: dict[str, Any] = {
@@ -76,7 +78,8 @@ def cost_of(options: FinetuneOptions) -> TaskCost:
     given = torch.zeros(1, n_tokens, width, device="meta", dtype=torch.bfloat16, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            logits = base.lm_head(language(inputs_embeds=given, use_cache=False).last_hidden_state)
+            hidden = language(inputs_embeds=given, attention_mask=CAUSAL, use_cache=False).last_hidden_state
+            logits = base.lm_head(hidden)
             loss = logits[0, -options.max_tokens :].float().logsumexp(-1).sum()
         loss.backward()
     tower = sum(one.numel() for one in base.model.audio_tower.parameters())
