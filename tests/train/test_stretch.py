@@ -52,7 +52,7 @@ def test_what_is_behind_a_clips_end_is_not_scored() -> None:
 def test_the_loss_is_that_of_the_stretch_alone_at_its_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     run = a_run()
     draw = replace(draw_step(run.examples, run.names, STRETCHED, 3, 0), start=5)
-    got = float(run._part_loss(draw, 100).detach())
+    got = float(run.objective.part_loss((draw, 100), 0).detach())
 
     every, at = run.examples, slice(5, 5 + LENGTH)
     own, donors = (every.codes[index][..., at] for index in (draw.index, draw.donors))
@@ -66,9 +66,9 @@ def test_the_loss_is_that_of_the_stretch_alone_at_its_positions(monkeypatch: pyt
     history = torch.where(draw.foreign[:, None], donors, own)
     table = run.lm.position_table
     there = (cut, history, ~draw.foreign, draw.keep, draw.with_text)
-    at_the_start = run.objective.loss(*there, n_scored=100).detach()
+    at_the_start = run.objective.loss.of(*there, n_scored=100).detach()
     monkeypatch.setattr(run.lm, "position_table", lambda first, n: table(first + (5 if n else 0), n))
-    assert float(run.objective.loss(*there, n_scored=100).detach()) == pytest.approx(got, rel=1e-6)
+    assert float(run.objective.loss.of(*there, n_scored=100).detach()) == pytest.approx(got, rel=1e-6)
     assert float(at_the_start) != pytest.approx(got, rel=1e-6)
 
 
