@@ -12,6 +12,7 @@ from starlette.responses import Response
 from expotion.plugins import core_version
 from expotion_studio.adaptors import Adaptors, adaptor_calls
 from expotion_studio.compose import MAX_CLIP_BYTES, compose_calls
+from expotion_studio.record import MAX_SONG_BYTES, MAX_TAKE_BYTES, record_calls
 from expotion_studio.shelf import Shelf
 from expotion_web.api import application, job_calls
 from expotion_web.guard import Access
@@ -22,17 +23,22 @@ POLICY = (
     "form-action 'self'; frame-ancestors 'none'"
 )
 MAX_CALL_BYTES = 65_536
+LARGE = {"/api/clips": MAX_CLIP_BYTES, "/api/songs": MAX_SONG_BYTES, "/api/recordings": MAX_TAKE_BYTES}
+ROOMS = ("compose", "record")
 JOBS = {
     "see": "expotion_studio.seeing:see",
     "compose": "expotion_studio.composing:compose",
     "again": "expotion_studio.composing:again",
+    "songs": "expotion_studio.songs:of_world",
+    "song": "expotion_studio.songs:own",
+    "manifest": "expotion_studio.recording:manifest",
 }
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
 
 def access(hosts: frozenset[str], token: str | None) -> Access:
     """Who may ask the studio, and how much."""
-    return Access(hosts, POLICY, token, MAX_CALL_BYTES, {"/api/clips": MAX_CLIP_BYTES})
+    return Access(hosts, POLICY, token, MAX_CALL_BYTES, LARGE)
 
 
 def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
@@ -41,6 +47,7 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
     app.include_router(job_calls(jobs))
     app.include_router(adaptor_calls(adaptors))
     app.include_router(compose_calls(shelf, jobs, adaptors))
+    app.include_router(record_calls(shelf, jobs))
 
     @app.get("/api/about", tags=["studio"])
     def about(request: Request) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
     @app.get("/{room}", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     def page(room: str = "") -> Response:
-        if room not in ("", "compose"):
+        if room not in ("", *ROOMS):
             raise HTTPException(404, "there is no such page; start from /")
         return _file("index.html")
 

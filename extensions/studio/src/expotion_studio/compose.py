@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from starlette.responses import Response
 from expotion.errors import MediaError, OutputError, Problem
 from expotion.files import WRITE_FIX, write_json
 from expotion_studio.adaptors import Adaptors
-from expotion_studio.shelf import Clip, Shelf, Take, arriving, new_name, plain_name
+from expotion_studio.shelf import Clip, Shelf, Take, arriving, new_name, now, plain_name
 from expotion_web.jobs import Jobs, Shown
 from expotion_web.limited import limited
 from expotion_web.media import file_response
@@ -77,8 +76,7 @@ def clip_calls(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> APIRouter:
             found = await run_in_threadpool(
                 limited, "expotion_studio.seeing:examined", str(path), where=plain_name(name, "clip")
             )
-            stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-            clip = Clip(id=clip_id, name=Path(name).name[:80], file=path.name, added=stamp, **found)
+            clip = Clip(id=clip_id, name=Path(name).name[:80], file=path.name, added=now(), **found)
             write_json(folder / "clip.json", clip.model_dump())
         return {"clip": clip, "job": look_at(clip, folder_of)}
 

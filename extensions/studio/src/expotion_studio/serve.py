@@ -16,6 +16,7 @@ from expotion.lock import held
 from expotion.music.targets import unwritable
 from expotion_studio.adaptors import Adaptors
 from expotion_studio.app import JOBS, access, studio
+from expotion_studio.record import drop_half_written
 from expotion_studio.shelf import Shelf
 from expotion_web.certificate import given_certificate, own_certificate
 from expotion_web.guard import Guard
@@ -55,6 +56,7 @@ def serve(
         certificate = own_certificate(shelf.root / "certificate", [*LOCAL, *called])
     token = None if local else secrets.token_urlsafe(24)
     hosts = frozenset(name.lower() for name in (*LOCAL, *called))
+    drop_half_written(shelf)
     with held(shelf.root), Jobs(shelf.jobs, JOBS) as jobs:
         guarded = Guard(studio(shelf, jobs, Adaptors(shelf.root / "runs", adaptors)), access(hosts, token))
         with PageServer(guarded, host, port, certificate, jobs.hang_up) as server:

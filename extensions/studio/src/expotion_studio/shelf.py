@@ -2,6 +2,11 @@
 
 clips/ID/       clip.json, the file as it came, picture.mp4 for the page, look.json
 pieces/JOB/     takes.json, and NAME.wav, a video and NAME.json of every take
+songs/ID/       song.json, sound.wav, and back.wav: the same through the codec
+recordings/ID/  about.json, and ID.mp4 with ID.json, as `expotion data prepare` reads them
+performers/     CODE.json: who agreed to what
+corpus/         what `data prepare` and `data split` wrote of the recordings
+runs/           run folders of recipes; NAME.recordings.json beside one says what it trained on
 jobs/           long work (`expotion_web.jobs`)
 """
 
@@ -13,6 +18,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,12 +59,47 @@ class Take(BaseModel):
     again: str = ""
 
 
+class Song(BaseModel):
+    """A piece to move to.
+
+    `distance_db` is how far it is from itself through the codec, `usual_db` what is usual for the codec.
+    """
+
+    id: str
+    title: str
+    caption: str
+    duration_s: float
+    own: bool = False
+    distance_db: float | None = None
+    usual_db: float | None = None
+    added: str = ""
+
+
+class Recording(BaseModel):
+    """A take of a performer to a song. `offset_s` was taken off the times of its frames, `offset_from` says why."""
+
+    id: str
+    song: str
+    title: str
+    performer: str
+    duration_s: float
+    frames: int
+    fps: float
+    dropped: int
+    offset_s: float
+    offset_from: str
+    added: str
+    notes: list[str] = []
+
+
 class Shelf:
     """Where things stand. Every name from a page is looked up, and answered with 404 where it is none of ours."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clips, self.pieces, self.jobs = root / "clips", root / "pieces", root / "jobs"
+        self.songs, self.recordings, self.corpus = root / "songs", root / "recordings", root / "corpus"
+        self.runs = root / "runs"
 
     def clip_folder(self, name: str) -> Path:
         """The folder of a clip."""
@@ -75,6 +116,24 @@ class Shelf:
         """Every clip, the newest first."""
         found = (_read(path, Clip) for path in self.clips.glob("*/clip.json"))
         return sorted((clip for clip in found if clip is not None), key=lambda clip: clip.added, reverse=True)
+
+    def song_folder(self, name: str) -> Path:
+        """The folder of a song."""
+        return _there(self.songs, name, "piece")
+
+    def all_songs(self) -> list[Song]:
+        """Every song, the oldest first."""
+        found = (_read(path, Song) for path in self.songs.glob("*/song.json"))
+        return sorted((song for song in found if song is not None), key=lambda song: song.added)
+
+    def recording_folder(self, name: str) -> Path:
+        """The folder of a recording."""
+        return _there(self.recordings, name, "recording")
+
+    def all_recordings(self) -> list[Recording]:
+        """Every recording, the oldest first."""
+        found = (_read(path, Recording) for path in self.recordings.glob("*/about.json"))
+        return sorted((one for one in found if one is not None), key=lambda one: one.added)
 
     def piece_folder(self, take: str) -> tuple[Path, int]:
         """The folder and number of a take, whose id is JOB-NUMBER."""
@@ -133,6 +192,11 @@ def arriving(parent: Path) -> Iterator[tuple[str, Path]]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def now() -> str:
+    """The time, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def plain_name(given: str, default: str) -> str:

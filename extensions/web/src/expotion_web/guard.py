@@ -41,7 +41,7 @@ class Access:
     """What is let in.
 
     `hosts` are the names that a Host header may hold (None: any, for what anybody may see); `token` must come with
-    every request where there is one. `larger` lets bodies of some paths, by how they begin, be longer than
+    every request where there is one. `larger` lets bodies of some paths be longer than
     `max_body_bytes`. `policy` is the Content-Security-Policy; `refusal` makes the answer to what is not let in.
     """
 
@@ -56,9 +56,7 @@ class Access:
 
     def limit(self, path: str) -> int:
         """Bytes that a body may have."""
-        return max(
-            (most for start, most in self.larger.items() if path.startswith(start)), default=self.max_body_bytes
-        )
+        return self.larger.get(path, self.max_body_bytes)
 
     def let_in(self, scope: Scope) -> int:
         """0, or the status that a request is refused with."""
@@ -130,7 +128,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                headers["Content-Security-Policy"] = self.access.policy
+                headers.setdefault("Content-Security-Policy", self.access.policy)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -16,17 +16,17 @@ MEMORY_BYTES, TIME_S = 6 << 30, 60
 """Address space, of which libraries reserve much and use little, and time on the clock and on the processor."""
 
 
-def limited(function: str, *given: str, where: str) -> dict[str, Any]:
+def limited(function: str, *given: str, where: str, time_s: int = TIME_S) -> dict[str, Any]:
     """The plain values that `module:function` gives for texts, from a process of its own.
 
     Raises MediaError with what it found wrong; one that breaks a limit, or breaks down, is named by `where`.
     """
-    command = [sys.executable, "-m", "expotion_web.limited", function, *given]
+    command = [sys.executable, "-m", "expotion_web.limited", str(time_s), function, *given]
     broken = MediaError(Problem(where, "a file that can be read", "one on which reading broke down", "convert it"))
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIME_S, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, timeout=time_s, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        wanted, fix = f"a file that is read within {TIME_S} s", "give a shorter one"
+        wanted, fix = f"a file that is read within {time_s} s", "give a shorter one"
         raise MediaError(Problem(where, wanted, "longer", fix)) from None
     try:
         found = json.loads(done.stdout.splitlines()[-1])
@@ -40,19 +40,20 @@ def limited(function: str, *given: str, where: str) -> dict[str, Any]:
 
 def main() -> None:
     """Set the limits, call the function, write what it gives or what is wrong."""
+    time_s = int(sys.argv[1])
     if os.name == "posix":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_CPU, (TIME_S, TIME_S))
+        resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    module, _, function = sys.argv[1].partition(":")
+    module, _, function = sys.argv[2].partition(":")
     try:
-        answer = {"result": getattr(importlib.import_module(module), function)(*sys.argv[2:])}
+        answer = {"result": getattr(importlib.import_module(module), function)(*sys.argv[3:])}
     except ExpotionError as error:
         answer = {"problems": [vars(problem) for problem in error.problems]}
     except Exception as error:
-        answer = {"problems": [vars(Problem(Path(sys.argv[2]).name, "a file that can be read", in_short(error)))]}
+        answer = {"problems": [vars(Problem(Path(sys.argv[3]).name, "a file that can be read", in_short(error)))]}
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 
