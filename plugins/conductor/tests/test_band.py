@@ -156,8 +156,20 @@ def test_a_clip_of_the_band_has_the_whole_truth() -> None:
     np.testing.assert_allclose(truth.tempo_curve_bpm, truth.tempo_bpm)
     assert len(truth.valence) == len(truth.intensity) == len(truth.intensity_times_s)
     assert clip.audio(16000).shape == (32000,)
+    assert truth.landmarks is not None
+    assert truth.landmarks["left_wrist"].shape == (len(truth.intensity_times_s), 2)
     performed = ConductorClip(band_plan(SEED, 2.0, steady=False), size_px=64)
     assert performed.truth.tempo_bpm is None and performed.content_hash != clip.content_hash
+
+
+def test_the_conductor_turns_at_the_beats_of_a_performance() -> None:
+    for seed in range(SEED, SEED + 4):
+        clip = ConductorClip(band_plan(seed, 5.0, steady=False))
+        times_s = np.arange(0.0, 5.0, 0.002)
+        velocity = np.diff(-clip.figure.joints(times_s)[clip.figure.baton_wrist][:, 1])
+        turns_s = times_s[1:-1][(velocity[:-1] < 0) & (velocity[1:] >= 0)]
+        inside = clip.truth.beats_s[(clip.truth.beats_s > 0.05) & (clip.truth.beats_s < 4.95)]
+        assert all(np.abs(turns_s - beat_s).min() < 0.025 for beat_s in inside)
 
 
 def test_the_source_offers_the_band_by_name_and_keeps_the_first_style() -> None:

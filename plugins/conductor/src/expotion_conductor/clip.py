@@ -216,7 +216,7 @@ class ConductorClip(Clip):
 
     @cached_property
     def truth(self) -> Truth:  # type: ignore[override] # composed when it is first asked for
-        """Beats and intensity; of the band's music also valence, tempo curve, notes, and where bars begin."""
+        """Beats and intensity; of a band's clip also valence, tempo curve, notes, joints, and where bars begin."""
         plan, piece = self.plan, self.plan.piece
         changes = bool(plan.variant) or (piece is not None and not piece.steady)
         return Truth(
@@ -228,6 +228,7 @@ class ConductorClip(Clip):
             tempo_curve_bpm=piece.tempo_curve_bpm if piece else None,
             valence=piece.valence if piece else None,
             notes=piece.notes if piece else None,
+            landmarks=self.figure.joints(plan.intensity_times_s) if piece else None,
             events_s=piece.events_s if piece else None,
         )
 
