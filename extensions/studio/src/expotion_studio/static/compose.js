@@ -32,9 +32,9 @@ export async function open(room) {
     el("details", {}, el("summary", {}, "Guidance"), el("p", { class: "hint" }, "How firmly the prompt and each control are followed; empty is as the adaptor was measured."),
       el("label", {}, "Prompt", cfg), scales),
     make);
-  const work = el("div", { class: "studio", hidden: true }, el("div", {}, view.node, camera), form);
+  const work = el("div", { class: "studio", hidden: true }, el("div", {}, view.node), form);
   room.append(el("p", { class: "lede" }, "A video of a person and some words go in; music that follows face and body comes out."),
-    drop, el("label", { class: "chosen", hidden: true }, "Clip ", clips, " ", el("button", { type: "button", class: "quiet", onclick: act(forget) }, "Delete this clip")),
+    drop, camera, el("label", { class: "chosen", hidden: true }, "Clip ", clips, " ", el("button", { type: "button", class: "quiet", onclick: act(forget) }, "Delete this clip")),
     notes, work, lanes, takes);
 
   for (const event of ["dragenter", "dragover"]) drop.addEventListener(event, (e) => { e.preventDefault(); drop.classList.add("over"); });
