@@ -47,6 +47,7 @@ REFUSED: dict[str, list[list[str]]] = {
         ["clips", "--caption-style", "short"],
         ["notes.csv"],
     ],
+    "data scenes": [["nowhere"], ["empty"], ["notes.csv"]],
     "data split": [
         ["nowhere.jsonl"],
         ["empty.jsonl"],

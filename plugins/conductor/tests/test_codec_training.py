@@ -45,11 +45,13 @@ def arguments(program: Any, pool: Path, out: Path, *more: str) -> Any:
     return program.arguments([*f"--pool {pool} --out {out} {small} {stages}".split(), *more])
 
 
-def test_the_fast_codec_is_transformers_own(program: Any) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_the_fast_codec_is_transformers_own(program: Any, seed: int) -> None:
     import torch
 
+    torch.manual_seed(seed)
     codec = program.build_codec(2, 4, 2, 8)
-    sound = torch.randn(2, 1, 640 * 5, generator=torch.Generator().manual_seed(0))
+    sound = torch.randn(2, 1, 640 * 5)
     fast = near("codec_fast").FastCodec(codec)
 
     def outcome(encode: Any, decode: Any) -> tuple[Any, Any, list[Any]]:
@@ -62,8 +64,10 @@ def test_the_fast_codec_is_transformers_own(program: Any) -> None:
     theirs = outcome(codec.encoder, codec.decoder)
     ours = outcome(lambda x: fast.encode(x).transpose(1, 2), lambda x: fast.decode(x.transpose(1, 2)))
     torch.testing.assert_close(ours[:2], theirs[:2], atol=1e-5, rtol=1e-4)
-    for a, b in zip(ours[2], theirs[2], strict=True):
-        assert float((a - b).abs().max()) < 1e-5 + 1e-4 * float(b.abs().max())
+    largest = max(
+        float(gradient.abs().max()) for gradient in theirs[2]
+    )  # those of norms cancel: sums of such parts
+    torch.testing.assert_close(ours[2], theirs[2], atol=1e-5 * largest, rtol=1e-4)
 
 
 def test_the_start_gives_every_convolution_unit_variance(program: Any) -> None:

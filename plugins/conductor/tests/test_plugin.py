@@ -28,7 +28,7 @@ def test_announces_the_world_and_the_tiny_backbone(manager: pluggy.PluginManager
     assert [spec.name for spec in sources] == ["conductor"]
     assert [(spec.name, spec.default) for spec in backbones] == [("tiny", True), ("tiny-1", False)]
     assert set(sources[0].options.model_fields) == {
-        "train_clips", "test_clips", "clip_s", "sensors", "size", "train_seed", "test_seed",
+        "train_clips", "test_clips", "clip_s", "sensors", "size", "style", "performed", "train_seed", "test_seed",
     }  # fmt: skip
 
 
