@@ -19,7 +19,7 @@ from expotion.recipe import load_recipe
 from expotion.recipe.lacks import Lack
 from expotion.recipe.plan import Found, Geometry, forward_flops, n_decoder, plan_of
 from expotion.rehearse import seeded, walk
-from expotion.rehearse.estimate import GpuMemory, Heard, Rates, gpu_memory, kept_bytes, on_gpu, whole_run
+from expotion.rehearse.estimate import GpuMemory, Heard, Rates, gpu_memory, kept_bytes, on_gpu, rates_of, whole_run
 
 Capture = pytest.CaptureFixture[str]
 SMALL = Geometry(1024, 24, 16, 4, 2048, 50.0)
@@ -39,6 +39,19 @@ def test_a_stage_is_its_start_and_a_pace() -> None:
     assert told.seconds("clips") == pytest.approx(9.5)
     one = heard((1.0, "clips", 0, 0), (4.0, "clips", 1, 1), (4.0, "clips", -1, 0))
     assert one.pace("clips") == pytest.approx((0.0, 3.0))
+
+
+def test_a_step_is_what_follows_the_one_that_starts_it() -> None:
+    recipe = load_recipe("recipes/face_motion.yaml", registry=discover())
+    one = recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"batch_size": 1, "validation_clips": 0})}
+    )
+    told = heard(
+        (0.0, "training", 0, 0), (9.0, "training", 1, 2), (9.5, "training", 2, 2), (9.6, "training", -1, 0)
+    )
+    counts = {"n_clips": 2, "n_test": 1, "n_sounds": 2}
+    assert rates_of(told, 10.0, walked=one, recipe=recipe, **counts, whole=False).step_s == 8 * 0.5
+    assert rates_of(told, 10.0, walked=recipe, recipe=recipe, **counts, whole=True).step_s == 0.5
 
 
 def test_the_whole_run_is_rates_times_what_there_is() -> None:

@@ -105,11 +105,10 @@ def rates_of(
     gaps = [after - before for before, after in pairwise(steps)]
     step_s = validated_s = 0.0
     if gaps:
-        step_s = statistics.median(gaps[:-1] or gaps)
+        gap = statistics.median(gaps[:-1] or gaps)
+        step_s = gap * recipe.train.clips_per_step / walked.train.clips_per_step  # a first walk's batch is one clip
         n_validated = walked.train.n_validated(n_clips - n_test)
-        validated_s = max(0.0, gaps[-1] - step_s) / n_validated if n_validated else 0.0
-    elif steps:
-        step_s = (steps[0] - heard.of("training")[0][0]) * recipe.train.clips_per_step
+        validated_s = max(0.0, gaps[-1] - gap) / n_validated if n_validated else 0.0
     before_s, piece_s = heard.pace("generation")
     told = ["load models", "clips", "clips, shared", "captions", "captions, shared"]
     told += ["training", "generation", "evaluation", "report"]

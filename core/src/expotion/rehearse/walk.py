@@ -1,4 +1,4 @@
-"""The walk: the stages of `expotion recipe run`, listened to, with one clip and one step.
+"""The walk: the stages of `expotion recipe run`, listened to, with one clip and one step after one that starts it.
 
 Where that was quick it is done once more, with as many clips and steps as it takes to tell what it takes to start a
 stage from what each thing in it costs.
@@ -44,6 +44,8 @@ from expotion.run.stages import run_recipe
 
 QUICK_S = 150.0
 """A walk that takes no more of the processors' time is followed by a second one."""
+FIRST_STEPS = 2
+"""The first of a process starts it, compiles and takes memory; what a step costs is told by the next."""
 SECOND_CLIPS, SECOND_TEST, SECOND_STEPS = 16, 8, 6
 MEMORY_PER_BYTE = 3.5
 """Memory that a walk takes for each byte of the model's float32 weights: read, packed for steps, trained."""
@@ -206,7 +208,7 @@ def _shortened(task: Task, recipe: Recipe, source: str | None, left_out: set[str
         "callbacks": [],
         "early_stopping": None,
     }
-    train |= {"workers": 0, "sample_every_steps": 0, "steps": 1 if first else SECOND_STEPS}
+    train |= {"workers": 0, "sample_every_steps": 0, "steps": FIRST_STEPS if first else SECOND_STEPS}
     if first:
         train |= {"batch_size": 1, "accumulate": 1, "validation_clips": 0}
     evaluate: dict[str, Any] = {"outside": {}}
