@@ -76,7 +76,13 @@ def test_one_after_the_other_with_what_they_say(jobs: Jobs, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_stopped_held_and_killed(jobs: Jobs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "inherited", [signal.default_int_handler, signal.SIG_IGN], ids=["a terminal", "a script's &"]
+)
+def test_stopped_held_and_killed(inherited: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    before = signal.signal(signal.SIGINT, inherited)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    jobs: Jobs = request.getfixturevalue("jobs")
     long = {"folder": str(tmp_path), "steps": 100_000}
     job = jobs.add("work", "long", {**long, "name": "a"})
     _until(lambda: jobs.get(job.id).done > 2)
