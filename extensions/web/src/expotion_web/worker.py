@@ -74,9 +74,8 @@ def main() -> None:
     """Run the function; say how it ended."""
     if os.name == "nt":
         signal.signal(signal.SIGBREAK, signal.default_int_handler)  # type: ignore[attr-defined]
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a server begun by a script's & passes on that it is ignored
+    # a server that a script began in the background passes on that SIGINT is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     own = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # foreign code prints into the log
     named, folder = sys.argv[1:3]
