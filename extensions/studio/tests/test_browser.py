@@ -37,9 +37,10 @@ def opened(browser: Any, served: Any) -> Callable[..., Any]:
 
 
 def _until(page: Any, condition: str, seconds: float = 60.0) -> None:
-    """Until an expression is true; the page's policy lets Playwright's own way not evaluate any."""
+    """Until an expression is true, which needs what it names to be there; the page's policy lets Playwright's own
+    way not evaluate any."""
     until = time.monotonic() + seconds
-    while not page.evaluate(condition):
+    while not page.evaluate(f"() => {{ try {{ return {condition}; }} catch {{ return false; }} }}"):
         assert time.monotonic() < until, condition
         page.wait_for_timeout(50)
 
