@@ -9,20 +9,24 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
+from rich.console import Console
+from rich.markup import escape
 
 from expotion.errors import OutputError, Problem, RunFolderError
 from expotion.files import write_json, write_text
-from expotion.lock import LOCK
+from expotion.lock import LOCK, held
+from expotion.plugins import Registry, installed_versions
 from expotion.recipe import Recipe
 from expotion.recipe.tasks import TaskRecipe
 
+log = logging.getLogger("expotion")
 AnyRecipe = TypeVar("AnyRecipe", Recipe, TaskRecipe)
 FORMAT = 1
 STATE = "run.json"
@@ -247,3 +251,29 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+def in_its_folder(
+    recipe: AnyRecipe,
+    registry: Registry,
+    out_dir: Path | None,
+    resume: Path | Literal["auto"] | None,
+    console: Console,
+    work: Callable[[AnyRecipe, RunFolder], None],
+) -> Path:
+    """Do the work of a recipe in its run folder, held and logged; returns the folder. Raises as `run_recipe`."""
+    folder = place_of(recipe, out_dir, resume)
+    recipe = with_its_batches(recipe, folder)
+    with held(folder):
+        run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
+        with run.logged():
+            console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
+            try:
+                work(recipe, run)
+            except KeyboardInterrupt:
+                log.warning("interrupted")
+                raise KeyboardInterrupt(folder) from None
+            except Exception:
+                log.exception("the run stopped")
+                raise
+    return folder

@@ -30,19 +30,18 @@ from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_array, write_text
-from expotion.lock import held
 from expotion.music.compose import Windows
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
 from expotion.musicgen.engine import choose, compile_ahead
 from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
-from expotion.plugins import Registry, installed_versions
+from expotion.plugins import Registry
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
 from expotion.recipe.schema import CONTROLS_ALONE
 from expotion.report.data import PROBE
 from expotion.run.captions import write_captions
-from expotion.run.folder import STATE, RunFolder, place_of, with_its_batches
+from expotion.run.folder import STATE, RunFolder, in_its_folder
 from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of, same_for_all
 from expotion.run.influence import N_FITTED, NATS_PER_CODE, Readout, gate_influence, joined, nats_of, play_alone
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
@@ -71,21 +70,9 @@ def run_recipe(
     Raises ExpotionError for anything a user can act on, and KeyboardInterrupt(folder) when interrupted: what
     was finished stays, and the same command with `--resume` goes on from there.
     """
-    folder = place_of(recipe, out_dir, resume)
-    recipe = with_its_batches(recipe, folder)
-    with held(folder):
-        run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
-        with run.logged():
-            console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
-            try:
-                Stages(recipe, registry, run, console).all()
-            except KeyboardInterrupt:
-                log.warning("interrupted")
-                raise KeyboardInterrupt(folder) from None
-            except Exception:
-                log.exception("the run stopped")
-                raise
-    return folder
+    return in_its_folder(
+        recipe, registry, out_dir, resume, console, lambda one, run: Stages(one, registry, run, console).all()
+    )
 
 
 class Stages:

@@ -17,11 +17,10 @@ from expotion.contracts import Clip, Objective, Scored, Stage
 from expotion.errors import Problem, RecipeError
 from expotion.evaluate.evaluate import Evaluation, evaluate, load_evaluation, write_evaluation
 from expotion.files import write_text
-from expotion.lock import held
-from expotion.plugins import Registry, installed_versions
+from expotion.plugins import Registry
 from expotion.progress import StageProgress, stage_progress
 from expotion.recipe.tasks import TaskRecipe
-from expotion.run.folder import RunFolder, place_of, with_its_batches
+from expotion.run.folder import RunFolder, in_its_folder
 from expotion.run.reporting import plugin_sections, training_history, write_run_report
 from expotion.run.training import keeper_of, train_to_end
 from expotion.train.loop import Loop
@@ -39,21 +38,9 @@ def run_task(
     console: Console,
 ) -> Path:
     """Run every stage that is not done yet; returns the run folder. Raises as `run_recipe` does."""
-    folder = place_of(recipe, out_dir, resume)
-    recipe = with_its_batches(recipe, folder)
-    with held(folder):
-        run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
-        with run.logged():
-            console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
-            try:
-                Task(recipe, registry, run, console).all()
-            except KeyboardInterrupt:
-                log.warning("interrupted")
-                raise KeyboardInterrupt(folder) from None
-            except Exception:
-                log.exception("the run stopped")
-                raise
-    return folder
+    return in_its_folder(
+        recipe, registry, out_dir, resume, console, lambda one, run: Task(one, registry, run, console).all()
+    )
 
 
 class Task:
