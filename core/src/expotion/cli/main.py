@@ -29,7 +29,7 @@ EXTENSIONS = {
     "models": ("expotion-hub", "List, show and download official weights."),
     "movement": ("expotion-movement", "Write a clip's movement as MIDI and as a table."),
     "play": ("expotion-live", "Make music for a clip and hear it while it is made."),
-    "studio": ("expotion-studio", "Compose and record in a page of the browser."),
+    "studio": ("expotion-studio", "Compose, record and train in a page of the browser."),
     "study": ("expotion-study", "Build, serve and analyse a blind listening test."),
     "verify": ("expotion-verify", "Compare this installation with golden files."),
 }

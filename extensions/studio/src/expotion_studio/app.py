@@ -14,6 +14,7 @@ from expotion_studio.adaptors import Adaptors, adaptor_calls
 from expotion_studio.compose import MAX_CLIP_BYTES, compose_calls
 from expotion_studio.record import MAX_SONG_BYTES, MAX_TAKE_BYTES, record_calls
 from expotion_studio.shelf import Shelf
+from expotion_studio.train import train_calls
 from expotion_web.api import application, job_calls
 from expotion_web.guard import Access
 from expotion_web.jobs import Jobs
@@ -24,7 +25,7 @@ POLICY = (
 )
 MAX_CALL_BYTES = 65_536
 LARGE = {"/api/clips": MAX_CLIP_BYTES, "/api/songs": MAX_SONG_BYTES, "/api/recordings": MAX_TAKE_BYTES}
-ROOMS = ("compose", "record")
+ROOMS = ("compose", "record", "train")
 JOBS = {
     "see": "expotion_studio.seeing:see",
     "compose": "expotion_studio.composing:compose",
@@ -32,6 +33,7 @@ JOBS = {
     "songs": "expotion_studio.songs:of_world",
     "song": "expotion_studio.songs:own",
     "manifest": "expotion_studio.recording:manifest",
+    "train": "expotion_studio.training:train",
 }
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
@@ -48,6 +50,7 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
     app.include_router(adaptor_calls(adaptors))
     app.include_router(compose_calls(shelf, jobs, adaptors))
     app.include_router(record_calls(shelf, jobs))
+    app.include_router(train_calls(shelf, jobs))
 
     @app.get("/api/about", tags=["studio"])
     def about(request: Request) -> dict[str, Any]:
