@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +82,88 @@ def browser() -> Iterator[Any]:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield running
         running.close()
+
+
+FOCUSED = """() => { const e = document.activeElement;
+  if (!e || e === document.body) return ['', ''];
+  const label = e.labels?.[0]?.cloneNode(true);
+  for (const own of label?.querySelectorAll('input, select, textarea') ?? []) own.remove();
+  const name = e.getAttribute('aria-label') || label?.textContent || e.textContent || '';
+  return [e.tagName.toLowerCase(), name.trim()]; }"""
+AXE = """() => axe.run().then(({ violations }) => violations.map((one) =>
+  `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(' | ')}`))"""
+PHONE = {"width": 360, "height": 740}
+
+
+@dataclass
+class Screen:
+    """A page of the studio and its `faults`: errors in it, and what it asked of others."""
+
+    page: Any
+    faults: list[str] = field(default_factory=list)
+
+    def until(self, condition: str, seconds: float = 60.0) -> None:
+        """Until an expression is true, which needs what it names to be there; the page's policy lets Playwright's
+        own way not evaluate any."""
+        until = time.monotonic() + seconds
+        while not self.page.evaluate(f"() => {{ try {{ return {condition}; }} catch {{ return false; }} }}"):
+            assert time.monotonic() < until, f"{condition}; {self.said()}"
+            self.page.wait_for_timeout(50)
+
+    def said(self) -> str:
+        """What the page has told last."""
+        return str(self.page.locator("#said").inner_text())
+
+    def reach(self, tag: str, name: str) -> None:
+        """Go to an element by Tab alone."""
+        for _ in range(300):
+            if self.page.evaluate(FOCUSED) == [tag, name]:
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"no {tag} {name!r} is reached by Tab")
+
+    def press(self, name: str, key: str = "Enter", tag: str = "button") -> None:
+        """Press something by keyboard."""
+        self.reach(tag, name)
+        self.page.keyboard.press(key)
+
+    def write(self, name: str, text: str) -> None:
+        """Fill a field by keyboard."""
+        self.reach("input", name)
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.type(text)
+
+    def looked_at(self, name: str) -> None:
+        """The page is as wide as a phone on a phone, and axe-core finds nothing wrong with it, there and here.
+
+        Pictures of both go to the folder that EXPOTION_SHOTS names.
+        """
+        wide = self.page.viewport_size
+        for size, kind in ((PHONE, "phone"), (wide, "wide")):
+            self.page.set_viewport_size(size)
+            self.page.wait_for_timeout(100)
+            if shots := os.environ.get("EXPOTION_SHOTS"):
+                self.page.screenshot(path=f"{shots}/{name}-{kind}.png", full_page=True)
+            assert self.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            self.page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+            assert self.page.evaluate(AXE) == [], f"{name}, {kind}"
+
+
+@pytest.fixture
+def opened(browser: Any, served: tuple[Studio, str]) -> Callable[..., Screen]:
+    """Opens a page of the studio."""
+    _, address = served
+
+    def open_page(path: str = "", width: int = 1280, height: int = 900) -> Screen:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        screen = Screen(page)
+        own = (address, "data:", "blob:")
+        page.on("pageerror", lambda error: screen.faults.append(str(error)))
+        page.on("console", lambda said: screen.faults.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda asked: None if asked.url.startswith(own) else screen.faults.append(asked.url))
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto(address + path)
+        page.wait_for_selector("main h1")
+        return screen
+
+    return open_page

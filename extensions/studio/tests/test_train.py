@@ -188,3 +188,34 @@ def test_controls_that_need_no_more_than_a_picture_are_offered(made: Any) -> Non
     assert "precomputed" not in names and "movement_beat" in names
     assert next(one for one in found["controls"] if one["encoder"] == "motion_raft")["lacks"]
     assert list(found["models"]) == ["tiny", "small", "medium", "large"]
+
+
+def test_a_listening_study_is_answered_within_the_studio(made: Any) -> None:
+    from expotion_study.model import Screening, Study, StudyClip
+
+    assert made.client.get("/study/mine/").status_code == 404
+    made.shelf.runs.mkdir(parents=True)
+    (made.shelf.runs / "mine.yaml").write_text("name: mine\n")
+    assert made.client.get("/study/mine/").status_code == 404
+    assert made.client.post("/api/runs/mine/study").status_code == 409  # nothing to listen to
+    Study(
+        "1" * 32, "2026-01-01", "Music for movement", "", "", ("a", "b"), (StudyClip("c", None, 2.0),), {},
+        Screening({}, "x"), ("musicality",), 1, 0, 0, -23.0, False,
+    ).save(made.shelf.studies / "mine")  # fmt: skip
+    (made.shelf.studies / "mine" / "media").mkdir()
+    (made.shelf.studies / "mine" / "media" / "x.wav").write_bytes(b"x")
+    assert made.client.get("/study/mine", follow_redirects=False).headers["location"] == "/study/mine/"
+    page = made.client.get("/study/mine/")
+    assert "Music for movement" in page.text and page.headers["referrer-policy"] == "same-origin"
+    assert made.client.get("/study/mine/static/study.css").status_code == 200
+    joined = made.client.post(
+        "/study/mine/join",
+        content="consent=1&training=none",
+        headers={"Content-Type": "application/x-www-form-urlencoded", "Origin": "http://testserver"},
+        follow_redirects=False,
+    )
+    assert joined.status_code == 303
+    place = joined.headers["location"]  # as the page's own: from where it stands
+    assert place.startswith("s/") and "headphones" in made.client.get(f"/study/mine/{place}").text
+    assert made.client.get("/study/..%2f..%2fx/").status_code == 404
+    assert "1 joined, 0 finished" in made.client.get("/api/runs/mine/study/results").text

@@ -14,6 +14,7 @@ from expotion_studio.adaptors import Adaptors, adaptor_calls
 from expotion_studio.compose import MAX_CLIP_BYTES, compose_calls
 from expotion_studio.record import MAX_SONG_BYTES, MAX_TAKE_BYTES, record_calls
 from expotion_studio.shelf import Shelf
+from expotion_studio.studies import AT, Studies, study_calls
 from expotion_studio.train import train_calls
 from expotion_web.api import application, job_calls
 from expotion_web.guard import Access
@@ -34,6 +35,7 @@ JOBS = {
     "song": "expotion_studio.songs:own",
     "manifest": "expotion_studio.recording:manifest",
     "train": "expotion_studio.training:train",
+    "study": "expotion_studio.studies:build",
 }
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
@@ -51,6 +53,8 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
     app.include_router(compose_calls(shelf, jobs, adaptors))
     app.include_router(record_calls(shelf, jobs))
     app.include_router(train_calls(shelf, jobs))
+    app.include_router(study_calls(shelf, jobs))
+    app.mount(AT, Studies(shelf))
 
     @app.get("/api/about", tags=["studio"])
     def about(request: Request) -> dict[str, Any]:

@@ -7,6 +7,7 @@ recordings/ID/  about.json, and ID.mp4 with ID.json, as `expotion data prepare` 
 performers/     CODE.json: who agreed to what
 corpus/         what `data prepare` and `data split` wrote of the recordings
 runs/           run folders of recipes; NAME.recordings.json beside one says what it trained on
+studies/        listening studies of runs, as `expotion study build` makes them
 jobs/           long work (`expotion_web.jobs`)
 """
 
@@ -28,6 +29,7 @@ from pydantic import BaseModel, ValidationError
 from expotion.files import write_json
 
 _NAME = re.compile(r"[0-9a-f]{16}")
+RUN_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 Kept = TypeVar("Kept", bound=BaseModel)
 
 
@@ -99,7 +101,7 @@ class Shelf:
         self.root = root
         self.clips, self.pieces, self.jobs = root / "clips", root / "pieces", root / "jobs"
         self.songs, self.recordings, self.corpus = root / "songs", root / "recordings", root / "corpus"
-        self.runs = root / "runs"
+        self.runs, self.studies = root / "runs", root / "studies"
 
     def clip_folder(self, name: str) -> Path:
         """The folder of a clip."""
@@ -134,6 +136,12 @@ class Shelf:
         """Every recording, the oldest first."""
         found = (_read(path, Recording) for path in self.recordings.glob("*/about.json"))
         return sorted((one for one in found if one is not None), key=lambda one: one.added)
+
+    def run_folder(self, name: str) -> Path:
+        """The folder of a run that was asked for here; it may not have begun."""
+        if RUN_NAME.fullmatch(name) is None or not (self.runs / f"{name}.yaml").is_file():
+            raise HTTPException(404, f"run {name[:40]}: there is none of this name")
+        return self.runs / name
 
     def piece_folder(self, take: str) -> tuple[Path, int]:
         """The folder and number of a take, whose id is JOB-NUMBER."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,12 +16,12 @@ from starlette.responses import Response
 
 from expotion.errors import ExpotionError, Problem
 from expotion_studio.hooks import CURVE, read_curve
-from expotion_studio.shelf import Shelf
+from expotion_studio.shelf import RUN_NAME, Shelf
 from expotion_web.jobs import Jobs, Shown
 from expotion_web.limited import limited
 from expotion_web.media import file_response
 
-NAME = r"^[a-z][a-z0-9_-]{0,39}$"
+NAME = rf"^{RUN_NAME.pattern}$"
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; media-src data:; "
     "sandbox allow-scripts"
@@ -60,6 +60,7 @@ class Run(BaseModel):
     recordings: int
     has_report: bool
     has_adaptor: bool
+    has_study: bool
 
 
 def train_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
@@ -108,7 +109,7 @@ def train_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
     @calls.post("/runs/{name}/resume")
     def resume(name: str) -> Shown:
         """Go on with a run that was stopped or failed."""
-        _there(shelf, name)
+        shelf.run_folder(name)
         if _busy(jobs, name):
             raise HTTPException(409, f"run {name}: it goes on already")
         return jobs.add("train", f"train {name}", {"name": name, "root": str(shelf.root)}, name)
@@ -129,7 +130,7 @@ def made_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
     @calls.get("/runs/{name}/report")
     def report(name: str) -> Response:
         """The report of a run, as `recipe run` wrote it."""
-        path = _there(shelf, name) / "report.html"
+        path = shelf.run_folder(name) / "report.html"
         if not path.is_file():
             raise HTTPException(404, f"run {name}: no report yet")
         return Response(
@@ -139,18 +140,19 @@ def made_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
     @calls.get("/runs/{name}/samples/{number}")
     def sample(name: str, number: int, request: Request) -> Response:
         """A sound of a run, by its place in the list."""
-        found = _sounds(_there(shelf, name))
+        found = _sounds(shelf.run_folder(name))
         if not 0 <= number < len(found):
             raise HTTPException(404, f"run {name}: no such sound")
         return file_response(found[number], "audio/wav", request.headers.get("range"), "no-store")
 
     @calls.delete("/runs/{name}")
     def forget(name: str) -> None:
-        """Delete a run and its adaptor."""
-        folder = _there(shelf, name)
+        """Delete a run, its adaptor and its listening study."""
+        folder = shelf.run_folder(name)
         if _busy(jobs, name):
             raise HTTPException(409, f"run {name}: it goes on; stop it first")
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(shelf.studies / name, ignore_errors=True)
         for suffix in (".recordings.json", ".jsonl", ".json", ".yaml"):
             (shelf.runs / f"{name}{suffix}").unlink(missing_ok=True)
 
@@ -164,6 +166,7 @@ def state_of(shelf: Shelf, name: str) -> Run:
     curve = read_curve(folder / CURVE)
     validated = [point for point in curve if "validation_loss" in point]
     shown = curve[:: max(1, len(curve) // SHOWN_POINTS)]
+    titles = {one.id: one.title for one in shelf.all_recordings()}
     return Run(
         name=name,
         stages={stage: bool(one.get("done")) for stage, one in about.get("stages", {}).items()},
@@ -171,10 +174,11 @@ def state_of(shelf: Shelf, name: str) -> Run:
         steps=int(beside.get("steps", 0)),
         metrics=_json(folder / "metrics.json", {}),
         curve=sorted([*shown, *(point for point in validated if point not in shown)], key=lambda one: one["step"]),
-        samples=[(path.parent.name, path.stem) for path in _sounds(folder)],
+        samples=[(path.parent.name, _titled(path.stem, titles)) for path in _sounds(folder)],
         recordings=len(_json(shelf.runs / f"{name}.recordings.json", [])),
         has_report=(folder / "report.html").is_file(),
         has_adaptor=(folder / "adaptor" / "adaptor.json").is_file(),
+        has_study=(shelf.studies / name).is_dir(),
     )
 
 
@@ -183,19 +187,17 @@ def _sounds(folder: Path) -> list[Path]:
     return [*sorted(folder.glob("training_samples/*.wav")), *sorted(folder.glob("samples/*/*.wav"))]
 
 
+def _titled(clip_id: str, titles: Mapping[str, str]) -> str:
+    """A clip by the title of its piece; what follows its recording's name stays."""
+    return titles.get(clip_id[:16], clip_id[:16]) + clip_id[16:]
+
+
 def _age() -> int:
     return int(time.monotonic() // OFFERED_FOR_S)
 
 
 def _busy(jobs: Jobs, name: str) -> bool:
-    return any(job.kind == "train" and job.about == name and not job.ended for job in jobs.all())
-
-
-def _there(shelf: Shelf, name: str) -> Path:
-    """The folder of a run that was asked for here."""
-    if re.fullmatch(NAME, name) is None or not (shelf.runs / f"{name}.yaml").is_file():
-        raise HTTPException(404, f"run {name[:40]}: there is none of this name")
-    return shelf.runs / name
+    return any(job.kind in ("train", "study") and job.about == name and not job.ended for job in jobs.all())
 
 
 def _json(path: Path, default: Any) -> Any:

@@ -177,13 +177,17 @@ class StudyServer(PageServer):
         """Open study and answers, and listen. Raises ExpotionError for what is wrong with either."""
         self.study = Study.load(folder)
         self.answers = Answers(folder / ANSWERS_FILE, self.study.id)
-        sounds = (*self.study.screening.softest, self.study.screening.calibration)
-        self.media = {token: (folder / sound_file(token), "audio/wav") for token in sounds}
-        for token, each in self.study.stimuli.items():
-            self.media[token] = (folder / each.file, each.media_type)
+        self.media = media_of(self.study, folder)
         flow = Flow(self.study, self.answers)
         access = Access(None, POLICY, max_body_bytes=MAX_FORM_BYTES, refusal=lambda *why: _sent(flow.refused(*why)))
         super().__init__(Guard(application(flow, self.media), access), host, port)
+
+
+def media_of(study: Study, folder: Path) -> dict[str, tuple[Path, str]]:
+    """File and media type of every sound and video of a study, by token."""
+    sounds = (*study.screening.softest, study.screening.calibration)
+    media = {token: (folder / sound_file(token), "audio/wav") for token in sounds}
+    return media | {token: (folder / each.file, each.media_type) for token, each in study.stimuli.items()}
 
 
 def application(flow: Flow, media: Mapping[str, tuple[Path, str]]) -> FastAPI:

@@ -127,7 +127,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", self.access.policy)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)

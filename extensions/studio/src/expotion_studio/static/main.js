@@ -5,9 +5,10 @@ import { $, act, el, left, say, seconds } from "./page.js";
 
 const ROOMS = { compose: "Compose", record: "Record", train: "Train" };
 
-let leave = null;
+let leave = null, visits = 0;
 
 async function enter(name, push = true) {
+  const visit = ++visits;
   if (!(name in ROOMS)) name = "compose";
   if (push) history.pushState({}, "", `/${name}`);
   document.title = `${ROOMS[name]} – Expotion studio`;
@@ -15,12 +16,14 @@ async function enter(name, push = true) {
     if (link.dataset.room === name) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   leave?.();
-  const room = $("#room");
-  room.replaceChildren(el("h1", {}, ROOMS[name]));
+  leave = null;
+  const place = el("div");
+  $("#room").replaceChildren(el("h1", {}, ROOMS[name]), place);
   try {
     const { open } = await import(`./${name}.js`);
-    leave = await open(room);
-  } catch (error) { say(error.message, true); }
+    const closes = await open(place);
+    if (visit === visits) leave = closes; else closes(); // it opened too slowly: another room stands there by now
+  } catch (error) { if (visit === visits) say(error.message, true); }
 }
 
 for (const [name, title] of Object.entries(ROOMS)) {

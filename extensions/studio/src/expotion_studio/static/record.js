@@ -9,7 +9,7 @@ const NONE = { delay_s: 0, from: "the browser's clocks alone" };
 export async function open(room) {
   const state = { songs: [], performer: "", camera: null, context: null, offset: NONE, heard: new Set(), player: null };
   const songs = el("ul", { class: "list" }), list = el("ul", { class: "list" }), people = el("select", { "aria-label": "Performer", onchange: () => { state.performer = people.value; ready(); } });
-  const consent = el("div", { class: "consent" }), code = el("input", { type: "text", maxlength: "24", pattern: "[A-Za-z0-9_\\-]+", autocomplete: "off" });
+  const consent = el("div", { class: "consent", tabindex: "0", role: "region", "aria-label": "What is agreed to" }), code = el("input", { type: "text", maxlength: "24", pattern: "[A-Za-z0-9_\\-]+", autocomplete: "off" });
   const agreed = el("input", { type: "checkbox" });
   const video = el("video", { playsinline: true, "aria-label": "The camera" }), screen = el("div", { class: "flash", "aria-hidden": "true" });
   const clock = el("output", { "aria-live": "off" }, ""), offset = el("p", { class: "hint" }), chosen = el("select", { "aria-label": "Piece", onchange: ready });
@@ -131,7 +131,13 @@ export async function open(room) {
     if (!confirm(`Delete this recording of ${one.title} by ${one.performer}, and all that was computed from it?`)) return;
     const { runs } = await call(`/api/recordings/${one.id}`, { method: "DELETE" });
     await listRecordings();
-    if (runs.length) say(`Deleted. These were trained on it and still stand: ${runs.join(", ")}.`);
+    const told = ["Deleted."];
+    for (const run of runs) {
+      const gone = confirm(`The adaptor ${run} was trained on it. Delete that, too?`);
+      if (gone) await call(`/api/runs/${run}`, { method: "DELETE" });
+      told.push(gone ? `The adaptor ${run} went with it.` : `The adaptor ${run} was trained on it and still stands.`);
+    }
+    say(told.join(" "));
   }
   const off = onJob((job, before) => {
     if (!ended(job) || before?.state === job.state) return;

@@ -51,7 +51,7 @@ export async function open(room) {
     } catch (error) { if (mine === asked) estimate.replaceChildren(el("p", { class: "hint" }, error.message)); }
   }
   function showPlan(found) {
-    const times = Object.entries(found.times).map(([what, time]) => `${what} about ${time}`).join(", ");
+    const times = Object.entries(found.times).map(([what, time]) => `${what} ${time === "0 s" ? "a moment" : `about ${time}`}`).join(", ");
     estimate.replaceChildren(
       el("p", {}, el("strong", {}, `${found.clips} clips of ${found.songs} pieces. `), found.trainable ? `${found.trainable.toLocaleString("en")} numbers are trained. ` : "", times ? `On two cores: ${times}.` : "How long it takes is not known before its weights are here."),
       el("p", { class: found.songs < 3 ? "notice" : "hint" }, found.songs < 3 ? `Of ${found.note}.`.replace("Of fewer", "Fewer") : `What is measured: ${found.note}.`),
@@ -80,7 +80,7 @@ export async function open(room) {
     controls.replaceChildren(el("legend", {}, "Controls"), ...usual.map(tick), el("details", {}, el("summary", {}, `${others.length} more`), others.map(tick)));
   }
 
-  const busy = (run) => [...jobs.values()].some((job) => job.kind === "train" && job.about === run && !ended(job));
+  const busy = (run) => [...jobs.values()].some((job) => ["train", "study"].includes(job.kind) && job.about === run && !ended(job));
   const cards = new Map();
   async function listRuns() {
     const found = await call("/api/runs");
@@ -99,10 +99,9 @@ export async function open(room) {
     last = now;
     listRuns().catch((error) => say(error.message, true));
   });
-  const ready = Promise.all([listTakes(), listControls()]).then(() => { listed = true; return plan(); }).catch((error) => say(error.message, true));
+  // controls come when they have been looked for; the runs need not wait for them
+  Promise.all([listTakes(), listControls()]).then(() => { listed = true; return plan(); }).catch((error) => say(error.message, true));
   await listRuns();
-  room.dataset.ready = "yes"; // what is above can be used; controls come when they have been looked for
-  void ready;
   return () => { off(); clearTimeout(timer); asked += 1; };
 }
 
@@ -127,12 +126,16 @@ function card(name, busy, changed) {
     drawn.show(run.curve, () => curve(run));
     numbers.show(run.metrics, () => table(run.metrics));
     sounds.show(run.samples, () => run.samples.length ? el("details", { open: true }, el("summary", {}, "Sounds"), el("ul", { class: "list" }, shown(run.samples).map(([i, of]) => el("li", {}, el("span", {}, of), el("audio", { controls: true, preload: "none", src: `${at}/samples/${i}`, "aria-label": of }))))) : null);
-    ends.show([works, done, run.has_adaptor], () => [
+    const tested = done && run.metrics.text_only !== undefined;
+    ends.show([works, done, run.has_adaptor, run.has_study, tested], () => [
       done ? el("a", { href: `${at}/report`, target: "_blank", rel: "noopener" }, "Report") : null,
       run.has_adaptor ? el("a", { href: "/compose" }, "Compose offers its adaptor") : null,
+      run.has_study ? el("a", { href: `/study/${name}/`, target: "_blank", rel: "noopener" }, "Listening study") : null,
+      run.has_study ? el("a", { href: `${at}/study/results`, target: "_blank", rel: "noopener" }, "What it found") : null,
+      tested && !run.has_study && !works ? button("Build a listening study", () => call(`${at}/study`, { method: "POST" })) : null,
       !works && !done ? button("Go on", () => call(`${at}/resume`, { method: "POST" })) : null,
       works ? button("Stop", () => stop(name)) : null,
-      !works ? button("Delete", async () => { if (confirm(`Delete ${name} and its adaptor?`)) await call(at, { method: "DELETE" }); }) : null,
+      !works ? button("Delete", async () => { if (confirm(`Delete ${name}, its adaptor and its listening study?`)) await call(at, { method: "DELETE" }); }) : null,
     ]);
   } };
 }
@@ -168,6 +171,6 @@ function table(metrics) {
   const rows = own ? Object.entries(metrics[own]).filter(([, one]) => typeof one.mean === "number") : [];
   if (!rows.length) return null;
   const cell = (one) => typeof one?.mean === "number" ? `${one.mean.toFixed(2)}${typeof one.ci_low === "number" ? ` [${one.ci_low.toFixed(2)}, ${one.ci_high.toFixed(2)}]` : ""}` : "–";
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What was measured" }, el("table", {}, el("thead", {}, el("tr", {}, ["", "with controls", "without"].map((text) => el("th", { scope: "col" }, text)))),
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What was measured" }, el("table", {}, el("thead", {}, el("tr", {}, ["metric", "with controls", "without"].map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, rows.map(([metric, one]) => el("tr", {}, el("th", { scope: "row" }, metric.replaceAll("_", " ")), el("td", {}, cell(one)), el("td", {}, cell(alone?.[metric])))))));
 }
