@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-STEPS = 100 if os.environ.get("EXPOTION_STUDIO_FULL") else 3
-"""`.ci/full studio` trains as long as the issue of the studio asks for, the suite a moment."""
+FULL = bool(os.environ.get("EXPOTION_STUDIO_FULL"))
+STEPS = 100 if FULL else 3
+"""`.ci/full studio` trains on, is stopped, goes on, and builds a listening study; the suite trains a moment."""
 
 
 def test_from_nothing_to_a_piece_of_ones_own_by_keyboard(opened: Any, served: Any) -> None:
@@ -66,12 +67,21 @@ def _train(screen: Any) -> None:
     assert screen.page.locator("fieldset input:checked").count() == 5  # three recordings, two controls
     screen.looked_at("train-before")
     screen.press("Train")
+    if FULL:
+        screen.until("document.querySelector('[data-run=mine] figcaption') !== null", 240)
+        screen.press("Stop mine")
+        screen.until("document.querySelector('[data-run=mine]').textContent.includes('It has stopped')")
+        screen.looked_at("train-stopped")
+        screen.press("Go on mine")
     screen.until("document.querySelector('[data-run=mine] a[target]') !== null", 600)
     run = screen.page.locator("[data-run=mine]")
     assert "this person, unseen pieces" in run.inner_text() and "It is done." in run.inner_text()
     assert run.locator("audio").count() >= 5 and run.locator("svg path").count() == 3
     assert "beat f1" in run.inner_text() and "face+motion, Piece" in run.inner_text()
     screen.looked_at("train")
+    if FULL:
+        screen.press("Build a listening study mine")
+        screen.until("document.querySelector('[data-run=mine] a[href=\"/study/mine/\"]') !== null", 240)
 
 
 def _compose(screen: Any) -> None:

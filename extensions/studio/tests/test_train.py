@@ -104,7 +104,8 @@ def test_a_run_is_shown_and_deleted(made: Any) -> None:
     _recorded(made, 3, 3)
     folder = made.shelf.runs / "mine"
     (folder / "samples" / "face").mkdir(parents=True)
-    (folder / "samples" / "face" / "a.wav").write_bytes(b"123")
+    clip = "0" * 16 + "@10.000+5.000"
+    (folder / "samples" / "face" / f"{clip}.wav").write_bytes(b"123")
     (folder / "report.html").write_text("<p>report</p>")
     (made.shelf.runs / "mine.yaml").write_text("name: mine\n")
     curve = Curve()
@@ -115,7 +116,7 @@ def test_a_run_is_shown_and_deleted(made: Any) -> None:
     with (folder / "curve.jsonl").open("a") as file:
         file.write('{"step": 90')  # is being written
     run = made.client.get("/api/runs").json()[0]
-    assert run["samples"] == [["face", "a"]] and run["has_report"] and not run["has_adaptor"]
+    assert run["samples"] == [["face", "Piece 0 from 10 s"]] and run["has_report"] and not run["has_adaptor"]
     assert run["curve"][0] == {"step": 0, "loss": 2.0} and 300 < len(run["curve"]) <= 600
     assert [point["step"] for point in run["curve"] if "validation_loss" in point] == [401]  # is never thinned out
     report = made.client.get("/api/runs/mine/report")

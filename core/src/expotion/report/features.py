@@ -249,7 +249,10 @@ def _render(
     moved: dict[str, Any],
 ) -> str:
     folder = files("expotion.report") / "templates"
-    styles = [(folder / name).read_text(encoding="utf-8") for name in ("report.css", "features.css")]
+    styles, scripts = (
+        "".join((folder / name).read_text(encoding="utf-8") for name in names)
+        for names in (("report.css", "features.css"), ("last.js", "features.js"))
+    )
     data = json.dumps({"duration": clip.duration_s, "overlays": overlays}).replace("</", "<\\/")
     return (
         environment()
@@ -257,8 +260,8 @@ def _render(
         .render(
             clip=clip,
             video=data_uri(mp4, "video/mp4"),
-            style="".join(styles),
-            script=(folder / "features.js").read_text(encoding="utf-8"),
+            style=styles,
+            script=scripts,
             data=data,
             views=views,
             overlays=overlays,

@@ -37,6 +37,8 @@ JOBS = {
     "train": "expotion_studio.training:train",
     "study": "expotion_studio.studies:build",
 }
+OF_REPORTS = {"report.css": b"", "last.js": b"export { last };\n"}
+"""Files that reports hold, and what makes a module of one."""
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
 
@@ -76,10 +78,11 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
 
 
 def _file(name: str) -> Response:
-    """A file of the page: the studio's own, or the style of the reports."""
+    """A file of the page: the studio's own, or what it shares with the reports."""
     kind = _TYPES.get(Path(name).suffix)
-    folder = files("expotion.report") / "templates" if name == "report.css" else files("expotion_studio") / "static"
+    folder = files("expotion.report") / "templates" if name in OF_REPORTS else files("expotion_studio") / "static"
     path = folder / name
     if kind is None or "/" in name or "\\" in name or not path.is_file():
         raise HTTPException(404, f"{name[:80]}: there is no such file")
-    return Response(path.read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"})
+    content = path.read_bytes() + OF_REPORTS.get(name, b"")
+    return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -188,8 +189,9 @@ def _sounds(folder: Path) -> list[Path]:
 
 
 def _titled(clip_id: str, titles: Mapping[str, str]) -> str:
-    """A clip by the title of its piece; what follows its recording's name stays."""
-    return titles.get(clip_id[:16], clip_id[:16]) + clip_id[16:]
+    """A clip by the title of its piece, and where in it."""
+    where = re.sub(r"^@([\d.]+)\+[\d.]+", lambda found: f" from {float(found[1]):g} s", clip_id[16:])
+    return titles.get(clip_id[:16], clip_id[:16]) + where
 
 
 def _age() -> int:

@@ -4,11 +4,6 @@
   const seek = document.getElementById("seek"), now = document.getElementById("now"), play = document.getElementById("play");
   const cursors = [...document.querySelectorAll(".cursor")], bar = document.querySelector(".transport");
   const switches = [...document.querySelectorAll("[data-layer]")];
-  const last = (times, t) => { // index of the last time that is not later, -1 before all
-    let a = 0, b = times.length;
-    while (a < b) { const m = (a + b) >> 1; if (times[m] <= t + 1e-3) a = m + 1; else b = m; }
-    return a - 1;
-  };
   for (const layer of DATA.overlays) if (layer.boxes) layer.boxTimes = layer.boxes.map((row) => row[0]);
 
   function box(g, layer, t, w, h) {

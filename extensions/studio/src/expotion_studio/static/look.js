@@ -1,12 +1,7 @@
 // A clip's picture with what the controls saw drawn over it, and time: one clock for picture, sound and curves.
 
+import { last } from "./last.js";
 import { el } from "./page.js";
-
-const last = (times, t) => { // index of the last time that is not later, -1 before all
-  let a = 0, b = times.length;
-  while (a < b) { const m = (a + b) >> 1; if (times[m] <= t + 1e-3) a = m + 1; else b = m; }
-  return a - 1;
-};
 
 function box(g, layer, t, w, h) {
   const row = layer.boxes[last(layer.boxes.map((one) => one[0]), t)];
