@@ -24,13 +24,15 @@ navigator.mediaDevices.getUserMedia = async () => {
   const g = canvas.getContext('2d'), first = about.times_s[0], step = about.times_s[1] - first;
   const stream = canvas.captureStream(0);
   setInterval(() => {
-    g.fillStyle = '#111'; g.fillRect(0, 0, canvas.width, canvas.height);
-    if (played.context) {
+    const whole = (colour) => { g.fillStyle = colour; g.fillRect(0, 0, canvas.width, canvas.height); };
+    const show = (time) => g.drawImage(pictures[Math.max(0, Math.min(pictures.length - 1, Math.floor((time - first) / step)))], 0, 0);
+    whole('#111');
+    if (window.fake.still !== undefined) show(window.fake.still);
+    else if (played.context) {
       const stamp = played.context.getOutputTimestamp();
       const now = stamp.contextTime + (performance.now() - stamp.performanceTime) / 1000 - window.fake.delay;
-      if (window.fake.mode === 'calibrate') {
-        if (played.starts.some((when) => now >= when && now < when + .12)) { g.fillStyle = '#fff'; g.fillRect(0, 0, canvas.width, canvas.height); }
-      } else g.drawImage(pictures[Math.max(0, Math.min(pictures.length - 1, Math.floor((now - played.starts.at(-1) - first) / step)))], 0, 0);
+      if (window.fake.mode === 'take') show(now - played.starts.at(-1));
+      else if (played.starts.some((when) => now >= when && now < when + .12)) whole('#fff');
     }
     stream.getVideoTracks()[0].requestFrame();
   }, 1000 * step);

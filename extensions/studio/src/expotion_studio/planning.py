@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,15 +90,25 @@ def _told(lack: Lack) -> str:
 
 def _times(recipe: Recipe, registry: Registry, plan: Plan) -> dict[str, float]:
     """Seconds of each part on two cores, as far as they can be told."""
+    from expotion.recipe.schema import NOT_GENERATED
+    from expotion.timeline import CODEC_RATE_HZ
+
     seconds: dict[str, float] = {}
     specs = [(registry.encoder(condition.encoder), condition.options) for condition in recipe.conditions]
     costs = [spec.cost_s(spec.options(**options)) for spec, options in specs]
     if all(cost is not None for cost in costs):
         seconds["looking"] = sum(filter(None, costs)) * sum(plan.clips.values()) * plan.clip_s / 2
-    if plan.train_seconds is not None:
-        seconds["training"] = plan.train_seconds
-    if plan.generate_seconds is not None:
-        seconds["music of the test"] = plan.generate_seconds
+    offer = registry.offers("backbone").get(recipe.backbone.source)
+    train_s, music_s = plan.train_seconds, plan.generate_seconds
+    if offer is not None and offer.spec.train_cost_s is not None:  # measured, where the other is computed
+        settings = recipe.train
+        trained_s = min(plan.clip_s, (settings.stretch_frames or math.inf) / CODEC_RATE_HZ)
+        train_s = settings.clips_per_step * trained_s * plan.train_steps * offer.spec.train_cost_s / 2
+    if offer is not None and offer.spec.generate_cost_s is not None:
+        sampled = {*recipe.evaluation_conditions()} - {*NOT_GENERATED}
+        music_s = plan.clips["test"] * plan.clip_s * len(sampled) * offer.spec.generate_cost_s / 2
+    seconds |= {"training": train_s} if train_s is not None else {}
+    seconds |= {"music of the test": music_s} if music_s is not None else {}
     return seconds
 
 

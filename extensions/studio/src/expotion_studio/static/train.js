@@ -68,7 +68,7 @@ export async function open(room) {
 
   async function listTakes() {
     const found = await call("/api/recordings");
-    takes.replaceChildren(el("legend", {}, "Recordings"), ...found.map((one) => el("label", { class: "tick" }, el("input", { type: "checkbox", value: one.id, checked: true }), ` ${one.title} by ${one.performer}, ${seconds(one.duration_s)}`)));
+    takes.replaceChildren(el("legend", {}, "Recordings"), el("div", { class: "choices" }, found.map((one) => el("label", { class: "tick" }, el("input", { type: "checkbox", value: one.id, checked: true }), ` ${one.title} by ${one.performer}, ${seconds(one.duration_s)}`))));
     if (!found.length) takes.append(el("p", {}, "None yet: the room Record makes them."));
   }
   async function listControls() {
