@@ -86,7 +86,7 @@ class Performer(Figure):
 def frames_of(seed: int, times_s: Floats, duration_s: float) -> Iterator[bytes]:
     """The performer's pictures at times, as JPEGs, moving to the piece of that seed."""
     plan = replace(make_plan(seed, duration_s), person_seed=PERSON_SEED)
-    scene.Figure = Performer  # type: ignore[misc] # the world's own drawing of another figure
+    scene.Figure = Performer  # type: ignore[attr-defined] # the world's own drawing of another figure
     drawn = scene.Scene(plan, SIZE_PX)
     for at in range(0, len(times_s), 32):
         for frame in drawn.draw(np.maximum(times_s[at : at + 32], 0.0)):

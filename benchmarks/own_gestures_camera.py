@@ -17,7 +17,7 @@ CAMERA = Path(__file__).with_suffix(".js")
 
 
 @contextmanager
-def opened(pictures: bytes, delay_s: float, size: dict[str, int] | None = None) -> Iterator[Any]:
+def opened(pictures: bytes, delay_s: float, size: Any = None) -> Iterator[Any]:
     """A page of Chromium whose camera shows `pictures` (a take as the page would send it), `delay_s` late."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert chromium is not None, "Chromium is needed for the camera"

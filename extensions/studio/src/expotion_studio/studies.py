@@ -75,6 +75,9 @@ class Studies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the study that the path names."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         name, _, rest = scope["path"].removeprefix(f"{AT}/").partition("/")
         if scope["path"] == f"{AT}/{name}":
             await RedirectResponse(f"{AT}/{name}/")(scope, receive, send)
