@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from expotion.adaptor.project import TrackInput
 from expotion.cli.main import run
+from expotion.contracts import SmoothedTrack
 from expotion.errors import ExpotionError
 from expotion.music.composer import Composer, open_composer
 from expotion.plugins import Registry
@@ -28,7 +32,8 @@ from expotion_live import session as live_session
 from expotion_live import sink as listening
 from expotion_live.frames import Arriving, Camera, open_pictures
 from expotion_live.live import Clock, Delay
-from expotion_live.session import LiveSession
+from expotion_live.session import LiveSession, Seen
+from expotion_live.steps import Steps
 
 SECONDS, RATE_HZ = 1.2, 32_000
 
@@ -94,8 +99,72 @@ def test_a_session_makes_whole_hops_and_at_the_end_the_rest(composer: Composer) 
     assert len(_played(composer)) == round(SECONDS * RATE_HZ)
     assert len(_played(composer, end_s=1.1)) == round(1.1 * RATE_HZ)
     whole_hops = _played(composer, end_s=None)
-    assert len(whole_hops) == round(0.8 * RATE_HZ)  # the third hop ends at 1.2, the last frame comes at 1.1
+    # Two hops of 20 rows: the third ends at 1.18 s, the last frame comes at 1.1. A frame takes three rows more.
+    assert len(whole_hops) == round((0.8 - 0.06) * RATE_HZ)
     np.testing.assert_allclose(_played(composer)[: len(whole_hops) - 6400], whole_hops[:-6400], atol=1e-5)
+
+
+def test_a_full_window_goes_on_from_its_last_third(composer: Composer) -> None:
+    """Every row gives a frame, three rows late; what was drawn before a window ends stays as it is."""
+    rng = np.random.default_rng(0)
+    widths = {modality.name: modality.d_in for modality in composer.adaptor.config.modalities}
+    tracks = {name: rng.normal(size=(60, width)).astype(np.float32) for name, width in widths.items()}
+    steering = composer.resolved(None, {"seed": 3, "precision": "fp32"})
+    made = []
+    for window in (50, 21):
+        steps = Steps(composer, steering, composer.prompts["warm lamp"], window_frames=window)
+        codes = []
+        for first in range(0, 60, 5):
+            rows = slice(first, first + 5)
+            some = {n: SmoothedTrack(t[rows], np.ones(5, bool)) for n, t in tracks.items()}
+            codes.append(steps.push(some, {n: np.ones(5, np.float32) for n in tracks}))
+            assert steps.made == first + 5 - 3
+        made.append(torch.cat(codes, dim=1))
+        assert int(made[-1].max()) < composer.backbone.geometry.card  # no special token among them
+    assert made[0].shape == made[1].shape == (composer.backbone.geometry.n_codebooks, 57)
+    assert torch.equal(made[0][:, :18], made[1][:, :18]) and not torch.equal(made[0], made[1])
+
+
+def test_step_by_step_a_causal_prefix_is_that_of_the_whole(composer: Composer) -> None:
+    """Rows appended in pieces are the rows of a causal adaptor's whole prefix, to rounding."""
+    adaptor = composer.adaptor
+    causal = replace(adaptor.config, prefix_attention="causal")
+    widths = {m.name: m.d_in for m in causal.modalities}
+    rng = torch.Generator().manual_seed(1)
+    given = {
+        n: TrackInput(torch.randn(1, 12, w, generator=rng), torch.arange(12)[None] != 4) for n, w in widths.items()
+    }
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adaptor, "config", causal)
+        whole = adaptor.prefix(composer.backbone.lm, given)
+        past = None
+        for first, stop in ((0, 5), (5, 6), (6, 12)):
+            some = {n: TrackInput(t.values[:, first:stop], t.valid[:, first:stop]) for n, t in given.items()}
+            past = adaptor.extended(composer.backbone.lm, past, some, stop - first)
+    assert whole is not None and past is not None and past.n_rows == past.row_limit == 12
+    for name in ("q", "k", "v"):
+        for one, other in zip(getattr(past, name), getattr(whole, name), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert past.active is not None and past.active[0].tolist() == [row != 4 for row in range(12)]
+
+
+def test_a_prompt_said_while_it_plays_changes_what_follows(composer: Composer) -> None:
+    plain = _played(composer)
+    session = LiveSession(composer, hop_s=0.4, window_s=0.8)
+    heard = []
+    for number in range(12):
+        if number == 6:
+            assert session.say("cold lamp") == {"cold": []}  # what it does not know is said
+        frame = np.full((1, 16, 24, 3), 200 - 10 * (number % 5), np.uint8)
+        session.push_frames(frame, np.array([number / 10]))
+        heard.append(session.read())
+    found = np.concatenate([*heard, session.finish(SECONDS)])
+    same = round(0.2 * RATE_HZ)
+    np.testing.assert_allclose(found[:same], plain[:same], atol=1e-5)
+    assert len(found) == len(plain) and not np.array_equal(found, plain)
+    faded = LiveSession(composer, strength={"glow": 0.0, "sway": 0.0}, hop_s=0.4, window_s=0.8)
+    faded.set_strength("glow", 1.0)
+    assert list(faded.eye._followed) == ["glow"]
 
 
 def test_strengths_follow_their_schedule_and_muting_is_strength_0(composer: Composer) -> None:
@@ -146,12 +215,12 @@ def test_what_a_session_refuses(composer: Composer) -> None:
 
 
 def test_the_clock_counts_a_delay_once() -> None:
-    delay = Delay(hop_s=1.0, work_s=0.3, codec_s=0.14)
-    assert delay.player_s == pytest.approx(1.69)
+    delay = Delay(hop_s=1.0, look_s=0.1, work_s=0.3, codec_s=0.2)
+    assert delay.player_s == pytest.approx(1.75)
     clock = Clock(100, started_s=10.0, lead_s=delay.player_s)
     assert clock.chunk(86, 11.3) == 0.0  # the first 0.86 s, ready 1.3 s after the start
     assert clock.chunk(100, 12.44) == 0.0
-    assert clock.chunk(100, 14.0) == pytest.approx(14.0 - 10.0 - 1.86 - 1.69)
+    assert clock.chunk(100, 14.0) == pytest.approx(14.0 - 10.0 - 1.86 - 1.75)
     assert clock.chunk(100, 15.0) == 0.0  # just as late as before: the player has waited
     assert len(clock.late_s) == 1
     said = clock.summary(2.0, 4.0, 3, 3.9)
@@ -253,8 +322,9 @@ def test_a_file_in_real_time_to_a_file_and_to_standard_output(
     piped = np.frombuffer(captured.out, "<i2")
     assert len(piped) == len(samples) and np.abs(piped.astype(int) - samples).max() <= 1
     said = captured.err.decode()
-    assert "Look-ahead 0.4 s: music is made 0.4 s at a time and follows the 0.8 s of frames" in said
-    assert "0.4 s until its frames are there" in said and "0.14 s for the codec" in said
+    assert "Music is made 0.4 s at a time, and looks back 0.8 s at most" in said
+    assert "0.4 s until its frames are there" in said and "0.20 s for the codec" in said
+    assert "glow needs windows of 0.64 s of pictures, and comes that late" in said
     assert "1.2 s of music for 1.1 s of frames; latency " in said
     assert f"Wrote {out}" in said
 
@@ -269,20 +339,33 @@ def test_ctrl_c_ends_it_with_a_whole_file(
     monkeypatch: pytest.MonkeyPatch,
     leftovers: Callable[[Path], list[str]],
 ) -> None:
-    hops = LiveSession.hops
+    look, play = LiveSession.look, LiveSession.play
 
-    def interrupted(self: LiveSession, frames: Any, times_s: Any) -> Iterator[float]:
-        for made_s in hops(self, frames, leap * times_s):
+    def leaping(self: LiveSession, frame: Any, time_s: float) -> list[Seen]:
+        return look(self, frame, leap * time_s)
+
+    def interrupted(self: LiveSession, seen: Seen) -> None:
+        play(self, seen)
+        if threading.current_thread() is threading.main_thread() and rehearsed:
             os.kill(os.getpid(), signal.SIGINT)
-            yield made_s
 
-    monkeypatch.setattr(LiveSession, "hops", interrupted)
+    rehearsed: list[bool] = []
+    started = LiveSession.rehearse
+
+    def rehearse(self: LiveSession, size: tuple[int, int], fps: float) -> tuple[float, float]:
+        found = started(self, size, fps)
+        rehearsed.append(True)
+        return found
+
+    monkeypatch.setattr(LiveSession, "look", leaping)
+    monkeypatch.setattr(LiveSession, "play", interrupted)
+    monkeypatch.setattr(LiveSession, "rehearse", rehearse)
     before = signal.getsignal(signal.SIGINT)
     out = tmp_path / "cut.flac"
     assert live(clip, "--out", out) == 0
     samples, _ = soundfile.read(out)
-    assert len(samples) == round(0.4 * RATE_HZ)
-    assert "0.4 s of music for 0." in capfd.readouterr().out
+    assert len(samples) == round((0.4 - 0.06) * RATE_HZ)
+    assert "0.3 s of music for 0." in capfd.readouterr().out
     assert leftovers(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -294,16 +377,15 @@ def test_music_that_comes_too_late_is_said_so(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = LiveSession._advance
-    calls = []
+    play = LiveSession.play
 
-    def slowly(self: LiveSession, n_frames: int) -> None:
-        calls.append(n_frames)
-        made(self, n_frames)
-        if len(calls) > 4:  # after the rehearsal of three and the first hop
-            time.sleep(0.7 / HASTE)
+    def slowly(self: LiveSession, seen: Seen) -> None:
+        play(self, seen)
+        if self.made_s > 0.4 and seen.times_s[-1] < 1.0:  # after the rehearsal and the first hop
+            time.sleep(1.4 / HASTE)
 
-    monkeypatch.setattr(LiveSession, "_advance", slowly)
+    monkeypatch.setattr(LiveSession, "rehearse", lambda self, size, fps: (0.01, 0.05))
+    monkeypatch.setattr(LiveSession, "play", slowly)
     assert live(clip, "--out", tmp_path / "late.wav") == 0
     said = capfd.readouterr().out
     assert "s too late" in said and "dropout" in said and "0 dropouts" not in said

@@ -75,7 +75,7 @@ class Adaptor(nn.Module):
         A modality that is missing from `inputs` is dropped. `batch` and `n_rows` are needed only when all are
         missing. `for_generation` applies the config's row limit (`row_limit` overrides it). `force_active`
         computes every clip's prefix and opens the gate at every step, whatever was dropped. `recompute` trades
-        time for memory in training. `start` is the position of the first row, of an adaptor that learns none.
+        time for memory in training. `start` is the position of the first row.
         """
         check_inputs(self.config, inputs)
         if lm.n_layers != self.config.n_lm_layers:
@@ -87,7 +87,7 @@ class Adaptor(nn.Module):
             if force_active:
                 raise ExpotionError("a prefix without any modality needs the batch size and the number of rows")
             return None
-        self.embedding.check_length(n_rows)
+        self.embedding.check_length(start + n_rows)
         device = self.gates.device
         keeps = {m.name: strength(inputs.get(m.name), batch, n_rows, device) for m in self.config.modalities}
 
@@ -112,7 +112,7 @@ class Adaptor(nn.Module):
         if row_limit is None:
             cut = for_generation and self.config.row_limit == "frames"
             row_limit = n_rows - 1 if cut else n_rows
-        latents = self._latents(inputs, keeps, (batch, n_rows))
+        latents = self._latents(inputs, keeps, (batch, n_rows), start)
         return run_prefix(
             lm,
             self.config,
@@ -127,15 +127,57 @@ class Adaptor(nn.Module):
 
     forward = prefix
 
+    def extended(
+        self,
+        lm: FrozenLM,
+        past: Prefix | None,
+        inputs: Mapping[str, TrackInput],
+        n_rows: int,
+        *,
+        open_: bool = False,
+    ) -> Prefix:
+        """A clip's prefix with `n_rows` more rows behind those of `past`, which stay as they are.
+
+        Every row sees those up to itself, whatever the adaptor was trained with. It speaks where one of `inputs`
+        [1, n_rows, D_i] is valid and not dropped, or everywhere where `open_`. Raises ExpotionError for rows behind
+        the end of learned tables.
+        """
+        start, device = 0 if past is None else past.n_rows, self.gates.device
+        check_inputs(self.config, inputs)
+        self.embedding.check_length(start + n_rows)
+        keeps = {m.name: strength(inputs.get(m.name), 1, n_rows, device) for m in self.config.modalities}
+        speaks = torch.full((1, n_rows), open_ or not self.config.silent_when_dropped, device=device)
+        for keep in keeps.values():
+            speaks = speaks | (True if keep is None else keep != 0)
+        latents = self._latents(inputs, keeps, (1, n_rows), start)
+        new = run_prefix(
+            lm,
+            self.config,
+            self.embedding.first_hidden(lm, n_rows, start),
+            lambda layer: self.embedding(lm, layer, latents(layer), start),
+            self.gates,
+            active=speaks,
+            rows=None,
+            row_limit=start + n_rows,
+            past=past,
+            causal=True,
+        )
+        return new if past is None else past.followed_by(new)
+
     def _latents(
-        self, inputs: Mapping[str, TrackInput], keeps: Mapping[str, Tensor | None], shape: tuple[int, int]
+        self,
+        inputs: Mapping[str, TrackInput],
+        keeps: Mapping[str, Tensor | None],
+        shape: tuple[int, int],
+        start: int = 0,
     ) -> Callable[[int], Tensor]:
         """Concatenated latents z float32 [Bp, R, sum r] by layer; computed once where layers do not differ."""
         projected = {name: self.projector(name).projected(track) for name, track in inputs.items()}
 
         def latents(layer: int) -> Tensor:
             parts = [
-                self.projector(name).latent(projected.get(name), keep, layer, shape) for name, keep in keeps.items()
+                self.projector(name).latent(projected.get(name), keep, layer, shape, start)
+                for name, keep in keeps.items()
             ]
             return torch.cat(parts, dim=-1)
 

@@ -75,7 +75,7 @@ class LayerEmbedding(nn.Module):
     def first_hidden(self, lm: FrozenLM, n_rows: int, start: int = 0) -> Tensor:
         """O_0 in the model's type, [R, d], of rows that begin at position `start`."""
         if self.config.start == "table":
-            return self.start[:n_rows].to(lm.dtype)
+            return self.start[start : start + n_rows].to(lm.dtype)
         return (self.start + lm.position_table(start, n_rows)).to(lm.dtype)
 
     def forward(self, lm: FrozenLM, layer: int, latent: Tensor, start: int = 0) -> Tensor:
@@ -83,10 +83,10 @@ class LayerEmbedding(nn.Module):
         n_rows = latent.shape[1]
         weight = self.fusion[layer if self.config.fusion == "per_layer" else 0]
         if self.config.positions == "fused" and self.position_table is not None:
-            latent = latent + self.position_table[:n_rows]
+            latent = latent + self.position_table[start : start + n_rows]
         embedded = functional.linear(latent.to(lm.dtype), weight.to(lm.dtype))
         if self.config.positions == "table" and self.position_table is not None:
-            return embedded + self.position_table[layer, :n_rows].to(lm.dtype)
+            return embedded + self.position_table[layer, start : start + n_rows].to(lm.dtype)
         if self.position_scale is not None:
             return embedded + (self.position_scale[layer] * lm.position_table(start, n_rows)).to(lm.dtype)
         return embedded
@@ -103,13 +103,19 @@ def run_prefix(
     rows: Tensor | None,
     row_limit: int,
     recompute: bool = False,
+    past: Prefix | None = None,
+    causal: bool | None = None,
 ) -> Prefix:
     """Run the stream. start [R, d] is O_0; embedding(i) gives Z_i [Bp, R, d]; gates [n_adapted].
 
-    `recompute` keeps only each layer's hidden state, q, k and v for the backward pass.
+    `recompute` keeps only each layer's hidden state, q, k and v for the backward pass. `past`: rows that were made
+    before, which the new ones see and come behind, each seeing those up to itself; the result holds the new ones.
+    `causal` overrides the config's.
     """
     hidden = start[None]  # (1, R, d): the same for every clip until the first attention
-    causal = config.prefix_attention == "causal"
+    causal = config.prefix_attention == "causal" if causal is None else causal
+    n_past = 0 if past is None else past.n_rows
+    seen = None if past is None else torch.ones(len(start), n_past + len(start)).tril(n_past).bool()
     whole = config.prefix_block == "layer"
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -120,7 +126,10 @@ def run_prefix(
         q, k, v = (part.contiguous() for part in layer.heads(normed + embedding(index)))
         if index == config.n_adapted - 1:
             return q, k, v, None
-        attended = layer.merge_heads(attend(q, k, v, causal=causal))
+        keys, values = (
+            (k, v) if past is None else (torch.cat([past.k[index], k], 2), torch.cat([past.v[index], v], 2))
+        )
+        attended = layer.merge_heads(attend(q, keys, values, causal=causal and past is None, mask=seen))
         if not whole:
             return q, k, v, attended
         hidden = hidden + attended

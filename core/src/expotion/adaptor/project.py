@@ -91,11 +91,11 @@ class Projector(nn.Module):
         """Whether the latent differs from layer to layer."""
         return self.modality.null == "layer_table"
 
-    def null_latent(self, layer: int, n_rows: int) -> Tensor | float:
-        """n_i for one adapted layer, broadcastable to [B, R, r]."""
+    def null_latent(self, layer: int, n_rows: int, start: int = 0) -> Tensor | float:
+        """n_i for one adapted layer, broadcastable to [B, R, r], of rows that begin at position `start`."""
         if self.null is None:
             return 0.0
-        return self.null[layer, :n_rows] if self.per_layer else self.null
+        return self.null[layer, start : start + n_rows] if self.per_layer else self.null
 
     def projected(self, track: TrackInput) -> Tensor:
         """W_i f_i, float32 [B, R, r]; invalid features count as 0."""
@@ -107,9 +107,11 @@ class Projector(nn.Module):
         result: Tensor = self.linear(values)
         return result
 
-    def latent(self, projected: Tensor | None, keep: Tensor | None, layer: int, shape: tuple[int, int]) -> Tensor:
+    def latent(
+        self, projected: Tensor | None, keep: Tensor | None, layer: int, shape: tuple[int, int], start: int = 0
+    ) -> Tensor:
         """z_i [B, R, r] of one adapted layer; `projected` None means dropped, `keep` None means 1."""
-        null = self.null_latent(layer, shape[1])
+        null = self.null_latent(layer, shape[1], start)
         if projected is None:
             device = None if keep is None else keep.device
             empty = torch.zeros(*shape, self.modality.rank, device=device)

@@ -25,7 +25,7 @@ from expotion.contracts.clips import (
     Video,
     read_ahead,
 )
-from expotion.contracts.encoder import Encoder, EncoderSpec, Feed, Need, Overlay
+from expotion.contracts.encoder import Encoder, EncoderSpec, Feed, Following, Need, Overlay
 from expotion.contracts.engines import BackboneSpec, EngineSpec, Mode, Probed
 from expotion.contracts.hooks import (
     CallbackSpec,
@@ -65,6 +65,7 @@ __all__ = [
     "EncoderSpec",
     "EngineSpec",
     "Feed",
+    "Following",
     "GoldenCheckSpec",
     "GoldenFile",
     "MetricNeed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,30 @@ class Overlay:
     expression: NDArray[np.float32] | None = None
 
 
+class Following(Protocol):
+    """An encoder's features while frames come: every frame is looked at once, in order."""
+
+    def push(self, frame: NDArray[np.uint8], time_s: float) -> None:
+        """The next frame, RGB uint8 [H, W, 3], at a time later than the one before."""
+        ...
+
+    @property
+    def until_s(self) -> float:
+        """The time up to which rows can be told by now: that of the last frame, or some time before."""
+        ...
+
+    def at(self, times_s: NDArray[np.float64], ahead_s: float) -> SmoothedTrack:
+        """Rows at times float64 [n] up to `until_s`, from what was pushed: values [n, D], valid [n].
+
+        What can be foreseen, as a beat can, is given for `ahead_s` later: that much later it is heard.
+        """
+        ...
+
+    def says(self) -> Mapping[str, float]:
+        """What it knows by now for others: `next_beat_s`, `tempo_bpm`, `expressiveness`; only what is known."""
+        ...
+
+
 class Encoder(ABC):
     """A frozen function of a clip. Three stages by name: `extract`, `smooth`, `project`."""
 
@@ -106,6 +130,13 @@ class Encoder(ABC):
 
     def overlay(self, clip: Clip) -> Overlay | None:
         """What the encoder looked at, to be drawn over the picture (`expotion features show`). Default: nothing."""
+        return None
+
+    def following(self, shared: dict[str, Any]) -> Following | None:
+        """The same features while frames come, for live music. Default: None, and short windows are extracted.
+
+        `shared` belongs to one session: in it encoders of one plugin may keep what they look at together.
+        """
         return None
 
     def unknown_words(self, text: str) -> Mapping[str, Sequence[str]]:

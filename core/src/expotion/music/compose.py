@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.features.material import Prompts
-from expotion.music.guidance import Branch, plan
+from expotion.music.guidance import Branch, Says, plan
 from expotion.music.steering import Steering
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.gate import Prefix
@@ -271,21 +270,6 @@ def compose_pieces(
                 done = finished
 
 
-def continue_codes(
-    lm: Engine,
-    adaptor: Adaptor | None,
-    request: Request,
-    steering: Steering,
-    known: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """One window of codes int64 [K, n_frames] that begins with the known ones [K, P], P < n_frames."""
-    codes = [known]
-    for turn in _turns([replace(request, known=known)], Windows(request.n_frames, 0), lm):
-        deque(_decode(lm, adaptor, [request], steering, turn, codes, [generator]), maxlen=0)
-    return codes[0]
-
-
 def no_codes(lm: Engine) -> Tensor:
     """Codes int64 [K, 0]: what is known of a piece before it is begun."""
     return torch.empty(lm.geometry.n_codebooks, 0, dtype=torch.int64)
@@ -349,12 +333,8 @@ def _decode(
     """Decode a turn step by step, and at its end add the new frames to the `codes` [K, T] of its requests."""
     own, which = _but_for_seeds([requests[index] for index in turn.stops])
     melody = chroma_rows(lm, own, turn.start / CODEC_RATE_HZ)
-    spoken = {"prompt": text_sources(lm, [request.text_at(turn.first) for request in own], melody)}
-    if any(request.negative is not None for request in own):
-        spoken["negative"] = text_sources(lm, [request.negative for request in own])
-        spoken = _of_one_length(spoken)
-    sources = {says: source.to(lm.dtype)[which] for says, (source, _) in spoken.items()}
-    sources["nothing"] = lm.null_text(sources["prompt"])
+    texts = [request.text_at(turn.first) for request in own]
+    spoken = told_texts(lm, texts, [request.negative for request in own], melody)
     stops = dict(zip(which.tolist(), turn.stops.values(), strict=True))
     branches, prefix = _conditions(lm, adaptor, own, steering, turn.start, list(stops.values()))
     if prefix is not None and len(own) < len(which):
@@ -363,14 +343,14 @@ def _decode(
     lengths = [end - turn.start for end in turn.ends.values()]
     for decoding, step in decode(
         lm,
-        torch.cat([sources[branch.says] for branch in branches]),
+        torch.cat([spoken[branch.says][0][which] for branch in branches]),
         max(lengths),
         [branch.weight for branch in branches],
         prefix=prefix,
         sampler=sampler_of(steering),
         generators=[generators[index] for index in turn.stops],
         prompt=torch.stack([codes[index][:, known] for index in turn.stops]),
-        source_mask=torch.cat([spoken.get(branch.says, spoken["prompt"])[1][which] for branch in branches]),
+        source_mask=torch.cat([spoken[branch.says][1][which] for branch in branches]),
         lengths=lengths,
     ):
         yield decoding, step
@@ -407,10 +387,26 @@ def _for_takes(prefix: Prefix, n_own: int, which: Tensor) -> Prefix:
     return prefix.taken(torch.tensor(entries), torch.cat(rows))
 
 
-def _of_one_length(spoken: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+def told_texts(
+    lm: FrozenLM,
+    texts: Sequence[TokenFeatures | None],
+    negatives: Sequence[TokenFeatures | None],
+    melody: Tensor | None = None,
+) -> dict[Says, tuple[Tensor, Tensor]]:
+    """What each kind of branch is told in words: sources [B, L, d] and masks [B, L] of one length."""
+    spoken: dict[Says, tuple[Tensor, Tensor]] = {"prompt": text_sources(lm, texts, melody)}
+    if any(negative is not None for negative in negatives):
+        spoken["negative"] = text_sources(lm, negatives)
+        spoken = _of_one_length(spoken)
+    spoken = {says: (source.to(lm.dtype), mask) for says, (source, mask) in spoken.items()}
+    spoken["nothing"] = lm.null_text(spoken["prompt"][0]), spoken["prompt"][1]
+    return spoken
+
+
+def _of_one_length(spoken: Mapping[Says, tuple[Tensor, Tensor]]) -> dict[Says, tuple[Tensor, Tensor]]:
     """Sources [B, L, d] and masks [B, L] padded to the longest L with rows that nobody attends to."""
     longest = max(mask.shape[1] for _, mask in spoken.values())
-    padded = {}
+    padded: dict[Says, tuple[Tensor, Tensor]] = {}
     for says, (source, mask) in spoken.items():
         more = longest - mask.shape[1]
         padded[says] = functional.pad(source, (0, 0, 0, more)), functional.pad(mask, (0, more))

@@ -95,6 +95,20 @@ class Prefix:
             lengths=None if whole else torch.cat([self._lengths(), other._lengths()]),
         )
 
+    def followed_by(self, new: Prefix) -> Prefix:
+        """The same clips with further rows, `new`, whose own `row_limit` counts from the first."""
+
+        def both(mine: tuple[Tensor, ...], more: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(pair, dim=2) for pair in zip(mine, more, strict=True))
+
+        return replace(
+            new,
+            q=both(self.q, new.q),
+            k=both(self.k, new.k),
+            v=both(self.v, new.v),
+            active=torch.cat([self._active(), new._active()], dim=1),
+        )
+
     def taken(self, entries: Tensor, rows: Tensor) -> Prefix:
         """Some of the clips' prefixes, int64 [m], each as often as it is named, for these batch rows, int64 [m]."""
         return replace(

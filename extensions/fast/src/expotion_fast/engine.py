@@ -84,10 +84,14 @@ class FusedEngine(Engine):
         rooms = padded(n_positions, LANES)
         add_caches(state, rooms, self._head, self.geometry.n_heads, self._kept)
         add_text(state, self.layers, source.float(), source_mask, self._kept, self.mode)
-        add_prefix(state, prefix, torch.int8 if self.mode == "int8" else self._kept)
+        self.steer(state, prefix)
         self._add_buffers(state)
         memory.use_huge_pages(self.device, self.step_bytes)
         return state
+
+    def steer(self, state: FusedState, prefix: Prefix | None) -> None:  # type: ignore[override]
+        """As the engine's."""
+        add_prefix(state, prefix, torch.int8 if self.mode == "int8" else self._kept)
 
     def _add_buffers(self, state: FusedState) -> None:
         """What a call computes in, for `ITEMS_AT_ONCE` items or one position of the batch."""

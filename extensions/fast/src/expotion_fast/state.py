@@ -39,6 +39,8 @@ class FusedState(Fed):
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     scratch: Tensor | None = None
     kept: list[object] = field(default_factory=list)
+    steered_by: list[object] = field(default_factory=list)
+    """Tensors of the prefix, which can be put in the place of another."""
 
     def hold(self, tensor: Tensor) -> int:
         """Keep a tensor alive as long as the state; its address."""
@@ -102,8 +104,14 @@ def add_text(
 def add_prefix(state: FusedState, prefix: Prefix | None, dtype: torch.dtype) -> None:
     """The gated prefix: the gate inside the values, queries in float32; `dtype` of keys and values."""
     state.prefix_of = np.full(state.batch, -1, np.int64)
+    state.steered_by = parts = []
     if prefix is None:
         return
+
+    def hold(tensor: Tensor) -> int:
+        parts.append(tensor)
+        return tensor.data_ptr()
+
     count, length = prefix.k[0].shape[0], prefix.k[0].shape[2]
     rows = np.arange(state.batch) if prefix.rows is None else prefix.rows.cpu().numpy()
     state.prefix_of[rows] = np.arange(count)
@@ -115,14 +123,14 @@ def add_prefix(state: FusedState, prefix: Prefix | None, dtype: torch.dtype) -> 
     frame[f.PREFIX_FIRST], frame[f.PREFIX_LIMIT] = prefix.first_layer, prefix.row_limit
     frame[f.PREFIX_COUNT], frame[f.PREFIX_ROOMS] = length, padded(length, LANES)
     frame[f.WITH_PREFIX], frame[f.PREFIX_KEPT] = 1, dtype.itemsize
-    parts = zip(prefix.q, prefix.k, kept_values(prefix), strict=True)
-    for row, (q, k, v) in zip(state.table[prefix.first_layer :], parts, strict=True):
+    layers = zip(prefix.q, prefix.k, kept_values(prefix), strict=True)
+    for row, (q, k, v) in zip(state.table[prefix.first_layer :], layers, strict=True):
         head = padded(q.shape[-1], LANES)
         own = torch.zeros(*q.shape[:3], head)
         own[..., : q.shape[-1]] = q.detach()
-        row[f.PREFIX_Q] = state.hold(own)
+        row[f.PREFIX_Q] = hold(own)
         keys, k_scale = by_channel(k.detach().float(), dtype)
         values, v_scale = by_channel(v, dtype)
-        row[f.PREFIX_K] = state.hold(key_blocks(keys, dtype))
-        row[f.PREFIX_V] = state.hold(value_blocks(values, dtype))
-        row[f.PREFIX_K_SCALE], row[f.PREFIX_V_SCALE] = state.hold(k_scale), state.hold(v_scale)
+        row[f.PREFIX_K] = hold(key_blocks(keys, dtype))
+        row[f.PREFIX_V] = hold(value_blocks(values, dtype))
+        row[f.PREFIX_K_SCALE], row[f.PREFIX_V_SCALE] = hold(k_scale), hold(v_scale)

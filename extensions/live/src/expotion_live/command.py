@@ -66,9 +66,9 @@ def live(
     out: Annotated[
         Path | None, sound("--out", "-o", metavar="FILE", help="A wav or flac file. E.g. session.wav.")
     ] = None,
-    hop: Annotated[float, sound("--hop", metavar="SECONDS", help="Made at a time. E.g. 0.5.")] = 1.0,
+    hop: Annotated[float, sound("--hop", metavar="SECONDS", help="Made at a time. E.g. 0.16.")] = 0.08,
     window: Annotated[
-        float | None, sound("--window", metavar="SECONDS", help="Frames that steer, by default 5. E.g. 3.")
+        float | None, sound("--window", metavar="SECONDS", help="How far back the model looks. E.g. 5.")
     ] = None,
     steering: Steering,
     problems: list[Problem],

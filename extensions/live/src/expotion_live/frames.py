@@ -22,7 +22,7 @@ from expotion.video.memory import resize_frame, scaled_size
 
 SHORTER_SIDE = 360
 """Frames are made this small as they come: the window that is kept in memory stays below 0.3 GB at 30 fps."""
-WAITING_MAX = 300
+WAITING_MAX = 15
 """Frames that wait to be used; beyond that, new ones are left out and counted."""
 _STEP_S = 0.05
 

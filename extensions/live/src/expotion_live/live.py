@@ -24,13 +24,13 @@ from expotion.music.composer import open_composer
 from expotion.music.steering import Steering
 from expotion.music.targets import unwritable
 from expotion.progress import stage_progress
+from expotion_live.eye import SPAN_S
 from expotion_live.frames import Arriving, Pictures, open_pictures
-from expotion_live.session import LiveSession
+from expotion_live.session import LiveSession, Looking
 from expotion_live.sink import LIVE_SUFFIXES, SPEAKERS, Outlet, open_outlet, sink_problems
 
-DEFAULT_WINDOW_S = 5.0
-LOOK_AHEAD_FRAMES = 7
-"""Codec frames that decoding waits for (`expotion.musicgen.codec`)."""
+IN_HAND_S = 0.15
+"""Seconds that a player stays further behind: hops take longer where a window ends."""
 WARNING = "[yellow]warning[/]"
 TOLERANCE_S = 0.005
 """Less than a player notices."""
@@ -41,18 +41,19 @@ class Delay:
     """What the delay between a frame and its music is made of, in seconds."""
 
     hop_s: float
+    look_s: float
     work_s: float
     codec_s: float
 
     @property
     def ready_s(self) -> float:
         """Until the music of a moment is ready, at the latest."""
-        return self.hop_s + self.work_s + self.codec_s
+        return self.hop_s + self.look_s + self.work_s + self.codec_s
 
     @property
     def player_s(self) -> float:
-        """How far behind the frames a player should stay: a quarter of a hop in hand."""
-        return self.ready_s + 0.25 * self.hop_s
+        """How far behind the frames a player should stay."""
+        return self.ready_s + IN_HAND_S
 
 
 @dataclass
@@ -117,7 +118,7 @@ def play_live(
     longest_s = 0.0
     with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
         longest_s = steering.window_s
-    window_s = window_s or max(min(DEFAULT_WINDOW_S, longest_s), min(2 * hop_s, longest_s))
+    window_s = window_s or longest_s
     if longest_s and not hop_s < window_s <= longest_s:
         wanted = f"--hop below --window, and that at most {longest_s:g} s, the length trained on"
         found.append(Problem("live", wanted, f"--hop {hop_s:g} --window {window_s:g}"))
@@ -132,9 +133,9 @@ def play_live(
             composer = open_composer(steering.folder, plugins.discover(), steering.backbone)
         session = functools.partial(LiveSession, composer, steering, hop_s=hop_s, window_s=window_s)
         with stage_progress(console, "rehearse"):
-            work_s = session().rehearse(pictures.size, pictures.fps)
+            look_s, work_s = session().rehearse(pictures.size, pictures.fps)
         live = session()
-        delay = Delay(hop_s, work_s, LOOK_AHEAD_FRAMES / composer.backbone.frame_rate_hz)
+        delay = Delay(hop_s, look_s, work_s, live.behind_s)
         _say_start(console, pictures, live, window_s, delay)
         channels = composer.backbone.geometry.channels
         with open_outlet(to, out, live.sample_rate_hz, channels) as outlet:
@@ -143,7 +144,7 @@ def play_live(
 
 def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, console: Console) -> None:
     """The loop: frames in, music out, a warning wherever it comes too late."""
-    with _interruptible() as stop, Arriving(pictures) as arriving:
+    with _interruptible() as stop, Arriving(pictures) as arriving, Looking(live, arriving.until(stop)) as looking:
         clock = Clock(live.sample_rate_hz, arriving.started_s, delay.player_s)
         outlet.start_s = arriving.started_s + delay.player_s
         busy_s, hops, last_s = 0.0, 0, 0.0
@@ -159,13 +160,16 @@ def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, co
             if outlet.gone:
                 stop.set()
 
-        for frame, time_s in arriving.until(stop):
-            for _ in live.hops(frame[None], np.array([time_s])):
+        for seen, time_s in looking.seen():
+            for hop in seen:
+                live.play(hop)
                 busy_s, hops = busy_s + live.work_s, hops + 1
                 take(live.read())
                 if stop.is_set():
                     break
             last_s = time_s
+            if stop.is_set():
+                break
         take(live.finish(None if stop.is_set() else pictures.end_s))
         console.print(clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s))
 
@@ -177,15 +181,19 @@ def _say_start(console: Console, pictures: Pictures, live: LiveSession, window_s
     hop_s, work_s = delay.hop_s, delay.work_s
     console.print(
         f"{escape(pictures.name)}: {width}x{height}, {pictures.fps:.0f} frames a second. Ctrl-C ends it.\n"
-        f"Look-ahead {hop_s:g} s: music is made {hop_s:g} s at a time and follows the {window_s:g} s of frames up "
-        "to the end of each stretch.\n"
-        f"Latency {delay.ready_s:.2f} s: {hop_s:g} s until its frames are there, {work_s:.2f} s to make it, "
-        f"{delay.codec_s:.2f} s for the codec; played {delay.player_s:.2f} s behind the frames."
+        f"Music is made {hop_s:g} s at a time, and looks back {window_s:g} s at most.\n"
+        f"Latency {delay.ready_s:.2f} s: {hop_s:g} s until its frames are there, {delay.look_s:.2f} s to look, "
+        f"{work_s:.2f} s to make it, {delay.codec_s:.2f} s for the codec; played {delay.player_s:.2f} s behind the "
+        "frames."
     )
+    for name in live.late:
+        console.print(
+            f"{WARNING} {escape(name)} needs windows of {SPAN_S / 2:g} s of pictures, and comes that late"
+        )
     for name in live.without_frames:
         console.print(f"{WARNING} {escape(name)} needs more than pictures and is left out")
     if work_s > 0.8 * hop_s:
-        text = f"{work_s:.2f} s to make {hop_s:g} s of music is too slow to keep up; try a shorter --window"
+        text = f"{work_s:.2f} s to make {hop_s:g} s of music is too slow to keep up; try a longer --hop"
         console.print(f"{WARNING} {text}")
 
 
@@ -195,8 +203,8 @@ def _problems(
     """What is wrong with the options by themselves, and what of steering is not for frames that come."""
     found = []
     for option, value in (("--hop", hop_s), ("--window", window_s)):
-        if value is not None and not 0.1 <= value < 3600.0:
-            found.append(Problem(option, "a number of seconds of at least 0.1", f"{value:g}"))
+        if value is not None and not 0.02 <= value < 3600.0:
+            found.append(Problem(option, "a number of seconds of at least 0.02", f"{value:g}"))
     if to is not None or out is None:
         found += sink_problems(to or SPEAKERS)
     if steering.overlap_s is not None:

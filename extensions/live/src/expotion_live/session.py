@@ -1,43 +1,56 @@
-"""Music while the frames still arrive: at every hop, the last seconds of video steer the next stretch of music.
+"""Music while the frames still arrive, step by step: a frame's controls steer the very next code frame.
 
-At time t = m hop_s, once frames up to t are there, the controls over [t - window_s, t] are extracted anew and
-give the prefix; the codes made so far in that window are the prompt; the model goes on for hop_s. So the
-music of a moment is steered by everything seen up to the end of its hop, never by later frames, and is ready
+Frames up to time t give control rows up to t (`eye.py`); with row f the model draws on (`steps.py`), which finishes
+code frame f - 3; the codec settles the sound of the frame seven before that. So a moment's sound is ready
 
-    latency = hop_s (waiting for its frames) + the time to make it + the codec's look-ahead (7 frames, 0.14 s)
+    latency = up to `hop_s` (rows are drawn together) + the time to look and to make it + 0.06 s + 0.14 s
 
-after the moment that it belongs to.
+after the moment; it is steered by everything seen up to 0.06 s after it, and by nothing later.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from typing import Unpack
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from expotion import timeline
+from expotion import machine, timeline
 from expotion.contracts import SmoothedTrack
 from expotion.errors import ExpotionError, Problem
-from expotion.features.material import sampled_tracks, smooth_all
-from expotion.music.compose import Request, continue_codes, later_texts, no_codes
+from expotion.music.compose import later_texts
 from expotion.music.composer import Composer
+from expotion.music.schedule import Schedule
 from expotion.music.steering import Given, Steering
 from expotion.musicgen.codec import CodecStream
-from expotion.video.memory import ArrayVideo, MemoryClip
+from expotion_live.eye import Eye
+from expotion_live.steps import Steps
+
+HOP_S = 0.08
+"""Rows that are drawn together: each call of the codec computes seven frames beside its own."""
+CODEC_FRAMES = 7
+"""Code frames that decoding waits for (`expotion.musicgen.codec`)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a hop's frames say: rows of each control at `times_s` [n]."""
+
+    times_s: NDArray[np.float64]
+    tracks: Mapping[str, SmoothedTrack]
 
 
 class LiveSession:
     """Frames in by `push_frames`, samples out by `read`. Not for several threads at once.
 
-    `made_s` is how much music there is; `work_s` how long the last hop took to make. A session keeps up as
-    long as `work_s` stays below `hop_s`. `without_frames` names controls that need more than pictures (sound,
-    sensors): nothing of them arrives here, so they are dropped. `unknown_words` of the prompt, each with near
-    ones.
+    `made_s` is how much music has been composed, `work_s` how long the last hop took to make. `without_frames`
+    names controls that need more than pictures (sound, sensors): nothing of them arrives here, so they are dropped;
+    `late` those that need windows of pictures. `unknown_words` of the prompt, each with near ones.
     """
 
     def __init__(
@@ -45,46 +58,47 @@ class LiveSession:
         composer: Composer,
         steering: Steering | None = None,
         *,
-        hop_s: float = 1.0,
+        hop_s: float = HOP_S,
         window_s: float | None = None,
+        shared: dict[str, Any] | None = None,
         **given: Unpack[Given],
     ) -> None:
-        """Steering, or keywords for it, mean what they mean in `Composer.compose`; other clips' controls do not."""
+        """Steering, or keywords for it, mean what they mean in `Composer.compose`; other clips' controls do not.
+
+        `window_s`: how far the model looks back. `shared`: what encoders keep together (`Encoder.following`).
+        """
         rate_hz = composer.backbone.frame_rate_hz
         codec = composer.backbone.codec
         assert codec is not None
         self.composer = composer
         self.sample_rate_hz = composer.backbone.sample_rate_hz
-        self._steering = composer.resolved(steering, given)
-        if self._steering.melody is not None:
+        self._steering = steering = composer.resolved(steering, given)
+        if steering.melody is not None:
             raise ExpotionError(Problem("melody", "none, as live music has no time of its own", "a file"))
-        self._window = composer.window_frames if window_s is None else round(window_s * rate_hz)
+        if steering.parts:
+            raise ExpotionError(Problem("parts", "none: live music has no end to count from"))
+        window = composer.window_frames if window_s is None else round(window_s * rate_hz)
         self._hop = round(hop_s * rate_hz)
-        if not 1 <= self._hop < self._window <= composer.window_frames:
+        if not 1 <= self._hop < window <= composer.window_frames:
             longest = composer.window_frames / rate_hz
             wanted = f"0 < hop_s < window_s <= {longest:g} s, the length trained on"
-            got = f"hop {hop_s:g} s, window {self._window / rate_hz:g} s"
+            got = f"hop {hop_s:g} s, window {window / rate_hz:g} s"
             raise ExpotionError(Problem("live", wanted, got))
         self._rate_hz = rate_hz
-        self.without_frames = tuple(
-            name for name, encoder in composer.encoders.items() if set(encoder.spec.needs) != {"video"}
-        )
-        if self._steering.parts:
-            raise ExpotionError(Problem("parts", "none: live music has no end to count from"))
-        self._text = composer.prompts[self._steering.prompt]
-        self._later = later_texts(self._steering.prompt_at, composer.prompts, rate_hz)
-        negative = self._steering.negative
-        self._negative = None if negative is None else composer.prompts[negative]
-        self.unknown_words = composer.prompts.unknown_words(self._steering.prompts)
-        self._lm = composer.engine(self._steering.precision)
-        self._generator = torch.Generator().manual_seed(self._steering.seed)
+        self._text = composer.prompts[steering.prompt]
+        self._later = later_texts(steering.prompt_at, composer.prompts, rate_hz)
+        self._negative = None if steering.negative is None else composer.prompts[steering.negative]
+        self.unknown_words = composer.prompts.unknown_words(steering.prompts)
+        self._strengths: dict[str, Schedule] = dict(steering.strengths)
+        theme = composer.theme(steering)
+        self._steps = Steps(composer, steering, self._text, self._negative, theme, window)
+        used = [name for name in composer.encoders if not steering.strengths[name].is_zero]
+        self.eye = Eye(composer, rate_hz, used, {} if shared is None else shared)
+        self.without_frames, self.late = self.eye.without_frames, self.eye.late
         self._stream = CodecStream(codec)
-        self._frames: deque[NDArray[np.uint8]] = deque()
-        self._times_s: deque[float] = deque()
-        theme = composer.theme(self._steering)
-        self._codes = no_codes(self._lm) if theme is None else theme
-        self._made = self._codes.shape[-1]
-        self._ready: list[NDArray[np.float32]] = [self._stream.push(self._codes)]
+        self._ready: list[NDArray[np.float32]] = []
+        if theme is not None:
+            self._ready.append(self._stream.push(theme))
         self.work_s = 0.0
 
     @property
@@ -93,33 +107,57 @@ class LiveSession:
         return self._hop / self._rate_hz
 
     @property
+    def behind_s(self) -> float:
+        """How far the sound that is ready is behind the last row: the delay of the codebooks, and the codec's."""
+        return (self._steps.behind + CODEC_FRAMES) / self._rate_hz
+
+    @property
     def made_s(self) -> float:
         """Seconds of music that have been composed."""
-        return self._made / self._rate_hz
+        return self._steps.made / self._rate_hz
+
+    def say(self, prompt: str | None, negative: str | None = None) -> dict[str, Any]:
+        """Another prompt from here on; its unknown words, each with near ones."""
+        prompts = self.composer.prompts
+        self._text, self._later = prompts[prompt], []
+        self._negative = None if negative is None else prompts[negative]
+        self._steps.say(self._text, self._negative)
+        return dict(prompts.unknown_words([prompt, negative]))
+
+    def set_strength(self, name: str, value: float) -> None:
+        """How much a control counts from here on."""
+        self.eye.look(name)
+        self._strengths = {**self._strengths, name: Schedule.of(value)}
 
     def push_frames(self, frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> None:
         """More frames, uint8 RGB [n, H, W, 3], at seconds [n] from the session's start, increasing.
 
-        Makes music for every hop whose frames are complete: a hop is complete when a frame at or after its
-        end has come. Raises ExpotionError for frames that go back in time.
-        """
-        for _ in self.hops(frames, times_s):
-            pass
-
-    def hops(self, frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> Iterator[float]:
-        """The same as `push_frames`, hop by hop: yields the seconds that have been made, after each.
-
-        After a pause one frame may complete many hops; who stops in between gets no more of them.
+        Makes music for every hop whose frames are complete. Raises ExpotionError for frames that go back in time.
         """
         for frame, time_s in zip(frames, times_s, strict=True):
-            if self._times_s and time_s <= self._times_s[-1]:
-                got = f"{time_s:.3f} s after {self._times_s[-1]:.3f} s"
-                raise ExpotionError(Problem("live frames", "times that increase", got))
-            self._frames.append(frame)
-            self._times_s.append(float(time_s))
-            while time_s >= (self._made + self._hop) / self._rate_hz:
-                self._advance(self._hop)
-                yield self.made_s
+            for seen in self.look(frame, float(time_s)):
+                self.play(seen)
+
+    def look(self, frame: NDArray[np.uint8], time_s: float) -> list[Seen]:
+        """Look at the next frame; what `play` takes for every hop that it completes, perhaps none."""
+        self.eye.push(frame, time_s)
+        found = []
+        while self.eye.until_s * self._rate_hz >= self.eye.rows + self._hop - 1:
+            found.append(Seen(*self.eye.take((self.eye.rows + self._hop - 1) / self._rate_hz)))
+        return found
+
+    def play(self, seen: Seen) -> None:
+        """Make the music that a hop's rows allow; `look` may go on in another thread meanwhile."""
+        started = time.perf_counter()
+        while self._later and self._later[0][0] <= self._steps.made:
+            self._text = self._later.pop(0)[1]
+            self._steps.say(self._text, self._negative)
+        strengths = {name: schedule.at(seen.times_s) for name, schedule in self._strengths.items()}
+        with machine.steady(self._steps.steady):
+            codes = self._steps.push(seen.tracks, strengths)
+            if codes.shape[-1]:
+                self._ready.append(self._stream.push(codes))
+        self.work_s = time.perf_counter() - started
 
     def read(self) -> NDArray[np.float32]:
         """Samples that have been made since the last call, float32 [n]."""
@@ -132,59 +170,62 @@ class LiveSession:
         With `end_s`, where the frames ended, music is made up to there first: the whole piece then lasts `end_s`
         to one codec frame.
         """
-        if end_s is not None and self._times_s:
+        if end_s is not None and self.eye.rows:
             until = timeline.n_steps(end_s, self._rate_hz)
-            while self._made < until:
-                self._advance(min(self._hop, until - self._made))
+            if self.eye.rows < until:
+                self.play(Seen(*self.eye.take((until - 1) / self._rate_hz)))
+            rest = until - self._steps.made
+            if rest > 0:
+                with machine.steady(self._steps.steady):
+                    self._ready.append(self._stream.push(self._steps.draw(until + self._steps.behind)[:, :rest]))
         self._ready.append(self._stream.finish())
         return self.read()
 
-    def rehearse(self, size: tuple[int, int], fps: float) -> float:
-        """Seconds that a hop takes once the window is full, on noise of (height, width). Only for a new session,
-        which is of no use afterwards."""
+    def rehearse(self, size: tuple[int, int], fps: float) -> tuple[float, float]:
+        """Seconds that looking at a frame takes, and making a hop, at the median, on noise of (height, width).
+
+        Only for a new session, which is of no use afterwards.
+        """
         noise = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
-        times_s = np.arange(0.0, (self._window + 2 * self._hop) / self._rate_hz, 1.0 / fps)
-        self._times_s.extend(times_s.tolist())
-        self._frames.extend([noise] * len(times_s))
-        for n_frames in (self._window - self._hop, self._hop, self._hop):
-            self._advance(n_frames)
-        return self.work_s
+        looks, works = [0.0], [0.0]
+        for number in range(max(4, round(fps * (3 * self.hop_s + 0.5)))):
+            started = time.perf_counter()
+            found = self.look(noise, number / fps)
+            looks.append(time.perf_counter() - started)
+            for seen in found:
+                self.play(seen)
+                works.append(self.work_s)
+        return float(np.median(looks[len(looks) // 3 :])), float(np.median(works[len(works) // 3 :]))
 
-    def _advance(self, n_frames: int) -> None:
-        started = time.perf_counter()
-        stop = self._made + n_frames
-        first = max(0, stop - self._window)
-        start_s, stop_s = first / self._rate_hz, stop / self._rate_hz
-        # The frame shown at the window's start stays, whatever its own time.
-        while len(self._times_s) > 1 and self._times_s[1] <= start_s:
-            self._times_s.popleft()
-            self._frames.popleft()
-        tracks = self._tracks(start_s, stop_s, stop - first)
-        times_s = start_s + timeline.step_times_s(stop - first, self._rate_hz)
-        rows = {name: self._steering.strengths[name].at(times_s) for name in tracks}
-        later = [(frame - first, text) for frame, text in self._later]
-        request = Request(stop - first, self._text, tracks, rows, later=later, negative=self._negative)
-        # Codes are kept for one window, which ends at what has been made.
-        known = self._codes[:, self._codes.shape[-1] - (self._made - first) :]
-        made = continue_codes(self._lm, self.composer.adaptor, request, self._steering, known, self._generator)
-        fresh = made[:, made.shape[-1] - n_frames :]
-        self._codes = made[:, -self._window :]
-        self._made = stop
-        self._ready.append(self._stream.push(fresh))
-        self.work_s = time.perf_counter() - started
 
-    def _tracks(self, start_s: float, stop_s: float, n_frames: int) -> dict[str, SmoothedTrack]:
-        used = [
-            name
-            for name in self.composer.encoders
-            if not self._steering.strengths[name].is_zero and name not in self.without_frames
-        ]
-        if not used:
-            return {}
-        inside = [i for i, time_s in enumerate(self._times_s) if time_s < stop_s]
-        frames = np.stack([self._frames[i] for i in inside])
-        times_s = np.maximum(np.array([self._times_s[i] for i in inside]) - start_s, 0.0)
-        clip = MemoryClip("live", stop_s - start_s, ArrayVideo(frames, times_s))
-        composer = self.composer
-        native = sampled_tracks(composer.recipe, composer.encoders, composer.extract(used, clip))
-        return smooth_all(composer.encoders, native, n_frames, self._rate_hz)
+class Looking:
+    """A session looks at frames in a thread of its own, while the music of those before is made."""
+
+    def __init__(self, live: LiveSession, frames: Iterator[tuple[NDArray[np.uint8], float]]) -> None:
+        self._live, self._frames = live, frames
+        self._found: queue.Queue[tuple[list[Seen], float] | None] = queue.Queue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._look, name="looking", daemon=True)
+
+    def __enter__(self) -> Looking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(5.0)
+
+    def seen(self) -> Iterator[tuple[list[Seen], float]]:
+        """What each frame completes, with its time, until the frames end. Raises what went wrong with them."""
+        while (found := self._found.get()) is not None:
+            yield found
+        if self._error is not None:
+            raise self._error
+
+    def _look(self) -> None:
+        try:
+            for frame, time_s in self._frames:
+                self._found.put((self._live.look(frame, time_s), time_s))
+        except BaseException as error:  # shown where the music is made
+            self._error = error
+        finally:
+            self._found.put(None)

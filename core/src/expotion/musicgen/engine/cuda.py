@@ -75,6 +75,16 @@ class GraphEngine(Engine):
         return self._kept
 
     @torch.inference_mode()
+    def steer(self, state: EngineState, prefix: Prefix) -> None:
+        """As the engine's, into the recorded buffers."""
+        recorded = state.prefix
+        super().steer(state, prefix)
+        if recorded is not None and state.prefix is not None:
+            for old, new in zip(recorded.tensors(), state.prefix.tensors(), strict=True):
+                old.copy_(new)
+            state.prefix = recorded
+
+    @torch.inference_mode()
     def step(self, tokens: Tensor, state: EngineState) -> Tensor:
         """As the engine's: a prompt runs as it is, single steps are replayed."""
         single = tokens.dim() == 2 or tokens.shape[2] == 1

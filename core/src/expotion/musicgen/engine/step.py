@@ -288,6 +288,10 @@ class Engine:
         memory.use_huge_pages(self.device, self.step_bytes)
         return state
 
+    def steer(self, state: EngineState, prefix: Prefix) -> None:
+        """Put another prefix, of the same shape, in the place of a state's: for the next step."""
+        state.prefix = PrefixState(prefix, self.dtype, self.device)
+
     @torch.inference_mode()
     def step(self, tokens: Tensor, state: EngineState) -> Tensor:
         """Feed the next tokens, [B, K] or [B, K, S] (S > 1 only as the first call); logits of the last, float32.
