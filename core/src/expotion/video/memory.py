@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -93,12 +94,13 @@ class MemoryClip(Clip):
         self, id: str, duration_s: float = 0.0, video: Video | None = None, caption: str | None = None
     ) -> None:
         self.id, self.duration_s, self._video, self.caption = id, duration_s, video, caption
+        self._own = b"" if video is None else os.urandom(16)
         self.tracks: dict[str, Path] = {}
 
     @property
     def content_hash(self) -> str:
-        """Hash of the words: nothing is kept of a clip with frames."""
-        return hashlib.sha256((self.caption or "").encode()).hexdigest()
+        """Hash of the words; one of its own for a clip with frames, of which nothing may be taken for another's."""
+        return hashlib.sha256((self.caption or "").encode() + self._own).hexdigest()
 
     @property
     def video(self) -> Video | None:

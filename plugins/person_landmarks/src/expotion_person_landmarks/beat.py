@@ -60,12 +60,17 @@ def causal_movement_beat(moves: Movement) -> Followed:
     told = np.concatenate([np.zeros((late, 3)), told])[: len(moves.braking)]
     tempo_bpm = told[:, 1]
     phase = np.where(tempo_bpm > 0, (told[:, 0] + DELAY_S * tempo_bpm / 60.0) % 1.0, 0.0)
-    certainty = _turned(told[:, 2], -_LIVE_DOUBT)
+    certainty = live_certainty(told[:, 2])
     beats: list[int] = []
     for frame in np.flatnonzero(np.diff(phase) < -0.5) + 1:
         if not beats or (frame - beats[-1]) * tempo_bpm[frame] > 0.4 * 60.0 * FRAME_RATE_HZ:
             beats.append(int(frame))
     return Followed(np.array(beats) / FRAME_RATE_HZ, phase, tempo_bpm, certainty, float(certainty[-1]))
+
+
+def live_certainty(certainty: Floats) -> Floats:
+    """Certainty of movement from the follower's own."""
+    return _turned(certainty, -_LIVE_DOUBT)
 
 
 def told_beat(beats_s: Floats, duration_s: float) -> Followed:
@@ -108,9 +113,15 @@ def _frames(found: Followed, at_s: Floats) -> NDArray[np.int_]:
     return np.asarray(np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(found.phase) - 1))
 
 
-def beat_features(moves: Movement, at_s: Floats, *, causal: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Values float32 [m, 5] by `CHANNELS` at `at_s` [m], and where both shoulders are known [m]."""
-    found = causal_movement_beat(moves) if causal else movement_beat(moves)
+def beat_features(
+    moves: Movement, at_s: Floats, *, causal: bool, found: Followed | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values float32 [m, 5] by `CHANNELS` at `at_s` [m], and where both shoulders are known [m].
+
+    `found`: the beat, where it is known already.
+    """
+    if found is None:
+        found = causal_movement_beat(moves) if causal else movement_beat(moves)
     frame = np.clip((at_s * FRAME_RATE_HZ).astype(int), 0, len(moves.braking) - 1)
     seen = np.maximum(frame - round(DELAY_S * FRAME_RATE_HZ), 0) if causal else frame
     angle, certainty = 2 * np.pi * found.phase[frame], found.certainty[frame]

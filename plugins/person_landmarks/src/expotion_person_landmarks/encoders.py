@@ -6,12 +6,13 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion.beats import Followed
-from expotion.contracts import Clip, Encoder, EncoderSpec, Overlay, TimedFeatures, Video, pulled_weights
+from expotion.contracts import Clip, Encoder, EncoderSpec, Following, Overlay, TimedFeatures, Video, pulled_weights
 from expotion.errors import MediaError, Problem
 from expotion_person_landmarks import MODELS, WEIGHTS, BeatOptions, PersonOptions, face, pose
 from expotion_person_landmarks.beat import (
@@ -63,6 +64,13 @@ class PersonEncoder(Encoder):
         found = landmarks_of(clip, self.part, self.options.person)
         values, valid = type(self).features(found, at_s)
         return TimedFeatures(values, at_s, valid)
+
+    def following(self, shared: dict[str, Any]) -> Following | None:
+        """The same from frames that come."""
+        from expotion_person_landmarks.live import LivePerson, Watched  # noqa: PLC0415 - live sessions only
+
+        watched = Watched.of(shared, self.part, self.options.person)
+        return LivePerson(watched, type(self).features, self.spec.width(self.options))
 
     def _needs_picture(self, clip: Clip) -> None:
         if clip.video is None or not len(clip.video.frame_times_s):
@@ -158,6 +166,14 @@ class MovementBeat(PersonEncoder):
     def frame_sizes(self, video: Video) -> Sequence[int | None]:
         """The size in which people are looked for, or flow is."""
         return super().frame_sizes(video) if self._by_landmarks else (SIDE_PX,)
+
+    def following(self, shared: dict[str, Any]) -> Following | None:
+        """The same from frames that come; without the models short windows are looked at."""
+        if not self._by_landmarks:
+            return None
+        from expotion_person_landmarks.live import LiveBeat, Watched  # noqa: PLC0415 - live sessions only
+
+        return LiveBeat(Watched.of(shared, "pose", self.options.person), certain=self._true_beats)
 
     def _beat(self, moves: Movement) -> Followed:
         return causal_movement_beat(moves) if self._causal else movement_beat(moves)

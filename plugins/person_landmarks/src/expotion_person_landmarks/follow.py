@@ -93,7 +93,7 @@ def _look(video: Video | None, part: Part, who: Who) -> Landmarks:
     if video is None or len(video.frame_times_s) == 0:
         return Landmarks(np.zeros(0), np.zeros((0, n_points, 3), np.float32), (0, 0), np.zeros(0, np.int64))
     times_s = thinned(video.frame_times_s[video.frame_times_s < video.decodable_until_s])
-    tracker = _tracker(part)
+    tracker = tracker_of(part)
     rows = np.arange(0, len(times_s), LOOK_EVERY)[:N_LOOKS]
     seen = [tracker.find(frame) for frame in _frames(video, times_s[rows])]
     target = choose(max(seen, key=len, default=[]), who)
@@ -102,7 +102,8 @@ def _look(video: Video | None, part: Part, who: Who) -> Landmarks:
     return found
 
 
-def _tracker(part: Part) -> Tracker:
+def tracker_of(part: Part) -> Tracker:
+    """The networks that look for a part."""
     if part == "pose":
         from expotion_person_landmarks.pose import PoseTracker  # noqa: PLC0415 - networks only where they are run
 
@@ -128,22 +129,39 @@ def track(
     """
     points = np.zeros((len(times_s), n_points, 3), np.float32)
     n_people = np.full(len(times_s), -1, np.int64)
-    region: Region | None = None
-    last, known_s = target, float(times_s[0]) if len(times_s) else 0.0
+    pursuit = Pursuit(tracker, who, target, float(times_s[0]) if len(times_s) else 0.0)
     for row, frame in enumerate(frames):
-        found = None if region is None else tracker.follow(frame, region, float(times_s[row]))
-        if found is None:
-            people = tracker.find(frame)
-            n_people[row] = len(people)
-            again = last is not None and times_s[row] - known_s < SAME_PERSON_S
-            chosen = nearest(people, last) if again and last is not None else choose(people, who)
-            found = None if chosen is None else tracker.follow(frame, chosen, float(times_s[row]))
-        region = None if found is None or not found[1].side >= LEAST_SIDE_PX else found[1]
+        found, n_people[row] = pursuit(frame, float(times_s[row]))
         if found is not None:
-            last, known_s = found[1], float(times_s[row])
-            points[row] = found[0]
+            points[row] = found
             points[row, :, :2] *= size[0] / frame.shape[0]
     return Landmarks(times_s, points, size, n_people)
+
+
+class Pursuit:
+    """One person from frame to frame, for `track` and for frames that come."""
+
+    def __init__(self, tracker: Tracker, who: Who, target: Region | None = None, start_s: float = 0.0) -> None:
+        """`target`: somebody near whom the person is at first, from `start_s` on."""
+        self._tracker, self._who = tracker, who
+        self._region: Region | None = None
+        self._last, self._known_s = target, start_s
+
+    def __call__(self, frame: Image, time_s: float) -> tuple[Points | None, int]:
+        """Landmarks [k, 3] in the frame's pixels, None of nobody; how many were seen, -1 if unasked."""
+        n_people = -1
+        found = None if self._region is None else self._tracker.follow(frame, self._region, time_s)
+        if found is None:
+            people = self._tracker.find(frame)
+            n_people, last = len(people), self._last
+            again = last is not None and time_s - self._known_s < SAME_PERSON_S
+            chosen = nearest(people, last) if again and last is not None else choose(people, self._who)
+            found = None if chosen is None else self._tracker.follow(frame, chosen, time_s)
+        self._region = None if found is None or not found[1].side >= LEAST_SIDE_PX else found[1]
+        if found is None:
+            return None, n_people
+        self._last, self._known_s = found[1], time_s
+        return found[0], n_people
 
 
 def choose(people: Sequence[Region], who: Who) -> Region | None:
