@@ -14,7 +14,7 @@ LONG_MS = 180_000
 def test_compose_from_a_file_to_a_kept_take(opened: Any, clip: Path) -> None:
     screen = opened()
     page = screen.page
-    screen.until("document.querySelector('textarea').value !== ''")
+    screen.until("document.querySelector('textarea').value !== ''", 180)
     page.set_input_files("input[type=file]", clip)
     page.wait_for_selector(".lanes-of .track", timeout=LONG_MS)
     assert page.locator(".lanes-of h3").all_inner_texts() == ["face face_marlin", "motion motion_synchformer"]

@@ -12,6 +12,8 @@ from expotion.errors import ExpotionError
 from expotion_web.limited import limited
 
 SHIPPED = ""
+WORDS_S = 180
+"""Torch is loaded for them, which a machine with other work may take long for."""
 
 
 class Adaptors:
@@ -50,7 +52,8 @@ class Adaptors:
     @functools.lru_cache(maxsize=32)  # noqa: B019 - lives as long as the studio
     def words(self, name: str, folder: str | None) -> dict[str, Any]:
         """What `words.known` says of an adaptor."""
-        return limited("expotion_studio.words:known", folder or "", where=f"adaptor {name or 'that ships'}")
+        where = f"adaptor {name or 'that ships'}"
+        return limited("expotion_studio.words:known", folder or "", where=where, time_s=WORDS_S)
 
 
 def adaptor_calls(adaptors: Adaptors) -> APIRouter:

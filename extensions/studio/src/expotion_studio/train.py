@@ -31,7 +31,7 @@ REPORT_POLICY = (
 SHOWN_POINTS = 400
 OFFERED_FOR_S = 120.0
 """What lacks weights is looked for again after this long: they may have been pulled."""
-PLANNING_S = 120
+PLANNING_S = 180
 
 
 class Wanted(BaseModel):
