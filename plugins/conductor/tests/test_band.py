@@ -52,6 +52,10 @@ def test_pieces_are_full_enough_and_in_key() -> None:
         assert piece.notes.velocity.min() >= 1 and piece.notes.velocity.max() <= 127
 
 
+def test_a_bar_may_have_no_chord() -> None:
+    assert len(make_piece(1_000_249, duration_s=20.0).notes.pitch) > 50
+
+
 def test_metres_styles_and_performed_timing_are_all_drawn() -> None:
     pieces = [make_piece(seed, 8.0) for seed in range(SEED, SEED + 120)]
     assert {piece.traits.metre for piece in pieces} == set(METRES)

@@ -26,8 +26,7 @@ from expotion.plugins import Registry
 from expotion.recipe import Recipe
 from expotion.run.captions import write_captions
 from expotion.run.folder import RunFolder
-from expotion.video.audio import load_audio
-from expotion.video.sound_files import write_wav
+from expotion.video.sound_files import read_wav, write_wav
 
 GROUND_TRUTH, CODEC_CEILING, SILENCE, SHUFFLED = "ground_truth", "codec_ceiling", "silence", "shuffled"
 TITLES = {GROUND_TRUTH: "ground truth", CODEC_CEILING: "codec round trip", SILENCE: "silence"}
@@ -62,7 +61,7 @@ def control_sounds(
     paths = _round_trip(recipe, registry, clips, folder / CODEC_CEILING) if CODEC_CEILING in names else {}
     sound_of: dict[str, Callable[[Clip], NDArray[np.float32] | None]] = {
         GROUND_TRUTH: lambda clip: clip.audio(sample_rate_hz),
-        CODEC_CEILING: lambda clip: load_audio(paths[clip.id], sample_rate_hz) if clip.id in paths else None,
+        CODEC_CEILING: lambda clip: read_wav(paths[clip.id]) if clip.id in paths else None,
         SILENCE: lambda clip: np.zeros(timeline.n_samples(clip.duration_s, sample_rate_hz), np.float32),
     }
     return {
@@ -180,7 +179,7 @@ def _of_cells(
         run = RunFolder.open(folder.cell(cell.name))
         per_clip.append(load_evaluation(run.path).per_clip.get(condition, {}))
         paths = [(clip, run.sample(condition, clip.id)) for clip in clips]
-        sounds = ((clip, load_audio(path, rate_hz)) for clip, path in paths if path.exists())
+        sounds = ((clip, read_wav(path)) for clip, path in paths if path.exists())
         seeds.append(_scored(sounds, cell.recipe, rate_hz))
     control_of = name.removesuffix(f"/{SHUFFLED}") if role == "control" else None
     return Sounds(name, labels, role, seeds, control_of, error, per_clip)

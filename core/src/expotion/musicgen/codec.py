@@ -161,6 +161,6 @@ def _settle(
     stop = n if last else max(before, n - margin)
     if stop <= before:
         return held.new_zeros(len(held), 1, 0), held, before
-    out = module(held)[..., before * hop : stop * hop]
     keep = min(stop, margin)
-    return out, held[..., stop - keep :], keep
+    kept = held[..., stop - keep :].clone()  # the module overwrites what it is given
+    return module(held)[..., before * hop : stop * hop], kept, keep

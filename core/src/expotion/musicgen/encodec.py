@@ -94,7 +94,7 @@ def _encoder(own: EncodecSettings) -> _Layers:
     layers: list[nn.Module] = [_Conv(own, 1, width, own.kernel_size)]
     for ratio in reversed(own.upsampling_ratios):
         layers += _residuals(own, width)
-        layers += [nn.ELU(), _Conv(own, width, 2 * width, 2 * ratio, stride=ratio)]
+        layers += [nn.ELU(inplace=True), _Conv(own, width, 2 * width, 2 * ratio, stride=ratio)]
         width *= 2
     layers += [_LSTM(width, own.num_lstm_layers), nn.ELU()]
     return _Layers([*layers, _Conv(own, width, own.hidden_size, own.last_kernel_size)])
@@ -108,10 +108,10 @@ def _decoder(own: EncodecSettings) -> _Layers:
         _LSTM(width, own.num_lstm_layers),
     ]
     for ratio in own.upsampling_ratios:
-        layers += [nn.ELU(), _ConvTranspose(width, width // 2, ratio)]
+        layers += [nn.ELU(inplace=True), _ConvTranspose(width, width // 2, ratio)]
         width //= 2
         layers += _residuals(own, width)
-    return _Layers([*layers, nn.ELU(), _Conv(own, width, 1, own.last_kernel_size)])
+    return _Layers([*layers, nn.ELU(inplace=True), _Conv(own, width, 1, own.last_kernel_size)])
 
 
 def _residuals(own: EncodecSettings, width: int) -> list[nn.Module]:
@@ -170,20 +170,24 @@ class _LSTM(nn.Module):
 
 
 class _Residual(nn.Module):
-    """ELU, dilated convolution to fewer channels, ELU, convolution back; beside a skip."""
+    """ELU, dilated convolution to fewer channels, ELU, convolution back; beside a skip.
+
+    What nobody reads again is overwritten, here and in `_encoder` and `_decoder`: at the sound's own rate new memory
+    costs as much as the ELU.
+    """
 
     def __init__(self, own: EncodecSettings, width: int, dilation: int) -> None:
         super().__init__()
         inner = width // own.compress
         first = _Conv(own, width, inner, own.residual_kernel_size, dilation=dilation)
-        self.block = nn.ModuleList([nn.ELU(), first, nn.ELU(), _Conv(own, inner, width, 1)])
+        self.block = nn.ModuleList([nn.ELU(), first, nn.ELU(inplace=True), _Conv(own, inner, width, 1)])
         self.shortcut: nn.Module = _Conv(own, width, width, 1) if own.use_conv_shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         made = x
         for layer in self.block:
             made = layer(made)
-        return cast(Tensor, self.shortcut(x)) + made
+        return cast(Tensor, made.add_(self.shortcut(x)))
 
 
 class Quantizer(nn.Module):

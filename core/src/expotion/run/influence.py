@@ -26,8 +26,7 @@ from expotion.report import Gates
 from expotion.run.folder import RunFolder
 from expotion.run.generation import TestClip
 from expotion.train.objective import codebook_loss
-from expotion.video.audio import load_audio
-from expotion.video.sound_files import write_wav
+from expotion.video.sound_files import read_wav, write_wav
 
 WHAT = "gated term relative to the layer's own attention (RMS)"
 
@@ -163,8 +162,7 @@ def play_alone(
 ) -> None:
     """Write these rows' sounds: each clip's `text_only` under a fader, and with clicks, that its controls move."""
     for clip in clips:
-        samples = load_audio(run.sample("text_only", clip.id), sample_rate_hz)
-        assert samples is not None
+        samples = read_wav(run.sample("text_only", clip.id))
         level, beat = readout.read(joined(clip))
         made = {
             "fader_on_frozen": faded(samples, sample_rate_hz, level, rate_hz),

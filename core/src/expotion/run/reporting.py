@@ -34,8 +34,8 @@ from expotion.report import (
 from expotion.report.wording import metric_label
 from expotion.run.folder import RunFolder
 from expotion.train.loop import Record
-from expotion.video.audio import load_audio
 from expotion.video.mux import mux_video
+from expotion.video.sound_files import read_wav
 from expotion.video.writing import write_video
 
 log = logging.getLogger("expotion")
@@ -72,7 +72,7 @@ def sample_of(
     heard = {"original": clip.audio(sample_rate_hz)}
     for condition in conditions:
         path = run.sample(condition, clip.id)
-        heard[condition] = load_audio(path, sample_rate_hz) if path.exists() else None
+        heard[condition] = read_wav(path) if path.exists() else None
     sounds = {
         name: Sound(samples, sample_rate_hz, beats_of(samples, sample_rate_hz).beats_s)
         for name, samples in heard.items()

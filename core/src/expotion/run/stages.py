@@ -47,8 +47,7 @@ from expotion.run.influence import N_FITTED, NATS_PER_CODE, Readout, gate_influe
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
 from expotion.train.examples import stack_examples
-from expotion.video.audio import load_audio
-from expotion.video.sound_files import write_wav
+from expotion.video.sound_files import read_wav, write_wav
 from expotion.workers import n_workers
 
 log = logging.getLogger("expotion")
@@ -393,16 +392,14 @@ class Stages:
                 if condition == "ground_truth":
                     samples = clip.audio(rate_hz)
                 else:
-                    samples = load_audio(path, rate_hz) if path.exists() else None
+                    samples = read_wav(path) if path.exists() else None
                 if samples is not None and (not lent or abs(clip.duration_s - truth.duration_s) < AS_LONG_S):
                     scored[condition].append(Scored(samples, rate_hz, truth, material.prompt_of(recipe, clip)))
         for name, own in probes.items():
-            there = [clip for clip in own if run.sample(name, clip.id).exists()]
-            sounds = [(clip, load_audio(run.sample(name, clip.id), rate_hz)) for clip in there]
             scored[name] = [
-                Scored(samples, rate_hz, clip, material.prompt_of(recipe, clip))
-                for clip, samples in sounds
-                if samples is not None
+                Scored(read_wav(run.sample(name, clip.id)), rate_hz, clip, material.prompt_of(recipe, clip))
+                for clip in own
+                if run.sample(name, clip.id).exists()
             ]
         for row in outside:
             scored[row.name] = row.scored(rate_hz, lambda clip: material.prompt_of(recipe, clip))

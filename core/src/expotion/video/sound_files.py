@@ -64,3 +64,17 @@ def write_sound(
 def write_wav(path: Path | str, samples: NDArray[np.float32], sample_rate_hz: int) -> None:
     """Write a wav of 16 bits: `write_sound` for a name that ends in it."""
     write_sound(path, samples, sample_rate_hz)
+
+
+def read_wav(path: Path | str) -> NDArray[np.float32]:
+    """Mono samples float32 [n] of a wav that `write_wav` wrote: those of `load_audio`, in a tenth of its time.
+
+    Raises MediaError for a file that is none.
+    """
+    import soundfile  # noqa: PLC0415
+
+    try:
+        samples: NDArray[np.float32] = soundfile.read(path, dtype="float32")[0]
+    except soundfile.LibsndfileError as error:
+        raise MediaError(Problem(str(path), "a wav that was made here", str(error), "make it again")) from error
+    return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)

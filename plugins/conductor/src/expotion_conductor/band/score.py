@@ -7,6 +7,7 @@ how many of a pattern's notes are played, valence which chords are likely and ho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from expotion_conductor.band import harmony
@@ -139,7 +140,7 @@ class Score:
         signs = [s for s in range(self.steps) if row[s] != "." and self._playable(s, now)]
         if now.strict:
             signs = sorted({*signs, *range(0, self.steps, self._beat_steps)})
-        for at_step, until in zip(signs, [*signs[1:], self.steps], strict=True):
+        for at_step, until in pairwise([*signs, self.steps]):  # none in a bar that rests
             at = bar_at + at_step * self._step
             on_beat = at_step % self._beat_steps == 0
             if not on_beat and now.arousal(at) < 0.3:
@@ -169,7 +170,7 @@ class Score:
             row = row.translate(str.maketrans("1234", "3142"))
         signs = [s for s in range(self.steps) if row[s] != "." and self._playable(s, now)]
         touch = _LENGTHS[self.traits.touch]
-        for at_step, until in zip(signs, [*signs[1:], self.steps], strict=True):
+        for at_step, until in pairwise([*signs, self.steps]):  # none in a bar that rests
             at = bar_at + at_step * self._step
             on_beat = at_step % self._beat_steps == 0
             if not on_beat and now.arousal(at) < 0.25 and row[at_step] in "cu":
@@ -227,7 +228,7 @@ class Score:
             at_rung = (at_rung + middle) // 2
         onsets = self._onsets(place, number, now)
         touch = _LENGTHS[self.traits.touch]
-        for step, until in zip(onsets, [*onsets[1:], self.steps], strict=True):
+        for step, until in pairwise([*onsets, self.steps]):
             move = contour.pick(moves) if draw.chance(0.8) else draw.pick(moves)
             at_rung += move
             if not 0 <= at_rung < len(ladder):
