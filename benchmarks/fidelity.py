@@ -50,7 +50,7 @@ from expotion.train.loop import Record, TrainingRun
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "face_motion.yaml"
 DEVELOPMENT_SEED = 5_000_100
-WHOLE = ["train.stretch_frames=null", "train.validate_every_steps=20"]
+WHOLE = ["train.stretch_frames=null", "train.validate_every_steps=20", "generate.control_scale=4.0"]
 """The main job trains on half clips, to be quick; what is compared here sees whole ones."""
 METRICS = ["beat_f1", "intensity_correlation"]
 LOSSES = ("validation_loss", "control_gain")

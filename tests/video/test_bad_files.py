@@ -2,6 +2,7 @@
 
 import math
 
+import av
 import numpy as np
 import pytest
 
@@ -135,3 +136,18 @@ def test_nothing_decodes(make):
     path.write_bytes(data[:start] + bytes(len(data) - start))
     with pytest.raises(MediaError, match="no frame decodes"):
         FileClip(path, require="video").video.frames_at(np.array([0.0]))
+
+
+def test_a_title_that_is_no_utf8_is_passed_over(tmp_path, make):
+    whole = make("whole.mkv")
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "titled.mkv"), "w") as titled:
+        titled.metadata["title"] = "abcdefgh"
+        stream = titled.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                titled.mux(packet)
+    content = (tmp_path / "titled.mkv").read_bytes()
+    assert b"abcdefgh" in content
+    (tmp_path / "titled.mkv").write_bytes(content.replace(b"abcdefgh", b"ab\xff\xfe\xe9fgh"))
+    assert len(scan(tmp_path / "titled.mkv").picture.times_s) == len(scan(whole).picture.times_s)

@@ -172,8 +172,8 @@ class _LSTM(nn.Module):
 class _Residual(nn.Module):
     """ELU, dilated convolution to fewer channels, ELU, convolution back; beside a skip.
 
-    What nobody reads again is overwritten, here and in `_encoder` and `_decoder`: at the sound's own rate new memory
-    costs as much as the ELU.
+    What nobody reads again is overwritten, here and in `_encoder` and `_decoder`: at the sound's own rate new
+    memory costs as much as the ELU.
     """
 
     def __init__(self, own: EncodecSettings, width: int, dilation: int) -> None:

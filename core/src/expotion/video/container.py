@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from expotion.errors import MediaError, Problem
 
@@ -68,7 +68,9 @@ def open_container(path: Path, limits: Limits = DEFAULT_LIMITS) -> InputContaine
         raise MediaError(Problem(where, f"at most {limits.max_bytes} bytes", f"{size} bytes", fix))
     try:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        return av.open(str(path.resolve()), mode="r", metadata_errors="ignore", container_options=options)
+        lenient: Any = {"metadata_errors": "ignore"} if av.__version__ < "19" else {}  # from 19 on it always is
+        opened: InputContainer = av.open(str(path.resolve()), mode="r", container_options=options, **lenient)
+        return opened
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         fix = f"the file is cut off, damaged or no media file; {MEDIA_FIX}"
