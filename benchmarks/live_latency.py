@@ -1,6 +1,6 @@
 """How late live music is: from a frame's last byte to the first sample that was computed with it.
 
-    uv run python benchmarks/live_latency.py --adaptor runs/person          # a minute of the world, landmarks
+    uv run python benchmarks/live_latency.py --recipe recipes/person.yaml   # landmarks, weights of a seed
     uv run python benchmarks/live_latency.py --clip me.mp4 --adaptor runs/person --seconds 600
 
 A script pushes JPEGs at their times through a socket to a process that makes the music and sends samples back; no
@@ -26,6 +26,10 @@ import cv2
 import numpy as np
 
 import expotion
+from expotion import plugins
+from expotion.adaptor.build import build_adaptor
+from expotion.features.encoders import build_encoders
+from expotion.recipe import load_recipe
 from expotion.video.clip import FileClip
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
@@ -42,9 +46,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hop", type=float, default=0.08)
     parser.add_argument("--adaptor")
+    parser.add_argument("--recipe", type=Path, help="its controls, with an adaptor that was not trained")
     parser.add_argument("--clip", type=Path, help="played over and over; by default the conductor world")
     asked = parser.parse_args()
     composer = expotion.load(asked.adaptor)
+    if asked.recipe is not None:
+        composer.recipe = load_recipe(asked.recipe, registry=plugins.discover())
+        composer.encoders = build_encoders(composer.recipe, plugins.discover())
+        geometry, rows = composer.backbone.geometry, composer.window_frames + 1
+        composer.adaptor = build_adaptor(composer.recipe, composer.encoders, geometry, rows).eval()
+        composer.adaptor.gates.data.fill_(0.1)  # what is closed costs as much; so that it is heard
     LiveSession(composer, hop_s=asked.hop).rehearse((360, 360), 30.0)  # compiles
     live = LiveSession(composer, hop_s=asked.hop)
     ours, theirs = socket.socketpair()
