@@ -187,7 +187,7 @@ class _Residual(nn.Module):
         made = x
         for layer in self.block:
             made = layer(made)
-        return cast(Tensor, made.add_(self.shortcut(x)))
+        return made.add_(self.shortcut(x))
 
 
 class Quantizer(nn.Module):
