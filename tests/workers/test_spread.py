@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_what_dies_fails_or_does_not_travel_is_one_item() -> None:
     assert isinstance(done[2], ValueError) and str(done[2]) == "no good"
     assert 'case "raise"' not in str(done[2]) and "in errand" in done[2].__notes__[0]
     assert str(done[5]) == "StubbornError: does not travel"
-    assert "pickle" in str(done[6]) and "pickle" in str(done[7])
+    assert all(re.search("pickle|local object", str(done[i])) for i in (6, 7))  # in the words of either Python
 
 
 def test_one_worker_is_a_process_of_its_own() -> None:
