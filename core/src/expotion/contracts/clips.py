@@ -72,7 +72,10 @@ class Truth:
     """Ground truth of a clip, where it is known. Times in seconds from the clip's start.
 
     `beats_s` [b] and `ictus_s` [b]; `intensity` (arousal) and `valence`, both 0..1, and `tempo_curve_bpm` [k] are
-    sampled at `intensity_times_s` [k]; so are `landmarks`, pixels [k, 2] by name; `events_s` has times by kind.
+    sampled at `intensity_times_s` [k]; so are `landmarks`, pixels [k, 2] by name, unless `landmark_times_s` [f] has
+    other times, those of the frames. At these: `visible` [f] by landmark, `framing` [f, 2, 3] from the
+    world's lengths to pixels, `expression` [f], parts of the face by name. `events_s` has times by kind, some kinds
+    also `event_strengths`.
     """
 
     beats_s: NDArray[np.float64]
@@ -85,6 +88,11 @@ class Truth:
     notes: Notes | None = None
     landmarks: Mapping[str, NDArray[np.float64]] | None = None
     events_s: Mapping[str, NDArray[np.float64]] | None = None
+    landmark_times_s: NDArray[np.float64] | None = None
+    visible: Mapping[str, NDArray[np.bool_]] | None = None
+    event_strengths: Mapping[str, NDArray[np.float64]] | None = None
+    framing: NDArray[np.float64] | None = None
+    expression: Mapping[str, NDArray[np.float64]] | None = None
 
 
 class Clip(ABC):

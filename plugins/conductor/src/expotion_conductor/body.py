@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from expotion_conductor import paint
-from expotion_conductor.figure import Figure, Pose
+from expotion_conductor.figure import Actor, Figure, Pose
 from expotion_conductor.paint import Floats
 from expotion_conductor.person import Colour
 
@@ -33,14 +33,13 @@ class Stroke:
     fade: tuple[Colour, Floats] | None = None
 
 
-def torso(figure: Figure, pose: Pose) -> Iterator[Stroke]:
+def torso(figure: Actor, pose: Any) -> Iterator[Stroke]:
     """Trunk, neck and clothes."""
     person = figure.person
     b = person.build
-    moving = np.stack([pose.body_x, pose.body_y], axis=1)[:, None, :]
 
     def still(kind: Kind, points: Floats, colour: Colour) -> Stroke:
-        return Stroke(kind, points + np.array([0.5, 0.0]) + moving, colour)
+        return Stroke(kind, figure.trunk_points(pose, points), colour)
 
     def both(kind: Kind, points: list[tuple[float, float]], colour: Colour) -> Iterator[Stroke]:
         for sign in (-1.0, 1.0):
@@ -58,7 +57,7 @@ def torso(figure: Figure, pose: Pose) -> Iterator[Stroke]:
     )
     notch = 0.485 if person.outfit == "turtleneck" else 0.53
     jaw = figure.head_points(pose, np.array([[-0.56, 0.8], [0.56, 0.8]]))
-    root = np.array([[0.056, 0.475], [0.0, notch], [-0.056, 0.475]]) + np.array([0.5, 0.0]) + moving
+    root = figure.trunk_points(pose, np.array([[0.056, 0.475], [0.0, notch], [-0.056, 0.475]]))
     yield Stroke("convex", np.concatenate([jaw, root], axis=1), paint.shade(skin, 0.86))
     under = figure.head_points(
         pose, np.array([[-0.56, 0.9], [0.56, 0.9], [0.46, 1.42], [0.0, 1.62], [-0.46, 1.42]])

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from expotion_conductor.figure import Figure
 from expotion_conductor.plan import Plan
 from expotion_conductor.scene import Scene
 from expotion_conductor.sensors import SensorFiles
+
+if TYPE_CHECKING:
+    from expotion_conductor.people.mover import Mover
 
 WORLD_VERSION = 1
 """Part of every content hash: raise it when the same plan gives other pictures or sounds."""
@@ -101,6 +105,10 @@ class ConductorVideo:
 
     @cached_property
     def _scene(self) -> Scene:
+        if self._plan.people:
+            from expotion_conductor.people.scene import PeopleScene  # noqa: PLC0415 - only where there are people
+
+            return PeopleScene(self._plan, self._size_px)
         return Scene(self._plan, self._size_px)
 
     @property
@@ -121,7 +129,18 @@ class ConductorVideo:
     @property
     def figure(self) -> Figure:
         """The true motion: `joints(times_s)`, `face_boxes(times_s)` in pixels of the full-size frame."""
-        return self._scene.figure
+        figure = self._scene.figure
+        assert isinstance(figure, Figure), "people have a mover"
+        return figure
+
+    @property
+    def mover(self) -> Mover:
+        """The true motion of whom a clip of people is about."""
+        from expotion_conductor.people.mover import Mover  # noqa: PLC0415
+
+        mover = self._scene.figure
+        assert isinstance(mover, Mover), "a conductor has a figure"
+        return mover
 
     def frames_at(self, times_s: NDArray[np.float64], *, shorter_side: int | None = None) -> Image:
         """RGB frames shown at `times_s` [m]: uint8 [m, H, W, 3], scaled by area averaging if asked.
@@ -198,16 +217,17 @@ class ConductorClip(Clip):
     ) -> None:
         if not SIZE_RANGE_PX[0] <= size_px <= SIZE_RANGE_PX[1]:
             raise ExpotionError(f"size_px must lie in {SIZE_RANGE_PX[0]}..{SIZE_RANGE_PX[1]}, got {size_px}")
-        if frame_times_s is None:
+        if frame_times_s is None and plan.people:
+            frame_times_s = plan.people.frame_times_s
+        elif frame_times_s is None:
             frame_times_s = frame_times(plan.person_seed, plan.duration_s)
         frame_times_s = np.array(frame_times_s, dtype=np.float64)
         if len(frame_times_s) == 0 or frame_times_s[0] < 0 or bool(np.any(np.diff(frame_times_s) <= 0)):
             raise ExpotionError("frame_times_s must hold at least one time, from 0 upwards, strictly increasing")
         frame_times_s.flags.writeable = False
         self.plan = plan
-        self.id = f"{'band' if plan.piece else 'conductor'}-{plan.seed}" + (
-            f"-{plan.variant}" if plan.variant else ""
-        )
+        style = "people" if plan.people else "band" if plan.piece else "conductor"
+        self.id = f"{style}-{plan.seed}" + (f"-{plan.variant}" if plan.variant else "")
         self.duration_s = plan.duration_s
         self.caption = plan.caption
         self.path = None
@@ -218,6 +238,10 @@ class ConductorClip(Clip):
     def truth(self) -> Truth:  # type: ignore[override] # composed when it is first asked for
         """Beats and intensity; of a band's clip also valence, tempo curve, notes, joints, and where bars begin."""
         plan, piece = self.plan, self.plan.piece
+        if plan.people:
+            from expotion_conductor.people.truth import truth_of  # noqa: PLC0415 - only where there are people
+
+            return truth_of(plan, self._video.mover, self._video.frame_times_s)
         changes = bool(plan.variant) or (piece is not None and not piece.steady)
         return Truth(
             beats_s=plan.beats_s,
@@ -252,6 +276,8 @@ class ConductorClip(Clip):
             from expotion_conductor.band.render import fingerprint  # noqa: PLC0415 - only where a band plays
 
             digest.update(fingerprint(plan.piece).encode())
+        if plan.people:
+            digest.update(plan.people.described.encode())
         digest.update(plan.beat_in_bar.astype("<i8").tobytes())
         for values, per_unit in ((plan.beats_s, 1e6), (plan.intensity, 1e4), (video.frame_times_s, 1e6)):
             digest.update(np.rint(values * per_unit).astype("<i8").tobytes())

@@ -6,13 +6,15 @@ frame sides, x to the picture's right, y down, z towards the viewer; `Camera` tu
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion_conductor import gesture
-from expotion_conductor.person import make_camera, make_person
+from expotion_conductor.person import Camera, Person, make_camera, make_person
 from expotion_conductor.plan import Plan
 
 Floats = NDArray[np.float64]
@@ -65,7 +67,80 @@ class Pose:
     gaze: Floats
 
 
-class Figure:
+class TrailingMean:
+    """The mean of a curve over the last `span_s` seconds, linear between `times_s` [k] and held beyond."""
+
+    def __init__(self, times_s: Floats, values: Floats, span_s: float) -> None:
+        steps = np.concatenate([[0.0], np.diff(times_s)])
+        middles = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2])
+        self._times_s, self._values, self._span_s = times_s, values, span_s
+        self._sum = np.cumsum(middles * steps)
+
+    def __call__(self, at_s: Floats) -> Floats:
+        """The mean up to each time [n]."""
+        return np.asarray((self._integral(at_s) - self._integral(at_s - self._span_s)) / self._span_s)
+
+    def _integral(self, at_s: Floats) -> Floats:
+        grid_s = self._times_s
+        inside = np.interp(at_s, grid_s, self._sum)
+        early = np.minimum(at_s, 0.0) * self._values[0]
+        late = np.maximum(at_s - grid_s[-1], 0.0) * self._values[-1]
+        return np.asarray(inside + early + late)
+
+
+class Headed(Protocol):
+    """What a pose of anybody has: the face's centre in world units [n, 2] and its roll [n]."""
+
+    @property
+    def head(self) -> Floats:
+        """The face's centre."""
+        ...
+
+    @property
+    def head_angle(self) -> Floats:
+        """Its roll."""
+        ...
+
+
+class Actor(ABC):
+    """Somebody before a camera, as the painter needs them; lengths are world units.
+
+    `Pose` is whatever `pose` gives; the painter hands it back.
+    """
+
+    person: Person
+    camera: Camera
+    size_px: int
+
+    @abstractmethod
+    def pose(self, times_s: Floats) -> Any:
+        """The body at `times_s` [n]."""
+
+    @abstractmethod
+    def trunk_points(self, pose: Any, local: Floats) -> Floats:
+        """Points of the trunk [k, 2], as drawn upright about x = 0, in the world [n, k, 2]."""
+
+    @abstractmethod
+    def camera_matrices(self, times_s: Floats) -> Floats:
+        """World to pixels: [n, 2, 3]."""
+
+    def to_pixels(self, points: Floats, matrices: Floats) -> Floats:
+        """World points [n, k, 2] through camera matrices [n, 2, 3] to pixels [n, k, 2]."""
+        x, y = points[..., 0], points[..., 1]
+        m = matrices[:, :, :, None]
+        return np.stack(
+            [m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2], m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]], axis=-1
+        )
+
+    def head_points(self, pose: Headed, local: Floats) -> Floats:
+        """Head points [k, 2] or [n, k, 2] in half face widths (x right, y down) to world [n, k, 2]."""
+        unit = self.person.face_half_width
+        cos, sin = np.cos(pose.head_angle)[:, None] * unit, np.sin(pose.head_angle)[:, None] * unit
+        x, y = local[..., 0], local[..., 1]
+        return np.stack([pose.head[:, :1] + cos * x - sin * y, pose.head[:, 1:] + sin * x + cos * y], axis=-1)
+
+
+class Figure(Actor):
     """The conductor of a plan.
 
     `size_px` is the side of the square picture. All methods take times in seconds [n], any order, and are
@@ -82,9 +157,7 @@ class Figure:
         self._grid_s, self._places = gesture.beat_grid(
             plan.beats_s, plan.beat_in_bar, plan.beats_per_bar, plan.duration_s, plan.periods_s
         )
-        steps = np.concatenate([[0.0], np.diff(plan.intensity_times_s)])
-        middles = np.concatenate([plan.intensity[:1], (plan.intensity[1:] + plan.intensity[:-1]) / 2])
-        self._intensity_sum = np.cumsum(middles * steps)
+        self._felt = TrailingMean(plan.intensity_times_s, plan.intensity, 2 * FACE_LAG_S)
         rng = np.random.default_rng([plan.person_seed, 3])
         self._blinks_s = np.cumsum(rng.uniform(1.6, 4.5, int(plan.duration_s / 1.6) + 2))
         self._phases = rng.uniform(0, 2 * np.pi, 6)
@@ -96,16 +169,7 @@ class Figure:
 
     def felt_intensity(self, times_s: Floats) -> Floats:
         """Intensity that the body shows [n]: the plan's, averaged over the last 2 * FACE_LAG_S seconds."""
-        grid_s = self.plan.intensity_times_s
-        span_s = 2 * FACE_LAG_S
-
-        def integral(at_s: Floats) -> Floats:
-            inside = np.interp(at_s, grid_s, self._intensity_sum)
-            early = np.minimum(at_s, 0.0) * self.plan.intensity[0]
-            late = np.maximum(at_s - grid_s[-1], 0.0) * self.plan.intensity[-1]
-            return np.asarray(inside + early + late)
-
-        return np.asarray((integral(times_s) - integral(times_s - span_s)) / span_s)
+        return self._felt(times_s)
 
     def _wrists(self, times_s: Floats, felt: Floats) -> tuple[Floats, Floats]:
         """Wanted wrists in space [n, 3], by the picture's side, before the arms' reach is applied."""
@@ -184,6 +248,11 @@ class Figure:
             gaze=0.5 * np.sin(0.5 * times_s + self._phases[5]),
         )
 
+    def trunk_points(self, pose: Pose, local: Floats) -> Floats:
+        """Points of the trunk [k, 2], as drawn upright about x = 0, in the world [n, k, 2]."""
+        moving = np.stack([pose.body_x, pose.body_y], axis=1)[:, None, :]
+        return np.asarray(local + np.array([0.5, 0.0]) + moving)
+
     def camera_matrices(self, times_s: Floats) -> Floats:
         """World to pixels: [n, 2, 3], with framing, roll and handheld drift."""
         times_s = np.asarray(times_s, dtype=np.float64)
@@ -197,21 +266,6 @@ class Figure:
         shift_x = size_px * (0.5 + camera.offset[0] + drift_x) - cos * 0.5 + sin * 0.45
         shift_y = size_px * (0.45 + camera.offset[1] + drift_y) - sin * 0.5 - cos * 0.45
         return np.stack([np.stack([cos, -sin, shift_x], axis=1), np.stack([sin, cos, shift_y], axis=1)], axis=1)
-
-    def to_pixels(self, points: Floats, matrices: Floats) -> Floats:
-        """World points [n, k, 2] through camera matrices [n, 2, 3] to pixels [n, k, 2]."""
-        x, y = points[..., 0], points[..., 1]
-        m = matrices[:, :, :, None]
-        return np.stack(
-            [m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2], m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]], axis=-1
-        )
-
-    def head_points(self, pose: Pose, local: Floats) -> Floats:
-        """Head points [k, 2] or [n, k, 2] in half face widths (x right, y down) to world [n, k, 2]."""
-        unit = self.person.face_half_width
-        cos, sin = np.cos(pose.head_angle)[:, None] * unit, np.sin(pose.head_angle)[:, None] * unit
-        x, y = local[..., 0], local[..., 1]
-        return np.stack([pose.head[:, :1] + cos * x - sin * y, pose.head[:, 1:] + sin * x + cos * y], axis=-1)
 
     def baton_tip(self, pose: Pose) -> Floats:
         """Tip of the baton in world units [n, 2]."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from expotion_conductor.band.piece import Piece
+    from expotion_conductor.people.cast import People
 
 # Seed ranges. They never meet, so no clip of one purpose is ever seen by another.
 LM_AND_CODEC_SEEDS = 1_000_000
@@ -82,6 +83,8 @@ class Plan:
     """The beating hand and the nod stand still from here on."""
     piece: Piece | None = None
     """What the band plays; without it, the music of `music.py`."""
+    people: People | None = None
+    """Who moves to it; without them, a conductor."""
 
     @property
     def beat_period_s(self) -> float:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from expotion_conductor.plan import GRID_S, TEMPO_RANGE_BPM, Plan
+
+if TYPE_CHECKING:
+    from expotion_conductor.band.piece import Piece
+    from expotion_conductor.people.cast import People
 
 STEP = 1.35
 """By how much the tempo steps, up or down."""
@@ -32,7 +37,13 @@ def tempo_step(plan: Plan) -> Plan:
     in_bar = (first + np.arange(len(beats_s), dtype=np.int64)) % plan.beats_per_bar
     piece = plan.piece and replace(plan.piece, beats_s=beats_s, beat_in_bar=in_bar, last_period_s=late_s)
     return replace(
-        plan, variant="tempo_step", beats_s=beats_s, beat_in_bar=in_bar, late_period_s=late_s, piece=piece
+        plan,
+        variant="tempo_step",
+        beats_s=beats_s,
+        beat_in_bar=in_bar,
+        late_period_s=late_s,
+        piece=piece,
+        people=_follow(plan.people, piece) if plan.people and piece else None,
     )
 
 
@@ -44,7 +55,23 @@ def stop(plan: Plan) -> Plan:
     piece = plan.piece and replace(
         plan.piece, beats_s=beats_s, beat_in_bar=in_bar, silent_from_s=rest_s + SILENCE_S
     )
-    return replace(plan, variant="stop", beats_s=beats_s, beat_in_bar=in_bar, rests_from_s=rest_s, piece=piece)
+    return replace(
+        plan,
+        variant="stop",
+        beats_s=beats_s,
+        beat_in_bar=in_bar,
+        rests_from_s=rest_s,
+        piece=piece,
+        people=_follow(plan.people, plan.piece, rest_s) if plan.people and plan.piece else None,
+    )
+
+
+def _follow(people: People, piece: Piece, rest_s: float = float("inf")) -> People:
+    """The lead moves to the changed piece, and not at all from `rest_s` on."""
+    lead = people.lead
+    rests_s = (*piece.rests_s, *(((rest_s, float("inf")),) if np.isfinite(rest_s) else ()))
+    habits = replace(lead.habits, keeps_on=lead.habits.keeps_on and not np.isfinite(rest_s))
+    return replace(people, lead=replace(lead, habits=habits, grid_s=piece.clock.grid_s, rests_s=rests_s))
 
 
 PROBES: Mapping[str, Callable[[Plan], Plan]] = {"tempo_step": tempo_step, "stop_after_2s": stop}

@@ -7,13 +7,14 @@ everything. A frame is a pure function of plan, size and time.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from expotion_conductor import backdrop, body, face, paint, portrait
-from expotion_conductor.figure import Figure, Pose
+from expotion_conductor.figure import Actor, Figure
 from expotion_conductor.person import Colour
 from expotion_conductor.plan import Plan
 
@@ -41,21 +42,57 @@ def _noise(size_px: int, level: int) -> tuple[Image, Image]:
 
 
 class Scene:
-    """Draws a plan. `size_px` is the side of the square picture."""
+    """Draws a plan. `size_px` is the side of the square picture.
+
+    What differs between worlds is in the methods that a subclass may replace: who is there (`actors`, back to
+    front), their strokes, what moves behind them, where the backdrop lies and how bright a frame is.
+    """
+
+    figure: Actor
 
     def __init__(self, plan: Plan, size_px: int = 192) -> None:
-        self.figure = Figure(plan, size_px)
+        self.figure = self.lead(plan, size_px)
         self.size_px = size_px
-        self._still: tuple[Image, NDArray[np.float64], portrait.Portrait, Image] | None = None
+        self._still: tuple[Image, NDArray[np.float64], list[portrait.Portrait], Image] | None = None
 
-    def _prepared(self) -> tuple[Image, NDArray[np.float64], portrait.Portrait, Image]:
-        """Backdrop with its place, head and light: everything that is drawn once per clip."""
+    def lead(self, plan: Plan, size_px: int) -> Actor:
+        """Whoever the clip is about."""
+        return Figure(plan, size_px)
+
+    @property
+    def actors(self) -> list[Actor]:
+        """Everybody in the picture, from behind to the front."""
+        return [self.figure]
+
+    def strokes(self, actor: Any, pose: Any) -> tuple[list[body.Stroke], list[body.Stroke]]:
+        """What is drawn below an actor's head and above it."""
+        return [*body.torso(actor, pose)], [*face.face(actor, pose), *body.arms(actor, pose)]
+
+    def ground(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the backdrop lies, as world to pixels: [n, 2, 3]."""
+        return self.figure.camera_matrices(times_s)
+
+    def behind(self, times_s: NDArray[np.float64]) -> list[body.Stroke]:
+        """What moves behind everybody, in the backdrop's world."""
+        del times_s
+        return []
+
+    def gains(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How bright each frame is: [n], 1 is as lit."""
+        return np.ones(len(times_s))
+
+    def finish(self, frame: Image) -> None:
+        """What optics and codec do to a frame, in place, before the sensor's noise."""
+
+    def _prepared(self) -> tuple[Image, NDArray[np.float64], list[portrait.Portrait], Image]:
+        """Backdrop with its place, heads and light: everything that is drawn once per clip."""
         if self._still is None:
-            figure = self.figure
-            picture, place = backdrop.draw_backdrop(figure.camera, self.size_px)
-            unit_px = figure.person.face_half_width * figure.camera.zoom * self.size_px
-            head = portrait.draw_portrait(figure.person, figure.camera, unit_px)
-            self._still = (picture, place, head, self._light())
+            picture, place = backdrop.draw_backdrop(self.figure.camera, self.size_px)
+            heads = []
+            for actor in self.actors:
+                unit_px = actor.person.face_half_width * actor.camera.zoom * self.size_px
+                heads.append(portrait.draw_portrait(actor.person, actor.camera, unit_px))
+            self._still = (picture, place, heads, self._light())
         return self._still
 
     def _light(self) -> Image:
@@ -78,36 +115,46 @@ class Scene:
         return frames
 
     def _draw_block(self, times_s: NDArray[np.float64], frames: Image) -> None:
-        figure = self.figure
-        picture, place, head, light = self._prepared()
-        pose = figure.pose(times_s)
-        cameras = figure.camera_matrices(times_s)
-        under = self._to_pixels([*body.torso(figure, pose)], cameras)
-        over = self._to_pixels([*face.face(figure, pose), *body.arms(figure, pose)], cameras)
-        heads = self._head_matrices(pose, cameras, head)
-        level = round(2 * figure.camera.noise)
-        more, less = _noise(self.size_px, level)
-        ground = _compose(cameras, place)
+        picture, place, heads, light = self._prepared()
+        grounds, gains = self.ground(times_s), self.gains(times_s)
+        layers: list[Any] = [self._to_pixels(self.behind(times_s), grounds, self.figure)]
+        for actor, head in zip(self.actors, heads, strict=True):
+            pose, cameras = actor.pose(times_s), actor.camera_matrices(times_s)
+            under, over = self.strokes(actor, pose)
+            layers.append(self._to_pixels(under, cameras, actor))
+            layers.append((head, self._head_matrices(pose, cameras, head, actor)))
+            layers.append(self._to_pixels(over, cameras, actor))
+        more, less = _noise(self.size_px, round(2 * self.figure.camera.noise))
+        backdrops = _compose(grounds, place)
+        # A camera that stands still sees the same backdrop in every frame.
+        still = bool((backdrops == backdrops[:1]).all())
+        empty = np.empty_like(frames[0])
         for index, frame in enumerate(frames):
-            cv2.warpAffine(
-                picture, ground[index], (self.size_px, self.size_px), frame, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
-            )
-            _paint(frame, under, index)
-            _blend(frame, head, heads[index])
-            _paint(frame, over, index)
-            cv2.multiply(frame, light, frame, 1.0 / LIGHT_UNIT)
+            if index == 0 or not still:
+                side = (self.size_px, self.size_px)
+                cv2.warpAffine(picture, backdrops[index], side, empty, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+            frame[:] = empty
+            for layer in layers:
+                if isinstance(layer, tuple):
+                    _blend(frame, layer[0], layer[1][index])
+                else:
+                    _paint(frame, layer, index)
+            cv2.multiply(frame, light, frame, gains[index] / LIGHT_UNIT)
+            self.finish(frame)
             tick = round(times_s[index] * 1e4)
             x, y = (tick * 7919) % 17 % NOISE_SHIFT, (tick * 104729) % 19 % NOISE_SHIFT
             window = np.s_[y : y + self.size_px, x : x + self.size_px]
             cv2.add(frame, more[window], frame)
             cv2.subtract(frame, less[window], frame)
 
-    def _to_pixels(self, strokes: list[body.Stroke], cameras: NDArray[np.float64]) -> list[_Drawn]:
+    def _to_pixels(self, strokes: list[body.Stroke], cameras: NDArray[np.float64], actor: Actor) -> list[_Drawn]:
         """All strokes through the camera at once, in fixed point, under the light's colour."""
+        if not strokes:
+            return []
         n = len(cameras)
         points = [np.broadcast_to(stroke.points, (n, *stroke.points.shape[1:])) for stroke in strokes]
-        pixels = paint.fixed(self.figure.to_pixels(np.concatenate(points, axis=1), cameras))
-        tint = np.asarray(self.figure.camera.tint)
+        pixels = paint.fixed(actor.to_pixels(np.concatenate(points, axis=1), cameras))
+        tint = np.asarray(actor.camera.tint)
         result, start = [], 0
         for stroke in strokes:
             end = start + stroke.points.shape[1]
@@ -120,12 +167,12 @@ class Scene:
         return result
 
     def _head_matrices(
-        self, pose: Pose, cameras: NDArray[np.float64], head: portrait.Portrait
+        self, pose: Any, cameras: NDArray[np.float64], head: portrait.Portrait, actor: Actor
     ) -> NDArray[np.float64]:
         """Maps from the head's picture to the frame, [n, 2, 3]."""
         step, (x0, y0) = head.units_per_pixel, head.origin
         corners = np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]) * step - np.array([x0, y0])
-        pixels = self.figure.to_pixels(self.figure.head_points(pose, corners), cameras)
+        pixels = actor.to_pixels(actor.head_points(pose, corners), cameras)
         columns = [pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0], pixels[:, 0]]
         return np.stack(columns, axis=2)
 

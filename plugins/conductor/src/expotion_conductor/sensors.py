@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,8 @@ RATE_HZ = 100.0
 GRAVITY_M_PER_S2 = 9.81
 RANGE_M_PER_S2 = 16 * GRAVITY_M_PER_S2
 NOISE_M_PER_S2 = 0.05
-METRES_PER_SIDE = 0.40 / (2 * SHOULDER_HALF)
+SHOULDER_WIDTH_M = 0.40
+METRES_PER_SIDE = SHOULDER_WIDTH_M / (2 * SHOULDER_HALF)
 """World lengths are frame sides; shoulders are 40 cm apart."""
 _STEP_S = 0.01
 _VERSION = 1
@@ -33,11 +34,11 @@ _VERSION = 1
 
 def wrist_acceleration(plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Times [n] in seconds at `RATE_HZ` and acceleration [n, 3] in m/s^2, gravity included."""
-    figure = Figure(plan)
+    path, metres_per_side = _wrist_path(plan)
     times_s = np.arange(int(np.floor(plan.duration_s * RATE_HZ)) + 1) / RATE_HZ
 
     def place(at_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        return figure.pose(at_s).wrist[figure.baton_side] * METRES_PER_SIDE
+        return path(at_s) * metres_per_side
 
     bend = place(times_s + _STEP_S) - 2 * place(times_s) + place(times_s - _STEP_S)
     acceleration = np.zeros((len(times_s), 3))
@@ -46,6 +47,18 @@ def wrist_acceleration(plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.floa
     noise = np.random.default_rng([plan.person_seed, 11]).standard_normal(acceleration.shape)
     measured = acceleration + NOISE_M_PER_S2 * noise
     return times_s, np.clip(measured, -RANGE_M_PER_S2, RANGE_M_PER_S2)
+
+
+def _wrist_path(plan: Plan) -> tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], float]:
+    """Where the beating wrist is at any times, in sides of the picture, and how many metres that is."""
+    if plan.people:
+        from expotion_conductor.people.mover import Mover  # noqa: PLC0415 - only where there are people
+
+        mover = Mover(plan.people.lead, size_px=1)
+        side = plan.people.lead.habits.side
+        return lambda at_s: mover.pose(at_s).wrist[side], SHOULDER_WIDTH_M / (2 * mover.limbs.shoulder_half)
+    figure = Figure(plan)
+    return lambda at_s: figure.pose(at_s).wrist[figure.baton_side], METRES_PER_SIDE
 
 
 class SensorFiles(Mapping[str, Path]):

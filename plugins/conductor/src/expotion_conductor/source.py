@@ -23,11 +23,14 @@ class ConductorOptions(Options):
     test_clips: int = Field(default=24, ge=1, le=100_000, description="held-out clips")
     clip_s: float = Field(default=10.0, ge=1.0, le=600.0, description="length of each clip in seconds")
     size: int = Field(default=192, ge=64, le=1024, description="side of the square picture in pixels")
-    style: Literal["conductor-1", "band"] = Field(
-        default="conductor-1", description="the music: oscillators on a grid, or a band with real instruments"
+    style: Literal["conductor-1", "band", "people"] = Field(
+        default="conductor-1",
+        description="conductors with oscillators on a grid or with a band, or people who move to a band",
     )
     performed: bool = Field(
-        default=False, description="the band plays all metres with performed timing, not a steady 3/4 or 4/4"
+        default=False,
+        description="the band plays all metres with performed timing, not a steady 3/4 or 4/4 "
+        "(with people, half of the clips are performed anyway)",
     )
     sensors: bool = Field(default=False, description="clips also have an accelerometer on the wrist (CSV)")
     train_seed: int = Field(default=ADAPTOR_TRAIN_SEEDS, ge=0, description="seed of the first training clip")
@@ -43,6 +46,10 @@ class ConductorSource(DataSource):
     def _plan(self, seed: int) -> Plan:
         if self.options.style == "conductor-1":
             return make_plan(seed, self.options.clip_s)
+        if self.options.style == "people":
+            from expotion_conductor.people.cast import people_plan  # noqa: PLC0415 - only where people move
+
+            return people_plan(seed, self.options.clip_s, performed=self.options.performed or None)
         from expotion_conductor.band.conducted import band_plan  # noqa: PLC0415 - only where a band plays
 
         return band_plan(seed, self.options.clip_s, steady=not self.options.performed)

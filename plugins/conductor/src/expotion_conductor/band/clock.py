@@ -16,6 +16,7 @@ _TURN_SHARE = 0.25
 _TURN_RANGE = (0.82, 1.2)
 _RITARDANDO = 2.5
 _PHRASE_BARS = 4
+_HOLD_SHARE, _REST_SHARE = 0.25, 0.2
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ def performed_periods(period_s: float, n: int, first_in_phrase: int, bar: int, s
         at, over = draw.below(16) + 4, draw.pick((1.0, 4.0, 8.0))
         stretch += np.log(draw.between(*_TURN_RANGE)) * np.clip((np.arange(n) - at) / over, 0.0, 1.0)
     return np.asarray(period_s * np.exp(stretch))
+
+
+def draw_breaks(seed: int) -> tuple[tuple[int, float] | None, tuple[int, int] | None]:
+    """A beat that is held and how many times its length, and the beats between which nobody plays; or None."""
+    draw = Draw(seed, 34)
+    held = (2 + draw.below(10), draw.between(1.7, 2.6)) if draw.chance(_HOLD_SHARE) else None
+    first, length = 3 + draw.below(12), draw.pick((1, 2, 2, 4))
+    return held, (first, first + length) if draw.chance(_REST_SHARE) else None
 
 
 def swung(at: Floats, swing: float, beats_per_quarter: float = 1.0) -> Floats:

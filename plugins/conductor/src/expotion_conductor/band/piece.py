@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.contracts import Notes
-from expotion_conductor.band.clock import Clock, clock_of, performed_periods, steady_periods
+from expotion_conductor.band.clock import Clock, clock_of, draw_breaks, performed_periods, steady_periods
 from expotion_conductor.band.draw import Draw
 from expotion_conductor.band.instruments import INSTRUMENTS, Instrument
 from expotion_conductor.band.performance import perform
@@ -29,6 +29,8 @@ __all__ = ["STYLES_BY_NAME", "Piece", "make_piece"]
 _PRE_ROLL_S = 1.2
 _STEADY_LOOSENESS = 0.5
 _VALENCE_REACH = 0.4
+_TOGETHER_S = 0.04
+"""Notes of one beat lie within this around it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Piece:
     valence: Floats
     silent_from_s: float = float("inf")
     """Nothing is struck from here on."""
+    holds_s: tuple[tuple[float, float], ...] = ()
+    """Fermatas: what is struck at the first time sounds until the second, and nothing is struck between."""
+    rests_s: tuple[tuple[float, float], ...] = ()
+    """General rests, from a beat to a beat: nobody plays."""
 
     @property
     def style(self) -> str:
@@ -124,6 +130,7 @@ class Piece:
             beats_per_quarter=1.0,
             seed=self.seed,
         )
+        notes = _broken(notes, self.holds_s, self.rests_s)
         return _chosen(notes, notes.onset_s < min(self.duration_s, self.silent_from_s))
 
     @cached_property
@@ -156,6 +163,7 @@ def make_piece(
     style: str | None = None,
     steady: bool = False,
     fixed: Mapping[str, object] | None = None,
+    breaks: bool = False,
 ) -> Piece:
     """Draw one piece.
 
@@ -165,6 +173,7 @@ def make_piece(
         style: one of `STYLES_BY_NAME`; drawn where it is None.
         steady: 3/4 or 4/4, one tempo, and every beat is struck; otherwise all metres and performed timing.
         fixed: traits that are not drawn, by the names of `Traits`.
+        breaks: some pieces that are not steady have a fermata, some a general rest.
 
     Raises:
         ValueError: for a length that is not positive and finite.
@@ -190,6 +199,9 @@ def make_piece(
     else:
         place = first_bar * beats_per_bar + first_in_bar
         periods_s = performed_periods(period_s, n_beats, place, beats_per_bar, STYLES_BY_NAME[traits.style], seed)
+    held, resting = draw_breaks(seed) if breaks and not steady else (None, None)
+    if held:
+        periods_s[held[0]] *= held[1]
     every_s = u_phase * periods_s[0] + np.concatenate([[0.0], np.cumsum(periods_s)[:-1]])
     inside = every_s < duration_s
     n_inside = int(inside.sum())
@@ -209,6 +221,8 @@ def make_piece(
         times_s=times_s,
         intensity=intensity_curve(seed, times_s),
         valence=_valence(seed, times_s, traits.mood_valence),
+        holds_s=((float(every_s[held[0]]), float(every_s[held[0] + 1])),) if held else (),
+        rests_s=((float(every_s[resting[0]]), float(every_s[resting[1]])),) if resting else (),
     )
 
 
@@ -223,6 +237,23 @@ def _valence(seed: int, times_s: Floats, middle: float) -> Floats:
         levels += [levels[-1], level]
         knots_s += [knots_s[-1] + hold_s, knots_s[-1] + hold_s + rise_s]
     return np.clip(np.interp(times_s, knots_s, levels), 0.0, 1.0)
+
+
+def _broken(
+    notes: Notes, holds_s: tuple[tuple[float, float], ...], rests_s: tuple[tuple[float, float], ...]
+) -> Notes:
+    """The notes without those that fall into holds and rests, and with those that are held or cut by them."""
+    onset_s, offset_s = notes.onset_s, notes.offset_s.copy()
+    played = np.ones(len(onset_s), dtype=np.bool_)
+    for start_s, end_s in holds_s:
+        struck = np.abs(onset_s - start_s) <= _TOGETHER_S
+        offset_s[struck] = np.maximum(offset_s[struck], end_s - _TOGETHER_S)
+        played &= struck | (onset_s < start_s) | (onset_s > end_s - _TOGETHER_S)
+    for start_s, end_s in rests_s:
+        played &= (onset_s < start_s - _TOGETHER_S) | (onset_s > end_s - _TOGETHER_S)
+        sounding = (onset_s < start_s - _TOGETHER_S) & (offset_s > start_s)
+        offset_s[sounding] = np.maximum(start_s, onset_s[sounding] + _TOGETHER_S)
+    return _chosen(Notes(onset_s, offset_s, notes.pitch, notes.velocity, notes.voice), played)
 
 
 def _chosen(notes: Notes, which: NDArray[np.bool_]) -> Notes:

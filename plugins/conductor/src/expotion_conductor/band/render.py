@@ -64,7 +64,8 @@ def fingerprint(piece: Piece, font: Path | None = None) -> str:
     valence = np.rint(piece.valence * 1e4).astype("<i8").tobytes()
     heard = hashlib.sha256(valence).hexdigest()[:16]
     played_on = _font_digest(font or packaged_font())
-    return f", band {BAND_VERSION}, {piece.traits}, steady {piece.steady}, {heard}, {played_on}"
+    breaks = f", {piece.holds_s}, {piece.rests_s}" if piece.holds_s or piece.rests_s else ""
+    return f", band {BAND_VERSION}, {piece.traits}, steady {piece.steady}, {heard}, {played_on}{breaks}"
 
 
 @lru_cache(maxsize=4)
