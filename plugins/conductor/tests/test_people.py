@@ -7,17 +7,22 @@ import dataclasses
 import numpy as np
 import pytest
 
+from expotion_conductor.band.piece import make_piece
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.people.cast import people_plan
+from expotion_conductor.people.expression import express
 from expotion_conductor.people.habits import BODY, HANDS, draw_habits
+from expotion_conductor.people.marks import Marks
 from expotion_conductor.people.parts import PARTS
 from expotion_conductor.people.shot import CHANGES, draw_frame_times, draw_shot
-from expotion_conductor.plan import DEVELOPMENT_SEEDS
+from expotion_conductor.plan import DEVELOPMENT_SEEDS, TEST_SEEDS, make_plan
 from expotion_conductor.probes import stop
 from expotion_conductor.sensors import wrist_acceleration
 from expotion_conductor.source import ConductorOptions, ConductorSource
 
 SEED = DEVELOPMENT_SEEDS + 900
+FIRST_STYLE = [[69.563, 111.032, 60.19], [60.124, 106.295, 53.67], [43.112, 58.78, 40.926]]
+"""Brightness of the parts of a frame of `conductor-1`."""
 TIMES_S = np.array([0.3, 1.4, 2.2])
 
 
@@ -117,3 +122,56 @@ def test_the_source_offers_people_and_its_probes_stop_them() -> None:
 def test_a_wrists_accelerometer_follows_people_too() -> None:
     _, acceleration = wrist_acceleration(people_plan(SEED + 6, 1.0, role="free"))
     assert acceleration.shape == (101, 3) and 5.0 < np.median(acceleration[:, 1]) < 15.0
+
+
+def test_valence_and_arousal_can_be_read_from_the_face() -> None:
+    """A line from the parts of an expression, fitted to some people, tells both curves of others."""
+    inputs, wanted = [], []
+    for seed in range(SEED, SEED + 40):
+        plan = people_plan(seed, 4.0)
+        assert plan.people is not None
+        lead = plan.people.lead
+        times_s = np.arange(0.5, 4.0, 0.1)
+        feels = [np.interp(times_s, lead.times_s, curve) for curve in (lead.valence, lead.arousal)]
+        face = express(times_s, feels[1], feels[0], 4.0, lead.seed).named()
+        inputs.append(np.stack([*face.values(), np.ones(len(times_s))], axis=1))
+        wanted.append(np.stack(feels, axis=1))
+    weights = np.linalg.lstsq(np.concatenate(inputs[:30]), np.concatenate(wanted[:30]), rcond=None)[0]
+    found, true = np.concatenate(inputs[30:]) @ weights, np.concatenate(wanted[30:])
+    assert all(np.corrcoef(found[:, i], true[:, i])[0, 1] > 0.75 for i in range(2))
+
+
+def test_rests_are_silent_and_what_is_held_sounds_on() -> None:
+    pieces = [make_piece(seed, 10.0, breaks=True) for seed in range(SEED, SEED + 40)]
+    resting = [piece for piece in pieces if piece.rests_s and piece.rests_s[0][1] < 10.0]
+    holding = [piece for piece in pieces if piece.holds_s and piece.holds_s[0][1] < 10.0]
+    assert len(resting) >= 3 and len(holding) >= 3
+    for piece in resting:
+        start_s, end_s = piece.rests_s[0]
+        notes = piece.notes
+        assert not ((notes.onset_s > start_s - 0.03) & (notes.onset_s < end_s - 0.05)).any()
+        plan = people_plan(piece.seed, performed=True)
+        assert not ((plan.beats_s > start_s - 1e-3) & (plan.beats_s < end_s - 1e-3)).any()
+    for piece in holding:
+        start_s, end_s = piece.holds_s[0]
+        gaps = np.diff(piece.clock.grid_s)
+        assert end_s - start_s > 1.5 * np.median(gaps)
+        inside = (piece.notes.onset_s > start_s + 0.05) & (piece.notes.onset_s < end_s - 0.05)
+        assert not inside.any()
+    plain = make_piece(holding[0].seed, 10.0)
+    assert not plain.holds_s and not plain.rests_s
+
+
+def test_marks_wait_out_what_is_held() -> None:
+    """Between marks far apart a movement goes half way, waits, and ends in time."""
+    marks = Marks(np.array([0.0, 0.5, 2.5, 3.0]), np.ones(4), np.full(4, 0.5))
+    where = marks.between(np.array([0.25, 0.75, 1.5, 2.25, 2.49]))
+    np.testing.assert_allclose(where.share, [0.5, 0.5, 0.5, 0.5, 0.98])
+    np.testing.assert_array_equal(where.number, [0, 1, 1, 1, 1])
+
+
+def test_the_first_style_is_drawn_as_ever() -> None:
+    """Means of a frame's nine parts, so that the last bits of another build of OpenCV do not matter."""
+    frame = ConductorClip(make_plan(TEST_SEEDS, 2.0)).video.frames_at(np.array([1.0]))[0].astype(float)
+    parts = frame.reshape(3, 64, 3, 64, 3).mean(axis=(1, 3, 4))
+    np.testing.assert_allclose(parts, FIRST_STYLE, atol=0.02)

@@ -14,11 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion.beats import FRAME_RATE_HZ, TRACKER, TRACKER_RATE_HZ, onset_strength, track_beats
-from expotion.contracts import Clip, MetricSpec, Score, Scored, Weights
+from expotion.contracts import Clip, MetricSpec, Score, Scored, Truth, Weights
 from expotion_person_landmarks.events import Floats, Movement, alignment, movement
 from expotion_person_landmarks.follow import Who, landmarks_of
+from expotion_person_landmarks.landmarks import LEFT_SHOULDER, LEFT_WRIST, N_POSE, NOSE, RIGHT_SHOULDER, RIGHT_WRIST
 
 STEP_S, WINDOW_S = 0.1, 0.5
+_TRUE_NAMES = {
+    NOSE: "nose",
+    LEFT_SHOULDER: "left_shoulder",
+    RIGHT_SHOULDER: "right_shoulder",
+    LEFT_WRIST: "left_wrist",
+    RIGHT_WRIST: "right_wrist",
+}
 _SILENT_DB = -80.0
 _STILL_ENERGY = 1e-3  # (shoulder widths per second)^2: what counts as nothing
 
@@ -27,6 +35,20 @@ def movement_of(clip: Clip, who: Who = "largest") -> Movement:
     """The movement of a clip's person, from MediaPipe's landmarks."""
     found = landmarks_of(clip, "pose", who)
     return movement(found.points, found.times_s, clip.duration_s)
+
+
+def true_movement(truth: Truth, duration_s: float) -> Movement:
+    """The movement of landmarks that a world knows, at the times of its frames; those outside it are not seen.
+
+    Raises KeyError for a truth without the landmarks that count.
+    """
+    places, seen = truth.landmarks or {}, truth.visible or {}
+    times_s = truth.intensity_times_s if truth.landmark_times_s is None else truth.landmark_times_s
+    points = np.zeros((len(times_s), N_POSE, 3))
+    for number, name in _TRUE_NAMES.items():
+        points[:, number, :2] = places[name]
+        points[:, number, 2] = seen.get(name, 1.0)
+    return movement(points, times_s, duration_s)
 
 
 def energy_db(moves: Movement) -> Floats:

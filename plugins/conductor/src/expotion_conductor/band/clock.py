@@ -81,12 +81,19 @@ def performed_periods(period_s: float, n: int, first_in_phrase: int, bar: int, s
     return np.asarray(period_s * np.exp(stretch))
 
 
-def draw_breaks(seed: int) -> tuple[tuple[int, float] | None, tuple[int, int] | None]:
-    """A beat that is held and how many times its length, and the beats between which nobody plays; or None."""
+def draw_breaks(seed: int, before: int) -> tuple[tuple[int, float] | None, tuple[int, int] | None]:
+    """A beat that is held and how many times its length, and the beats between which nobody plays.
+
+    Those from beat `before` on, and those that a piece does not have, are None.
+    """
     draw = Draw(seed, 34)
-    held = (2 + draw.below(10), draw.between(1.7, 2.6)) if draw.chance(_HOLD_SHARE) else None
+    has_hold, has_rest = draw.chance(_HOLD_SHARE), draw.chance(_REST_SHARE)
+    held, longer = 2 + draw.below(10), draw.between(1.7, 2.6)
     first, length = 3 + draw.below(12), draw.pick((1, 2, 2, 4))
-    return held, (first, first + length) if draw.chance(_REST_SHARE) else None
+    return (
+        (held, longer) if has_hold and held < before else None,
+        (first, first + length) if has_rest and first + length <= before else None,
+    )
 
 
 def swung(at: Floats, swing: float, beats_per_quarter: float = 1.0) -> Floats:

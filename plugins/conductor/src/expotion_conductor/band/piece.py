@@ -199,7 +199,8 @@ def make_piece(
     else:
         place = first_bar * beats_per_bar + first_in_bar
         periods_s = performed_periods(period_s, n_beats, place, beats_per_bar, STYLES_BY_NAME[traits.style], seed)
-    held, resting = draw_breaks(seed) if breaks and not steady else (None, None)
+    # Breaks beyond these beats are beyond the clip.
+    held, resting = draw_breaks(seed, n_beats - 1) if breaks and not steady else (None, None)
     if held:
         periods_s[held[0]] *= held[1]
     every_s = u_phase * periods_s[0] + np.concatenate([[0.0], np.cumsum(periods_s)[:-1]])

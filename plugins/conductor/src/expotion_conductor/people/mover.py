@@ -202,7 +202,7 @@ class Mover(Actor):
         total = np.maximum(weight, 1.0)[:, None]
         place = (moves.hands[side] + (total - weight[:, None]) * np.array(self._lap[side])) / total
         place = place + 0.03 * np.stack(
-            [drift(times_s, 0.4, seed, 66, side), drift(times_s, 0.5, seed, 67, side)], axis=1
+            [drift(times_s, 0.12, seed, 66, side), drift(times_s, 0.1, seed, 67, side)], axis=1
         )
         middle = np.stack([0.5 + 0.6 * moves.shift, limbs.shoulder_y + 0.6 * moves.drop], axis=1)
         wanted = middle + limbs.shoulder_half * place * np.array([sign, 1.0])

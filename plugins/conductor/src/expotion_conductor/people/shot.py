@@ -50,8 +50,10 @@ class Shot:
         )  # fmt: skip
         fast = np.zeros_like(slow)
         for i, rate_hz in enumerate(_SHAKE_HZ):
+            # A hand trembles at no steady rate: its own slow wandering turns the phase by several radians.
             turn = 2 * np.pi * rate_hz * times_s
-            fast += np.stack([np.sin(turn + p[4 + i]), np.sin(1.13 * turn + p[8 + i])])
+            wander = 3.0 * np.sin((1.1 + 0.37 * i) * times_s + p[i])
+            fast += np.stack([np.sin(turn + wander + p[4 + i]), np.sin(1.13 * turn - wander + p[8 + i])])
         move = slow + self.shake * fast / np.sqrt(len(_SHAKE_HZ) / 2)
         angle = self.roll + 0.6 * self.drift * np.sin(0.51 * times_s + p[12])
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
