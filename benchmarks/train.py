@@ -156,6 +156,20 @@ def model_flops(geometry: LMGeometry, batch: int) -> float:
     return 2.0 * (geometry.n_layers * per_layer + heads)
 
 
+@torch.inference_mode()
+def product_ratio(geometry: LMGeometry, batch: int) -> float:
+    """How many times as fast a product of the step's own size is in bfloat16 as in float32, on this processor."""
+    best: dict[torch.dtype, float] = {}
+    for _ in range(5):
+        for dtype in (torch.float32, torch.bfloat16):
+            x = torch.ones(batch * (N_FRAMES + 1), geometry.width, dtype=dtype)
+            weight = torch.ones(geometry.ffn_width, geometry.width, dtype=dtype)
+            started = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            best[dtype] = min(time.perf_counter() - started, best.get(dtype, float("inf")))
+    return best[torch.float32] / best[torch.bfloat16]
+
+
 def child(arguments: argparse.Namespace) -> None:
     """One side, in this process."""
     torch.set_num_threads(arguments.threads)
@@ -234,10 +248,16 @@ def summary(best: dict[str, dict[str, Any]], arguments: argparse.Namespace, note
         return round(best[top][key] / best[bottom][key], 3)
 
     flops = model_flops(GEOMETRIES[arguments.geometry], arguments.batch)
+    torch.set_num_threads(arguments.threads)
+    on_cpu = arguments.device == "cpu"
+    products = round(product_ratio(GEOMETRIES[arguments.geometry], arguments.batch), 3) if on_cpu else None
+    if not on_cpu:
+        notes.append("bf16_product_ratio: of a processor only")
     return {
         "speedup_all_layers": ratio("released", "ours", "step_s"),
         "speedup_last_quarter": ratio("released", "ours_last_quarter", "step_s"),
         "speedup_all_layers_fp32": ratio("released", "ours_fp32", "step_s"),
+        "bf16_product_ratio": products,
         "memory_ratio": ratio("ours", "released", "peak_mib"),
         "memory_ratio_recomputed": ratio("ours_recomputed", "released", "peak_mib"),
         "step_s": {side: round(found["step_s"], 3) for side, found in best.items()},

@@ -86,7 +86,7 @@ class FusedEngine(Engine):
         add_text(state, self.layers, source.float(), source_mask, self._kept, self.mode)
         self.steer(state, prefix)
         self._add_buffers(state)
-        memory.use_huge_pages(self.device, self.step_bytes)
+        memory.use_huge_pages(state.read_by_a_step(), self.step_bytes)
         return state
 
     def steer(self, state: FusedState, prefix: Prefix | None) -> None:  # type: ignore[override]

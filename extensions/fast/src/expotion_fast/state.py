@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,14 +38,19 @@ class FusedState(Fed):
     x: Tensor = field(default_factory=lambda: torch.empty(0))
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     scratch: Tensor | None = None
-    kept: list[object] = field(default_factory=list)
-    steered_by: list[object] = field(default_factory=list)
+    kept: list[Tensor | FusedLinear] = field(default_factory=list)
+    steered_by: list[Tensor] = field(default_factory=list)
     """Tensors of the prefix, which can be put in the place of another."""
 
     def hold(self, tensor: Tensor) -> int:
         """Keep a tensor alive as long as the state; its address."""
         self.kept.append(tensor)
         return tensor.data_ptr()
+
+    def read_by_a_step(self) -> Iterator[Tensor]:
+        """Caches, the text's matrices and the prefix."""
+        for one in (*self.kept, *self.steered_by):
+            yield one.packed if isinstance(one, FusedLinear) else one
 
 
 def add_caches(state: FusedState, rooms: int, head: int, n_heads: int, dtype: torch.dtype) -> None:

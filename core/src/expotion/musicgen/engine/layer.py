@@ -52,9 +52,14 @@ class EngineLayer:
         return self.pack(self.cross_out_weight, self.mode, head_in=self.head_width)
 
     @property
+    def linears(self) -> tuple[Linear, ...]:
+        """The matrices that every step reads; the text's own come on top."""
+        return self.qkv, self.out, self.ffn_in, self.ffn_out
+
+    @property
     def step_bytes(self) -> int:
-        """Bytes of weights that every step reads; the text's own matrices come on top."""
-        return sum(linear.n_bytes for linear in (self.qkv, self.out, self.ffn_in, self.ffn_out))
+        """Bytes of weights that every step reads."""
+        return sum(linear.n_bytes for linear in self.linears)
 
     def add_ffn(self, x: Tensor) -> None:
         """x += W_2 GELU(W_1 LN2(x)), in place."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from expotion import machine
 from expotion.errors import ExpotionError, Problem
@@ -50,49 +52,48 @@ def size(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
-# Huge pages under the packed weights, where Linux gives them on request.
+# Huge pages under what a step reads, where Linux gives them on request.
 #
 # Weights are read from end to end at every step; with pages of 4 KiB each MiB costs 256 address translations. On
 # the machine of docs/performance.md huge pages make a step about 6% faster. Best effort: where the system refuses,
-# nothing changes.
+# nothing changes. Only the step's own memory is asked for: moving the rest of a process, which may hold gigabytes,
+# takes seconds.
 
 _COLLAPSE = 25  # MADV_COLLAPSE, Linux 6.1
 _HUGE = 2 * 2**20
 _LEAST = 8 * 2**20
-"""Smaller mappings are left alone."""
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def _mappings() -> list[tuple[int, int]]:
-    """Private, writable, anonymous mappings of this process: (start, end)."""
-    found = []
-    for line in Path("/proc/self/maps").read_text(encoding="ascii", errors="replace").splitlines():
-        fields = line.split()
-        if fields[1] == "rw-p" and (len(fields) < 6 or fields[5] == "[heap]"):
-            start, end = (int(part, 16) for part in fields[0].split("-"))
-            if end - start >= _LEAST:
-                found.append((start, end))
-    return found
+def spans(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
+    """Addresses (start, end) of whole huge pages under tensors of the CPU, joined where less lies between them."""
+    own = sorted(
+        (one.data_ptr(), one.data_ptr() + one.nbytes)
+        for one in tensors
+        if one.device.type == "cpu" and one.layout is torch.strided  # oneDNN's own layouts have no address
+    )
+    joined: list[tuple[int, int]] = []
+    for start, end in own:
+        if joined and start - joined[-1][1] < _HUGE:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    inside = [(-(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE) for start, end in joined]
+    return [(start, end) for start, end in inside if start < end]
 
 
-def use_huge_pages(device: torch.device, step_bytes: int) -> bool:
-    """Ask for huge pages under everything large that this process holds on the CPU; whether it was granted.
+def use_huge_pages(tensors: Iterable[Tensor], step_bytes: int) -> bool:
+    """Ask for huge pages under tensors that every step reads; whether any were granted.
 
     Where a step reads fewer bytes of weights than _LEAST, asking would take longer than it saves.
     """
-    if device.type != "cpu" or sys.platform != "linux" or step_bytes < _LEAST:
+    if sys.platform != "linux" or step_bytes < _LEAST:
         return False
     try:
         if "[never]" in _SETTING.read_text():
             return False
         advise = ctypes.CDLL(None, use_errno=True).madvise
-        mappings = _mappings()
     except (OSError, AttributeError):
         return False
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    granted = False
-    for start, end in mappings:
-        first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
-        if last > first:
-            granted |= advise(first, last - first, _COLLAPSE) == 0
-    return granted
+    return any([advise(start, end - start, _COLLAPSE) == 0 for start, end in spans(tensors)])

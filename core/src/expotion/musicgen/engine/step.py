@@ -214,7 +214,8 @@ class Engine:
         self._logits = pack_normed(self.norm_out, self.output_heads)
         self._text_projection = None if lm.text_projection is None else deepcopy(lm.text_projection).float()
         self._chroma_projection = None if lm.chroma_projection is None else deepcopy(lm.chroma_projection).float()
-        memory.use_huge_pages(self.device, self.step_bytes)
+        linears = [linear for layer in self.layers for linear in layer.linears]
+        memory.use_huge_pages([linear.packed for linear in (*linears, self.output_heads)], self.step_bytes)
 
     @property
     def n_layers(self) -> int:
@@ -285,7 +286,7 @@ class Engine:
             prefix=None if prefix is None else PrefixState(prefix, self.dtype, self.device),
             front=front,
         )
-        memory.use_huge_pages(self.device, self.step_bytes)
+        memory.use_huge_pages(state.caches, self.step_bytes)
         return state
 
     def steer(self, state: EngineState, prefix: Prefix) -> None:

@@ -76,7 +76,7 @@ class FoldedText:
 
     def tensors(self) -> list[Tensor]:
         """G and U."""
-        return [self.scores.weight, self.values.weight]
+        return [self.scores.packed, self.values.packed]
 
 
 class KeyedText:

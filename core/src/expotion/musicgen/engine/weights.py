@@ -26,7 +26,9 @@ ROWS_HINT = 2
 
 
 class Linear(Protocol):
-    """x [..., k] to x W^T [..., n]."""
+    """x [..., k] to x W^T [..., n]. `packed` is W as it lies in memory."""
+
+    packed: Tensor
 
     @property
     def n_bytes(self) -> int:
@@ -59,18 +61,18 @@ class PlainLinear:
     """torch's linear; the weight is shared with the model, not copied."""
 
     def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
+        self.packed = weight
         self.n_bytes = weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         """In the weight's type."""
-        return functional.linear(x.to(self.weight.dtype), self.weight)
+        return functional.linear(x.to(self.packed.dtype), self.packed)
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """In place."""
-        if total.dtype == x.dtype == self.weight.dtype and total.is_contiguous():
+        if total.dtype == x.dtype == self.packed.dtype and total.is_contiguous():
             flat = total.view(-1, total.shape[-1])
-            flat.addmm_(x.reshape(-1, x.shape[-1]), self.weight.t())
+            flat.addmm_(x.reshape(-1, x.shape[-1]), self.packed.t())
         else:
             total.add_(self(x))
 
