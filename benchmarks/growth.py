@@ -163,7 +163,9 @@ def main() -> None:
     points: dict[str, dict[int, Point]] = {}
     for kind in WORK:
         points[kind] = {}
-        for size in asked.clips if kind == "train" else asked.seconds:
+        sizes: list[int] = asked.clips if kind == "train" else asked.seconds
+        apart(kind, min(sizes))  # from here on what is compiled is there
+        for size in sizes:
             if points[kind]:
                 last, before = max(points[kind].items())
                 grown = 1.0 if kind == "train" else size / last  # a training's steps are always as many

@@ -63,16 +63,17 @@ def test_packed_matrices_multiply(mode, tolerance):
     assert linear.n_bytes == 24 * 64 * {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}[mode]
 
 
-def test_huge_pages_are_asked_for_under_the_tensors_alone():
+def test_huge_pages_are_asked_for_where_tensors_lie_and_nowhere_else():
     room = torch.zeros(32 * 2**20, dtype=torch.uint8)
-    mib, start = 2**20, room.data_ptr()
-    pieces = [room[: 5 * mib], room[6 * mib : 9 * mib], room[20 * mib : 20 * mib + 100], room[24 * mib :]]
-    found = memory.spans([pieces[3], pieces[0], pieces[2], pieces[1]])
-    assert len(found) == 2  # a gap of 1 MiB is crossed, one of 11 is not; 100 bytes are no page
-    for (first, last), (low, high) in zip(found, [(0, 9 * mib), (24 * mib, 32 * mib)], strict=True):
-        assert first % (2 * mib) == last % (2 * mib) == 0
-        assert 0 <= first - start - low < 2 * mib and 0 <= start + high - last < 2 * mib
-    assert memory.spans([torch.zeros(8 * mib, device="meta"), torch.zeros(4096).to_mkldnn()]) == []
+    mib = 2**20
+    first = -(-room.data_ptr() // (2 * mib)) * 2 * mib  # of a huge page
+    at = first - room.data_ptr()
+    tensors = [room[at + m * mib : at + n * mib] for m, n in ((20, 21), (1, 3), (3, 5))]
+    everywhere = [(first - 64, first + 26 * mib)]
+    assert memory.spans(tensors, everywhere) == [(first, first + 6 * mib), (first + 20 * mib, first + 22 * mib)]
+    cut = [(first + mib, first + 5 * mib), (first + 20 * mib, first + 30 * mib)]  # no page across a mapping's ends
+    assert memory.spans(tensors, cut) == [(first + 2 * mib, first + 4 * mib), (first + 20 * mib, first + 22 * mib)]
+    assert memory.spans([torch.zeros(8 * mib, device="meta"), torch.zeros(4096).to_mkldnn()], everywhere) == []
 
 
 def test_memory_that_is_not_there_is_an_error_that_says_what_helps(monkeypatch, small_lm):

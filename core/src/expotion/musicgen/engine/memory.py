@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -61,25 +61,40 @@ def size(n_bytes: int) -> str:
 
 _COLLAPSE = 25  # MADV_COLLAPSE, Linux 6.1
 _HUGE = 2 * 2**20
-_LEAST = 8 * 2**20
+_LEAST = 64 * 2**20
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def spans(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
-    """Addresses (start, end) of whole huge pages under tensors of the CPU, joined where less lies between them."""
+def spans(tensors: Iterable[Tensor], mappings: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Addresses (start, end) of the huge pages that tensors of the CPU touch, where they lie within mappings.
+
+    Tensors in oneDNN's own layouts have no address and are left out.
+    """
     own = sorted(
-        (one.data_ptr(), one.data_ptr() + one.nbytes)
+        (one.data_ptr() // _HUGE * _HUGE, -(-(one.data_ptr() + one.nbytes) // _HUGE) * _HUGE)
         for one in tensors
-        if one.device.type == "cpu" and one.layout is torch.strided  # oneDNN's own layouts have no address
+        if one.device.type == "cpu" and one.layout is torch.strided and one.nbytes
     )
     joined: list[tuple[int, int]] = []
     for start, end in own:
-        if joined and start - joined[-1][1] < _HUGE:
+        if joined and start <= joined[-1][1]:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
             joined.append((start, end))
-    inside = [(-(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE) for start, end in joined]
+    whole = [(-(-first // _HUGE) * _HUGE, last // _HUGE * _HUGE) for first, last in mappings]
+    inside = [(max(start, first), min(end, last)) for start, end in joined for first, last in whole]
     return [(start, end) for start, end in inside if start < end]
+
+
+def _mappings() -> list[tuple[int, int]]:
+    """Private, writable, anonymous mappings of this process: (start, end)."""
+    found = []
+    for line in Path("/proc/self/maps").read_text(encoding="ascii", errors="replace").splitlines():
+        fields = line.split()
+        if fields[1] == "rw-p" and (len(fields) < 6 or fields[5] == "[heap]"):
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            found.append((start, end))
+    return found
 
 
 def use_huge_pages(tensors: Iterable[Tensor], step_bytes: int) -> bool:
@@ -93,7 +108,8 @@ def use_huge_pages(tensors: Iterable[Tensor], step_bytes: int) -> bool:
         if "[never]" in _SETTING.read_text():
             return False
         advise = ctypes.CDLL(None, use_errno=True).madvise
+        wanted = spans(tensors, _mappings())
     except (OSError, AttributeError):
         return False
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return any([advise(start, end - start, _COLLAPSE) == 0 for start, end in spans(tensors)])
+    return any([advise(start, end - start, _COLLAPSE) == 0 for start, end in wanted])
