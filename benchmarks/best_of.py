@@ -42,7 +42,8 @@ from expotion.evaluate.statistics import mean_interval
 from expotion.evaluate.trackers import VARIABLE, beats_of, measured_with
 from expotion.files import write_json
 from expotion.music.best import metric_score
-from expotion.music.composer import Composer, Music
+from expotion.music.composer import Composer
+from expotion.music.piece import Music
 from expotion.video.clip import FileClip
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, make_plan

@@ -35,9 +35,11 @@ from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_json
-from expotion.music.compose import Request, Windows, compose
+from expotion.music.compose import compose
+from expotion.music.request import Request
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.load import Backbone, backbone_folder, compute_dtype, load_backbone
 from expotion.plugins import Registry, discover
@@ -46,7 +48,7 @@ from expotion.recipe.schema import NullBranch
 from expotion.run.training import split_validation
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import stack_examples, standardise_inputs
-from expotion.train.loop import Record, TrainingRun
+from expotion.train.loop import Loop, Record, SteeredMusic
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "face_motion.yaml"
 DEVELOPMENT_SEED = 5_000_100
@@ -144,7 +146,7 @@ def train_variant(world: World, recipe: Recipe, held: Material, folder: Path) ->
     standardise_inputs(adaptor, train)
     settings = recipe.train.in_steps(len(train))
     keeper = CheckpointFolder(folder)
-    run = TrainingRun(lm, adaptor, train, settings, seed=recipe.train_seed, validation=validation, keeper=keeper)
+    run = Loop(SteeredMusic(lm, adaptor, train, settings, recipe.train_seed, validation), settings, keeper=keeper)
     run.resume()
     for _record in run.run():
         pass

@@ -41,9 +41,11 @@ Point = dict[str, float]
 def generate(seconds: int) -> None:
     """Music for a clip whose features are at hand: random tracks, which cost as much as others."""
     from expotion.contracts import SmoothedTrack  # noqa: PLC0415
-    from expotion.music.compose import Request, Windows, compose  # noqa: PLC0415
+    from expotion.music.compose import compose  # noqa: PLC0415
     from expotion.music.composer import load as load_composer  # noqa: PLC0415
+    from expotion.music.request import Request  # noqa: PLC0415
     from expotion.music.sound import to_sound  # noqa: PLC0415
+    from expotion.music.windows import Windows  # noqa: PLC0415
 
     composer = load_composer()
     rate_hz = composer.backbone.frame_rate_hz
@@ -73,7 +75,7 @@ def train(clips: int) -> None:
     from expotion.adaptor.config import AdaptorConfig, Modality  # noqa: PLC0415
     from expotion.recipe.schema import Train  # noqa: PLC0415
     from expotion.train.examples import Examples  # noqa: PLC0415
-    from expotion.train.loop import TrainingRun  # noqa: PLC0415
+    from expotion.train.loop import Loop, SteeredMusic  # noqa: PLC0415
 
     width = TINY.text_width or TINY.width
     drawn = torch.Generator().manual_seed(0)
@@ -88,7 +90,10 @@ def train(clips: int) -> None:
         valid={"motion": torch.ones(clips, N_FRAMES + 1, dtype=torch.bool)},
     )
     config = AdaptorConfig((Modality("motion", 192, 12),), TINY.width, TINY.n_layers, TINY.n_layers)
-    run = TrainingRun(lm, Adaptor(config, seed=1), examples, Train(steps=10**6, batch_size=4), seed=0)
+    run = Loop(
+        SteeredMusic(lm, Adaptor(config, seed=1), examples, Train(steps=10**6, batch_size=4), 0),
+        Train(steps=10**6, batch_size=4),
+    )
     for _ in range(STEPS):
         run.step()
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import expotion
 from expotion.beats import track_beats
-from expotion.music.compose import cover
+from expotion.music.windows import Windows
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import MOODS, make_plan
 
@@ -102,7 +102,7 @@ def main() -> None:
             moods = (f"{mood} music" for mood in itertools.cycle(MOODS))
             later = [{"at_s": float(at_s), "prompt": prompt} for at_s, prompt in zip(times_s, moods, strict=False)]
         music = composer.compose(clip, prompt=clip.caption, prompt_at=later, seed=seed, overlap_s=asked.overlap)
-        windows = cover(music.codes.shape[-1], music.notes["window_frames"], music.notes["overlap_frames"])
+        windows = Windows(music.notes["window_frames"], music.notes["overlap_frames"]).cover(music.codes.shape[-1])
         joins = [(window.start + window.n_prompt) / RATE_HZ for window in windows[1:]]
         joins = [each["at_s"] for each in later] or joins
         others = [t for t in np.arange(1.0, asked.seconds - 1.0, 0.5) if min(abs(t - j) for j in joins) > 1.0]

@@ -32,9 +32,11 @@ from expotion.contracts import Clip, Scored
 from expotion.evaluate.evaluate import evaluate
 from expotion.evaluate.registry import BUILT_IN
 from expotion.features.material import sampled_tracks, smooth_all
-from expotion.music.compose import Request, Windows, compose, text_sources
+from expotion.music.compose import compose
 from expotion.music.composer import Composer, load
+from expotion.music.request import Request, text_sources
 from expotion.music.sound import to_sound
+from expotion.music.windows import Windows
 from expotion.musicgen import delay
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
@@ -93,7 +95,9 @@ def music_of(modes: Sequence[str], n_clips: int, composer: Composer, first: int)
     requests = []
     for number, clip in enumerate(clips):
         n_frames = timeline.n_steps(clip.duration_s, backbone.frame_rate_hz)
-        native = sampled_tracks(composer.recipe, composer.encoders, composer.extract(list(composer.encoders), clip))
+        native = sampled_tracks(
+            composer.recipe, composer.encoders, composer.controls.extract(list(composer.encoders), clip)
+        )
         tracks = smooth_all(composer.encoders, native, n_frames, backbone.frame_rate_hz)
         text, strengths = composer.prompts[clip.caption], dict.fromkeys(tracks, 1.0)
         requests.append(Request(n_frames, text, tracks, strengths, first + number))

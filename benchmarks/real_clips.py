@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from expotion.music.compose import cover
+from expotion.music.windows import Windows
 
 MEASURES = ("level_step", "click")
 
@@ -65,7 +65,7 @@ def at_joins(sound: Path, rng: np.random.Generator) -> dict[str, tuple[list[floa
     """Both measures at joins and at other places of one file."""
     samples, rate_hz = soundfile.read(sound)
     made = json.loads(sound.with_suffix(".json").read_text())["made"]
-    windows = cover(round(made["duration_s"] * 50), made["window_frames"], made["overlap_frames"])
+    windows = Windows(made["window_frames"], made["overlap_frames"]).cover(round(made["duration_s"] * 50))
     joins = [(window.start + window.n_prompt) / 50 for window in windows[1:]]
     block = rate_hz // 20
     blocks = samples[: len(samples) // block * block].reshape(-1, block)

@@ -31,7 +31,7 @@ from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.load import compute_dtype
 from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop, SteeredMusic
 from expotion.train.world import ProcessGroup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -92,7 +92,11 @@ def worker(arguments: argparse.Namespace) -> dict[str, Any]:
         condition_dropout={},
         text_dropout=0.0,
     )
-    run = TrainingRun(lm.to(device), Adaptor(config, seed=1).to(device), examples, settings, seed=0, world=world)
+    run = Loop(
+        SteeredMusic(lm.to(device), Adaptor(config, seed=1).to(device), examples, settings, 0),
+        settings,
+        world=world,
+    )
     run.step()
     world.seconds, world.bytes = 0.0, 0
     seconds = [run.step()["step_s"] for _ in range(arguments.steps)]

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expotion.music.compose import text_sources
+from expotion.music.request import text_sources
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.codec_files import codec_from_hf
 from expotion.musicgen.engine import prepare

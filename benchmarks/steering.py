@@ -22,10 +22,12 @@ from expotion.contracts import Scored
 from expotion.evaluate.registry import BUILT_IN
 from expotion.features.extract import extract_many
 from expotion.features.smooth import smooth_track
-from expotion.music.compose import Request, Windows, compose, text_sources
+from expotion.music.compose import compose
 from expotion.music.guidance import plan
+from expotion.music.request import Request, text_sources
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen import delay
 from expotion.train.objective import codebook_loss
 from expotion_conductor.clip import ConductorClip

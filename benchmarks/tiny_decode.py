@@ -20,7 +20,7 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
 from expotion.adaptor.project import TrackInput
-from expotion.music.compose import text_sources
+from expotion.music.request import text_sources
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
 from expotion.musicgen.load import load_backbone

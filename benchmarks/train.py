@@ -31,7 +31,7 @@ from expotion.musicgen.geometry import LARGE, MEDIUM, SMALL, LMGeometry
 from expotion.musicgen.load import compute_dtype
 from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop, SteeredMusic
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from peers import load
@@ -133,7 +133,7 @@ def our_side(
         text_dropout=0.0,
         recompute_activations=side == "ours_recomputed",
     )
-    run = TrainingRun(lm, Adaptor(config, seed=1).to(device), examples, settings, seed=0)
+    run = Loop(SteeredMusic(lm, Adaptor(config, seed=1).to(device), examples, settings, 0), settings)
     seconds, losses = [], []
     for _ in range(steps):
         started = time.perf_counter()

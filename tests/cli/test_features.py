@@ -20,7 +20,7 @@ from expotion.cli.main import run
 from expotion.features.encoders import EncodersFactory
 from expotion.features.extract import extract_many
 from expotion.features.job import extract, find_clips
-from expotion.features.store import code_version, read_entry
+from expotion.features.store import code_version, parse_entry
 
 PLUGIN = """
 import os
@@ -169,7 +169,10 @@ def test_ray_gives_the_same(clips, tmp_path):
 
 
 def _rows(folder: Path) -> dict[str, bytes]:
-    return {path.name: read_entry(path).values.tobytes() for path in folder.rglob("*.safetensors")}
+    return {
+        path.name: parse_entry(path.read_bytes(), path.name)[0].values.tobytes()
+        for path in folder.rglob("*.safetensors")
+    }
 
 
 def test_ray_at_no_address_is_one_clear_error(clips, capsys):

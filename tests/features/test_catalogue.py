@@ -6,12 +6,12 @@ import os
 
 import numpy as np
 import pytest
+from extraction import extract_clip
 
 from expotion.contracts import TimedFeatures
 from expotion.errors import ExpotionError
 from expotion.features import catalogue
 from expotion.features.catalogue import scan, select, verify
-from expotion.features.extract import extract_clip
 from expotion.features.store import FeatureStore, imported_key
 
 

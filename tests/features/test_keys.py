@@ -4,11 +4,11 @@ import multiprocessing
 
 import errands
 import numpy as np
+from extraction import extract_clip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from expotion.features.catalogue import verify
-from expotion.features.extract import extract_clip
 from expotion.features.store import FeatureStore
 
 Options = st.fixed_dictionaries(

@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
+from extraction import extract_clip
 
 from expotion.contracts import TimedFeatures, TokenFeatures
 from expotion.errors import OutputError
-from expotion.features.extract import extract_clip
-from expotion.features.store import FeatureStore, code_version, read_entry, write_entry
+from expotion.features.store import FeatureStore, code_version, parse_entry, write_entry
 from expotion.files import cache_folder
 
 
@@ -88,7 +88,7 @@ def test_damaged_entry_is_computed_again_and_reported(tmp_path, toy, clip, damag
 def test_token_features_survive(tmp_path):
     tokens = TokenFeatures(np.ones((3, 4), np.float32), np.array([True, True, False]))
     write_entry(tmp_path / "t.safetensors", tokens, {})
-    read = read_entry(tmp_path / "t.safetensors")
+    read, _ = parse_entry((tmp_path / "t.safetensors").read_bytes(), "t")
     assert isinstance(read, TokenFeatures)
     assert read.mask.tolist() == [True, True, False]
 

@@ -20,8 +20,9 @@ from expotion.errors import ExpotionError
 from expotion.evaluate.sets import at_rate
 from expotion.music import best as takes
 from expotion.music.best import Best, Ranking, likelihood, metric_score
-from expotion.music.compose import Request, Windows
 from expotion.music.composer import Composer, open_composer
+from expotion.music.request import Request
+from expotion.music.windows import Windows
 from expotion.musicgen import delay
 from expotion.plugins import Registry
 from expotion.video.memory import MemoryClip
@@ -103,7 +104,7 @@ def test_takes_do_not_depend_on_how_many_are_decoded_together(
 ) -> None:
     told: list[tuple[int, int]] = []
     plain = composer.best(clip, "loudness", samples=5, parts=["0-0.2", "0.3-"])
-    monkeypatch.setattr("expotion.music.composer._Piece.at_once", lambda piece, n: at_once)
+    monkeypatch.setattr("expotion.music.piece.Piece.at_once", lambda piece, n: at_once)
     other = composer.best(
         clip, "loudness", samples=5, parts=["0-0.2", "0.3-"], on_progress=lambda *a: told.append(a)
     )
@@ -115,7 +116,7 @@ def test_takes_do_not_depend_on_how_many_are_decoded_together(
 def test_batches_are_what_half_of_the_free_memory_holds(
     composer: Composer, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    piece = composer._prepare(clip, composer.resolved(None, {}), None)
+    piece = composer._prepare(clip, composer.resolved(None, {}), lambda _: None)
     assert piece.at_once(5) == 1  # torch's own step: its last bits depend on the batch
     monkeypatch.setattr(type(piece.lm), "steady", True)
     free = 7 * piece.take_bytes
@@ -157,7 +158,7 @@ def test_the_likeliest_take_is_likelier_than_the_others(composer: Composer, clip
 def test_takes_without_a_value_come_last() -> None:
     made = [SimpleNamespace(samples=np.zeros(1), notes={"seed": seed}) for seed in range(4)]
     values = {0: None, 1: 2.0, 2: 5.0, 3: 5.0}
-    ranking = Ranking[Any]("it", True, 3)
+    ranking = Ranking("it", True, 3)
     ranking.add(made, lambda take: Score(values[take.notes["seed"]], "nothing there"))
     assert [take.notes["seed"] for take in ranking.best] == [2, 3, 1]
     assert ranking.to_json()["scores"] == [None, 2.0, 5.0, 5.0]

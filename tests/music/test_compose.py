@@ -12,8 +12,10 @@ from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.contracts import SmoothedTrack, TokenFeatures
 from expotion.errors import ExpotionError
-from expotion.music.compose import Request, Windows, compose, compose_pieces
+from expotion.music.compose import compose, compose_pieces
+from expotion.music.request import Request
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.geometry import LMGeometry

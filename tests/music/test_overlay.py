@@ -9,8 +9,8 @@ import pytest
 from media import shown
 
 from expotion.contracts import Overlay
-from expotion.music.composer import Music
 from expotion.music.overlay import BEAT, EVENT, FLASH_S, draw, tempo_text, write_overlay
+from expotion.music.piece import Music
 from expotion.video.clip import FileClip
 from expotion.video.motion import motion_of
 from expotion.video.writing import write_video

@@ -14,12 +14,13 @@ import soundfile
 from expotion.cli.main import run
 from expotion.errors import ExpotionError, MediaError
 from expotion.music.composer import Composer, open_composer
-from expotion.music.parts import FADE_S, Part, laid_into, pieces_of
+from expotion.music.parts import FADE_S, Part, laid_into, spans_of
+from expotion.music.request import request_for_all
 from expotion.music.steering import Steering
 from expotion.music.theme import theme_of
 from expotion.plugins import Registry
 from expotion.run import generation
-from expotion.run.generation import requests_of, same_for_all
+from expotion.run.generation import requests_of
 from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 
@@ -69,7 +70,7 @@ def refused(finished: Path, clip: Path, capsys: Capture, monkeypatch: pytest.Mon
 
 
 def test_pieces_hold_their_parts() -> None:
-    whole, late, last = (pieces_of(parts, 2.4, 50.0) for parts in ((), (Part(0.013, 0.5),), (Part(1.0, None),)))
+    whole, late, last = (spans_of(parts, 2.4, 50.0) for parts in ((), (Part(0.013, 0.5),), (Part(1.0, None),)))
     assert (whole[0].start_s, whole[0].end_s, whole[0].first, whole[0].stop) == (0.0, 2.4, 0, 120)
     assert (late[0].first, late[0].stop, late[0].n_frames) == (0, 25, 25)
     assert (last[0].end_s, last[0].first, last[0].stop) == (2.4, 50, 120)
@@ -78,7 +79,7 @@ def test_pieces_hold_their_parts() -> None:
 @pytest.mark.parametrize("shape", [(6400,), (6400, 2)])
 def test_music_gives_way_inside_its_part_at_equal_power(shape: tuple[int, ...]) -> None:
     around, music = np.full(shape, 3.0, np.float32), np.full((3840, *shape[1:]), 4.0, np.float32)
-    pieces = pieces_of((Part(0.05, 0.15),), 0.2, 50.0)
+    pieces = spans_of((Part(0.05, 0.15),), 0.2, 50.0)
     found = laid_into(around, [(pieces[0], music)], RATE_HZ, 50.0)
     start, end, fade = 1600, 4800, round(FADE_S * RATE_HZ)
     np.testing.assert_array_equal(found[:start], around[:start])
@@ -88,12 +89,12 @@ def test_music_gives_way_inside_its_part_at_equal_power(shape: tuple[int, ...]) 
     wanted = 4 * np.sin(np.pi / 2 * u) + 3 * np.cos(np.pi / 2 * u)
     np.testing.assert_allclose(found[start:end].reshape(len(u), -1)[:, 0], wanted, atol=1e-5)
     whole = np.full(shape, 4.0, np.float32)
-    at_the_edges = laid_into(around, [(pieces_of((), 0.2, 50.0)[0], whole)], RATE_HZ, 50.0)
+    at_the_edges = laid_into(around, [(spans_of((), 0.2, 50.0)[0], whole)], RATE_HZ, 50.0)
     np.testing.assert_array_equal(at_the_edges, whole)  # nothing to fade from
 
 
 def test_a_clip_need_not_end_with_a_frame() -> None:
-    (piece,) = pieces_of((Part(0.1, None),), 0.209, 50.0)
+    (piece,) = spans_of((Part(0.1, None),), 0.209, 50.0)
     assert (piece.first, piece.stop) == (5, 10)
     around = np.ones(round(0.209 * RATE_HZ), np.float32)
     found = laid_into(around, [(piece, np.full(5 * 640, 2.0, np.float32))], RATE_HZ, 50.0)
@@ -264,7 +265,7 @@ def test_a_recipes_words_are_in_every_request_of_its_evaluation(composer: Compos
     values = composer.recipe.to_dict()
     values["generate"] |= {"prompt_at": [{"at_s": 0.5, "prompt": "cold"}], "negative": "lamp"}
     recipe = type(composer.recipe).from_dict(values)
-    same = same_for_all(recipe, composer.prompts, composer.backbone.geometry)
+    same = request_for_all(recipe.generate, composer.prompts, composer.backbone.geometry)
     clips = [generation.TestClip(str(n), 50 + n, 32_000, composer.prompts["warm"], {}) for n in range(2)]
     requests = requests_of(recipe, "text_only", clips, 3, same)
     assert [request.n_frames for request in requests] == [50, 51]

@@ -15,8 +15,10 @@ from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.project import TrackInput
 from expotion.contracts import TokenFeatures
 from expotion.errors import ExpotionError, WeightsError
-from expotion.music.compose import Request, Windows, chroma_rows, compose, melody_of
+from expotion.music.compose import compose
+from expotion.music.request import Request, chroma_rows, melody_of
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen.audiocraft_files import _chroma
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes

@@ -17,7 +17,7 @@ from media import encode
 from expotion import plugins, streams
 from expotion.cli import main as cli
 from expotion.cli.main import run
-from expotion.music import composer
+from expotion.music import controls
 
 ENCODER = """
 from expotion.contracts import EncoderSpec, hookimpl
@@ -132,14 +132,14 @@ def test_samples_stay_alone_while_an_encoder_prints(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     pytest.importorskip("expotion_live")
-    extract = composer.extract_many
+    extract = controls.extract_many
 
     def talking(*arguments: Any, **options: Any) -> Any:
         print("a face!")
         os.write(1, b"below\n")
         return extract(*arguments, **options)
 
-    monkeypatch.setattr(composer, "extract_many", talking)
+    monkeypatch.setattr(controls, "extract_many", talking)
     clip = encode(tmp_path / "clip.mp4", n=30, fps=30)
     assert run(["play", str(clip), "--to", "-", "--adaptor", str(finished)]) == 0
     shown = capfdbinary.readouterr()

@@ -9,8 +9,8 @@ from media import encode
 from expotion.errors import MediaError, Problem
 from expotion.features import job
 from expotion.files import write_json
-from expotion.music.composer import Music
 from expotion.music.files import write_files
+from expotion.music.piece import Music
 from expotion.music.steering import Steering
 from expotion.music.targets import Output, Target, find_clips, plan, scan_clips
 from expotion.video.mux import mux_video

@@ -19,7 +19,7 @@ from expotion.cli.main import run
 from expotion.run import generation as generation_stage
 from expotion.run import stages
 from expotion.train import checkpoints
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop
 
 Run = Callable[..., int]
 Results = Callable[[Path], dict[str, bytes]]
@@ -158,8 +158,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     """One run that is interrupted in every place, and goes on each time from where it was."""
     folder = tmp_path / "run"
     places: list[tuple[Any, str, int]] = [
-        (TrainingRun, "step", 4),  # between two steps, of which three are done
-        (TrainingRun, "_update_average", 1),  # inside the fourth
+        (Loop, "step", 4),  # between two steps, of which three are done
+        (Loop, "_update_average", 1),  # inside the fourth
         (stages, "save_adaptor", 1),
         (generation_stage, "run_job", 3),
         (stages, "evaluate", 1),

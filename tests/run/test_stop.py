@@ -53,11 +53,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
     with pytest.MonkeyPatch.context() as patch:
         seen: list[int] = []
 
-        def stop(self: loop.TrainingRun) -> None:
+        def stop(self: loop.Loop) -> None:
             seen.append(self.step_number)
             raise KeyboardInterrupt
 
-        patch.setattr(loop.TrainingRun, "step", stop)
+        patch.setattr(loop.Loop, "step", stop)
         assert run(["recipe", "run", "--resume", str(folder)]) == 130
     saved = [int(path.name.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*")]
     assert seen == (saved or [0])

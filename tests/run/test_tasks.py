@@ -22,7 +22,7 @@ from expotion.machine.gpus import Gpu
 from expotion.plugins import Offer, Registry, discover
 from expotion.recipe.tasks import TaskRecipe, load_task
 from expotion.rehearse.estimate import cost_of_task
-from expotion.run.tasks import run_task
+from expotion.run.stages import run_recipe
 from expotion.testing import SyntheticClip
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.loop import Loop
@@ -107,7 +107,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def start(recipe: TaskRecipe, known: Registry, out: Path) -> Path:
-    return run_task(recipe=recipe, registry=known, out_dir=out, resume=None, console=Console(quiet=True))
+    return run_recipe(recipe=recipe, registry=known, out_dir=out, resume=None, console=Console(quiet=True))
 
 
 def test_a_task_is_run_once_and_reported(path: Path, tmp_path: Path) -> None:

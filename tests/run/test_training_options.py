@@ -34,17 +34,17 @@ def test_a_cache_that_vanishes_between_stages_is_made_again(
 ) -> None:
     """The run is stopped in training, its cache is removed, and it goes on to the same result."""
     monkeypatch.setenv("EXPOTION_CACHE", str(tmp_path / "cache"))
-    from expotion.train.loop import TrainingRun
+    from expotion.train.loop import Loop
 
-    step = TrainingRun.step
+    step = Loop.step
 
-    def stop(run: TrainingRun) -> dict[str, object]:
+    def stop(run: Loop) -> dict[str, object]:
         if run.step_number == 3:
             raise KeyboardInterrupt
         return step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "step", stop)
+        patch.setattr(Loop, "step", stop)
         assert run_less(tmp_path / "run") == 130
     shutil.rmtree(tmp_path / "cache")
     assert run_less(tmp_path / "run") == 0

@@ -28,7 +28,7 @@ from expotion.progress import stage_progress
 from expotion.recipe import Recipe, load_recipe
 from expotion.run.training import Callbacks, train_adaptor
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop
 from expotion.train.ray import from_arrays, to_arrays
 
 RECIPE = """\
@@ -70,7 +70,7 @@ def make_examples(width: int, text_width: int) -> Examples:
     )
 
 
-def train(recipe: Recipe, folder: Path, callback: TrainingCallback | None = None) -> TrainingRun:
+def train(recipe: Recipe, folder: Path, callback: TrainingCallback | None = None) -> Loop:
     registry = discover()
     backbone = load_backbone(backbone_folder(recipe.backbone.source, registry))
     encoders = build_encoders(recipe, registry)
@@ -127,8 +127,8 @@ def test_two_workers_give_the_curve_of_one_even_when_one_is_killed(
         values = [[r[key] for r in run.records if key in r] for run in (alone, both)]
         assert len(values[0]) >= 3
         np.testing.assert_allclose(values[0], values[1], rtol=1e-4, err_msg=key)
-    for name, tensor in alone.adaptor.state_dict().items():
-        torch.testing.assert_close(tensor, both.adaptor.state_dict()[name], rtol=1e-3, atol=1e-5)
+    for name, tensor in alone.trained.state_dict().items():
+        torch.testing.assert_close(tensor, both.trained.state_dict()[name], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -137,8 +137,8 @@ def test_what_a_killed_worker_leaves_goes_on_with_and_without_workers(
 ) -> None:
     """As Ray kept checkpoints before, too; from one checkpoint the same bytes, wherever it lay."""
 
-    def weights(run: TrainingRun) -> bytes:
-        return save({name: tensor.clone() for name, tensor in run.adaptor.state_dict().items()})
+    def weights(run: Loop) -> bytes:
+        return save({name: tensor.clone() for name, tensor in run.trained.state_dict().items()})
 
     one = recipe_of("train.workers=1", "cluster.max_failures=0")
     none = recipe_of("train.workers=1", "cluster.workers=0")

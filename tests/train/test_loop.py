@@ -16,7 +16,7 @@ from expotion.musicgen.geometry import LMGeometry
 from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop, SteeredMusic
 
 N_FRAMES = 24
 GEOMETRY = LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=32, n_codebooks=4, card=8, text_width=6)
@@ -69,14 +69,18 @@ def make_examples(n: int = 7, seed: int = 0) -> Examples:
     )
 
 
-def make_run(settings: Train = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any) -> TrainingRun:
+def make_run(settings: Train = SETTINGS, folder: Path | None = None, trace: str = "t", **more: Any) -> Loop:
     keeper = None if folder is None else CheckpointFolder(folder)
-    return TrainingRun(
-        frozen_lm(), fresh_adaptor(), make_examples(), settings, seed=3, keeper=keeper, trace=trace, **more
+    return Loop(
+        SteeredMusic(frozen_lm(), fresh_adaptor(), make_examples(), settings, 3),
+        settings,
+        keeper=keeper,
+        trace=trace,
+        **more,
     )
 
 
-def run_to_end(run: TrainingRun) -> dict[str, torch.Tensor]:
+def run_to_end(run: Loop) -> dict[str, torch.Tensor]:
     for _ in run.run():
         pass
     return {name: tensor.clone() for name, tensor in run.finish().state_dict().items()}
@@ -157,7 +161,7 @@ def test_an_interruption_inside_a_step_leaves_the_checkpoint_before(
 def test_only_the_adaptor_learns() -> None:
     lm = frozen_lm()
     before = {name: tensor.clone() for name, tensor in lm.state_dict().items()}
-    run = TrainingRun(lm, fresh_adaptor(), make_examples(), SETTINGS, seed=3)
+    run = Loop(SteeredMusic(lm, fresh_adaptor(), make_examples(), SETTINGS, 3), SETTINGS)
     run_to_end(run)
     assert all(torch.equal(before[name], tensor) for name, tensor in lm.state_dict().items())
     assert all(parameter.grad is None for parameter in lm.parameters())
@@ -172,8 +176,9 @@ def test_the_control_is_learned() -> None:
         learning_rate=LearningRate(project=3e-2, gates=1e-1, other=1e-2),
         condition_dropout={},
     )
-    run = TrainingRun(
-        frozen_lm(), fresh_adaptor(), make_examples(32), settings, seed=3, validation=make_examples(8, seed=9)
+    run = Loop(
+        SteeredMusic(frozen_lm(), fresh_adaptor(), make_examples(32), settings, 3, make_examples(8, seed=9)),
+        settings,
     )
     run_to_end(run)
     last = [record for record in run.records if "control_gain" in record][-1]
@@ -184,7 +189,7 @@ def test_the_control_is_learned() -> None:
 def test_no_clips_is_an_error() -> None:
     empty = make_examples().take(torch.zeros(0, dtype=torch.int64).numpy())
     with pytest.raises(ExpotionError, match="at least one training clip"):
-        TrainingRun(frozen_lm(), fresh_adaptor(), empty, SETTINGS, seed=3)
+        Loop(SteeredMusic(frozen_lm(), fresh_adaptor(), empty, SETTINGS, 3), SETTINGS)
 
 
 def test_exploding_training_says_what_to_do() -> None:
@@ -192,7 +197,7 @@ def test_exploding_training_says_what_to_do() -> None:
     with torch.no_grad():
         adaptor.gates.fill_(float("inf"))
     with pytest.raises(ExpotionError, match=r"finite gradients.*lower train\.learning_rate"):
-        TrainingRun(frozen_lm(), adaptor, make_examples(), SETTINGS, seed=3).step()
+        Loop(SteeredMusic(frozen_lm(), adaptor, make_examples(), SETTINGS, 3), SETTINGS).step()
 
 
 def test_a_batch_in_which_no_control_has_anything_to_say_is_passed_over() -> None:
@@ -201,7 +206,10 @@ def test_a_batch_in_which_no_control_has_anything_to_say_is_passed_over() -> Non
         valid[:] = False
     adaptor = fresh_adaptor()
     before = {name: tensor.clone() for name, tensor in adaptor.named_parameters()}
-    run = TrainingRun(frozen_lm(), adaptor, given, changed(SETTINGS, weight_decay=0.0), seed=3)
+    run = Loop(
+        SteeredMusic(frozen_lm(), adaptor, given, changed(SETTINGS, weight_decay=0.0), 3),
+        changed(SETTINGS, weight_decay=0.0),
+    )
     run_to_end(run)
     assert [record["gradient_norm"] for record in run.records] == [0.0] * SETTINGS.steps
     assert all(torch.equal(before[name], tensor) for name, tensor in adaptor.named_parameters())

@@ -43,7 +43,7 @@ def test_value_and_gradient_are_those_of_the_literal_form(small_lm, monkeypatch,
 def test_text_is_dropped_as_often_as_is_said(probability, dropped):
     settings = trained.changed(trained.SETTINGS, batch_size=500, accumulate=1, text_dropout=probability)
     run = trained.make_run(settings)
-    with_text = draw_step(run.examples, run.names, settings, 3, 0).with_text
+    with_text = draw_step(run.objective.examples, run.objective.loss.names, settings, 3, 0).with_text
     assert float((~with_text).float().mean()) == pytest.approx(dropped, abs=0.06)
 
 
@@ -51,18 +51,21 @@ def test_a_step_minimises_the_literal_loss():
     """Draw, swapped context, ends, delay, mask and divisor together, from the fast model's hidden states."""
     settings = trained.changed(trained.SETTINGS, batch_size=6, accumulate=1, text_dropout=0.5)
     run = trained.make_run(settings)
-    torch.nn.init.constant_(run.adaptor.gates, 0.5)
-    examples, lm = run.examples, run.lm
-    draw = draw_step(examples, run.names, settings, 3, 0)
+    torch.nn.init.constant_(run.trained.gates, 0.5)
+    examples, lm = run.objective.examples, run.objective.lm
+    draw = draw_step(examples, run.objective.loss.names, settings, 3, 0)
     batch, donors = examples.take(draw.index), examples.take(draw.donors)
     foreign, lengths = draw.foreign.numpy(), batch.n_frames.numpy()
     assert foreign.any() and not draw.with_text.all() and len(set(lengths)) > 1
 
     read = literal.history(batch.codes.numpy(), lengths, donors.codes.numpy(), donors.n_frames.numpy(), foreign, 8)
-    inputs = {name: TrackInput(batch.controls[name], batch.valid[name], draw.keep[name]) for name in run.names}
+    inputs = {
+        name: TrackInput(batch.controls[name], batch.valid[name], draw.keep[name])
+        for name in run.objective.loss.names
+    }
     source = lm.project_text(batch.text, batch.text_mask & draw.with_text[:, None])
     with torch.no_grad():
-        hidden = lm.hidden(torch.from_numpy(read), source, run.adaptor(lm, inputs)).double().numpy()
+        hidden = lm.hidden(torch.from_numpy(read), source, run.trained(lm, inputs)).double().numpy()
     counts = literal.own_and_real(lengths, foreign, 4)
     value, _, n = literal.loss(hidden, heads_of(lm), batch.codes.numpy(), counts)
 

@@ -14,13 +14,13 @@ import torch
 from expotion.errors import OutputError, Problem
 from expotion.recipe.schema import EarlyStopping, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
-from expotion.train.loop import LossScale, TrainingRun
+from expotion.train.loop import Loop, LossScale, SteeredMusic
 
 NAMES = runpy.run_path(str(Path(__file__).with_name("worker.py")))
 SETTINGS: Train = NAMES["SETTINGS"]
 
 
-def finished(run: TrainingRun) -> dict[str, torch.Tensor]:
+def finished(run: Loop) -> dict[str, torch.Tensor]:
     for _ in run.run():
         pass
     return {name: tensor.clone() for name, tensor in run.finish().state_dict().items()}
@@ -49,7 +49,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     steps = until_best.run()
     for _ in range(run.best_step):
         next(steps)
-    assert all(torch.equal(weights[n], t) for n, t in until_best.adaptor.state_dict().items())
+    assert all(torch.equal(weights[n], t) for n, t in until_best.trained.state_dict().items())
 
     again = NAMES["make_run"](settings, tmp_path)
     assert again.resume()
@@ -86,10 +86,14 @@ def test_the_loss_scale_halves_and_doubles() -> None:
 def test_half_precision_leaves_out_steps_that_overflow_and_resumes_exactly(tmp_path: Path) -> None:
     settings = NAMES["changed"](SETTINGS, steps=6, checkpoint_every_steps=2)
 
-    def half(folder: Path | None = None) -> TrainingRun:
-        run: TrainingRun = NAMES["make_run"](settings, folder)
-        fresh = TrainingRun(
-            run.lm.half(), run.adaptor, run.examples, settings, seed=3, validation=run.validation, keeper=run.keeper
+    def half(folder: Path | None = None) -> Loop:
+        run: Loop = NAMES["make_run"](settings, folder)
+        fresh = Loop(
+            SteeredMusic(
+                run.objective.lm.half(), run.trained, run.objective.examples, settings, 3, run.objective.validation
+            ),
+            settings,
+            keeper=run.keeper,
         )
         assert fresh.loss_scale is not None
         fresh.loss_scale.value = 2.0**40  # overflows at once
@@ -117,7 +121,9 @@ def test_half_precision_learns_like_full_precision() -> None:
     full = NAMES["make_run"](settings)
     finished(full)
     other = NAMES["make_run"](settings)
-    half = TrainingRun(other.lm.half(), other.adaptor, other.examples, settings, seed=3)
+    half = Loop(
+        SteeredMusic(other.objective.lm.half(), other.trained, other.objective.examples, settings, 3), settings
+    )
     finished(half)
     losses = [[record["loss"] for record in run.records] for run in (full, half)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)

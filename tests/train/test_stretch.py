@@ -11,7 +11,7 @@ import torch
 from expotion.errors import RecipeError
 from expotion.recipe.load import load_recipe
 from expotion.train.draw import draw_step
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop
 
 from .test_loop import N_FRAMES, SETTINGS, changed, make_examples, make_run, run_to_end
 
@@ -20,10 +20,10 @@ STRETCHED = changed(SETTINGS, stretch_frames=LENGTH)
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-def a_run() -> TrainingRun:
+def a_run() -> Loop:
     """Gates open, so that the controls count."""
     run = make_run(STRETCHED)
-    run.adaptor.gates.data.fill_(0.5)
+    run.trained.gates.data.fill_(0.5)
     return run
 
 
@@ -51,10 +51,10 @@ def test_what_is_behind_a_clips_end_is_not_scored() -> None:
 
 def test_the_loss_is_that_of_the_stretch_alone_at_its_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     run = a_run()
-    draw = replace(draw_step(run.examples, run.names, STRETCHED, 3, 0), start=5)
+    draw = replace(draw_step(run.objective.examples, run.objective.loss.names, STRETCHED, 3, 0), start=5)
     got = float(run.objective.part_loss((draw, 100), 0).detach())
 
-    every, at = run.examples, slice(5, 5 + LENGTH)
+    every, at = run.objective.examples, slice(5, 5 + LENGTH)
     own, donors = (every.codes[index][..., at] for index in (draw.index, draw.donors))
     cut = replace(
         every.take(draw.index),
@@ -64,10 +64,10 @@ def test_the_loss_is_that_of_the_stretch_alone_at_its_positions(monkeypatch: pyt
         valid={name: valid[draw.index, 5 : 6 + LENGTH] for name, valid in every.valid.items()},
     )
     history = torch.where(draw.foreign[:, None], donors, own)
-    table = run.lm.position_table
+    table = run.objective.lm.position_table
     there = (cut, history, ~draw.foreign, draw.keep, draw.with_text)
     at_the_start = run.objective.loss.of(*there, n_scored=100).detach()
-    monkeypatch.setattr(run.lm, "position_table", lambda first, n: table(first + (5 if n else 0), n))
+    monkeypatch.setattr(run.objective.lm, "position_table", lambda first, n: table(first + (5 if n else 0), n))
     assert float(run.objective.loss.of(*there, n_scored=100).detach()) == pytest.approx(got, rel=1e-6)
     assert float(at_the_start) != pytest.approx(got, rel=1e-6)
 

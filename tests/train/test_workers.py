@@ -88,7 +88,7 @@ def test_workers_see_disjoint_clips_and_all_of_them() -> None:
     run = NAMES["make_run"](settings)
     seen: list[int] = []
     for step in range(2):  # an epoch: 2 steps of 6 clips out of 12
-        draw = draw_step(run.examples, run.names, settings, 3, step)
+        draw = draw_step(run.objective.examples, run.objective.loss.names, settings, 3, step)
         own = [[int(i) for part in share(3, World(rank, 3)) for i in draw.part(part, 2).index] for rank in range(3)]
         assert all(len(clips) == 2 for clips in own)
         seen += [clip for clips in own for clip in clips]

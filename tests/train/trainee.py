@@ -15,7 +15,7 @@ from expotion.musicgen.geometry import LMGeometry
 from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop, SteeredMusic
 
 N, N_FRAMES = 5, 20
 
@@ -50,8 +50,11 @@ def main(folder: Path) -> None:
         ema=0.9,
         checkpoint_every_steps=3,
     )
-    run = TrainingRun(
-        lm, adaptor, examples, settings, seed=3, keeper=CheckpointFolder(folder / "checkpoints"), trace="t"
+    run = Loop(
+        SteeredMusic(lm, adaptor, examples, settings, 3),
+        settings,
+        keeper=CheckpointFolder(folder / "checkpoints"),
+        trace="t",
     )
     run.resume()
     print("from", run.step_number, flush=True)

@@ -17,7 +17,7 @@ from expotion.musicgen.geometry import LMGeometry
 from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop, SteeredMusic
 from expotion.train.world import ProcessGroup, World
 
 N, N_FRAMES = 12, 20
@@ -40,7 +40,7 @@ def changed(settings: Train, **changes: Any) -> Train:
     return settings.model_copy(update=changes)
 
 
-def make_run(settings: Train, folder: Path | None = None, world: World | None = None) -> TrainingRun:
+def make_run(settings: Train, folder: Path | None = None, world: World | None = None) -> Loop:
     """The same run whoever asks: clips of unequal lengths, a face that is missing in some."""
     torch.manual_seed(0)
     lm = MusicGenLM(LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=16, n_codebooks=4, card=8, text_width=6))
@@ -61,7 +61,7 @@ def make_run(settings: Train, folder: Path | None = None, world: World | None = 
     )
     keeper = None if folder is None else CheckpointFolder(folder)
     held_out = examples.take(torch.arange(5).numpy())
-    return TrainingRun(lm, adaptor, examples, settings, seed=3, validation=held_out, keeper=keeper, world=world)
+    return Loop(SteeredMusic(lm, adaptor, examples, settings, 3, held_out), settings, keeper=keeper, world=world)
 
 
 def main(rank: int, size: int, rendezvous: str, folder: Path, batch_size: int, n_parts: int) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from expotion.music.composer import Composer, Music, MusicChunk, load
+    from expotion.music.composer import Composer, load
+    from expotion.music.piece import Music, MusicChunk
 
 __all__ = ["Composer", "Music", "MusicChunk", "load"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -20,6 +20,10 @@ class Problem:
     wanted: str
     got: str | None = None
     fix: str | None = None
+
+    def at(self, where: str) -> Problem:
+        """The same, named as it stands elsewhere."""
+        return replace(self, where=where)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.wanted}"

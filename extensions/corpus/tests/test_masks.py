@@ -10,7 +10,7 @@ from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.geometry import LMGeometry
 from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.examples import Examples
-from expotion.train.loop import TrainingRun
+from expotion.train.loop import Loop, SteeredMusic
 
 N, K, T, CARD = 3, 4, 20, 8
 N_FRAMES = torch.tensor([20, 12, 7])
@@ -50,7 +50,7 @@ def loss_of(filler: int, *, n_frames: torch.Tensor = N_FRAMES, swap: float = 0.0
         condition_dropout={},
         text_dropout=0.0,
     )
-    return float(TrainingRun(lm, adaptor, examples, settings, seed=3).step()["loss"])
+    return float(Loop(SteeredMusic(lm, adaptor, examples, settings, 3), settings).step()["loss"])
 
 
 def test_codes_after_the_end_of_a_clip_do_not_count() -> None:

@@ -9,7 +9,7 @@ import torch
 
 expotion_audiocraft = pytest.importorskip("expotion_audiocraft", reason="the group oracle is not installed")
 
-from expotion.music.compose import text_sources  # noqa: E402
+from expotion.music.request import text_sources  # noqa: E402
 from expotion.musicgen import delay  # noqa: E402
 from expotion.musicgen.engine.step import Engine  # noqa: E402
 from expotion.musicgen.generate import Sampler, generate_codes  # noqa: E402

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expotion.errors import ExpotionError, MediaError, PluginError, WeightsError
-from expotion.music.compose import text_sources
+from expotion.music.request import text_sources
 from expotion.musicgen.load import load_backbone
 from expotion.testing import SyntheticClip, check_encoder
 from expotion.weights import tensors_hash

@@ -1,10 +1,10 @@
 """The prefix of a batch with several branches of guidance: each branch sees some of the controls.
 
-Branch j of n is a block of B rows of the decoder's batch and sees the controls `seen[j]`: a set of names,
-whose other controls are dropped, or None for a branch that has no prefix at all. What the null branch sees is
-the config's `null_branch`: `none` gives it no prefix, so guidance acts on text and controls together; `full`
-gives it the same prefix, so guidance acts on text alone (released code); `null_vectors` the prefix of dropped
-controls, gate open.
+Branch j of n is a block of B rows of the decoder's batch and sees the controls `seen[j]`: a set of names, whose
+other controls are dropped; the empty set, the prefix of dropped controls with its gate open; or None, no prefix at
+all. What the null branch sees is the config's `null_branch`: `none` gives it no prefix, so guidance acts on text
+and controls together; `full` gives it the same prefix, so guidance acts on text alone (released code);
+`null_vectors` the empty set.
 """
 
 from __future__ import annotations
@@ -34,15 +34,23 @@ def branches_prefix(
     """Prefix of n = len(seen) blocks of B rows, or None where no branch has one. Equal sets are computed once."""
     if not inputs:
         return None
-    batch = next(iter(inputs.values())).values.shape[0]
+    batch, n_rows = next(iter(inputs.values())).values.shape[:2]
     made: dict[frozenset[str], Prefix | None] = {}
     joined: Prefix | None = None
     for block, names in enumerate(seen):
-        if not names:
+        if names is None:
             continue
         if names not in made:
             some = {name: track for name, track in inputs.items() if name in names}
-            made[names] = adaptor.prefix(lm, some, for_generation=True, row_limit=row_limit) if some else None
+            made[names] = None
+            if some:
+                made[names] = adaptor.prefix(lm, some, for_generation=True, row_limit=row_limit)
+            elif not names and joined is not None:  # beside a branch that sees controls, for the same clips
+                dropped = adaptor.prefix(
+                    lm, {}, row_limit=joined.row_limit, force_active=True, batch=joined.n_clips, n_rows=n_rows
+                )
+                assert dropped is not None  # force_active computes one whatever was dropped
+                made[names] = replace(dropped, rows=joined.rows)
         prefix = made[names]
         if prefix is None:
             continue
@@ -52,6 +60,12 @@ def branches_prefix(
     return joined
 
 
+def seen_at_one_scale(everything: frozenset[str], null_branch: NullBranch, n_null: int = 1) -> list[Seen]:
+    """What branches see where text and controls have one scale: the first everything, the others as configured."""
+    of_null: dict[NullBranch, Seen] = {"none": None, "full": everything, "null_vectors": frozenset()}
+    return [everything, *[of_null[null_branch]] * n_null]
+
+
 def guided_prefix(
     adaptor: Adaptor,
     lm: FrozenLM,
@@ -59,26 +73,10 @@ def guided_prefix(
     *,
     row_limit: int | None = None,
     null_branch: NullBranch | None = None,
-    n_null: int = 1,
 ) -> Prefix | None:
     """Prefix of the doubled batch [B conditional; B null], or None where nothing is active.
 
-    `null_branch` overrides the config's. `n_null`: blocks of a null branch, more than one beside a negative prompt.
+    `null_branch` overrides the config's.
     """
-    everything = frozenset(inputs)
-    branch = null_branch or adaptor.config.null_branch
-    null: Seen = everything if branch == "full" else None
-    seen: list[Seen] = [everything, *[null] * n_null]
-    prefix = branches_prefix(adaptor, lm, inputs, seen, row_limit=row_limit)
-    if prefix is None or branch != "null_vectors":
-        return prefix
-    assert prefix.rows is not None  # blocks are placed by rows
-    batch, n_rows = next(iter(inputs.values())).values.shape[:2]
-    dropped = adaptor.prefix(
-        lm, {}, row_limit=prefix.row_limit, force_active=True, batch=prefix.n_clips, n_rows=n_rows
-    )
-    assert dropped is not None  # force_active computes one whatever was dropped
-    joined = prefix
-    for block in range(1, 1 + n_null):
-        joined = joined.joined(replace(dropped, rows=prefix.rows + block * batch))
-    return joined
+    seen = seen_at_one_scale(frozenset(inputs), null_branch or adaptor.config.null_branch)
+    return branches_prefix(adaptor, lm, inputs, seen, row_limit=row_limit)

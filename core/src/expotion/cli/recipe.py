@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -49,12 +50,14 @@ def check(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption
     from expotion.evaluate.outside import outside_rows
     from expotion.recipe.plan import clips_or_lack, plan_of
 
-    if (task := _load_task(recipe, profile, set_)) is not None:
-        _print_task(*task)
+    named = _Named(recipe, profile, set_)
+    registry = named.registry
+    if (task := named.task()) is not None:
+        _print_task(task, registry)
         return
     lacks: list[Lack] = []
-    matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
-    loaded = matrix.cells[0].recipe if matrix is not None else _load(recipe, profile, set_, lacks=lacks)[0]
+    matrix = named.matrix(lacks=lacks)
+    loaded = matrix.cells[0].recipe if matrix is not None else named.recipe(lacks=lacks)
     outside = matrix.outside if matrix is not None else loaded.evaluate.outside
     found = clips_or_lack(loaded, registry, lacks, train=matrix is None and bool(loaded.conditions))
     if all(lack.weights is not None for lack in lacks):
@@ -120,21 +123,19 @@ def run(
     console = Console()
     again: Path | Literal["auto"] | None = "auto" if resume == "auto" else folder
     on_ray = [] if ray is None else [f"cluster.ray={ray}"]
-    if (task := _load_task(recipe, profile, [*set_, *on_ray], ready=True)) is not None:
-        from expotion.run.tasks import run_task
-
-        done = run_task(recipe=task[0], registry=task[1], out_dir=out, resume=again, console=console)
-    elif (found := _load_matrix(recipe, profile, set_))[0] is not None:
+    named = _Named(recipe, profile, [*set_, *on_ray])
+    task, registry = named.task(ready=True), named.registry
+    if task is None and (matrix := _Named(recipe, profile, set_).matrix()) is not None:
         from expotion.matrix.run import run_matrix
 
         done = run_matrix(
-            matrix=found[0], registry=found[1], out_dir=folder or out, console=console, parallel=parallel, ray=ray
+            matrix=matrix, registry=registry, out_dir=folder or out, console=console, parallel=parallel, ray=ray
         )
     else:
         from expotion.run.stages import run_recipe
 
-        loaded, registry = _load(recipe, profile, [*set_, *on_ray], ready=True)
-        done = run_recipe(recipe=loaded, registry=registry, out_dir=out, resume=again, console=console)
+        one = task or named.recipe(ready=True)
+        done = run_recipe(recipe=one, registry=registry, out_dir=out, resume=again, console=console)
     report = done / "report.html"
     told = f"Report: {report if report.is_file() else done}"
     console.print(told, soft_wrap=True, highlight=False, markup=False)
@@ -175,21 +176,19 @@ def rehearse(
     from expotion.rehearse.walk import rehearse, task_of
 
     table = GPUS if gpus is None else read_gpus(gpus)
-    if (found_task := _load_task(recipe, profile, set_)) is not None:
-        of_task = cost_of_task(*found_task, table)
+    named = _Named(recipe, profile, set_)
+    registry = named.registry
+    if (of_plugin := named.task()) is not None:
+        of_task = cost_of_task(of_plugin, registry, table)
         if json_:
             typer.echo(json.dumps(of_task, indent=2))
         else:
             print_cost(of_task, Console())
         return
     lacks: list[Lack] = []
-    matrix, registry = _load_matrix(recipe, profile, set_, lacks=lacks)
-    if matrix is not None:
-        recipes, name = [cell.recipe for cell in matrix.cells], matrix.name
-    else:
-        loaded, registry = _load(recipe, profile, set_, lacks=lacks)
-        recipes, name = [loaded], loaded.name
-    base, _ = _load(recipe, None, None)
+    matrix = named.matrix(lacks=lacks)
+    recipes = [named.recipe(lacks=lacks)] if matrix is None else [cell.recipe for cell in matrix.cells]
+    name, base = recipes[0].name if matrix is None else matrix.name, _Named(recipe).recipe()
     task = task_of(name, recipes, registry, lacks, base.data, table=matrix is not None)
     console = Console(stderr=json_)
     print_before(task, console)
@@ -246,8 +245,8 @@ def show(recipe: RecipeArgument, profile: ProfileOption = None, set_: SetOption 
     Example: expotion recipe show face_motion --profile paper
     """
     with streams.apart():
-        task = _load_task(recipe, profile, set_)
-        text = task[0].to_yaml() if task is not None else _load(recipe, profile, set_)[0].to_yaml()
+        named = _Named(recipe, profile, set_)
+        text = (named.task() or named.recipe()).to_yaml()
     typer.echo(text, nl=False)
 
 
@@ -278,28 +277,35 @@ def copy(
     typer.echo(f"{target}: change it, then `expotion recipe check {target}`")
 
 
-def _load(
-    name: str, profile: str | None, sets: list[str] | None, *, ready: bool = False, lacks: list[Lack] | None = None
-) -> tuple[Recipe, Registry]:
-    from expotion.cli.find import find_recipe
-    from expotion.plugins import discover
-    from expotion.recipe import load_recipe
+class _Named:
+    """A recipe as the command line names it, to be read as what it may be."""
 
-    registry, path = discover(), find_recipe(name)
-    loaded = load_recipe(path, registry=registry, profile=profile, sets=sets or (), ready=ready, lacks=lacks)
-    return loaded, registry
+    def __init__(self, name: str, profile: str | None = None, sets: Sequence[str] | None = None) -> None:
+        from expotion.cli.find import find_recipe
+        from expotion.plugins import discover
 
+        self.registry = discover()
+        self._given: dict[str, Any] = {
+            "path": find_recipe(name),
+            "registry": self.registry,
+            "profile": profile,
+            "sets": sets or (),
+        }
 
-def _load_task(
-    name: str, profile: str | None, sets: list[str] | None, *, ready: bool = False
-) -> tuple[TaskRecipe, Registry] | None:
-    from expotion.cli.find import find_recipe
-    from expotion.plugins import discover
-    from expotion.recipe.tasks import load_task
+    def recipe(self, *, ready: bool = False, lacks: list[Lack] | None = None) -> Recipe:
+        from expotion.recipe import load_recipe
 
-    registry = discover()
-    task = load_task(find_recipe(name), registry=registry, profile=profile, sets=sets or (), ready=ready)
-    return None if task is None else (task, registry)
+        return load_recipe(**self._given, ready=ready, lacks=lacks)
+
+    def task(self, *, ready: bool = False) -> TaskRecipe | None:
+        from expotion.recipe.tasks import load_task
+
+        return load_task(**self._given, ready=ready)
+
+    def matrix(self, *, lacks: list[Lack] | None = None) -> Matrix | None:
+        from expotion.matrix.declare import load_matrix
+
+        return load_matrix(**self._given, ready=lacks is None, lacks=lacks)
 
 
 def _print_task(recipe: TaskRecipe, registry: Registry) -> None:
@@ -314,20 +320,6 @@ def _print_task(recipe: TaskRecipe, registry: Registry) -> None:
     lacks = [problem for name in recipe.evaluate.metrics or () for problem in registry.metric(name).missing()]
     if lacks := [*lacks, *spec.missing(options)]:
         raise RecipeError(lacks)
-
-
-def _load_matrix(
-    name: str, profile: str | None, sets: list[str] | None, *, lacks: list[Lack] | None = None
-) -> tuple[Matrix | None, Registry]:
-    from expotion.cli.find import find_recipe
-    from expotion.matrix.declare import load_matrix
-    from expotion.plugins import discover
-
-    registry, path = discover(), find_recipe(name)
-    matrix = load_matrix(
-        path, registry=registry, profile=profile, sets=sets or (), ready=lacks is None, lacks=lacks
-    )
-    return matrix, registry
 
 
 def _recipe_of_run(folder: Path) -> Path:

@@ -27,20 +27,8 @@ class Failure:
         return f"{self.clip_id}: {self.encoder}: {self.error}"
 
 
-def extract_clip(encoder: Encoder, clip: Clip, store: FeatureStore | None = None) -> Features:
-    """Features of one clip, from the store where they are there, else computed, checked and kept.
-
-    Raises what the encoder raises (MediaError for a bad file), PluginError for features of the wrong width.
-    A store that cannot be written to is reported in `store.reports`; the features are returned all the same.
-    """
-    if store is not None:
-        kept = store.load(clip, encoder)
-        if kept is not None:
-            return kept
-    return _compute(encoder, clip, store)
-
-
 def _compute(encoder: Encoder, clip: Clip, store: FeatureStore | None) -> Features:
+    """Features of one clip, checked and kept. A store that cannot be written to says so in its `reports`."""
     features = encoder.extract(clip)
     _check(encoder, features)
     if store is not None:

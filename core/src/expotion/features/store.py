@@ -38,11 +38,6 @@ def write_entry(path: Path, features: Features, notes: Mapping[str, str]) -> Non
         draft.write_bytes(blob)
 
 
-def read_entry(path: Path) -> Features:
-    """Read and verify one entry. Raises FileNotFoundError, or ExpotionError for a damaged file."""
-    return parse_entry(path.read_bytes(), str(path))[0]
-
-
 def parse_entry(blob: bytes, where: str) -> tuple[Features, dict[str, str]]:
     """Features and notes of an entry's bytes, verified. Raises ExpotionError where they are damaged."""
     from safetensors import SafetensorError  # noqa: PLC0415

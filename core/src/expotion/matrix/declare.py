@@ -148,10 +148,7 @@ def _section(section: Node, problems: list[Problem]) -> MatrixSection | None:
     try:
         return MatrixSection.model_validate(section.plain())
     except ValidationError as error:
-        problems += [
-            Problem(p.where.replace(" ", " matrix.", 1), p.wanted, p.got, p.fix)
-            for p in problems_of(error, MatrixSection, section)
-        ]
+        problems += [p.at(p.where.replace(" ", " matrix.", 1)) for p in problems_of(error, MatrixSection, section)]
         return None
 
 

@@ -228,16 +228,6 @@ def _sample(clip: Clip, rows: Mapping[str, Sequence[Scored]], media: Path) -> Sa
             video = write_clip_video(clip, first.samples, first.sample_rate_hz, media / f"{clip.id}.mp4")
         except MediaError:  # the sounds can be heard without it
             video = None
-    truth = clip.truth
-    sample = Sample(
-        id=clip.id,
-        caption=clip.caption,
-        duration_s=clip.duration_s,
-        video=video,
-        sounds=sounds,
-        beats_true_s=None if truth is None else truth.beats_s,
-        intensity_times_s=None if truth is None else truth.intensity_times_s,
-        intensity=None if truth is None else truth.intensity,
-    )
+    sample = Sample.of(clip, video, sounds)
     clip.close()
     return sample

@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from expotion import plugins
 from expotion.contracts import Clip, MetricSpec, Score, Scored
 from expotion.errors import FAULTS, ExpotionError, Problem, in_short
-from expotion.music.compose import Request, Windows, chroma_rows, cover, text_sources
+from expotion.music.piece import Music
+from expotion.music.request import Request, chroma_rows, text_sources
 from expotion.music.steering import MAX_SEED, Steering
+from expotion.music.windows import Windows
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.recipe import Recipe
@@ -82,7 +82,7 @@ class Best:
                 wanted = "a control that steers: without one no take follows the picture but by chance"
                 found.append(Problem(where, wanted, "none", fix))
         except ExpotionError as error:
-            found += [Problem(where, p.wanted, p.got, p.fix) for p in error.problems]
+            found += [problem.at(where) for problem in error.problems]
         return found
 
     def unfit(self, where: str, source: Scan) -> list[Problem]:
@@ -93,22 +93,7 @@ class Best:
         return [Problem(where, f"a clip with {name}, for --best {self.metric}", "none") for name in lacking]
 
 
-class Take(Protocol):
-    """What is scored: samples float32 [n] or [n, 2], and the notes with its seed."""
-
-    @property
-    def samples(self) -> NDArray[np.float32]:
-        """Its sound."""
-
-    @property
-    def notes(self) -> Any:
-        """Plain values that say how it was made."""
-
-
-Taken = TypeVar("Taken", bound=Take)
-
-
-def metric_score(spec: MetricSpec, clip: Clip, prompt: str | None, sample_rate_hz: int) -> Callable[[Take], Score]:
+def metric_score(spec: MetricSpec, clip: Clip, prompt: str | None, sample_rate_hz: int) -> Callable[[Music], Score]:
     """How a metric scores a take of a clip; what fails gives no value, and says why."""
     try:
         function = spec.build()
@@ -117,7 +102,7 @@ def metric_score(spec: MetricSpec, clip: Clip, prompt: str | None, sample_rate_h
         return lambda take: Score(None, reason)
     rate_hz = spec.sample_rate_hz or sample_rate_hz
 
-    def score(take: Take) -> Score:
+    def score(take: Music) -> Score:
         mono = take.samples if take.samples.ndim == 1 else take.samples.mean(axis=1)
         try:
             found: Score = function(Scored(resample(mono, sample_rate_hz, rate_hz), rate_hz, clip, prompt))
@@ -140,7 +125,7 @@ def likelihood(lm: MusicGenLM, requests: Sequence[Request], codes: Sequence[Tens
     total, count = 0.0, 0
     special, delays = lm.geometry.special_token, lm.geometry.delays
     for request, own in zip(requests, codes, strict=True):
-        for window in cover(request.n_frames, windows.longest, windows.overlap, request.n_known):
+        for window in windows.cover(request.n_frames, request.n_known):
             part = own[None, :, window.start : window.stop]
             melody = chroma_rows(lm, [request], window.start / CODEC_RATE_HZ)
             source, mask = text_sources(lm, [request.text_at(window.start + window.n_prompt)], melody)
@@ -153,18 +138,18 @@ def likelihood(lm: MusicGenLM, requests: Sequence[Request], codes: Sequence[Tens
 
 
 @dataclass
-class Ranking(Generic[Taken]):
+class Ranking:
     """Takes by their score, the best first; of those beyond `n_kept` the seed and score alone are left."""
 
     metric: str
     higher_is_better: bool
     n_kept: int
-    kept: list[tuple[float, Taken]] = field(default_factory=list)
+    kept: list[tuple[float, Music]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
-    def add(self, takes: Iterable[Taken], score: Callable[[Taken], Score]) -> None:
+    def add(self, takes: Iterable[Music], score: Callable[[Music], Score]) -> None:
         """Score takes as they come. One without a value comes last; of equal ones the first is better."""
         for take in takes:
             found = score(take)
@@ -176,7 +161,7 @@ class Ranking(Generic[Taken]):
             self.kept = sorted([*self.kept, (value, take)], key=lambda each: -each[0])[: self.n_kept]
 
     @property
-    def best(self) -> list[Taken]:
+    def best(self) -> list[Music]:
         """The takes that are kept, the best first."""
         return [take for _, take in self.kept]
 

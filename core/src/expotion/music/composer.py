@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -20,21 +19,22 @@ from expotion import machine, plugins, timeline
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.build import build_projections
 from expotion.adaptor.checkpoint import load_adaptor
-from expotion.contracts import Clip, Encoder, Score, SmoothedTrack, TimedFeatures
-from expotion.errors import ExpotionError, MediaError, Problem
+from expotion.contracts import Clip, Encoder, Score
+from expotion.errors import ExpotionError, Problem
 from expotion.features.encoders import build_encoders, build_text_encoder
-from expotion.features.extract import extract_many
-from expotion.features.material import Prompts, sampled_tracks, unknown_text
-from expotion.features.smooth import coverage, smooth_track
+from expotion.features.material import Prompts, unknown_text
 from expotion.files import lend_caches
 from expotion.music.best import Best, Ranking, likelihood, metric_score
-from expotion.music.compose import Progress, Request, Windows, compose, compose_pieces, later_texts, melody_of
-from expotion.music.out_of_memory import text_problem
-from expotion.music.parts import Piece, laid_into, pieces_of
-from expotion.music.sound import stream_sound, to_sound
+from expotion.music.compose import Progress, compose, compose_pieces
+from expotion.music.controls import Controls, Warn, opened
+from expotion.music.parts import spans_of
+from expotion.music.piece import Music, MusicChunk, Piece
+from expotion.music.request import request_for_all
+from expotion.music.sound import stream_sound
 from expotion.music.steering import ClipLike, Given, Steering, described, find_adaptor
 from expotion.music.theme import theme_codes
-from expotion.musicgen.engine import compile_ahead, memory, prepare
+from expotion.music.windows import Windows
+from expotion.musicgen.engine import compile_ahead, prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.load import Backbone, backbone_folder, backbone_trained_on, load_backbone
 from expotion.plugins import Registry
@@ -42,78 +42,8 @@ from expotion.recipe import Recipe
 from expotion.recipe.problems import show
 from expotion.recipe.schema import Sampling
 from expotion.video.audio import fit
-from expotion.video.clip import FileClip
 
 log = logging.getLogger("expotion")
-LEAST_COVERAGE = 0.1
-"""A control that has something to say in less of the clip than this is left out, with a warning."""
-
-Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Music:
-    """A composed piece: `samples` float32 [n], of a stereo model [n, 2], decoded from `codes` int64 [K, T].
-
-    `controls` of the whole clip steered it, by name; `notes` are plain values that say how it was made. Where parts
-    were asked for, `codes` are theirs one after the other, and `samples` those of the whole clip.
-    """
-
-    samples: NDArray[np.float32]
-    sample_rate_hz: int
-    codes: NDArray[np.int64]
-    controls: Mapping[str, SmoothedTrack]
-    notes: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class MusicChunk:
-    """The next stretch of a piece while it is made: `samples` float32 [n] from `start_s` on."""
-
-    samples: NDArray[np.float32]
-    start_s: float
-    sample_rate_hz: int
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Requests ready to be decoded, one for all of a clip or for each part, and what will be said about them.
-
-    `around`: samples of the clip's length that parts are laid into; None where all of it gets music.
-    """
-
-    lm: Engine
-    requests: list[Request]
-    steering: Steering
-    windows: Windows
-    spans: list[Piece]
-    n_samples: int
-    around: NDArray[np.float32] | None
-    tracks: Mapping[str, SmoothedTrack]
-    notes: dict[str, Any]
-
-    def at_once(self, n_takes: int) -> int:
-        """How many of these takes are decoded together: what half of the free memory holds.
-
-        One at a time where a row's last bits depend on the rows beside it, which a compiled step's do not.
-        """
-        free = machine.free_bytes() if self.lm.steady else 0
-        if free is None:
-            return n_takes
-        return max(1, min(n_takes, free // 2 // self.take_bytes))
-
-    @property
-    def take_bytes(self) -> int:
-        """Bytes that decoding a take holds, at most."""
-        geometry, n_branches = self.lm.geometry, len(self.tracks) + 3
-        longest = min(self.windows.longest, max(request.n_frames for request in self.requests))
-        said = [text for each in self.requests for text in (each.text, each.negative, *(t for _, t in each.later))]
-        text = max(1 if each is None else len(each.mask) for each in said)
-        rows, positions = n_branches * len(self.requests), longest + max(geometry.delays) + 1
-        prefix_rows = rows * positions if self.tracks else 0
-        state = memory.state_bytes(geometry, self.lm.dtype, rows, positions, text, prefix_rows)
-        sound = sum(request.n_frames for request in self.requests) * geometry.n_codebooks * 8
-        return state + sound + rows * geometry.n_codebooks * geometry.card * 16
 
 
 @dataclass
@@ -128,7 +58,11 @@ class Composer:
     window_frames: int
     precision: str | None = None
     _engines: dict[str, Engine] = field(default_factory=dict)
-    _heard: dict[str, tuple[Clip, TimedFeatures]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.backbone.codec is not None
+        self.codec = self.backbone.codec
+        self.controls = Controls(self.recipe, self.encoders, self.backbone.frame_rate_hz)
 
     def compose(
         self,
@@ -155,7 +89,7 @@ class Composer:
         for values that do not fit.
         """
         with machine.steady():
-            piece = self._prepare(clip, self.resolved(steering, given), on_warning)
+            piece = self._prepare(clip, self.resolved(steering, given), on_warning or log.warning)
         return next(self._takes(piece, [piece.steering.seed], on_progress))
 
     def best(
@@ -182,22 +116,21 @@ class Composer:
         if problems:
             raise ExpotionError(problems)
         warn = on_warning or log.warning
-        with _opened(clip) as opened:
+        with opened(clip) as own:
             with machine.steady():
-                piece = self._prepare(opened, resolved, warn)
+                piece = self._prepare(own, resolved, warn)
             spec = asked.spec
-            ranking = Ranking[Music](metric, spec is None or spec.higher_is_better, keep + 1)
-            rate_hz = self.backbone.sample_rate_hz
-            score = self._likelihood(piece)
+            ranking = Ranking(metric, spec is None or spec.higher_is_better, keep + 1)
+            score: Callable[[Music], Score] = partial(self._likelihood, piece)
             if spec is not None:
-                score = metric_score(spec, opened, resolved.prompt, rate_hz)
+                score = metric_score(spec, own, resolved.prompt, self.backbone.sample_rate_hz)
             ranking.add(self._takes(piece, asked.seeds(resolved.seed), on_progress), score)
         if len(ranking.reasons) == samples:
             warn(f"no take has a value of {metric}: {ranking.reasons[0]}; the first is taken")
         told = {**ranking.to_json(), "at_once": piece.at_once(samples)}
         return [replace(music, notes={**music.notes, "best": told}) for music in ranking.best]
 
-    def _takes(self, piece: _Piece, seeds: Sequence[int], on_progress: Progress | None = None) -> Iterator[Music]:
+    def _takes(self, piece: Piece, seeds: Sequence[int], on_progress: Progress | None = None) -> Iterator[Music]:
         """The piece for each seed, in their order; the bytes of one do not depend on the others."""
         at_once = piece.at_once(len(seeds))
         for first in range(0, len(seeds), at_once):
@@ -212,16 +145,13 @@ class Composer:
                 codes = compose(piece.lm, self.adaptor, requests, piece.steering, piece.windows, on_step=told)
             for take, seed in enumerate(some):
                 own = codes[take * len(piece.requests) :][: len(piece.requests)]
-                yield self._music(piece, own, seed)
+                yield piece.music(own, seed, self.codec)
 
-    def _likelihood(self, piece: _Piece) -> Callable[[Music], Score]:
-        def score(take: Music) -> Score:
-            lengths = [request.n_frames for request in piece.requests]
-            codes = torch.from_numpy(take.codes).split(lengths, dim=-1)
-            with machine.steady():
-                return Score(likelihood(self.backbone.lm, piece.requests, codes, piece.windows))
-
-        return score
+    def _likelihood(self, piece: Piece, take: Music) -> Score:
+        lengths = [request.n_frames for request in piece.requests]
+        codes = torch.from_numpy(take.codes).split(lengths, dim=-1)
+        with machine.steady():
+            return Score(likelihood(self.backbone.lm, piece.requests, codes, piece.windows))
 
     def stream(
         self,
@@ -238,9 +168,8 @@ class Composer:
         """
         if not (isinstance(chunk_s, Real) and chunk_s > 0):
             raise ExpotionError(Problem("chunk_s", "a number of seconds above 0", show(chunk_s)))
-        assert self.backbone.codec is not None
         with machine.steady():
-            piece = self._prepare(clip, self.resolved(steering, given), on_warning)
+            piece = self._prepare(clip, self.resolved(steering, given), on_warning or log.warning)
         if piece.around is not None:
             fix = "leave the parts out, or make the whole with compose"
             raise ExpotionError(Problem("parts", "none while it is made: a stream is of all of a clip", fix=fix))
@@ -249,24 +178,9 @@ class Composer:
         n_frames = max(1, round(chunk_s * self.backbone.frame_rate_hz))
         done = 0
         with machine.steady(piece.lm.steady):
-            for samples in stream_sound(self.backbone.codec, pieces, piece.n_samples, n_frames):
+            for samples in stream_sound(self.codec, pieces, piece.n_samples, n_frames):
                 yield MusicChunk(samples, done / rate_hz, rate_hz)
                 done += len(samples)
-
-    def _music(self, piece: _Piece, codes: Sequence[Tensor], seed: int) -> Music:
-        """The sound of codes [K, T], one for each request of a piece."""
-        codec, rate_hz = self.backbone.codec, self.backbone.sample_rate_hz
-        assert codec is not None
-        with machine.steady():
-            if piece.around is None:
-                samples = to_sound(codec, codes[0], piece.n_samples)
-            else:
-                hop = timeline.samples_per_frame(rate_hz, self.backbone.frame_rate_hz)
-                sounds = [to_sound(codec, each, each.shape[-1] * hop) for each in codes]
-                spans = list(zip(piece.spans, sounds, strict=True))
-                samples = laid_into(piece.around, spans, rate_hz, self.backbone.frame_rate_hz)
-        whole = torch.cat(list(codes), dim=-1)
-        return Music(samples, rate_hz, whole.numpy(), piece.tracks, {**piece.notes, "seed": seed})
 
     def resolved(self, steering: Steering | None, given: Given) -> Steering:
         """Steering, or keywords for it, with what was left open as the recipe measured it.
@@ -286,40 +200,37 @@ class Composer:
             return resolved.model_copy(update={"precision": self.precision})
         return resolved
 
-    def _prepare(self, clip: ClipLike, steering: Steering, on_warning: Warn | None) -> _Piece:
+    def _prepare(self, clip: ClipLike, steering: Steering, warn: Warn) -> Piece:
         """Extract the controls, and put the requests together."""
-        rate_hz, sample_rate_hz = self.backbone.frame_rate_hz, self.backbone.sample_rate_hz
-        melody = melody_of(steering.melody, self.backbone.geometry)
-        with _opened(clip) as opened:
-            duration_s = opened.duration_s
-            unfit = steering.unfit(str(opened.path or opened.id), duration_s, self.window_frames / rate_hz)
+        rate_hz = self.backbone.frame_rate_hz
+        for_all = request_for_all(steering, self.prompts, self.backbone.geometry)
+        with opened(clip) as own:
+            duration_s = own.duration_s
+            unfit = steering.unfit(str(own.path or own.id), duration_s, self.window_frames / rate_hz)
             if unfit:
                 raise ExpotionError(unfit)
             n_frames = timeline.n_steps(duration_s, rate_hz)
-            tracks = self._tracks(opened, steering, n_frames, on_warning or log.warning)
-            n_samples = timeline.n_samples(duration_s, sample_rate_hz)
-            around = self._around(opened, steering, n_samples, on_warning or log.warning)
+            tracks = self.controls.tracks(own, steering, n_frames, warn)
+            n_samples = timeline.n_samples(duration_s, self.backbone.sample_rate_hz)
+            around = self._around(own, steering, n_samples, warn)
         windows = Windows(self.window_frames)
         if steering.overlap_s is not None:
             windows = Windows(self.window_frames, round(steering.overlap_s * rate_hz))
         lm = self.engine(steering.precision)
         times_s = timeline.step_times_s(n_frames, rate_hz)
-        rows = {name: schedule.at(times_s) for name, schedule in steering.strengths.items()}
-        spans = pieces_of(steering.parts, duration_s, rate_hz)
-        whole = Request(
-            n_frames,
-            self.prompts[steering.prompt],
-            tracks,
-            rows,
-            steering.seed,
-            melody,
-            later_texts(steering.prompt_at, self.prompts, rate_hz),
-            None if steering.negative is None else self.prompts[steering.negative],
-            self.theme(steering),
+        whole = replace(
+            for_all,
+            n_frames=n_frames,
+            text=self.prompts[steering.prompt],
+            tracks=tracks,
+            strengths={name: schedule.at(times_s) for name, schedule in steering.strengths.items()},
+            seed=steering.seed,
+            known=self.theme(steering),
         )
+        spans = spans_of(steering.parts, duration_s, rate_hz)
         requests = [whole.cut(span.first, span.stop) if steering.parts else whole for span in spans]
         if unknown := self.prompts.unknown_words(steering.prompts):
-            (on_warning or log.warning)(unknown_text(unknown))
+            warn(unknown_text(unknown))
         notes = {
             "prompt": steering.prompt,
             "unknown_words": unknown,
@@ -339,14 +250,13 @@ class Composer:
             "encoder_hashes": {name: encoder.weights_hash for name, encoder in self.encoders.items()},
             "recipe": self.recipe.to_dict(),
         }
-        return _Piece(lm, requests, steering, windows, spans, n_samples, around, tracks, notes)
+        return Piece(lm, requests, steering, windows, spans, n_samples, around, tracks, notes)
 
     def theme(self, steering: Steering) -> Tensor | None:
         """The codes int64 [K, P] that a piece starts with; None where no theme is asked for. Raises MediaError."""
-        assert self.backbone.codec is not None
         with machine.steady():
             length_s = steering.theme_length_s(self.window_frames / self.backbone.frame_rate_hz)
-            return theme_codes(steering.theme, length_s, self.backbone.codec)
+            return theme_codes(steering.theme, length_s, self.codec)
 
     def _around(self, clip: Clip, steering: Steering, n_samples: int, warn: Warn) -> NDArray[np.float32] | None:
         """What parts are laid into: the clip's own sound or silence, float32 [n] or [n, 2]; None without parts."""
@@ -364,69 +274,6 @@ class Composer:
         if precision not in self._engines:
             self._engines[precision] = prepare(self.backbone.lm, precision)
         return self._engines[precision]
-
-    def extract(self, names: Sequence[str], clip: Clip) -> dict[str, TimedFeatures]:
-        """Native features of a clip by control; those of the last clip are kept. Raises MediaError."""
-        missing = {
-            name: self.encoders[name]
-            for name in names
-            if name not in self._heard or self._heard[name][0] is not clip
-        }
-        found = extract_many(missing, [clip])
-        if found.failures:
-            where = str(clip.path or clip.id)
-            raise MediaError(
-                [
-                    text_problem(f"{where}: {f.encoder}", f.error)
-                    or Problem(where, f"features of {f.encoder}", f.error)
-                    for f in found.failures
-                ]
-            )
-        for name, track in found.features[clip.id].items():
-            if isinstance(track, TimedFeatures):
-                self._heard[name] = (clip, track)
-        return {name: self._heard[name][1] for name in names}
-
-    def _tracks(self, clip: Clip, steering: Steering, n_frames: int, warn: Warn) -> dict[str, SmoothedTrack]:
-        """Smoothed tracks of the controls in use; one with too little to say is left out with a warning."""
-        used = [name for name in self.encoders if not steering.strengths[name].is_zero]
-        sources = {name: steering.controls.get(name) for name in used}
-        own = [name for name, source in sources.items() if source is None]
-        unseen = [name for name in own if "video" in self.encoders[name].spec.needs and clip.video is None]
-        if unseen:
-            warn("no picture; the music follows the prompt alone")
-        native = self.extract([name for name in own if name not in unseen], clip)
-        for name, source in sources.items():
-            if isinstance(source, TimedFeatures):
-                native[name] = source
-            elif source is not None:
-                with _opened(source) as other:
-                    native |= self.extract([name], other)
-                    if other.duration_s < clip.duration_s - 1.0 / self.backbone.frame_rate_hz:
-                        warn(f"{name}: {other.id} ends at {other.duration_s:.1f} s, and its control with it")
-        tracks = {}
-        for name, features in sampled_tracks(self.recipe, self.encoders, native).items():
-            smoothed = smooth_track(self.encoders[name], features, n_frames, self.backbone.frame_rate_hz)
-            seen = coverage(features, smoothed, self.backbone.frame_rate_hz)
-            if features.coverage < LEAST_COVERAGE:
-                warn(f"{name} left out: {seen}")
-                continue
-            if seen.is_notable:
-                warn(f"{name}: {seen}")
-            tracks[name] = smoothed
-        return tracks
-
-
-@contextlib.contextmanager
-def _opened(clip: ClipLike) -> Iterator[Clip]:
-    """The clip itself, or the file opened for as long as it is needed."""
-    if isinstance(clip, Clip):
-        yield clip
-    elif isinstance(clip, str | os.PathLike):
-        with contextlib.closing(FileClip(os.path.expanduser(clip))) as opened:
-            yield opened
-    else:
-        raise MediaError(Problem("clip", "a path, or a Clip of expotion.contracts", show(clip)))
 
 
 def load(

@@ -12,7 +12,8 @@ from typing import Any, cast
 from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.files import file_sha256, sha256_of, write_json
 from expotion.machine import Choice
-from expotion.music.composer import Music, Warn
+from expotion.music.controls import Warn
+from expotion.music.piece import Music
 from expotion.music.steering import Steering
 from expotion.music.targets import ANY_VIDEO, OVERLAY, SOUND_FORMATS, Output, Target
 from expotion.plugins import installed_versions

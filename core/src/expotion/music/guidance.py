@@ -21,6 +21,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from expotion.adaptor.guidance import Seen, seen_at_one_scale
+from expotion.music.steering import Steering
+from expotion.recipe.schema import NullBranch
+
 Says = Literal["prompt", "negative", "nothing"]
 
 
@@ -64,3 +68,14 @@ def plan(
         if scale != following:  # between controls of one scale the weight is 0
             branches.append(Branch(says, seen, scale - following))
     return branches[::-1] or [Branch("prompt", frozenset(ordered), 1.0)]
+
+
+def steered(
+    controls: Sequence[str], steering: Steering, null_branch: NullBranch, *, negative: bool
+) -> tuple[list[Branch], list[Seen]]:
+    """The branches of a steering that leaves nothing open, and what the prefix of each shows of the controls."""
+    own, rest = steering.guidance, steering.control_scale
+    branches = plan(controls, steering.cfg_scale, rest, own, negative=negative)
+    if controls and rest is None and not own and len(branches) == 2 + negative:
+        return branches, seen_at_one_scale(frozenset(controls), null_branch, 1 + negative)
+    return branches, [branch.controls or None for branch in branches]

@@ -27,10 +27,12 @@ from expotion.adaptor.checkpoint import DESCRIPTION
 from expotion.errors import FAULTS, ExpotionError, MediaError, OutputError, Problem, first_line, in_short
 from expotion.files import file_sha256, sha256_of, write_json
 from expotion.music.best import Best, choice_text
-from expotion.music.composer import Composer, Music, Warn, open_composer
+from expotion.music.composer import Composer, open_composer
+from expotion.music.controls import Warn
 from expotion.music.files import is_done, read_record, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.overlay import write_overlay
+from expotion.music.piece import Music
 from expotion.music.steering import Steering, described
 from expotion.music.targets import FORMATS, Output, Plan, Takes, Target, check_formats, plan, scan_clips, unfit
 from expotion.musicgen.engine import choose

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from expotion.contracts import Clip, Encoder, Overlay
 from expotion.errors import in_short
-from expotion.music.composer import Music
+from expotion.music.piece import Music
 from expotion.video.motion import Motion, motion_of
 from expotion.video.writing import write_video
 

@@ -60,7 +60,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Span:
     """What gets music, in seconds, and the codec frames first..stop that hold it."""
 
     start_s: float
@@ -74,32 +74,32 @@ class Piece:
         return self.stop - self.first
 
 
-def pieces_of(parts: Sequence[Part], duration_s: float, rate_hz: float) -> list[Piece]:
-    """The pieces of a clip of this length at a frame rate: one for each part, or all of the clip."""
+def spans_of(parts: Sequence[Part], duration_s: float, rate_hz: float) -> list[Span]:
+    """What gets music in a clip of this length at a frame rate: one for each part, or all of the clip."""
     n_frames = timeline.n_steps(duration_s, rate_hz)
     if not parts:
-        return [Piece(0.0, duration_s, 0, n_frames)]
+        return [Span(0.0, duration_s, 0, n_frames)]
     found = []
     for start_s, end_s in (part.within(duration_s) for part in parts):
         first = min(timeline.frame_at(start_s, rate_hz), n_frames - 1)
         stop = max(first + 1, min(n_frames, math.ceil((end_s - timeline.EPSILON_S) * rate_hz)))
-        found.append(Piece(start_s, end_s, first, stop))
+        found.append(Span(start_s, end_s, first, stop))
     return found
 
 
 def laid_into(
     around: NDArray[np.float32],
-    made: Sequence[tuple[Piece, NDArray[np.float32]]],
+    made: Sequence[tuple[Span, NDArray[np.float32]]],
     sample_rate_hz: int,
     rate_hz: float,
 ) -> NDArray[np.float32]:
-    """The sound around, float32 [n] or [n, 2], with each piece's music (from its frame `first` on) in its place."""
+    """The sound around, float32 [n] or [n, 2], with each span's music (from its frame `first` on) in its place."""
     out = around.copy()
     hop = timeline.samples_per_frame(sample_rate_hz, rate_hz)
-    for piece, samples in made:
-        start = timeline.n_samples(piece.start_s, sample_rate_hz)
-        end = min(timeline.n_samples(piece.end_s, sample_rate_hz), len(out))
-        music = fit(samples[start - piece.first * hop :], end - start)  # frames may end just before the clip
+    for span, samples in made:
+        start = timeline.n_samples(span.start_s, sample_rate_hz)
+        end = min(timeline.n_samples(span.end_s, sample_rate_hz), len(out))
+        music = fit(samples[start - span.first * hop :], end - start)  # frames may end just before the clip
         ramp = np.linspace(0.0, np.pi / 2, timeline.n_samples(FADE_S, sample_rate_hz), endpoint=False)
         angle = ramp.astype(np.float32).reshape(-1, *[1] * (out.ndim - 1))
         n = len(angle)

@@ -156,7 +156,7 @@ class Steering(Sampling, arbitrary_types_allowed=True):
             for problem in problems_of(error, cls, tree):
                 option, _, field = problem.where.rpartition(" ")
                 where = option if field and option.startswith("--") else problem.where
-                problems.append(Problem(where, problem.wanted, problem.got, problem.fix))
+                problems.append(problem.at(where))
             faulty = {fault["loc"][0] for fault in error.errors()}
             return cls.model_validate({name: plain[name] for name in plain if name not in faulty})
 
@@ -298,23 +298,20 @@ class Steering(Sampling, arbitrary_types_allowed=True):
                 found.append(Problem(place(root, "theme_s"), wanted, f"{theme_s:g} s"))
         except ExpotionError as error:
             found += error.problems
-        for name, source in self.controls.items():
+        looks: dict[tuple[str, ...], tuple[Any, Callable[[Any], object]]] = {
+            **{
+                ("controls", name): (clip, lambda path: check(scan(path), "any"))
+                for name, clip in self.controls.items()
+            },
+            ("melody",): (self.melody, lambda path: check(scan(path), "audio")),
+            ("theme",): (self.theme, lambda path: theme_of(path, theme_s, LOOKED_AT_HZ)),
+        }
+        for loc, (source, look) in looks.items():
             try:
                 if source is not None:
-                    check(scan(source), "any")
+                    look(source)
             except MediaError as error:
-                where = place(root, "controls", name)
-                found += [Problem(where, p.wanted, p.got, p.fix) for p in error.problems]
-        try:
-            if self.melody is not None:
-                check(scan(self.melody), "audio")
-        except MediaError as error:
-            found += [Problem(place(root, "melody"), p.wanted, p.got, p.fix) for p in error.problems]
-        try:
-            if self.theme is not None:
-                theme_of(self.theme, theme_s, LOOKED_AT_HZ)
-        except MediaError as error:
-            found += [Problem(place(root, "theme"), p.wanted, p.got, p.fix) for p in error.problems]
+                found += [problem.at(place(root, *loc)) for problem in error.problems]
         if "outside" in self.model_fields_set and not self.parts:
             fix = "name what gets music, for example --part 10-20"
             found.append(Problem(place(root, "outside"), "parts of the clip", "the whole of it", fix))

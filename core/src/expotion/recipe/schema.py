@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -427,7 +427,41 @@ class Evaluate(Section):
     probes: int = Field(default=0, ge=0)
 
 
-class Recipe(Section):
+class Trained(Section):
+    """What recipes of every kind have, each among its own fields: something is trained, here or on workers."""
+
+    if TYPE_CHECKING:
+        name: str
+        description: str
+        seed: int
+        plugins: list[str]
+        train: Train
+        cluster: Cluster
+
+        @property
+        def content_hash(self) -> str:
+            """Hex SHA-256 of everything that can change a result."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every default, in the order of the schema."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML that reads back to an equal recipe."""
+        return to_text(self.to_dict())
+
+    @property
+    def n_processes(self) -> int:
+        """Processes that train under Ray; 0: this one."""
+        return self.train.workers if self.cluster.workers is None else self.cluster.workers
+
+    @property
+    def train_seed(self) -> int:
+        """Seed of training."""
+        return self.seed if self.train.seed is None else self.train.seed
+
+
+class Recipe(Trained):
     """A whole run. `load_recipe` makes it from a file; `to_yaml` writes it with every default spelt out.
 
     `device`: where it is meant to run. A run computes on the processor, and says so where another is named.
@@ -483,15 +517,11 @@ class Recipe(Section):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every default, in the order of the schema."""
-        values = self.model_dump(mode="json")
+        values = super().to_dict()
         values["train"] |= self.train._gone
         for key in ("epochs", "warmup_epochs"):  # of two units the one that counts
             del values["train"][key if values["train"][key] is None else RIVALS[key]]
         return values
-
-    def to_yaml(self) -> str:
-        """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
-        return to_text(self.to_dict())
 
     @property
     def content_hash(self) -> str:
@@ -514,16 +544,6 @@ class Recipe(Section):
             del values["train"]["stretch_frames"]
         text = json.dumps({name: values[name] for name in sections}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def n_processes(self) -> int:
-        """Processes that train under Ray; 0: this one."""
-        return self.train.workers if self.cluster.workers is None else self.cluster.workers
-
-    @property
-    def train_seed(self) -> int:
-        """Seed of training."""
-        return self.seed if self.train.seed is None else self.train.seed
 
     @property
     def generate_seed(self) -> int:

@@ -15,9 +15,9 @@ from expotion.errors import Problem, RecipeError
 from expotion.plugins import Offer, Registry
 from expotion.recipe.lacks import missing_of_metric
 from expotion.recipe.load import read_tree
-from expotion.recipe.nodes import Node, to_text
+from expotion.recipe.nodes import Node
 from expotion.recipe.problems import Loc, in_file_order, place, problems_of
-from expotion.recipe.schema import Cluster, Data, Section, Seed, Train
+from expotion.recipe.schema import Cluster, Data, Section, Seed, Train, Trained
 
 
 class TaskEvaluate(Section):
@@ -27,7 +27,7 @@ class TaskEvaluate(Section):
     bootstrap: int = Field(default=2_000, ge=100)
 
 
-class TaskRecipe(Section):
+class TaskRecipe(Trained):
     """A whole run of a task. `options` are the task's own; `train` is that of every recipe."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
@@ -41,24 +41,6 @@ class TaskRecipe(Section):
     cluster: Cluster = Cluster()
     evaluate: TaskEvaluate = TaskEvaluate()
     versions: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def n_processes(self) -> int:
-        """Processes that train under Ray; 0: this one."""
-        return self.train.workers if self.cluster.workers is None else self.cluster.workers
-
-    @property
-    def train_seed(self) -> int:
-        """Seed of training."""
-        return self.seed if self.train.seed is None else self.train.seed
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data with every default."""
-        return self.model_dump(mode="json")
-
-    def to_yaml(self) -> str:
-        """The resolved recipe as YAML that `load_task` reads back to an equal recipe."""
-        return to_text(self.to_dict())
 
     @property
     def content_hash(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expotion.contracts import MetricSpec
+from expotion.contracts import Clip, MetricSpec
 
 Numbers = Mapping[str, float | int | None]
 """{mean, ci_low, ci_high, n}; null where n = 0."""
@@ -130,6 +130,15 @@ class Sample:
     intensity: NDArray[np.float64] | None = None
     controls: Sequence[Control] = ()
     gates: Gates | None = None
+
+    @classmethod
+    def of(cls, clip: Clip, video: Path | None, sounds: Mapping[str, Sound], **more: Any) -> Sample:
+        """A clip with what is true of it, where that is known."""
+        truth = clip.truth
+        if truth is not None:
+            more |= {"beats_true_s": truth.beats_s}
+            more |= {"intensity_times_s": truth.intensity_times_s, "intensity": truth.intensity}
+        return cls(clip.id, clip.caption, clip.duration_s, video, sounds, **more)
 
 
 @dataclass(frozen=True)

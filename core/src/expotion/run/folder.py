@@ -9,25 +9,21 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
 
 from expotion.errors import OutputError, Problem, RunFolderError
 from expotion.files import write_json, write_text
-from expotion.lock import LOCK, held
-from expotion.plugins import Registry, installed_versions
-from expotion.recipe import Recipe
-from expotion.recipe.tasks import TaskRecipe
+from expotion.lock import LOCK
+from expotion.recipe.schema import Trained
 
 log = logging.getLogger("expotion")
-AnyRecipe = TypeVar("AnyRecipe", Recipe, TaskRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=Trained)
 FORMAT = 1
 STATE = "run.json"
 _REQUIRED = {"recipe_hash", "created", "command", "versions", "machine", "stages", "hashes"}
@@ -56,7 +52,7 @@ A run of `{command}`, started {created}.
 """
 
 
-def place_of(recipe: AnyRecipe, out_dir: Path | None, resume: Path | Literal["auto"] | None) -> Path:
+def place_of(recipe: Trained, out_dir: Path | None, resume: Path | Literal["auto"] | None) -> Path:
     """Where the run goes: as told, or the newest unfinished run of this recipe, or a new folder in runs/."""
     if isinstance(resume, Path):
         RunFolder.open(resume)
@@ -111,7 +107,7 @@ class RunFolder:
     state: dict[str, Any]
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe | TaskRecipe, versions: Mapping[str, str]) -> RunFolder:
+    def create(cls, path: Path, recipe: Trained, versions: Mapping[str, str]) -> RunFolder:
         """Start a run in a new or empty folder, or take up one of the same recipe; its lock is held meanwhile.
 
         Raises RunFolderError if the folder holds another recipe's run or other files.
@@ -142,7 +138,7 @@ class RunFolder:
         run._describe(recipe)
         return run
 
-    def _describe(self, recipe: Recipe | TaskRecipe) -> None:
+    def _describe(self, recipe: Trained) -> None:
         """Write the recipe, and the README where it is not there yet."""
         file, readme = self.path / "recipe.yaml", self.path / "README.md"
         # What is measured may have changed since.
@@ -163,7 +159,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     @classmethod
-    def open(cls, path: Path, recipe: Recipe | TaskRecipe | None = None) -> RunFolder:
+    def open(cls, path: Path, recipe: Trained | None = None) -> RunFolder:
         """Read a run folder. Raises RunFolderError if it is none, of another format, or of another recipe."""
         file = path / STATE
         try:
@@ -251,29 +247,3 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
-
-
-def in_its_folder(
-    recipe: AnyRecipe,
-    registry: Registry,
-    out_dir: Path | None,
-    resume: Path | Literal["auto"] | None,
-    console: Console,
-    work: Callable[[AnyRecipe, RunFolder], None],
-) -> Path:
-    """Do the work of a recipe in its run folder, held and logged; returns the folder. Raises as `run_recipe`."""
-    folder = place_of(recipe, out_dir, resume)
-    recipe = with_its_batches(recipe, folder)
-    with held(folder):
-        run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
-        with run.logged():
-            console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
-            try:
-                work(recipe, run)
-            except KeyboardInterrupt:
-                log.warning("interrupted")
-                raise KeyboardInterrupt(folder) from None
-            except Exception:
-                log.exception("the run stopped")
-                raise
-    return folder

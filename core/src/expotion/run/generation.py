@@ -15,17 +15,16 @@ from torch import nn
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.checkpoint import load_adaptor
 from expotion.contracts import SmoothedTrack, TokenFeatures
-from expotion.features.material import Prompts
-from expotion.music.compose import Request, Windows, compose, later_texts, melody_of
+from expotion.music.compose import compose
+from expotion.music.request import Request
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen.codec import Codec
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
-from expotion.musicgen.geometry import LMGeometry
 from expotion.musicgen.load import Backbone, load_backbone
 from expotion.recipe import Recipe
-from expotion.timeline import CODEC_RATE_HZ
 from expotion.workers import n_workers, spread
 
 
@@ -54,18 +53,6 @@ class Job:
 
 
 NOTHING_MORE = Request(0, None)
-
-
-def same_for_all(recipe: Recipe, prompts: Prompts, geometry: LMGeometry) -> Request:
-    """What a recipe's music has in common whatever the clip: melody, later prompts, the one to stay away from."""
-    asked = recipe.generate
-    return Request(
-        0,
-        None,
-        melody=melody_of(asked.melody, geometry),
-        later=later_texts(asked.prompt_at, prompts, CODEC_RATE_HZ),
-        negative=None if asked.negative is None else prompts[asked.negative],
-    )
 
 
 def requests_of(

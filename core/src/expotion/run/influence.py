@@ -18,7 +18,7 @@ from expotion.contracts import Clip, MetricSpec, Score, Scored, TokenFeatures
 from expotion.evaluate.beat_metrics import reference_beats
 from expotion.evaluate.level_metrics import level_db
 from expotion.features.material import Prompts
-from expotion.music.compose import Request, chroma_rows, request_inputs, text_sources
+from expotion.music.request import Request, chroma_rows, request_inputs, text_sources
 from expotion.musicgen import delay
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.gate import add_gated, gate_input

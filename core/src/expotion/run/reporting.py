@@ -18,8 +18,7 @@ from expotion.evaluate.evaluate import Evaluation
 from expotion.evaluate.tables import no_value
 from expotion.evaluate.trackers import beats_of
 from expotion.plugins import Registry, same_distribution
-from expotion.recipe import Recipe
-from expotion.recipe.tasks import TaskRecipe
+from expotion.recipe.schema import Trained
 from expotion.report import (
     Control,
     Gates,
@@ -83,24 +82,15 @@ def sample_of(
         path = run.path / "samples" / f"{clip.id}.mp4"
         video = write_clip_video(clip, sounds[main].samples, sample_rate_hz, path)
     times_s = timeline.step_times_s(timeline.n_steps(clip.duration_s, rate_hz), rate_hz)
-    truth = clip.truth
-    beats_s = sounds["original"].beats_s if "original" in sounds else None
-    sample = Sample(
-        id=clip.id,
-        caption=clip.caption,
-        duration_s=clip.duration_s,
-        video=video,
-        sounds=sounds,
-        beats_true_s=beats_s if truth is None else truth.beats_s,
-        beats_true_label="beats of the clip's own sound" if truth is None else "true beats",
-        intensity_times_s=None if truth is None else truth.intensity_times_s,
-        intensity=None if truth is None else truth.intensity,
-        controls=[
-            Control(name=name, times_s=times_s[: len(track.values)], values=track.values, valid=track.valid)
-            for name, track in tracks.items()
-        ],
-        gates=gates,
-    )
+    heard_beats = {}
+    if clip.truth is None and "original" in sounds:
+        own_s = sounds["original"].beats_s
+        heard_beats = {"beats_true_s": own_s, "beats_true_label": "beats of the clip's own sound"}
+    controls = [
+        Control(name=name, times_s=times_s[: len(track.values)], values=track.values, valid=track.valid)
+        for name, track in tracks.items()
+    ]
+    sample = Sample.of(clip, video, sounds, controls=controls, gates=gates, **heard_beats)
     clip.close()
     return sample
 
@@ -124,7 +114,7 @@ def training_history(records: Sequence[Record], adaptor: Adaptor | None) -> Trai
 
 def write_run_report(
     run: RunFolder,
-    recipe: Recipe | TaskRecipe,
+    recipe: Trained,
     evaluation: Evaluation,
     specs: Sequence[MetricSpec],
     history: TrainingHistory | None,

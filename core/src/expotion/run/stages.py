@@ -30,21 +30,25 @@ from expotion.features import material
 from expotion.features.encoders import build_encoders, build_text_encoder
 from expotion.features.store import FeatureStore
 from expotion.files import write_array, write_text
-from expotion.music.compose import Windows
+from expotion.lock import held
+from expotion.music.request import request_for_all
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen.engine import choose, compile_ahead
 from expotion.musicgen.load import backbone_folder, compute_dtype, load_backbone
-from expotion.plugins import Registry
+from expotion.plugins import Registry, installed_versions
 from expotion.progress import stage_progress
 from expotion.recipe import Recipe
 from expotion.recipe.schema import CONTROLS_ALONE
+from expotion.recipe.tasks import TaskRecipe
 from expotion.report.data import PROBE
 from expotion.run.captions import write_captions
-from expotion.run.folder import STATE, RunFolder, in_its_folder
-from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of, same_for_all
+from expotion.run.folder import STATE, RunFolder, place_of, with_its_batches
+from expotion.run.generation import TestClip, generate_all, lenders_of, make_jobs, requests_of
 from expotion.run.influence import N_FITTED, NATS_PER_CODE, Readout, gate_influence, joined, nats_of, play_alone
 from expotion.run.reporting import plugin_sections, sample_of, training_history, write_run_report
+from expotion.run.tasks import Task
 from expotion.run.training import Callbacks, TrainingSamples, train_adaptor
 from expotion.train.examples import stack_examples
 from expotion.video.sound_files import read_wav, write_wav
@@ -58,20 +62,35 @@ AS_LONG_S = 0.1
 
 def run_recipe(
     *,
-    recipe: Recipe,
+    recipe: Recipe | TaskRecipe,
     registry: Registry,
     out_dir: Path | None,
     resume: Path | Literal["auto"] | None,
     console: Console,
 ) -> Path:
-    """Run every stage that is not done yet; returns the run folder.
+    """Run every stage that is not done yet, of music or of a plugin's task; returns the run folder.
 
     Raises ExpotionError for anything a user can act on, and KeyboardInterrupt(folder) when interrupted: what
     was finished stays, and the same command with `--resume` goes on from there.
     """
-    return in_its_folder(
-        recipe, registry, out_dir, resume, console, lambda one, run: Stages(one, registry, run, console).all()
-    )
+    folder = place_of(recipe, out_dir, resume)
+    recipe = with_its_batches(recipe, folder)
+    with held(folder):
+        run = RunFolder.create(folder, recipe, installed_versions(registry.distributions))
+        with run.logged():
+            console.print(f"[bold]{recipe.name}[/] -> {escape(str(folder))}", highlight=False)
+            try:
+                if isinstance(recipe, TaskRecipe):
+                    Task(recipe, registry, run, console).all()
+                else:
+                    Stages(recipe, registry, run, console).all()
+            except KeyboardInterrupt:
+                log.warning("interrupted")
+                raise KeyboardInterrupt(folder) from None
+            except Exception:
+                log.exception("the run stopped")
+                raise
+    return folder
 
 
 class Stages:
@@ -99,7 +118,7 @@ class Stages:
             self.backbone = load_backbone(self.source)
             self.encoders = build_encoders(recipe, registry)
             self.prompts = material.Prompts(build_text_encoder(recipe, registry, self.source), self.store)
-        self.same = same_for_all(recipe, self.prompts, self.backbone.geometry)
+        self.same = request_for_all(recipe.generate, self.prompts, self.backbone.geometry)
         self.encoder_hashes = {name: encoder.weights_hash for name, encoder in self.encoders.items()}
         hashes = {"backbone": self.backbone.weights_hash, **self.encoder_hashes}
         run.state["hashes"] = {"recipe": recipe.content_hash, **hashes}

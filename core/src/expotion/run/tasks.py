@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
@@ -20,27 +19,13 @@ from expotion.files import write_text
 from expotion.plugins import Registry
 from expotion.progress import StageProgress, stage_progress
 from expotion.recipe.tasks import TaskRecipe
-from expotion.run.folder import RunFolder, in_its_folder
+from expotion.run.folder import RunFolder
 from expotion.run.reporting import plugin_sections, training_history, write_run_report
 from expotion.run.training import keeper_of, train_to_end
 from expotion.train.loop import Loop
 from expotion.train.ray import BuildObjective
 
 log = logging.getLogger("expotion")
-
-
-def run_task(
-    *,
-    recipe: TaskRecipe,
-    registry: Registry,
-    out_dir: Path | None,
-    resume: Path | Literal["auto"] | None,
-    console: Console,
-) -> Path:
-    """Run every stage that is not done yet; returns the run folder. Raises as `run_recipe` does."""
-    return in_its_folder(
-        recipe, registry, out_dir, resume, console, lambda one, run: Task(one, registry, run, console).all()
-    )
 
 
 class Task:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from rich.markup import escape
@@ -15,9 +15,11 @@ from rich.markup import escape
 from expotion.adaptor.adaptor import Adaptor
 from expotion.contracts import TrainingCallback
 from expotion.errors import FAULTS, ExpotionError, Problem, in_short
-from expotion.music.compose import Request, Windows, compose
+from expotion.music.compose import compose
+from expotion.music.request import Request
 from expotion.music.sound import to_sound
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen.decoder import MusicGenLM
 from expotion.musicgen.engine import prepare
 from expotion.musicgen.engine.step import Engine
@@ -25,11 +27,11 @@ from expotion.musicgen.load import Backbone
 from expotion.plugins import Registry
 from expotion.progress import StageProgress
 from expotion.recipe import Recipe
-from expotion.recipe.schema import Train
+from expotion.recipe.schema import Train, Trained
 from expotion.train.checkpoints import CheckpointFolder, CheckpointStorage
 from expotion.train.examples import Examples, standardise_inputs
-from expotion.train.loop import Loop, Record, TrainingRun
-from expotion.train.ray import Arrays, Build, BuildSteered, WithWorkers, to_arrays, train_over_ray
+from expotion.train.loop import Loop, Record, SteeredMusic
+from expotion.train.ray import Arrays, Build, BuildSteered, to_arrays, train_over_ray
 from expotion.video.sound_files import write_wav
 
 log = logging.getLogger("expotion")
@@ -41,14 +43,6 @@ MARKS = (
 VALIDATED = ("loss", "validation_loss", "control_gain")
 SMOOTHING = 0.1
 """Share of the width over which the training loss is averaged."""
-
-
-class Trainable(WithWorkers, Protocol):
-    """What is asked of a recipe."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        ...
 
 
 def split_validation(examples: Examples, settings: Train, n_given: int = 0) -> tuple[Examples, Examples | None]:
@@ -72,7 +66,7 @@ def train_adaptor(
     callbacks: Callbacks | None = None,
     on_weights: Callable[[int], object] | None = None,
     n_validation: int = 0,
-) -> TrainingRun:
+) -> Loop:
     """Train to the end, going on from the newest checkpoint of the same run if there is one.
 
     `backbone` is where other processes find the same model (`train.workers`). `on_weights(n_steps)` is called
@@ -91,22 +85,14 @@ def train_adaptor(
     standardise_inputs(adaptor, train)
     recipe = recipe.model_copy(update={"train": recipe.train.in_steps(len(train))})
 
-    run = TrainingRun(
-        lm,
-        adaptor,
-        train,
-        recipe.train,
-        seed=recipe.train_seed,
-        validation=validation,
-        keeper=keeper_of(recipe, checkpoints, trace),
-        trace=trace,
-    )
+    music = SteeredMusic(lm, adaptor, train, recipe.train, recipe.train_seed, validation)
+    run = Loop(music, recipe.train, keeper=keeper_of(recipe, checkpoints, trace), trace=trace)
     source = str(Path(backbone).resolve()) if Path(backbone).is_dir() else backbone
     train_to_end(
         run,
         recipe,
         build=BuildSteered(recipe, source, adaptor, run.keeper, trace),
-        data=[to_arrays(part) for part in (train, run.validation) if part is not None]
+        data=[to_arrays(part) for part in (train, music.validation) if part is not None]
         if recipe.n_processes
         else [],
         folder=checkpoints.parent,
@@ -119,7 +105,7 @@ def train_adaptor(
 
 def train_to_end(
     run: Loop,
-    recipe: Trainable,
+    recipe: Trained,
     *,
     build: Build,
     data: Sequence[Arrays] = (),
@@ -176,7 +162,7 @@ def train_to_end(
         progress.console.print(line, highlight=False, markup=False)
 
 
-def keeper_of(recipe: WithWorkers, folder: Path, trace: str) -> CheckpointFolder:
+def keeper_of(recipe: Trained, folder: Path, trace: str) -> CheckpointFolder:
     """Where checkpoints are: `folder`, which every worker reaches, or for workers the storage that they share."""
     if not recipe.train.workers or recipe.cluster.storage is None:
         return CheckpointFolder(folder.absolute())

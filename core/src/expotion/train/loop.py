@@ -1,4 +1,4 @@
-"""The whole training loop, without Ray: one step is `TrainingRun.step`, read it from top to bottom.
+"""The whole training loop, without Ray: one step is `Loop.step`, read it from top to bottom.
 
 Each step is a pure function of (weights, optimiser state, step number): batches, swaps and dropout are drawn
 from a generator seeded by (seed, step). A run resumed from a checkpoint is therefore the uninterrupted run, and
@@ -7,6 +7,7 @@ several workers, which all make the same draw and compute their parts of it, are
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -60,7 +61,7 @@ class Loop:
         self.world = world or World()
         self.warn = warn
         self.loss_scale = LossScale() if objective.computed_in == torch.float16 else None
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AdamW(
             [
                 {"params": list(parameters), "name": name, "lr": getattr(settings.learning_rate, name)}
                 for name, parameters in objective.rate_groups().items()
@@ -275,28 +276,27 @@ class Loop:
         self.records, self.whole = list(numbers["records"]), True
 
 
+@dataclass
 class SteeredMusic:
     """The objective of an adaptor: the next codes of a clip, given its controls, under the frozen decoder.
 
-    `lm` is the decoder in the dtype to compute in; `adaptor` stays float32. `validation` is scored with the right
-    controls and with those of the neighbouring clip: the difference is what the controls are worth.
+    `lm` is the decoder in the dtype to compute in; `trained`, the adaptor, stays float32. `validation` is scored
+    with the right controls and with those of the neighbouring clip: the difference is what the controls are worth.
     """
 
-    def __init__(
-        self,
-        lm: MusicGenLM,
-        adaptor: Adaptor,
-        examples: Examples,
-        settings: Train,
-        seed: int,
-        validation: Examples | None = None,
-    ) -> None:
-        if len(examples) == 0:
+    lm: MusicGenLM
+    trained: Adaptor
+    examples: Examples
+    settings: Train
+    seed: int
+    validation: Examples | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.examples) == 0:
             raise ExpotionError(Problem(where="train", wanted="at least one training clip", got="none"))
-        self.lm, self.trained, self.examples = lm, adaptor, examples
-        self.settings, self.seed = settings, seed
-        self.validation = validation if validation is None or len(validation) else None
-        self.loss = SteeredLoss(lm, adaptor, recompute=settings.recompute_activations)
+        if self.validation is not None and not len(self.validation):
+            self.validation = None
+        self.loss = SteeredLoss(self.lm, self.trained, recompute=self.settings.recompute_activations)
 
     @property
     def computed_in(self) -> torch.dtype:
@@ -334,27 +334,12 @@ class SteeredMusic:
         return {"gates": [round(float(gate), 5) for gate in self.trained.gates.detach()]}
 
 
-class TrainingRun(Loop):
-    """The loop of an adaptor; arguments as of `SteeredMusic` and `Loop`."""
+class AdamW(torch.optim.AdamW):
+    """torch's own; its methods as they are below what tells torch's compiler of them, which loads it."""
 
-    def __init__(
-        self,
-        lm: MusicGenLM,
-        adaptor: Adaptor,
-        examples: Examples,
-        settings: Train,
-        *,
-        seed: int,
-        validation: Examples | None = None,
-        keeper: Keeper | None = None,
-        trace: str = "",
-        world: World | None = None,
-        warn: Callable[[str], None] = log.warning,
-    ) -> None:
-        music = SteeredMusic(lm, adaptor, examples, settings, seed, validation)
-        super().__init__(music, settings, keeper=keeper, trace=trace, world=world, warn=warn)
-        self.lm, self.adaptor, self.examples, self.seed = lm, adaptor, examples, seed
-        self.validation, self.names = music.validation, music.loss.names
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
 
 def _copy_of(trained: torch.nn.Module) -> dict[str, Tensor]:

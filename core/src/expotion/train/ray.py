@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ from expotion.contracts import Objective
 from expotion.errors import ExpotionError, Problem
 from expotion.musicgen.load import compute_dtype, load_backbone
 from expotion.recipe import Recipe
-from expotion.recipe.schema import Cluster, Train
+from expotion.recipe.schema import Cluster, Train, Trained
 from expotion.train.checkpoints import Keeper
 from expotion.train.examples import Examples
-from expotion.train.loop import Loop, Record, TrainingRun
+from expotion.train.loop import Loop, Record, SteeredMusic
 from expotion.train.world import ProcessGroup, World
 from expotion.workers import SILENT_S, ask, connected, in_our_words
 
@@ -39,28 +39,9 @@ Build = Callable[[Sequence[Arrays], World], Loop]
 """Makes the run on a worker, which pickles can carry there."""
 
 
-class WithWorkers(Protocol):
-    """What is asked of a recipe."""
-
-    @property
-    def n_processes(self) -> int:
-        """Workers."""
-        ...
-
-    @property
-    def cluster(self) -> Cluster:
-        """Where they run."""
-        ...
-
-    @property
-    def train(self) -> Train:
-        """How it is trained."""
-        ...
-
-
 def train_over_ray(
     run: Loop,
-    recipe: WithWorkers,
+    recipe: Trained,
     *,
     build: Build,
     data: Sequence[Arrays] = (),
@@ -216,7 +197,7 @@ class BuildSteered:
     keeper: Keeper | None
     trace: str
 
-    def __call__(self, data: Sequence[Arrays], world: World) -> TrainingRun:
+    def __call__(self, data: Sequence[Arrays], world: World) -> Loop:
         """The run."""
         settings = self.recipe.train
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -224,18 +205,10 @@ class BuildSteered:
             load_backbone(self.backbone, parts=frozenset({"lm"})).cast(compute_dtype(settings.precision, device)).lm
         )
         lm.to(device)
-        train, *validation = map(from_arrays, data)
-        return TrainingRun(
-            lm,
-            self.adaptor.to(device),
-            train,
-            settings,
-            seed=self.recipe.train_seed,
-            validation=validation[0] if validation else None,
-            keeper=self.keeper,
-            trace=self.trace,
-            world=world,
-        )
+        examples, validation = [*map(from_arrays, data), None][:2]
+        assert examples is not None
+        music = SteeredMusic(lm, self.adaptor.to(device), examples, settings, self.recipe.train_seed, validation)
+        return Loop(music, settings, keeper=self.keeper, trace=self.trace, world=world)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expotion import timeline
-from expotion.video.container import open_container
+from expotion.video.container import decoded, open_container
 from expotion.video.scan import Scan, scan
 
 if TYPE_CHECKING:
@@ -147,19 +147,11 @@ def decoded_sound(source: Scan, start_s: float) -> Iterator[tuple[float | None, 
         stream = container.streams[source.sound.stream_index]
         if start_s > 1.0 and stream.time_base and not source.sound.restarted:
             container.seek(int((origin_s - 0.5) / stream.time_base), stream=stream, backward=True)
-        try:
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError:
-                    continue
-                for frame in frames:
-                    assert isinstance(frame, av.AudioFrame)
-                    block, n_bad = _channels(frame)
-                    time_s = None if frame.time is None else frame.time - origin_s
-                    yield time_s, frame.sample_rate, block, n_bad
-        except av.FFmpegError:
-            return
+        for frame in decoded(container, stream):
+            assert isinstance(frame, av.AudioFrame)
+            block, n_bad = _channels(frame)
+            time_s = None if frame.time is None else frame.time - origin_s
+            yield time_s, frame.sample_rate, block, n_bad
 
 
 def _channels(frame: AudioFrame) -> tuple[NDArray[np.float32], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from expotion.errors import MediaError, Problem
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.frame import Frame
+    from av.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,21 @@ def passed_over(folder: Path) -> str | None:
     """Sound files of a folder, counted and named: a folder is searched for videos alone. None for none."""
     sounds = [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in SOUND_NAMES]
     return f"{len(sounds)} sound files ({', '.join(sounds[:3])})" if sounds else None
+
+
+def decoded(container: InputContainer, stream: Stream) -> Iterator[Frame]:
+    """Frames of a stream from where the container stands; damaged packets are passed over, as is a broken end."""
+    import av  # noqa: PLC0415
+
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            yield from frames  # type: ignore[misc]
+    except av.FFmpegError:
+        return
 
 
 def open_container(path: Path, limits: Limits = DEFAULT_LIMITS) -> InputContainer:

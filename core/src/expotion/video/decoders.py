@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from expotion import machine
 from expotion.errors import MediaError, Problem
-from expotion.video.container import open_container
+from expotion.video.container import decoded, open_container
 from expotion.video.memory import Size, resize_frame
 from expotion.video.scan import Scan
 
@@ -223,21 +223,11 @@ class PyAvDecoder:
             context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         if start > 0:
             container.seek(int(self._picture.pts[start]), stream=stream, backward=True)
-        counted = 0
-        try:
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError:
-                    continue
-                for frame in frames:
-                    assert isinstance(frame, av.VideoFrame)
-                    index = self._index(frame, counted)
-                    counted += 1
-                    if index is not None and not (strict and frame.is_corrupt):
-                        yield index, frame
-        except av.FFmpegError:
-            return
+        for counted, frame in enumerate(decoded(container, stream)):
+            assert isinstance(frame, av.VideoFrame)
+            index = self._index(frame, counted)
+            if index is not None and not (strict and frame.is_corrupt):
+                yield index, frame
 
     def _index(self, frame: VideoFrame, counted: int) -> int | None:
         pts = self._picture.pts

@@ -185,7 +185,7 @@ def check_output(source: Scan, suffix: str) -> None:
                 out.start_encoding()
         except MediaError as error:
             problem = error.problems[0]
-            raise MediaError(Problem(str(source.path), problem.wanted, problem.got, problem.fix)) from error
+            raise MediaError(problem.at(str(source.path))) from error
 
 
 def _add_copy(out: Any, container: Any, source: Scan) -> Any:

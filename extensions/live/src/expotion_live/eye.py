@@ -133,6 +133,6 @@ class Windowed:
         video = ArrayVideo(np.stack([frame for _, frame in self._frames]), times_s)
         clip = MemoryClip("live", max(end_s - start_s, 1.0 / timeline.CODEC_RATE_HZ), video)
         composer = self._composer
-        found = composer.extract([self._name], clip)
+        found = composer.controls.extract([self._name], clip)
         track = sampled_tracks(composer.recipe, {self._name: self._encoder}, found)[self._name]
         self._track = TimedFeatures(track.values, track.times_s + start_s, track.valid)

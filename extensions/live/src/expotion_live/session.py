@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from expotion import machine, timeline
 from expotion.contracts import SmoothedTrack
 from expotion.errors import ExpotionError, Problem
-from expotion.music.compose import later_texts
 from expotion.music.composer import Composer
+from expotion.music.request import request_for_all
 from expotion.music.schedule import Schedule
 from expotion.music.steering import Given, Steering
 from expotion.musicgen.codec import CodecStream
@@ -68,8 +68,6 @@ class LiveSession:
         `window_s`: how far the model looks back. `shared`: what encoders keep together (`Encoder.following`).
         """
         rate_hz = composer.backbone.frame_rate_hz
-        codec = composer.backbone.codec
-        assert codec is not None
         self.composer = composer
         self.sample_rate_hz = composer.backbone.sample_rate_hz
         self._steering = steering = composer.resolved(steering, given)
@@ -86,8 +84,8 @@ class LiveSession:
             raise ExpotionError(Problem("live", wanted, got))
         self._rate_hz = rate_hz
         self._text = composer.prompts[steering.prompt]
-        self._later = later_texts(steering.prompt_at, composer.prompts, rate_hz)
-        self._negative = None if steering.negative is None else composer.prompts[steering.negative]
+        same = request_for_all(steering, composer.prompts, composer.backbone.geometry)
+        self._later, self._negative = list(same.later), same.negative
         self.unknown_words = composer.prompts.unknown_words(steering.prompts)
         self._strengths: dict[str, Schedule] = dict(steering.strengths)
         theme = composer.theme(steering)
@@ -95,7 +93,7 @@ class LiveSession:
         used = [name for name in composer.encoders if not steering.strengths[name].is_zero]
         self.eye = Eye(composer, rate_hz, used, {} if shared is None else shared)
         self.without_frames, self.late = self.eye.without_frames, self.eye.late
-        self._stream = CodecStream(codec)
+        self._stream = CodecStream(composer.codec)
         self._ready: list[NDArray[np.float32]] = []
         if theme is not None:
             self._ready.append(self._stream.push(theme))

@@ -16,17 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from expotion.adaptor.guidance import Seen
 from expotion.adaptor.project import TrackInput
 from expotion.contracts import SmoothedTrack, TokenFeatures
-from expotion.music.compose import Windows, no_codes, sampler_of, told_texts
+from expotion.music.compose import no_codes, sampler_of
 from expotion.music.composer import Composer
-from expotion.music.guidance import Branch, plan
+from expotion.music.guidance import Branch, steered
+from expotion.music.request import told_texts
 from expotion.music.steering import Steering
+from expotion.music.windows import Windows
 from expotion.musicgen import delay
 from expotion.musicgen.gate import Prefix
 from expotion.musicgen.generate import guide
-
-Seen = frozenset[str]
 
 
 @dataclass
@@ -94,8 +95,8 @@ class Steps:
         self._stale = True
         self._state: object = None
         self._branches: list[Branch] = []
-        self._streams: dict[Seen, Prefix] = {}
-        self._sees: list[Seen | None] = []
+        self._streams: dict[frozenset[str], Prefix] = {}
+        self._sees: list[Seen] = []
         self._fed = 0
 
     @property
@@ -165,17 +166,10 @@ class Steps:
                 self._columns[k, : d + 1] = self._special
             self._rows = {name: rows.cut(away) for name, rows in self._rows.items()}
             self._n_rows -= away
-        lm, steering = self._lm, self._steering
-        heard, against = self._heard, self._negative is not None
-        self._branches = plan(
-            heard, steering.cfg_scale, steering.control_scale, steering.guidance, negative=against
-        )
-        self._streams, self._sees = {}, [branch.controls or None for branch in self._branches]
-        config = self._composer.adaptor.config
-        one_scale = steering.control_scale is None and not steering.guidance and len(heard) > 0
-        if one_scale and len(self._branches) == 2 + against and config.null_branch != "none":
-            null = frozenset(heard) if config.null_branch == "full" else frozenset()
-            self._sees = [frozenset(heard), *[null] * (1 + against)]
+        lm, null_branch = self._lm, self._composer.adaptor.config.null_branch
+        negative = self._negative is not None
+        self._branches, self._sees = steered(self._heard, self._steering, null_branch, negative=negative)
+        self._streams = {}
         spoken = told_texts(lm, [self._text], [self._negative])
         rooms = self._windows.longest + max(self._delays) + 1
         self._extend()

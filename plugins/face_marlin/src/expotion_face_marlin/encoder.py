@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -227,10 +225,3 @@ def build_tiny(state: Mapping[str, Tensor], where: str) -> tuple[MarlinEncoder, 
     if not isinstance(model, MarlinEncoder):
         raise WeightsError(Problem(where, "an encoder without decoder for geometry=tiny", "a full autoencoder"))
     return model, head.eval()
-
-
-def tiny_metadata() -> dict[str, Any]:
-    """How the shipped weights were made: seed, steps, losses, probe results."""
-    text = TINY_WEIGHTS.with_suffix(".json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
