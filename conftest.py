@@ -26,8 +26,12 @@ os.fsync = lambda _file: None
 pytest_plugins = ["lamp_fixtures", "model_fixtures", "sound_fixtures"]
 
 
+gc.disable()  # nearly all that is made while tests are collected stays
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: the garbage collector need not walk through it, nor walk so often."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 50)

@@ -195,7 +195,6 @@ def test_sockets_of_ray_get_a_folder_whose_paths_are_short_enough(
 
 @pytest.mark.usefixtures("no_folder_named")
 def test_without_a_folder_for_sockets_the_fix_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
     monkeypatch.setenv("TMPDIR", "/tmp/" + "x" * 90)
     monkeypatch.setattr(workers, "can_write", lambda folder: False)
     with pytest.raises(ExpotionError, match=r"at most 4. characters, got .*; set RAY_TMPDIR to a short one"):
@@ -223,6 +222,11 @@ def test_what_ray_says_is_told_in_our_words() -> None:
     assert workers.in_our_words(ValueError("ray::task()\nValueError: no good")) == "ValueError: no good"
 
 
+def in_place_of_ray(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray._private.ray_constants", SimpleNamespace())
+
+
 def test_what_ray_raises_while_it_works_is_an_error_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     class NodeDiedError(Exception):
         pass
@@ -230,7 +234,7 @@ def test_what_ray_raises_while_it_works_is_an_error_with_a_fix(monkeypatch: pyte
     nothing: Any = lambda *_, **__: None  # noqa: E731
     names = {"init": nothing, "shutdown": nothing, "is_initialized": bool}
     fake = SimpleNamespace(**names, exceptions=SimpleNamespace(RayError=NodeDiedError))
-    monkeypatch.setitem(sys.modules, "ray", fake)
+    in_place_of_ray(fake, monkeypatch)
     with pytest.raises(ExpotionError) as caught, workers.connected("local", cpus=1):
         raise NodeDiedError("a paragraph\nof Ray")
     fix = "work without Ray: no --ray, and train.workers 0"
@@ -256,7 +260,7 @@ def test_a_ray_that_gives_no_task_a_worker_is_not_waited_for_for_ever(monkeypatc
     }
     names["remote"] = lambda **_: lambda work: SimpleNamespace(remote=lambda *_: "a task")
     fake = SimpleNamespace(**names, exceptions=SimpleNamespace(RayError=GetTimeoutError), cancel=nothing)
-    monkeypatch.setitem(sys.modules, "ray", fake)
+    in_place_of_ray(fake, monkeypatch)
     with pytest.raises(
         ExpotionError, match=r"--ray local: a Ray that works .* no worker for a task .* in 120 s; work"
     ):
@@ -277,7 +281,7 @@ def test_a_ray_that_does_not_start_in_time_is_started_once_more(
 
     names: dict[str, Any] = {"init": init, "shutdown": lambda: None, "is_initialized": bool}
     fake = SimpleNamespace(**names, exceptions=SimpleNamespace(RayError=KeyError))
-    monkeypatch.setitem(sys.modules, "ray", fake)
+    in_place_of_ray(fake, monkeypatch)
     for name, _ in workers._PATIENCE:
         monkeypatch.setenv(name, "")  # restored at the end
         monkeypatch.delenv(name)

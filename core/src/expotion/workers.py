@@ -379,6 +379,7 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     for patience in _PATIENCE:
         os.environ.setdefault(*patience)
     _knock(address)
+    sockets = _socket_folder() if address == "local" else None
     try:
         ray: Any = importlib.import_module("ray")
         importlib.import_module(library)
@@ -392,7 +393,7 @@ def connected(address: str, *, cpus: int, store_bytes: int = 100_000_000, librar
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     if address == "local":
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store_bytes}
-        local["_temp_dir"] = _socket_folder()
+        local["_temp_dir"] = sockets
         try:
             ray.init(address, **local, **quiet)
         except Exception:  # of many kinds: it gives itself half a minute, which a busy machine may exceed once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import pickle
@@ -18,12 +19,13 @@ from safetensors.numpy import load_file
 from expotion.errors import ExpotionError, WeightsError
 from expotion.testing import SyntheticClip
 from expotion_caption_qwen2_audio import SPEC, TASK
-from expotion_caption_qwen2_audio.finetune import LoraObjective
 
 HERE = Path(__file__).parent
 
 
+@functools.cache
 def _load(name: str) -> ModuleType:
+    """A program beside this file; not before a test wants it, as it loads transformers."""
     spec = importlib.util.spec_from_file_location(f"{name}_qwen", HERE / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -32,12 +34,13 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-tiny, tune = _load("tiny"), _load("tune")
+def tune() -> ModuleType:
+    return _load("tune")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tiny.tiny_qwen2_audio(tmp_path_factory.mktemp("model"), width=32)
+    folder: Path = _load("tiny").tiny_qwen2_audio(tmp_path_factory.mktemp("model"), width=32)
     return folder
 
 
@@ -53,7 +56,7 @@ def test_eight_pairs_are_learned_and_other_words_come_out(model: Path, tmp_path:
     from transformers import Qwen2AudioForConditionalGeneration
 
     base = load_file(model / "model.safetensors")
-    loop = tune.make(model, steps=300)
+    loop = tune().make(model, steps=300)
     losses = [record["loss"] for record in loop.run()]
     assert losses[0] > 2.0 and losses[-1] < 0.1
     loop.finish()
@@ -67,9 +70,9 @@ def test_eight_pairs_are_learned_and_other_words_come_out(model: Path, tmp_path:
     assert all(torch.equal(trained[name], one) for name, one in loaded.named_parameters() if "lora_" in name)
     options = {"model": str(model), "style": "scene", "max_new_tokens": 24}
     before, after = (SPEC.build(SPEC.options(**options, lora=lora)) for lora in (None, tmp_path / "lora"))
-    said = [after(clip) for clip in tune.clips()]
-    assert said == [clip.caption for clip in tune.clips()]
-    assert all(before(clip) != words for clip, words in zip(tune.clips(), said, strict=True))
+    said = [after(clip) for clip in tune().clips()]
+    assert said == [clip.caption for clip in tune().clips()]
+    assert all(before(clip) != words for clip, words in zip(tune().clips(), said, strict=True))
 
 
 @pytest.mark.slow
@@ -99,7 +102,7 @@ def test_two_workers_have_the_curve_of_one(model: Path, tmp_path: Path) -> None:
     rendezvous = tmp_path / "rendezvous"
     workers = [started(tmp_path / f"rank{rank}", model, 6, rank, f"file://{rendezvous}") for rank in range(2)]
     assert [worker.wait(timeout=200) for worker in workers] == [0, 0]
-    alone = [record["loss"] for record in tune.make(model, steps=6).run()]
+    alone = [record["loss"] for record in tune().make(model, steps=6).run()]
     for rank in range(2):
         np.testing.assert_allclose(
             json.loads((tmp_path / f"rank{rank}" / "losses.json").read_text()), alone, atol=1e-4
@@ -140,8 +143,10 @@ def test_a_recipe_runs_from_end_to_end_here_and_over_ray(model: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_the_cost_is_counted_at_the_real_sizes(model: Path) -> None:
+    from expotion_caption_qwen2_audio.finetune import LoraObjective
+
     tiny_cost = TASK.cost(TASK.options(model=str(model), rank=8))
-    of_tiny = LoraObjective(TASK.options(model=str(model), rank=8), tune.clips(), SimpleNamespace(), 0)
+    of_tiny = LoraObjective(TASK.options(model=str(model), rank=8), tune().clips(), SimpleNamespace(), 0)
     assert tiny_cost.n_trained == sum(one.numel() for one in of_tiny.trained.parameters())
     assert tiny_cost.n_frozen == sum(one.size for one in load_file(model / "model.safetensors").values())
     real = TASK.cost(TASK.options())
@@ -153,7 +158,7 @@ def test_the_cost_is_counted_at_the_real_sizes(model: Path) -> None:
 
 
 def test_the_objective_travels_without_its_model(model: Path) -> None:
-    objective = tune.make(model, steps=1).objective
+    objective = tune().make(model, steps=1).objective
     assert objective.model is not None
     copy = pickle.loads(pickle.dumps(objective))
     assert "model" not in vars(copy) and "_loaded" not in vars(copy)
@@ -163,6 +168,8 @@ def test_the_objective_travels_without_its_model(model: Path) -> None:
 
 
 def test_clips_without_words_are_named(model: Path) -> None:
+    from expotion_caption_qwen2_audio.finetune import LoraObjective
+
     mute = SyntheticClip()
     mute.caption = None
     settings = SimpleNamespace(clips_per_step=1, batch_size=1)

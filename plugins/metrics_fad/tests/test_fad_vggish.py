@@ -32,12 +32,14 @@ BIASES = {key.replace("weight", "bias"): (shape[0],) for key, shape in RELEASED.
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights in the released layout, of a million random numbers over and over: 72 million take long to draw."""
+    """Weights in the released layout; rows are stretches of a million random numbers, as 72 million take long."""
     numbers = torch.randn(1_000_003, generator=torch.Generator().manual_seed(0))
     state = {}
     for name, shape in (RELEASED | BIASES).items():
-        n, n_inputs = math.prod(shape), math.prod(shape[1:])
-        state[name] = (numbers / n_inputs**0.5).repeat(-(-n // len(numbers)))[:n].view(shape)
+        n_inputs = math.prod(shape[1:])
+        apart = min(n_inputs, (len(numbers) - n_inputs) // shape[0])
+        inner = [math.prod(shape[i + 1 :]) for i in range(1, len(shape))]
+        state[name] = (numbers / n_inputs**0.5).as_strided(shape, (apart, *inner))
     path: Path = tmp_path_factory.mktemp("vggish") / "vggish.pth"
     torch.save(state, path)
     return path
