@@ -7,9 +7,15 @@ A script pushes JPEGs at their times through a socket to a process that makes th
 browser. `latency_engine_s` (median) and `latency_engine_p95_s` are by the clock of that process: from the moment at
 which a frame's last byte was read to that at which the first sample computed with it is handed to the socket.
 Samples are computed with a frame from the first hop on that holds rows which did not exist before it.
-`dropouts` are chunks later than a player would need them that starts IN_HAND_S after the first. `latency_sound_s`
-is null: it needs a microphone. Adaptor and clip should be ones in which somebody is seen; without `--adaptor` the
-shipped one's encoders of pixels are measured. Last line: JSON.
+`dropouts` are counted as `expotion live` counts them: chunks that a player misses which stays as far behind the
+frames as the rehearsal says; it then waits. `notes` say when each was.
+
+Without `--clip` a person of the conductor world is shown whose face turns from still to strongest and back, every
+two seconds or so. `latency_sound_s` is the median, over the turns to strong, of the time from the first frame that
+shows it to the moment at which that player lets a level be heard that is halfway from before to after (means of
+the level of 50 ms in dB); turns whose levels are less than 6 dB apart count as not heard, which `notes` say, as the
+95th percentile. Speaker, browser and network are not in it. It is null with a recipe's untrained adaptor and with a
+clip. Last line: JSON.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,26 +35,28 @@ import numpy as np
 import expotion
 from expotion import plugins
 from expotion.adaptor.build import build_adaptor
+from expotion.contracts import Clip
 from expotion.features.encoders import build_encoders
 from expotion.recipe import load_recipe
 from expotion.video.clip import FileClip
 from expotion_conductor.clip import ConductorClip
-from expotion_conductor.plan import make_plan
-from expotion_live.live import IN_HAND_S
+from expotion_conductor.plan import Plan, make_plan
+from expotion_live.loop import Clock, Delay, music
 from expotion_live.session import LiveSession, Looking
 from expotion_live.sink import to_s16le
 
 HEAD = struct.Struct(">dI")
+FRAME_S, HEARD_DB = 0.05, 6.0
 
 
 def main() -> None:
     """Serve, push, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=88.0)
     parser.add_argument("--hop", type=float, default=0.08)
     parser.add_argument("--adaptor")
     parser.add_argument("--recipe", type=Path, help="its controls, with an adaptor that was not trained")
-    parser.add_argument("--clip", type=Path, help="played over and over; by default the conductor world")
+    parser.add_argument("--clip", type=Path, help="played over and over; by default faces of the conductor world")
     asked = parser.parse_args()
     composer = expotion.load(asked.adaptor)
     if asked.recipe is not None:
@@ -57,40 +66,76 @@ def main() -> None:
         composer.adaptor = build_adaptor(composer.recipe, composer.encoders, geometry, rows).eval()
         composer.adaptor.gates.data.fill_(0.1)  # what is closed costs as much; so that it is heard
     LiveSession(composer, hop_s=asked.hop).rehearse((360, 360), 30.0)  # compiles
+    look_s, work_s = LiveSession(composer, hop_s=asked.hop).rehearse((360, 360), 30.0)
     live = LiveSession(composer, hop_s=asked.hop)
+    delay = Delay(live.hop_s, look_s, work_s, live.behind_s)
     ours, theirs = socket.socketpair()
-    pusher = threading.Thread(target=push, args=(theirs, asked.clip, asked.seconds), daemon=True)
+    rises_s, faces = faces_plan(asked.seconds)
+    clip = ConductorClip(faces) if asked.clip is None else FileClip(asked.clip)
+    pusher = threading.Thread(target=push, args=(theirs, clip, asked.seconds), daemon=True)
     taker = threading.Thread(target=take, args=(theirs,), daemon=True)
     pusher.start()
     taker.start()
-    latencies_s, chunks = serve(live, ours)
-    rate_hz = live.sample_rate_hz
-    lead_s = chunks[0][1] + IN_HAND_S
-    late = 0
-    for start, ready_s in chunks:
-        over_s = ready_s - start / rate_hz - lead_s
-        if over_s > 0:
-            late, lead_s = late + 1, lead_s + over_s
+    latencies_s, clock, late_at_s, sound = serve(live, ours, delay)
+    sound_s = None
     notes = [
         f"controls {', '.join(composer.encoders)}; needing windows of pictures: {', '.join(live.late) or 'none'}"
     ]
-    notes.append(f"hop {asked.hop:g} s, {len(latencies_s)} frames, {chunks[-1][0] / rate_hz:.1f} s of music")
+    notes.append(f"hop {asked.hop:g} s, {len(latencies_s)} frames, {clock.done / clock.rate_hz:.1f} s of music")
+    notes.append(
+        f"look {look_s:.3f} s, work {work_s:.3f} s by the rehearsal, a player {delay.player_s:.2f} s behind"
+    )
+    late = [f"{late_s:.3f} s at {at_s:.1f} s" for at_s, late_s in zip(late_at_s, clock.late_s, strict=True)]
+    notes += [f"late: {', '.join(late)}"] if late else []
+    if asked.clip is None and asked.recipe is None:
+        heard_s = turns_heard(sound, clock.rate_hz, rises_s) + clock.lead_s
+        told = f", 95 in 100 within {np.percentile(heard_s, 95):.2f} s" if len(heard_s) else ""
+        notes.append(f"{len(heard_s)} of {len(rises_s)} turns of the face heard{told}")
+        sound_s = round(float(np.median(heard_s)), 3) if len(heard_s) else None
     print(
         json.dumps(
             {
                 "latency_engine_s": round(float(np.median(latencies_s)), 3),
                 "latency_engine_p95_s": round(float(np.percentile(latencies_s, 95)), 3),
-                "dropouts": late,
-                "latency_sound_s": None,
+                "dropouts": len(clock.late_s),
+                "latency_sound_s": sound_s,
                 "notes": notes,
             }
         )
     )
 
 
-def push(to: socket.socket, path: Path | None, seconds: float) -> None:
+def faces_plan(seconds: float) -> tuple[np.ndarray, Plan]:
+    """When a face turns from still to strongest, and the plan of a person who does; the turns are not on a grid."""
+    plan = make_plan(5_000_500, seconds)
+    rng = np.random.default_rng(0)
+    turns_s = np.cumsum(rng.uniform(1.9, 2.4, int(seconds / 1.9) + 1))
+    strong = np.searchsorted(turns_s, plan.intensity_times_s, side="right") % 2 == 1
+    rises_s = turns_s[::2]
+    return rises_s[rises_s < seconds - 2.5], replace(plan, intensity=strong.astype(np.float64), variant="turns")
+
+
+def turns_heard(sound: np.ndarray, rate_hz: int, rises_s: np.ndarray) -> np.ndarray:
+    """Seconds from each turn to the sample at which it is heard; only of turns that are."""
+    size = round(FRAME_S * rate_hz)
+    power = (sound[: len(sound) // size * size].reshape(-1, size) ** 2).mean(axis=1)
+    level = 10 * np.log10(power + 1e-9)
+
+    def mean(start_s: float, stop_s: float) -> float:
+        return float(level[round(start_s / FRAME_S) : round(stop_s / FRAME_S)].mean())
+
+    found = []
+    for rise_s in rises_s.tolist():
+        before, after = mean(max(0.0, rise_s - 1.0), rise_s), mean(rise_s + 0.9, rise_s + 1.9)
+        start = round(rise_s / FRAME_S)
+        over = np.flatnonzero(level[start : start + round(1.9 / FRAME_S)] >= (before + after) / 2)
+        if after - before >= HEARD_DB and len(over):
+            found.append((start + 1 + int(over[0])) * FRAME_S - rise_s)
+    return np.array(found)
+
+
+def push(to: socket.socket, clip: Clip, seconds: float) -> None:
     """JPEGs with their times, each when it is time."""
-    clip = ConductorClip(make_plan(5_000_500, min(seconds, 20.0))) if path is None else FileClip(path)
     assert clip.video is not None
     times_s = clip.video.frame_times_s
     jpegs = [
@@ -117,37 +162,34 @@ def take(source: socket.socket) -> None:
         pass
 
 
-def serve(live: LiveSession, connection: socket.socket) -> tuple[list[float], list[tuple[int, float]]]:
-    """Latencies of the frames, and (first sample, seconds since the first frame came) of each chunk."""
+def serve(
+    live: LiveSession, connection: socket.socket, delay: Delay
+) -> tuple[list[float], Clock, list[float], np.ndarray]:
+    """Latencies of the frames, the clock of a player of that delay, when dropouts were, and the music."""
     came: dict[float, float] = {}
     reader = connection.makefile("rb")
+    clock = Clock(live.sample_rate_hz, 0.0, delay.player_s)
 
     def frames():  # type: ignore[no-untyped-def]
         while head := reader.read(HEAD.size):
             time_s, n_bytes = HEAD.unpack(head)
             data = np.frombuffer(reader.read(n_bytes), np.uint8)
             came[time_s] = time.monotonic()
+            clock.started_s = clock.started_s or came[time_s] - time_s
             yield cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), time_s
 
     latencies_s: list[float] = []
-    chunks: list[tuple[int, float]] = []
-    waiting: list[float] = []
-    done = 0
+    late_at_s: list[float] = []  # a dropout's first chunk
+    pieces: list[np.ndarray] = []
     with Looking(live, frames()) as looking:
-        for hops, time_s in looking.seen():
-            waiting.append(time_s)
-            for hop in hops:
-                live.play(hop)
-                samples = live.read()
-                if len(samples):
-                    now_s = time.monotonic()
-                    chunks.append((done, now_s - came[min(came)]))
-                    connection.sendall(to_s16le(samples))
-                    done += len(samples)
-                    latencies_s += [now_s - came[each] for each in waiting]
-                    waiting.clear()
+        for made in music(live, looking, clock, threading.Event()):
+            connection.sendall(to_s16le(made.samples))
+            latencies_s += [time.monotonic() - came[time_s] for time_s in made.frames_s]
+            pieces.append(made.samples)
+            if len(clock.late_s) > len(late_at_s):
+                late_at_s.append(made.at_s)
     connection.close()
-    return latencies_s, chunks
+    return latencies_s, clock, late_at_s, np.concatenate(pieces)
 
 
 if __name__ == "__main__":

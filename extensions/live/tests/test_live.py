@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,11 +28,11 @@ from expotion.plugins import Registry
 from expotion.video.sound_files import write_wav
 from expotion.video.writing import write_video
 from expotion_live import frames as live_frames
-from expotion_live import live as live_loop
+from expotion_live import loop as live_loop
 from expotion_live import session as live_session
 from expotion_live import sink as listening
 from expotion_live.frames import Arriving, Camera, open_pictures
-from expotion_live.live import Clock, Delay
+from expotion_live.loop import Clock, Delay
 from expotion_live.session import LiveSession, Seen
 from expotion_live.steps import Steps
 
@@ -223,9 +224,21 @@ def test_the_clock_counts_a_delay_once() -> None:
     assert clock.chunk(100, 14.0) == pytest.approx(14.0 - 10.0 - 1.86 - 1.75)
     assert clock.chunk(100, 15.0) == 0.0  # just as late as before: the player has waited
     assert len(clock.late_s) == 1
-    said = clock.summary(2.0, 4.0, 3, 3.9)
+    clock.busy_s, clock.busy_for_s, clock.last_s = 2.0, 4.0, 3.9
+    said = clock.summary(3)
     assert said.startswith("3.9 s of music for 3.9 s of frames; latency ")
     assert "0.50 s of work for each second; 1 dropout; 3 frames left out" in said
+
+
+def test_a_delay_that_grows_over_chunks_is_one_dropout() -> None:
+    clock = Clock(100, started_s=0.0, lead_s=0.3)
+    late = [clock.chunk(8, 0.08 * k + latency_s) for k, latency_s in enumerate(LATENCIES_S)]
+    assert [round(one, 3) for one in late] == [0, 0, 0.1, 0.05, 0.02, 0, 0, 0, 0.02, 0]
+    assert [round(one, 3) for one in clock.late_s] == [0.17, 0.02]
+    assert clock.lead_s == pytest.approx(0.49)
+
+
+LATENCIES_S = (0.2, 0.304, 0.4, 0.45, 0.47, 0.47, 0.3, 0.474, 0.49, 0.2)
 
 
 # ---------------------------------------------------------------------------------------------------- frames
@@ -327,6 +340,22 @@ def test_a_file_in_real_time_to_a_file_and_to_standard_output(
     assert "glow needs windows of 0.64 s of pictures, and comes that late" in said
     assert "1.2 s of music for 1.1 s of frames; latency " in said
     assert f"Wrote {out}" in said
+
+
+def test_what_is_seen_goes_out_by_osc(
+    live: Callable[..., int], clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from pythonosc.osc_message import OscMessage
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
+        ears.bind(("127.0.0.1", 0))
+        ears.settimeout(10.0)
+        where = f"127.0.0.1:{ears.getsockname()[1]}"
+        assert live(clip, "--out", tmp_path / "live.wav", "--osc", where) == 0
+        message = OscMessage(ears.recv(1024))
+    assert message.address == "/expotion/quantity_of_motion" and 0.0 <= message.params[0] <= 1.0
+    assert live(clip, "--out", tmp_path / "live.wav", "--osc", "here") != 0
+    assert "--osc here: HOST:PORT" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("leap", [1, 10], ids=["steadily", "a frame that completes many hops"])

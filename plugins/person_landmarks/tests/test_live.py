@@ -62,7 +62,7 @@ def test_a_live_beat_is_the_causal_variants(shared: dict[str, object]) -> None:
 
 
 def test_encoders_of_one_session_look_at_a_frame_once(shared: dict[str, object]) -> None:
-    pose = LivePerson(Watched.of(shared, "pose", "largest"), pose_features, 42)
+    pose = LivePerson(Watched.of(shared, "pose", "largest"), pose_features, lambda _: {})
     beat = LiveBeat(Watched.of(shared, "pose", "largest"), certain=False)
     frame = np.zeros((160, 200, 3), np.uint8)
     for number in range(20):

@@ -35,9 +35,11 @@ otherwise.
 \b
 Example: expotion live 0
 Example: expotion live 0 --out session.wav
+Example: expotion live 0 --osc 127.0.0.1:9000 --midi-port Expotion
 """
 
 sound = functools.partial(typer.Option, rich_help_panel="Sound")
+signals = functools.partial(typer.Option, rich_help_panel="Beats, tempo, quantity of motion, expressiveness")
 TO = sound("--to", metavar="WHERE", help="speakers, or - for 16-bit samples on standard output. E.g. -.")
 
 
@@ -70,14 +72,21 @@ def live(
     window: Annotated[
         float | None, sound("--window", metavar="SECONDS", help="How far back the model looks. E.g. 5.")
     ] = None,
+    osc: Annotated[
+        str | None, signals("--osc", metavar="HOST:PORT", help="As OSC messages. E.g. 127.0.0.1:9000.")
+    ] = None,
+    midi_port: Annotated[
+        str | None, signals("--midi-port", metavar="NAME", help="To a MIDI port; a new one if none has this name.")
+    ] = None,
     steering: Steering,
     problems: list[Problem],
 ) -> None:
     """Make music as frames come; see LIVE_HELP."""
-    from expotion_live.live import play_live
+    from expotion_live.live import Sounding, play_live
 
     with _console(to) as console:
-        play_live(source, steering, to=to, out=out, hop_s=hop, window_s=window, console=console, problems=problems)
+        sounding = Sounding(to, out, hop, window, osc, midi_port)
+        play_live(source, steering, sounding, console=console, problems=problems)
         if out is not None:
             console.print(f"Wrote {out}", markup=False)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,18 @@ from expotion.video.memory import ArrayVideo, MemoryClip
 
 SPAN_S, EVERY_S = 1.28, 0.16
 """Seconds of frames that are extracted at a time, and how often: two windows of 16 frames at 25 a second."""
+
+
+class Watched(Protocol):
+    """What looks at frames so that others can be told."""
+
+    def push(self, frame: NDArray[np.uint8], time_s: float) -> None:
+        """The next frame."""
+        ...
+
+    def says(self) -> Mapping[str, float]:
+        """What is known by now."""
+        ...
 
 
 class Eye:
@@ -41,6 +53,7 @@ class Eye:
         self.late: tuple[str, ...] = ()
         for name in used:
             self.look(name)
+        self._watched: Sequence[Watched] = ()
         self._rows = 0
         self._last_s = -1.0
         self.ahead_s = 0.0
@@ -64,13 +77,22 @@ class Eye:
             following, self.late = Windowed(self._composer, name, self._able[name]), (*self.late, name)
         self._followed = {**self._followed, name: following}
 
+    @property
+    def watches(self) -> bool:
+        """Whether anything is watched beside the controls."""
+        return bool(self._watched)
+
+    def watch(self, watched: Sequence[Watched]) -> None:
+        """Have more told by `says` than the controls say."""
+        self._watched = watched
+
     def push(self, frame: NDArray[np.uint8], time_s: float) -> None:
         """The next frame, RGB uint8 [H, W, 3]. Raises ExpotionError for one that goes back in time."""
         if time_s <= self._last_s:
             got = f"{time_s:.3f} s after {self._last_s:.3f} s"
             raise ExpotionError(Problem("live frames", "times that increase", got))
         self._last_s = time_s
-        for following in self._followed.values():
+        for following in (*self._followed.values(), *self._watched):
             following.push(frame, time_s)
 
     def take(self, until_s: float | None = None) -> tuple[NDArray[np.float64], dict[str, SmoothedTrack]]:
@@ -85,9 +107,9 @@ class Eye:
         return times_s, {name: each.at(seen_s, self.ahead_s) for name, each in self._followed.items()}
 
     def says(self) -> dict[str, float]:
-        """What the encoders know for others."""
+        """What is known for others by now (`Following.says`), of controls and of what is watched beside them."""
         said: dict[str, float] = {}
-        for each in self._followed.values():
+        for each in (*self._followed.values(), *self._watched):
             said |= each.says()
         return said
 

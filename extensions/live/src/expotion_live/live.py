@@ -6,14 +6,12 @@ import contextlib
 import functools
 import signal
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
@@ -26,95 +24,41 @@ from expotion.music.targets import unwritable
 from expotion.progress import stage_progress
 from expotion_live.eye import SPAN_S
 from expotion_live.frames import Arriving, Pictures, open_pictures
-from expotion_live.session import LiveSession, Looking
+from expotion_live.loop import Clock, Delay, Made, music
+from expotion_live.session import HOP_S, LiveSession, Looking
+from expotion_live.signals import Signals, open_signals, signal_problems
 from expotion_live.sink import LIVE_SUFFIXES, SPEAKERS, Outlet, open_outlet, sink_problems
+from expotion_live.watching import watch
 
-IN_HAND_S = 0.15
-"""Seconds that a player stays further behind: hops take longer where a window ends."""
 WARNING = "[yellow]warning[/]"
-TOLERANCE_S = 0.005
-"""Less than a player notices."""
 
 
 @dataclass(frozen=True)
-class Delay:
-    """What the delay between a frame and its music is made of, in seconds."""
+class Sounding:
+    """Where music goes and how it is made, and where what is seen is sent (`signals.py`)."""
 
-    hop_s: float
-    look_s: float
-    work_s: float
-    codec_s: float
-
-    @property
-    def ready_s(self) -> float:
-        """Until the music of a moment is ready, at the latest."""
-        return self.hop_s + self.look_s + self.work_s + self.codec_s
+    to: str | None = None
+    out: Path | None = None
+    hop_s: float = HOP_S
+    window_s: float | None = None
+    osc: str | None = None
+    midi_port: str | None = None
 
     @property
-    def player_s(self) -> float:
-        """How far behind the frames a player should stay."""
-        return self.ready_s + IN_HAND_S
-
-
-@dataclass
-class Clock:
-    """When each sample must be there for a player that is `lead_s` behind the frames.
-
-    `late_s` holds by how much chunks came too late; the player is taken to wait, so each delay counts once.
-    """
-
-    rate_hz: int
-    started_s: float
-    lead_s: float
-    done: int = 0
-    latencies_s: list[float] = field(default_factory=list)
-    late_s: list[float] = field(default_factory=list)
-
-    def chunk(self, n_samples: int, now_s: float) -> float:
-        """A chunk is ready; returns by how much it is too late, 0 where it is not."""
-        belongs_s = self.done / self.rate_hz
-        latency_s = now_s - self.started_s - belongs_s
-        self.latencies_s.append(latency_s)
-        self.done += n_samples
-        late_s = latency_s - self.lead_s
-        if late_s <= TOLERANCE_S:
-            return 0.0
-        self.lead_s = latency_s
-        self.late_s.append(late_s)
-        return late_s
-
-    def summary(self, busy_s: float, busy_for_s: float, left_out: int, last_s: float) -> str:
-        """One line at the end: how much was made, how late, how many dropouts."""
-        made = f"{self.done / self.rate_hz:.1f} s of music for {last_s:.1f} s of frames"
-        if not self.latencies_s:
-            return made
-        mean_s, most_s = float(np.mean(self.latencies_s)), max(self.latencies_s)
-        parts = [made, f"latency {mean_s:.2f} s on average, {most_s:.2f} s at most"]
-        if busy_for_s:
-            parts.append(f"{busy_s / busy_for_s:.2f} s of work for each second")
-        n_late = len(self.late_s)
-        parts.append(f"{n_late} dropouts" if n_late != 1 else "1 dropout")
-        if left_out:
-            parts.append(f"{left_out} frames left out")
-        return "; ".join(parts)
+    def signals(self) -> bool:
+        """Whether what is seen is sent anywhere."""
+        return self.osc is not None or self.midi_port is not None
 
 
 def play_live(
-    source: str,
-    steering: Steering,
-    *,
-    to: str | None,
-    out: Path | None,
-    hop_s: float,
-    window_s: float | None,
-    console: Console,
-    problems: Sequence[Problem] = (),
+    source: str, steering: Steering, sounding: Sounding, *, console: Console, problems: Sequence[Problem] = ()
 ) -> None:
     """Make music for frames as they come until they end or Ctrl-C comes.
 
     Raises ExpotionError with everything that is wrong before anything is loaded.
     """
-    found = [*problems, *_problems(to, out, hop_s, window_s, steering)]
+    found = [*problems, *_problems(sounding, steering)]
+    hop_s, window_s = sounding.hop_s, sounding.window_s
     longest_s = 0.0
     with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
         longest_s = steering.window_s
@@ -134,44 +78,43 @@ def play_live(
         session = functools.partial(LiveSession, composer, steering, hop_s=hop_s, window_s=window_s)
         with stage_progress(console, "rehearse"):
             look_s, work_s = session().rehearse(pictures.size, pictures.fps)
-        live = session()
+        shared: dict[str, Any] = {}
+        live = session(shared=shared)
+        if sounding.signals:
+            live.eye.watch(watch(plugins.discover(), shared, lambda text: _warn(console, text)))
         delay = Delay(hop_s, look_s, work_s, live.behind_s)
         _say_start(console, pictures, live, window_s, delay)
         channels = composer.backbone.geometry.channels
-        with open_outlet(to, out, live.sample_rate_hz, channels) as outlet:
-            _run(live, pictures, outlet, delay, console)
+        clock = Clock(live.sample_rate_hz, 0.0, delay.player_s)
+        with (
+            open_outlet(sounding.to, sounding.out, live.sample_rate_hz, channels) as outlet,
+            open_signals(sounding.osc, sounding.midi_port, clock) as signals,
+        ):
+            _run(live, pictures, outlet, clock, signals, console)
 
 
-def _run(live: LiveSession, pictures: Pictures, outlet: Outlet, delay: Delay, console: Console) -> None:
+def _run(
+    live: LiveSession, pictures: Pictures, outlet: Outlet, clock: Clock, signals: Signals, console: Console
+) -> None:
     """The loop: frames in, music out, a warning wherever it comes too late."""
-    with _interruptible() as stop, Arriving(pictures) as arriving, Looking(live, arriving.until(stop)) as looking:
-        clock = Clock(live.sample_rate_hz, arriving.started_s, delay.player_s)
-        outlet.start_s = arriving.started_s + delay.player_s
-        busy_s, hops, last_s = 0.0, 0, 0.0
+    with _interruptible() as stop, Arriving(pictures) as arriving:
+        clock.started_s = arriving.started_s
+        outlet.start_s = arriving.started_s + clock.lead_s
 
-        def take(samples: NDArray[np.float32]) -> None:
-            if not len(samples):
-                return
-            at_s = clock.done / clock.rate_hz
-            late_s = clock.chunk(len(samples), time.monotonic())
-            if late_s > 0:
-                console.print(f"{WARNING} the music at {at_s:.1f} s came {late_s:.2f} s too late")
-            outlet.write(samples)
+        def take(made: Made) -> None:
+            if made.late_s > 0:
+                console.print(f"{WARNING} the music at {made.at_s:.1f} s came {made.late_s:.2f} s too late")
+            outlet.write(made.samples)
             if outlet.gone:
                 stop.set()
 
-        for seen, time_s in looking.seen():
-            for hop in seen:
-                live.play(hop)
-                busy_s, hops = busy_s + live.work_s, hops + 1
-                take(live.read())
-                if stop.is_set():
-                    break
-            last_s = time_s
-            if stop.is_set():
-                break
-        take(live.finish(None if stop.is_set() else pictures.end_s))
-        console.print(clock.summary(busy_s, hops * delay.hop_s, arriving.left_out, last_s))
+        with Looking(live, arriving.until(stop), signals.tell) as looking:
+            for made in music(live, looking, clock, stop):
+                take(made)
+        rest = live.finish(None if stop.is_set() else pictures.end_s)
+        if len(rest):
+            take(clock.made(rest))
+        console.print(clock.summary(arriving.left_out))
 
 
 def _say_start(console: Console, pictures: Pictures, live: LiveSession, window_s: float, delay: Delay) -> None:
@@ -197,12 +140,15 @@ def _say_start(console: Console, pictures: Pictures, live: LiveSession, window_s
         console.print(f"{WARNING} {text}")
 
 
-def _problems(
-    to: str | None, out: Path | None, hop_s: float, window_s: float | None, steering: Steering
-) -> list[Problem]:
+def _warn(console: Console, text: str) -> None:
+    console.print(f"{WARNING} {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _problems(sounding: Sounding, steering: Steering) -> list[Problem]:
     """What is wrong with the options by themselves, and what of steering is not for frames that come."""
-    found = []
-    for option, value in (("--hop", hop_s), ("--window", window_s)):
+    to, out = sounding.to, sounding.out
+    found = signal_problems(sounding.osc, sounding.midi_port)
+    for option, value in (("--hop", sounding.hop_s), ("--window", sounding.window_s)):
         if value is not None and not 0.02 <= value < 3600.0:
             found.append(Problem(option, "a number of seconds of at least 0.02", f"{value:g}"))
     if to is not None or out is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -50,7 +50,8 @@ class LiveSession:
 
     `made_s` is how much music has been composed, `work_s` how long the last hop took to make. `without_frames`
     names controls that need more than pictures (sound, sensors): nothing of them arrives here, so they are dropped;
-    `late` those that need windows of pictures. `unknown_words` of the prompt, each with near ones.
+    `late` those that need windows of pictures. `seen` says whether the last hop's frames showed a control anything.
+    `unknown_words` of the prompt, each with near ones.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class LiveSession:
         if theme is not None:
             self._ready.append(self._stream.push(theme))
         self.work_s = 0.0
+        self.seen: Mapping[str, bool] = {}
 
     @property
     def hop_s(self) -> float:
@@ -150,6 +152,7 @@ class LiveSession:
         while self._later and self._later[0][0] <= self._steps.made:
             self._text = self._later.pop(0)[1]
             self._steps.say(self._text, self._negative)
+        self.seen = {name: bool(track.valid.any()) for name, track in seen.tracks.items()}
         strengths = {name: schedule.at(seen.times_s) for name, schedule in self._strengths.items()}
         with machine.steady(self._steps.steady):
             codes = self._steps.push(seen.tracks, strengths)
@@ -196,11 +199,17 @@ class LiveSession:
         return float(np.median(looks[len(looks) // 3 :])), float(np.median(works[len(works) // 3 :]))
 
 
+Tell = Callable[[Mapping[str, float], float], None]
+
+
 class Looking:
     """A session looks at frames in a thread of its own, while the music of those before is made."""
 
-    def __init__(self, live: LiveSession, frames: Iterator[tuple[NDArray[np.uint8], float]]) -> None:
-        self._live, self._frames = live, frames
+    def __init__(
+        self, live: LiveSession, frames: Iterator[tuple[NDArray[np.uint8], float]], tell: Tell = lambda *_: None
+    ) -> None:
+        """`tell` is given what is known with each frame (`Eye.says`), and the frame's time."""
+        self._live, self._frames, self._tell = live, frames, tell
         self._found: queue.Queue[tuple[list[Seen], float] | None] = queue.Queue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._look, name="looking", daemon=True)
@@ -223,6 +232,8 @@ class Looking:
         try:
             for frame, time_s in self._frames:
                 self._found.put((self._live.look(frame, time_s), time_s))
+                if self._live.eye.watches:
+                    self._tell(self._live.eye.says(), time_s)
         except BaseException as error:  # shown where the music is made
             self._error = error
         finally:

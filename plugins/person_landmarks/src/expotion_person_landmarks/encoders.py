@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from expotion_person_landmarks.beat import (
     told_beat,
 )
 from expotion_person_landmarks.events import Movement
-from expotion_person_landmarks.face_features import face_features
+from expotion_person_landmarks.face_features import face_features, tells_expression
 from expotion_person_landmarks.flow import SIDE_PX, flow_movement
 from expotion_person_landmarks.follow import Part, landmarks_of, shorter_side
 from expotion_person_landmarks.landmarks import Landmarks
@@ -38,6 +38,11 @@ log = logging.getLogger("expotion")
 Features = Callable[[Landmarks, NDArray[np.float64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
 
+def tells_nothing(_found: Landmarks) -> Mapping[str, float]:
+    """What a body says for others: `movement_beat` says it."""
+    return {}
+
+
 class PersonEncoder(Encoder):
     """A row of features at (i + 1/2) / rate_hz; invalid where the person is not seen."""
 
@@ -45,6 +50,7 @@ class PersonEncoder(Encoder):
     files: Sequence[str]
     features: Features
     drawn: Callable[[Landmarks], Overlay]
+    tells: Callable[[Landmarks], Mapping[str, float]]
 
     def __init__(self, spec: EncoderSpec, options: PersonOptions) -> None:
         self.spec = spec
@@ -70,7 +76,7 @@ class PersonEncoder(Encoder):
         from expotion_person_landmarks.live import LivePerson, Watched  # noqa: PLC0415 - live sessions only
 
         watched = Watched.of(shared, self.part, self.options.person)
-        return LivePerson(watched, type(self).features, self.spec.width(self.options))
+        return LivePerson(watched, type(self).features, type(self).tells)
 
     def _needs_picture(self, clip: Clip) -> None:
         if clip.video is None or not len(clip.video.frame_times_s):
@@ -95,6 +101,7 @@ class PersonPose(PersonEncoder):
     files = pose.FILES
     features = staticmethod(pose_features)
     drawn = staticmethod(body_overlay)
+    tells = staticmethod(tells_nothing)
 
 
 class PersonFace(PersonEncoder):
@@ -104,6 +111,7 @@ class PersonFace(PersonEncoder):
     files = face.FILES
     features = staticmethod(face_features)
     drawn = staticmethod(face_overlay)
+    tells = staticmethod(tells_expression)
 
 
 class MovementBeat(PersonEncoder):

@@ -7,6 +7,8 @@ measured after the head's roll is taken away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,6 +74,12 @@ def expression(face: Landmarks) -> NDArray[np.float32]:
         measured = measures(face.points[face.present, :, :2].astype(np.float64))[:, _EXPRESSIVE]
         away[face.present] = np.sqrt(((measured - np.median(measured, axis=0)) ** 2).sum(axis=1))
     return away
+
+
+def tells_expression(face: Landmarks) -> Mapping[str, float]:
+    """`expressiveness` of the last frame, if it has a face; rest are the medians over those that are kept."""
+    last = float(expression(face)[-1])
+    return {} if np.isnan(last) else {"expressiveness": last}
 
 
 def measures(points: Floats) -> Floats:

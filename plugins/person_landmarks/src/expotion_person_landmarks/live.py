@@ -18,6 +18,7 @@ from expotion_person_landmarks.follow import MOST_HZ, SHORTER_SIDE, Part, Pursui
 from expotion_person_landmarks.landmarks import N_FACE, N_POSE, Landmarks
 
 Features = Callable[[Landmarks, NDArray[np.float64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+Tells = Callable[[Landmarks], Mapping[str, float]]
 
 KEPT_S = 5.0
 """Landmarks that stay: medians over a clip are those over so much."""
@@ -74,8 +75,9 @@ class Watched:
 class LivePerson:
     """Rows of `person_pose` or `person_face`, LAG_S behind the frames."""
 
-    def __init__(self, watched: Watched, features: Features, width: int) -> None:
-        self._watched, self._features, self._width = watched, features, width
+    def __init__(self, watched: Watched, features: Features, tells: Tells) -> None:
+        """`tells`: what landmarks say for others, the last of them being now."""
+        self._watched, self._features, self._tells = watched, features, tells
 
     def push(self, frame: NDArray[np.uint8], time_s: float) -> None:
         """Look at it."""
@@ -92,8 +94,8 @@ class LivePerson:
         return SmoothedTrack(*self._features(self._watched.landmarks(), times_s))
 
     def says(self) -> Mapping[str, float]:
-        """Nothing."""
-        return {}
+        """What its landmarks say."""
+        return self._tells(self._watched.landmarks()) if self._watched.last_s >= 0.0 else {}
 
 
 class LiveBeat:
