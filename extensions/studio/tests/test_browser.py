@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from expotion.video.audio import load_audio
+from expotion.video.scan import scan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONG_MS = 180_000
@@ -51,3 +55,111 @@ def test_a_clip_from_the_camera(opened: Any) -> None:
     page.wait_for_selector(".chosen option", state="attached", timeout=LONG_MS)
     assert "recording.webm" in page.locator(".chosen option").first.inner_text()
     assert screen.faults == []
+
+
+def test_live_from_the_camera_to_a_video(opened: Any, served: Any) -> None:
+    """Music comes for the browser's camera, which shows nobody; another prompt, a fader, another tab, an end."""
+    studio, _ = served
+    screen = opened("live")
+    page = screen.page
+    screen.until("document.querySelector('textarea').value !== ''", 180)
+    screen.press("Start")
+    screen.until("document.querySelector('#room').textContent.includes('It plays.')", 180)
+    page.evaluate(LOUDEST)
+    screen.until("window.loudest > 0.001", 60)
+    screen.until("Number.parseFloat(document.querySelector('.meters dd').textContent) > 0.2")
+    screen.until("document.querySelector('.faders').textContent.includes('face sees nothing')")
+    screen.reach("textarea", "Prompt")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("calm marimba with zither")
+    screen.press("Change the prompt")
+    screen.until("document.querySelector('.asked .hint').textContent.includes('zither')")
+    screen.press("face", "ArrowRight", "input")
+    screen.until("document.querySelector('.faders output').textContent === '1.05'")
+    screen.looked_at("live")
+    other = opened("live")
+    other.until("document.querySelector('textarea').value !== ''", 180)
+    other.press("Start")
+    other.until("document.querySelector('#said').textContent.includes('another tab')")
+    screen.press("Stop")
+    screen.until("document.querySelector('#room').textContent.includes('Its video is being written')", 120)
+    screen.until("document.querySelector('.list video') !== null", 120)
+    (session,) = studio.shelf.all_sessions()
+    assert [text for _, text in session.said][1:] == ["calm marimba with zither"]
+    source = scan(studio.shelf.sessions / session.id / f"{session.id}.mp4")
+    assert source.picture is not None and source.sound is not None
+    assert len(source.picture.times_s) == session.frames > 20
+    samples = load_audio(source.path, 32_000)
+    assert samples is not None and np.abs(samples).max() > 0.001
+    assert len(samples) / 32_000 == pytest.approx(session.duration_s, abs=0.5)
+    screen.looked_at("live-after")
+    assert screen.faults == [] and other.faults == []
+
+
+def test_a_camera_that_is_not_there_is_said(opened: Any) -> None:
+    screen = opened("live")
+    screen.until("document.querySelector('textarea').value !== ''", 180)
+    screen.page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = async () => "
+        "{ throw new DOMException('x', 'NotFoundError') } }"
+    )
+    screen.press("Start")
+    screen.until("document.querySelector('#said').textContent.includes('No camera was found')")
+    assert screen.page.get_by_role("button", name="Start").is_visible()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_buffer_between_network_and_speakers(opened: Any, channels: int) -> None:
+    """What comes in pieces comes out whole; a gap counts once and the buffer grows; what is spare is cut."""
+    found = opened().page.evaluate(JITTER, channels)
+    assert found["early"] == 0 and found["same"]
+    assert found["dropouts"] == 1 and found["silent"] and found["grown"] == pytest.approx(0.2)
+    assert found["again"] == 128
+    assert found["cut"] > 0.2 and found["level"] < 0.15 and found["jump"] < 0.03
+
+
+LOUDEST = """() => {
+  window.loudest = 0;
+  const post = MessagePort.prototype.postMessage;
+  MessagePort.prototype.postMessage = function (message, ...rest) {
+    if (message instanceof Float32Array) window.loudest = Math.max(window.loudest, ...message.map(Math.abs));
+    return post.call(this, message, ...rest);
+  };
+}"""
+JITTER = """async (channels) => {
+  const { Jitter } = await import('/static/jitter.js');
+  const rate = 32000, jitter = new Jitter(channels, rate), found = {};
+  const wave = (i) => Math.sin(i / 200), out = () => [new Float32Array(128), new Float32Array(128)];
+  let made = 0;
+  const push = (n) => {
+    const piece = new Float32Array(n * channels);
+    for (let i = 0; i < n * channels; i++) {
+      piece[i] = wave(made + Math.floor(i / channels)) * (i % channels ? -1 : 1);
+    }
+    jitter.push(piece); made += n;
+  };
+  push(2560);
+  found.early = jitter.pull(out());
+  push(2560); push(100);
+  let at = 0, same = true, last = out();
+  while (jitter.level >= 128) {
+    last = out(); jitter.pull(last);
+    for (let i = 0; i < 128; i++, at++) {
+      const right = channels === 2 ? -wave(at) : wave(at);
+      same = same && Math.abs(last[0][i] - wave(at)) < 1e-6 && Math.abs(last[1][i] - right) < 1e-6;
+    }
+  }
+  found.same = same;
+  last = out(); jitter.pull(last);
+  found.silent = last[0][127] === 0 && jitter.pull(out()) === 0;
+  found.dropouts = jitter.dropouts; found.grown = jitter.start_s;
+  push(6400); push(12800);
+  found.again = jitter.pull(out());
+  let before = null, jump = 0;
+  for (let k = 0; k < 1500; k++) {
+    if (k % 20 === 0) push(2560);
+    last = out(); jitter.pull(last);
+    for (const sample of last[0]) { jump = Math.max(jump, Math.abs(sample - (before ?? sample))); before = sample; }
+  }
+  return { ...found, cut: jitter.cut / rate, level: jitter.least / rate, jump };
+}"""

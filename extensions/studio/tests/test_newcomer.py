@@ -1,4 +1,4 @@
-"""A newcomer's way through the rooms without a mouse: three takes of three pieces, a training, a piece."""
+"""A newcomer's way without a mouse: three takes of three pieces, a training, a piece, playing live."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def test_from_nothing_to_a_piece_of_ones_own_by_keyboard(opened: Any, served: An
     _record(screen)
     _train(screen)
     _compose(screen)
+    _live(screen)
     screen.press("Record", tag="a")
     screen.until("document.querySelectorAll('.list video').length === 3")
     screen.press("Delete Piece 2 by P1")
@@ -100,3 +101,16 @@ def _compose(screen: Any) -> None:
     screen.until("document.querySelector('input[name=heard]').checked")
     screen.press("Play")
     screen.until("document.querySelector('.stage audio').currentTime > 0.3")
+
+
+def _live(screen: Any) -> None:
+    screen.press("Live", tag="a")
+    screen.until("document.querySelector('.faders input') !== null", 180)
+    screen.reach("select", "Adaptor")
+    screen.page.keyboard.type("mine")
+    screen.until("document.querySelector('select[name=adaptor]').value === 'mine'")
+    screen.until("document.querySelectorAll('.faders input').length === 2", 180)
+    screen.press("Start")
+    screen.until("Number.parseFloat(document.querySelector('.meters dd').textContent) > 0.2", 240)
+    screen.press("Stop")
+    screen.until("document.querySelector('.list video') !== null", 240)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from expotion.plugins import core_version
 from expotion_studio.adaptors import Adaptors, adaptor_calls
 from expotion_studio.compose import MAX_CLIP_BYTES, compose_calls
+from expotion_studio.live import live_calls
 from expotion_studio.record import MAX_SONG_BYTES, MAX_TAKE_BYTES, record_calls
 from expotion_studio.shelf import Shelf
 from expotion_studio.studies import AT, Studies, study_calls
@@ -26,7 +27,7 @@ POLICY = (
 )
 MAX_CALL_BYTES = 65_536
 LARGE = {"/api/clips": MAX_CLIP_BYTES, "/api/songs": MAX_SONG_BYTES, "/api/recordings": MAX_TAKE_BYTES}
-ROOMS = ("compose", "record", "train")
+ROOMS = ("compose", "record", "train", "live")
 JOBS = {
     "see": "expotion_studio.seeing:see",
     "compose": "expotion_studio.composing:compose",
@@ -36,6 +37,7 @@ JOBS = {
     "manifest": "expotion_studio.recording:manifest",
     "train": "expotion_studio.training:train",
     "study": "expotion_studio.studies:build",
+    "session": "expotion_studio.sessions:write",
 }
 OF_REPORTS = {"report.css": b"", "last.js": b"export { last };\n"}
 """Files that reports hold, and what makes a module of one."""
@@ -55,6 +57,7 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
     app.include_router(compose_calls(shelf, jobs, adaptors))
     app.include_router(record_calls(shelf, jobs))
     app.include_router(train_calls(shelf, jobs))
+    app.include_router(live_calls(shelf, jobs, adaptors))
     app.include_router(study_calls(shelf, jobs))
     app.mount(AT, Studies(shelf))
 

@@ -11,8 +11,8 @@ app = typer.Typer(rich_markup_mode=None)
 
 HELP = """Music from your own movement, in one page of the browser.
 
-Compose for a clip, record yourself moving to pieces, train on your gestures.
-What you give and make stays in --folder on this machine.
+Compose for a clip, record yourself moving to pieces, train on your gestures,
+play live. What you give and make stays in --folder on this machine.
 
 \b
 Example: expotion studio

@@ -17,6 +17,7 @@ from expotion.music.targets import unwritable
 from expotion_studio.adaptors import Adaptors
 from expotion_studio.app import JOBS, access, studio
 from expotion_studio.record import drop_half_written
+from expotion_studio.sessions import unwritten
 from expotion_studio.shelf import Shelf
 from expotion_web.certificate import given_certificate, own_certificate
 from expotion_web.guard import Guard
@@ -58,6 +59,7 @@ def serve(
     hosts = frozenset(name.lower() for name in (*LOCAL, *called))
     drop_half_written(shelf)
     with held(shelf.root), Jobs(shelf.jobs, JOBS) as jobs:
+        unwritten(shelf, jobs)
         guarded = Guard(studio(shelf, jobs, Adaptors(shelf.root / "runs", adaptors)), access(hosts, token))
         with PageServer(guarded, host, port, certificate, jobs.hang_up) as server:
             address = server.address

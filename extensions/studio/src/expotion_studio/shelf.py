@@ -7,6 +7,7 @@ recordings/ID/  about.json, and ID.mp4 with ID.json, as `expotion data prepare` 
 performers/     CODE.json: who agreed to what
 corpus/         what `data prepare` and `data split` wrote of the recordings
 runs/           run folders of recipes; NAME.recordings.json beside one says what it trained on
+sessions/ID/    session.json and ID.mp4 of what was played live (`sessions.py`)
 studies/        listening studies of runs, as `expotion study build` makes them
 jobs/           long work (`expotion_web.jobs`)
 """
@@ -94,6 +95,18 @@ class Recording(BaseModel):
     notes: list[str] = []
 
 
+class Session(BaseModel):
+    """A session that was played. `said` are prompts and when they were given; `about` says how it went."""
+
+    id: str
+    added: str
+    adaptor: str
+    said: list[tuple[float, str]]
+    duration_s: float
+    frames: int
+    about: str = ""
+
+
 class Shelf:
     """Where things stand. Every name from a page is looked up, and answered with 404 where it is none of ours."""
 
@@ -101,7 +114,7 @@ class Shelf:
         self.root = root
         self.clips, self.pieces, self.jobs = root / "clips", root / "pieces", root / "jobs"
         self.songs, self.recordings, self.corpus = root / "songs", root / "recordings", root / "corpus"
-        self.runs, self.studies = root / "runs", root / "studies"
+        self.runs, self.studies, self.sessions = root / "runs", root / "studies", root / "sessions"
 
     def clip_folder(self, name: str) -> Path:
         """The folder of a clip."""
@@ -136,6 +149,15 @@ class Shelf:
         """Every recording, the oldest first."""
         found = (_read(path, Recording) for path in self.recordings.glob("*/about.json"))
         return sorted((one for one in found if one is not None), key=lambda one: one.added)
+
+    def session_folder(self, name: str) -> Path:
+        """The folder of a session."""
+        return _there(self.sessions, name, "session")
+
+    def all_sessions(self) -> list[Session]:
+        """Every session whose video is written, the newest first."""
+        found = (_read(path, Session) for path in self.sessions.glob("*/session.json"))
+        return sorted((one for one in found if one is not None), key=lambda one: one.added, reverse=True)
 
     def run_folder(self, name: str) -> Path:
         """The folder of a run that was asked for here; it may not have begun."""

@@ -3,7 +3,7 @@
 import { call, ended, jobs, listen, onJob } from "./api.js";
 import { $, act, el, left, say, seconds } from "./page.js";
 
-const ROOMS = { compose: "Compose", record: "Record", train: "Train" };
+const ROOMS = { compose: "Compose", record: "Record", train: "Train", live: "Live" };
 
 let leave = null, visits = 0;
 
