@@ -1,11 +1,13 @@
-"""How much of the beat a line reads from the motion encoders' rows when only the framing changes.
+"""How much of beat and intensity a line reads from the encoders' rows when only the framing changes.
 
-    uv run python benchmarks/readout.py [--clips 24] [--encoders motion_synchformer ...] [--out FILE.json]
+    uv run python benchmarks/readout.py [--clips 24] [--encoders motion_synchformer ...] [--trained FILE]
 
 A ridge from single rows (`plugins/motion_synchformer/train/beat_probe.py`) is fitted to clips as they are drawn and
 scored on others, once for each change of framing, for conductors (`conductor-1`: the beats) and for people who beat
-time (`style: people`, steady music: their own marks, which may be early or late). F1 of the pulse's peaks, 70 ms.
-Development seeds; 10 s a clip. The last line is JSON: F1 by encoder, world and change.
+time (`style: people`, steady music: their own marks, which may be early or late). F1 of the pulse's peaks, 70 ms;
+correlation with the intensity within a clip, mean. Where an encoder sees nothing (no face) it says 0 throughout.
+`--trained` adds weights that `plugins/motion_synchformer/train/tiny.py` wrote. Development seeds; 10 s a clip. The
+last line is JSON: both by encoder, world and change.
 """
 
 from __future__ import annotations
@@ -13,19 +15,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from expotion.contracts import Encoder, TimedFeatures
 from expotion.plugins import discover
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.figure import Figure, Floats
 from expotion_conductor.people.cast import people_plan
 from expotion_conductor.people.shot import CHANGES, Shot, draw_shot
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, Plan, make_plan
+from expotion_motion_synchformer import SynchformerOptions
+from expotion_motion_synchformer.encoder import SynchformerEncoder
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "plugins" / "motion_synchformer" / "train"))
@@ -33,7 +38,8 @@ sys.path.insert(0, str(ROOT / "plugins" / "motion_synchformer" / "train"))
 from beat_probe import Example, probe  # noqa: E402 - of the encoders' training
 
 FIRST_SEED = DEVELOPMENT_SEEDS + 3000
-STANDARD = ("motion_synchformer", "motion_dis")
+STANDARD = ("motion_synchformer", "motion_dis", "face_marlin")
+MEASURES = {"beat_f1": "beat F1", "intensity_r_in_clip": "intensity r in a clip"}
 
 
 class Reframed(Figure):
@@ -82,44 +88,62 @@ def beating(seed: int, change: str) -> ConductorClip:
 WORLDS: dict[str, Callable[[int, str], ConductorClip]] = {"conductor-1": conductor, "people": beating}
 
 
-def examples(encoder: Any, make: Callable[[int, str], ConductorClip], seeds: range, change: str) -> list[Example]:
-    """What the encoder makes of these clips, beside the beats that are seen."""
-    found = []
+def examples(
+    encoders: Mapping[str, Encoder], make: Callable[[int, str], ConductorClip], seeds: range, change: str
+) -> dict[str, list[Example]]:
+    """What each encoder makes of these clips, beside the beats that are seen."""
+    found: dict[str, list[Example]] = {name: [] for name in encoders}
     for seed in seeds:
         clip = make(seed, change)
-        truth, track = clip.truth, encoder.extract(clip)
+        truth = clip.truth
         assert truth.ictus_s is not None
-        clip.close()
         if len(truth.ictus_s) > 2:
             tempo_bpm = 60.0 / float(np.median(np.diff(truth.ictus_s)))
-            times_s, levels = truth.intensity_times_s, truth.intensity
-            found.append(Example(track.values, track.times_s, truth.ictus_s, tempo_bpm, times_s, levels))
+            for name, encoder in encoders.items():
+                values, times_s = seen(encoder.extract(clip), clip.duration_s)
+                told = (truth.ictus_s, tempo_bpm, truth.intensity_times_s, truth.intensity)
+                found[name].append(Example(values, times_s, *told))
+        clip.close()
     return found
 
 
+def seen(track: TimedFeatures, duration_s: float) -> tuple[NDArray[np.float32], Floats]:
+    """The rows that are valid, and their times."""
+    if track.valid.sum() < 2:
+        return np.zeros((2, track.values.shape[1]), np.float32), np.array([0.0, duration_s])
+    return track.values[track.valid], track.times_s[track.valid]
+
+
 def main() -> None:
-    """Extract, fit, score, print a table."""
+    """Extract, fit, score, print a table of each measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=24, help="to fit, and as many to score for each change")
     parser.add_argument("--encoders", nargs="+", default=list(STANDARD))
+    parser.add_argument("--trained", type=Path, help="weights of motion_synchformer's geometry tiny_moving")
     parser.add_argument("--out", type=Path, help="where the JSON is written as well")
     args = parser.parse_args()
     fit, test = (range(FIRST_SEED + at, FIRST_SEED + at + args.clips) for at in (0, 500))
-    result: dict[str, dict[str, dict[str, float]]] = {}
-    print("| encoder | world | " + " | ".join(CHANGES) + " |")
-    for name in args.encoders:
-        spec = discover().encoder(name)
-        encoder = spec.build(spec.options())
-        result[name] = {}
-        for world, make in WORLDS.items():
-            fitted = examples(encoder, make, fit, "as drawn")
-            row = {
-                change: round(probe(fitted, examples(encoder, make, test, change)).beat_f1, 3) for change in CHANGES
-            }
-            result[name][world] = row
-            print(
-                f"| {name} | {world} | " + " | ".join(f"{value:.2f}" for value in row.values()) + " |", flush=True
-            )
+    specs = {name: discover().encoder(name) for name in args.encoders}
+    encoders: dict[str, Encoder] = {name: spec.build(spec.options()) for name, spec in specs.items()}
+    if args.trained is not None:
+        encoders["trained"] = SynchformerEncoder(SynchformerOptions(geometry="tiny_moving", weights=args.trained))
+    result: dict[str, dict[str, dict[str, dict[str, float]]]] = {
+        name: {world: {} for world in WORLDS} for name in encoders
+    }
+    for world, make in WORLDS.items():
+        fitted = examples(encoders, make, fit, "as drawn")
+        for change in CHANGES:
+            for name, scored in examples(encoders, make, test, change).items():
+                read = probe(fitted[name], scored)
+                result[name][world][change] = {measure: round(getattr(read, measure), 3) for measure in MEASURES}
+    for measure, label in MEASURES.items():
+        print(f"| {label} | world | " + " | ".join(CHANGES) + " |")
+        print("|" + " --- |" * (2 + len(CHANGES)))
+        for name, worlds in result.items():
+            for world, row in worlds.items():
+                cells = " | ".join(f"{each[measure]:.2f}" for each in row.values())
+                print(f"| {name} | {world} | {cells} |")
+        print()
     print(json.dumps(result))
     if args.out is not None:
         args.out.write_text(json.dumps(result) + "\n", encoding="utf-8")

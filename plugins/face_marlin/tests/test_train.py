@@ -49,7 +49,7 @@ def test_training_runs_end_to_end(
     monkeypatch.setattr(tiny, "SAMPLES", 60)
     tiny.main()
     assert "trained weights" in capsys.readouterr().out
-    assert len(list(rendered.iterdir())) == 2
+    assert len(list(rendered.iterdir())) == 4  # of conductors and of people
     _, head, sha256 = load_network(FaceMarlinOptions(weights=out))
     assert len(sha256) == 64
     assert sorted(key for key, _ in head.named_buffers()) == ["mean", "std"]

@@ -23,7 +23,7 @@ from expotion_motion_raft.options import DisOptions, RaftOptions
 sys.path.insert(0, str(Path(__file__).parents[2] / "motion_synchformer" / "train"))
 
 from beat_probe import Example, probe
-from conductor_clips import open_clip
+from world_clips import DURATION_S, STYLES
 
 FIRST_SEED = DEVELOPMENT_SEEDS + 1000
 ROWS: tuple[dict[str, Any], ...] = ({"geometry": "tiny", "weights": "seeded"}, {"cnn": "seeded"}, {})
@@ -42,7 +42,7 @@ def main() -> None:
     encoders = [FlowEncoder((RaftOptions if "geometry" in row else DisOptions)(**row)) for row in rows]
     examples: list[list[Example]] = [[] for _ in encoders]
     for seed in range(FIRST_SEED, FIRST_SEED + given.clips):
-        clip = open_clip(seed, 10.0)
+        clip = STYLES["conductor-1"](seed, DURATION_S)
         truth = clip.truth
         assert truth is not None and truth.tempo_bpm is not None
         for encoder, found in zip(encoders, examples, strict=True):

@@ -1,4 +1,4 @@
-"""Train the tiny RAFT and its flow CNNs on the conductor world.
+"""Train the tiny RAFT and its flow CNNs on conductors and people.
 
     python plugins/motion_raft/train/tiny.py --minutes 10
 
@@ -6,7 +6,7 @@ First RAFT, on pictures whose true flow is known because the second one is made 
 motion of the whole frame, and on top a few soft-edged pieces of other frames that move on their own. The loss
 is RAFT's (weighted end-point error over the updates). Then, with the flow frozen, one CNN for RAFT's flow and
 one for DIS flow: linear heads on their 256 values predict what the clip's sound does at that moment (onsets,
-pulse, level), as in `plugins/motion_synchformer/train`, whose world, hearing and probe are used here too.
+pulse, level), as in `plugins/motion_synchformer/train`, whose worlds, cameras, hearing and probe are used here too.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "motion_synchformer" / "train
 
 import rhythm
 from beat_probe import Example, probe
-from conductor_clips import FPS, World, render
+from framing import draw_framing
+from world_clips import FPS, World, render
 
 from expotion_motion_synchformer.options import GEOMETRIES as SYNCHFORMER_GEOMETRIES
 
@@ -160,8 +162,24 @@ def pair_times_s(n: int) -> NDArray[np.float64]:
     return (np.arange(n) + 0.5) * STRIDE / FPS
 
 
+def reframed(flow: NDArray[np.float32], rng: np.random.Generator, *, framed: bool) -> NDArray[np.float32]:
+    """A row's flow [2, S, S] as another camera would have seen it: moved, larger or smaller, shaken."""
+    size = flow.shape[1]
+    camera = draw_framing(rng, STRIDE + 1, FPS, size, framed=framed)
+    if camera.still:
+        return flow
+    first, last = camera.matrices[0], camera.matrices[-1]
+    there = cv2.warpAffine(flow.transpose(1, 2, 0), first, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    back = cv2.invertAffineTransform(first)
+    places = (
+        np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="xy"), axis=-1) @ back[:, :2].T + back[:, 2]
+    )
+    shaken = places @ (last - first)[:, :2].T + (last - first)[:, 2]
+    return np.asarray((there @ first[:, :2].T + shaken).transpose(2, 0, 1), dtype=np.float32)
+
+
 def train_cnn(
-    world: World, flow: NDArray[np.float16], *, minutes: float, seed: int, batch: int, say: Say
+    worlds: Sequence[World], flow: Sequence[NDArray[np.float16]], *, minutes: float, seed: int, batch: int, say: Say
 ) -> FlowCnn:
     """The CNN under linear heads for onsets around the row, the pulse's cosine and sine, and the level."""
     torch.manual_seed(seed)
@@ -170,15 +188,16 @@ def train_cnn(
     seed_weights(model, seed)
     norm = nn.BatchNorm1d(256, affine=False)  # stands for the standardisation that the encoder applies
     heads = nn.Linear(256, len(rhythm.LAGS_S) + 3)
-    times_s = pair_times_s(flow.shape[1])
+    times_s = pair_times_s(flow[0].shape[1])
     targets = []
-    for heard in world.sounds:
+    for heard in [sound for world in worlds for sound in world.sounds]:
         turn = 2 * np.pi * heard.phase(times_s)
         level = np.interp(times_s, np.arange(len(heard.level)) / rhythm.HOP_HZ, heard.level)
         targets.append(
             np.column_stack((rhythm.onset_windows(heard, times_s), 2 * np.cos(turn), 2 * np.sin(turn), level))
         )
     wanted = np.stack(targets).astype(np.float32)
+    where = [(kind, clip) for kind, world in enumerate(worlds) for clip in range(len(world.sounds))]
     parameters = [*model.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
     begin = said = time.process_time()
@@ -186,8 +205,11 @@ def train_cnn(
     while (done := (time.process_time() - begin) / (60 * minutes)) < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = 3e-3 * min(1.0, (done + 1e-3) / 0.05) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-        clips, rows = rng.integers(0, len(flow), size=batch), rng.integers(0, flow.shape[1], size=batch)
-        x = torch.from_numpy(np.stack([flow[c, r] for c, r in zip(clips, rows, strict=True)]).astype(np.float32))
+        clips, rows = rng.integers(0, len(where), size=batch), rng.integers(0, len(times_s), size=batch)
+        seen = []
+        for (kind, clip), row in zip([where[number] for number in clips], rows, strict=True):
+            seen.append(reframed(flow[kind][clip, row].astype(np.float32), rng, framed=worlds[kind].framed))
+        x = torch.from_numpy(np.stack(seen))
         mirror = torch.from_numpy(rng.random(batch) < 0.5).view(-1, 1, 1, 1)
         x = torch.where(mirror, x.flip(3) * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1), x)
         loss = functional.mse_loss(heads(norm(model(x))), torch.from_numpy(wanted[clips, rows]))
@@ -246,11 +268,14 @@ def main() -> None:
         print(text, flush=True)
 
     sizes = replace(SYNCHFORMER_GEOMETRIES["tiny"], image=GEOMETRY.side)
-    train_world, held_out = (
-        render(range(seed, seed + n), options.cache, sizes, duration_s=duration_s, with_motion=False, say=say)
-        for seed, n in ((ENCODER_SEEDS, options.clips), (DEVELOPMENT_SEEDS, options.probe_clips))
-    )
-    cnn_world = train_world.part(0, options.flow_clips)
+
+    def rendered(style: str, first: int, count: int) -> World:
+        seeds = range(first, first + count)
+        return render(seeds, options.cache, sizes, style=style, duration_s=duration_s, with_motion=False, say=say)
+
+    held_out = rendered("conductor-1", DEVELOPMENT_SEEDS, options.probe_clips)
+    train_world, people = (rendered(style, ENCODER_SEEDS, options.clips) for style in ("conductor-1", "people"))
+    cnn_worlds = [world.part(0, options.flow_clips) for world in (train_world, people)]
     state = dict(read_file(options.out)) if options.only and options.out.exists() else {}
     raft = build_raft(GEOMETRY).eval()
     if options.only != "dis":
@@ -271,14 +296,19 @@ def main() -> None:
     for name, method in (("raft", raft_flow), ("dis", dis)):
         if options.only not in (None, name):
             continue
-        flow = flows(cnn_world, method, options.cache / f"flow_{name}.f16", say)
+        flow = [
+            flows(world, method, options.cache / f"flow_{name}_{part}.f16", say)
+            for part, world in enumerate(cnn_worlds)
+        ]
         unseen = flows(held_out, method, options.cache / f"flow_{name}_held_out.f16", say)
         untrained = FlowCnn(GEOMETRY.pool)
         seed_weights(untrained, options.seed)
         say(f"{name}, random CNN: {score(untrained.eval(), held_out, unseen)}")
-        cnn = train_cnn(cnn_world, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say)
+        cnn = train_cnn(
+            cnn_worlds, flow, minutes=0.2 * options.minutes, seed=options.seed, batch=8 * batch, say=say
+        )
         say(f"{name}, trained CNN: {score(cnn, held_out, unseen)}")
-        rows = torch.from_numpy(np.concatenate([describe(cnn, clip) for clip in flow[:40]]))
+        rows = torch.from_numpy(np.concatenate([describe(cnn, clip) for part in flow for clip in part[:20]]))
         state |= {f"cnn_{name}.{key}": value.detach().half() for key, value in cnn.state_dict().items()}
         state |= {f"cnn_{name}.output.mean": rows.mean(0), f"cnn_{name}.output.std": rows.std(0).clamp(min=1e-3)}
     save(state, options.out)

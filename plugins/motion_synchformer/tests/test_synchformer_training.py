@@ -72,5 +72,5 @@ def test_smoke(tmp_path, monkeypatch):
     out = tmp_path / "tiny.safetensors"
     monkeypatch.setattr(sys, "argv", ["tiny.py", "--smoke", "--cache", str(tmp_path), "--out", str(out)])
     tiny.main()
-    loaded = loader.load(out, GEOMETRIES["tiny"])
+    loaded = loader.load(out, GEOMETRIES["tiny_moving"])
     assert loaded.mean is not None and out.stat().st_size < 3e6

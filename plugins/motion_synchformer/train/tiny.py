@@ -1,6 +1,6 @@
-"""Train the tiny Synchformer encoder on the conductor world: audio-visual synchrony, no labels.
+"""Train the tiny Synchformer encoder on conductors and people: audio-visual synchrony, no labels.
 
-    python plugins/motion_synchformer/train/tiny.py --minutes 15
+    python plugins/motion_synchformer/train/tiny.py --minutes 12 --out FILE
 
 A video encoder (the plugin's own model) and a small audio encoder learn together. As in Synchformer's first
 stage, segments of picture and sound that belong together are pulled together against those of other places
@@ -8,8 +8,10 @@ and other clips; here also every row (80 ms) against all other rows of the batch
 rows moreover predict what the sound does around that moment: its onset envelope, the phase and rate of its
 pulse, its level; and a linear head on every patch predicts the patch's mean DIS flow between its two frames,
 a dense signal that gets the layers going (for the first 15% of the time alone, patch by patch). All targets
-come from waveform and pixels (`rhythm.py`, `conductor_clips.py`); the world's plan is read by the probes
-only.
+come from waveform and pixels (`rhythm.py`, `world_clips.py`); the worlds' plans are read by the probes only.
+
+Three of eight segments show people, the others conductors; a camera is drawn for each (`framing.py`), and of its
+pictures the encoder sees what it looks at (`place.py`). The probe is fitted as drawn and scored in every framing.
 """
 
 from __future__ import annotations
@@ -19,21 +21,25 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import rhythm
 import torch
-from beat_probe import Example, probe
-from conductor_clips import FPS, MOTION_CELL_PX, World, render
+from batches import draw
+from beat_probe import Example, Probe, probe
+from framing import changed, reframe
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from world_clips import DURATION_S, FPS, World, render
 
+from expotion_conductor.people.shot import CHANGES
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, ENCODER_SEEDS
 from expotion_motion_synchformer import segments
-from expotion_motion_synchformer.loader import SHIPPED
+from expotion_motion_synchformer.encoder import seen
+from expotion_motion_synchformer.loader import load
 from expotion_motion_synchformer.model import VisualEncoder, scale_pixels, seeded
 from expotion_motion_synchformer.options import GEOMETRIES, Geometry
 
@@ -116,6 +122,7 @@ class Synchrony(nn.Module):
         return result
 
 
+STILL_PART = 0.05
 WEIGHTS = {"rows": 0.25, "segments": 0.1, "motion": 1.0, "onset": 1.0, "pulse": 2.0, "tempo": 0.5, "level": 0.5}
 
 
@@ -153,60 +160,6 @@ def _contrast(v: Tensor, a: Tensor, scale: Tensor, near: int = 0) -> Tensor:
     return (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)) / 2
 
 
-def draw(world: World, n_clips: int, geometry: Geometry, rng: np.random.Generator) -> dict[str, Tensor]:
-    """A batch of one segment of each of `n_clips` clips, pictures varied, and its targets."""
-    length = world.frames.shape[1]
-    picks = rng.choice(len(world.sounds), size=n_clips, replace=len(world.sounds) < n_clips)
-    starts = geometry.tubelet * rng.integers(0, (length - geometry.frames) // geometry.tubelet + 1, size=n_clips)
-    pictures = np.stack([world.frames[c, s : s + geometry.frames] for c, s in zip(picks, starts, strict=True)])
-    offsets = np.arange(geometry.rows) * geometry.tubelet + (geometry.tubelet - 1) / 2
-    out: dict[str, list[NDArray[np.float32]]] = {
-        key: [] for key in ("log_mel", "at", "onset", "pulse", "tempo", "level")
-    }
-    margin, span = 15, round(geometry.frames / FPS * rhythm.HOP_HZ) + 30
-    for clip, start in zip(picks, starts, strict=True):
-        heard = world.sounds[clip]
-        times_s = (start + offsets) / FPS
-        first = round(start / FPS * rhythm.HOP_HZ) - margin
-        index = np.clip(np.arange(first, first + span), 0, len(heard.log_mel) - 1)
-        turn = 2 * np.pi * heard.phase(times_s)
-        out["log_mel"].append(heard.log_mel[index].T)
-        out["at"].append((times_s * rhythm.HOP_HZ - first).astype(np.float32))
-        out["onset"].append(rhythm.onset_windows(heard, times_s))
-        out["pulse"].append(np.stack((np.cos(turn), np.sin(turn)), axis=1).astype(np.float32))
-        out["tempo"].append(np.full((len(times_s), 1), np.log2(heard.tempo_hz) - 1.0, dtype=np.float32))
-        grid_s = np.arange(len(heard.level)) / rhythm.HOP_HZ
-        out["level"].append(np.interp(times_s, grid_s, heard.level)[:, None].astype(np.float32))
-    batch = {key: torch.from_numpy(np.stack(values)) for key, values in out.items()}
-    rows = starts // geometry.tubelet
-    moves = np.stack([world.motion[c, r : r + geometry.rows] for c, r in zip(picks, rows, strict=True)])
-    frames = scale_pixels(torch.from_numpy(pictures)).transpose(1, 2)
-    batch["frames"], batch["motion"] = vary(frames, torch.from_numpy(moves).float(), geometry, rng)
-    return batch
-
-
-def vary(video: Tensor, motion: Tensor, geometry: Geometry, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Shift, mirror, brightness, contrast and loss of colour, constant within a segment.
-
-    video [B, 3, F, H, W]; motion [B, t, 2, H / 3, W / 3], moved and mirrored with the picture and then
-    averaged over each patch: [B, t n, 2].
-    """
-    pictures, moves = [], []
-    for segment, flow in zip(video, motion, strict=True):
-        dy, dx = (int(value) for value in rng.integers(-1, 2, size=2))
-        x = segment.roll((MOTION_CELL_PX * dy, MOTION_CELL_PX * dx), dims=(2, 3))
-        y = flow.roll((dy, dx), dims=(2, 3))
-        if rng.random() < 0.5:
-            x = x.flip(3)
-            y = y.flip(3) * torch.tensor([-1.0, 1.0])[:, None, None]
-        if rng.random() < 0.2:
-            x = x.mean(0, keepdim=True).expand_as(x)
-        pictures.append((x * float(rng.uniform(0.7, 1.3)) + float(rng.uniform(-0.25, 0.25))).clamp(-1.5, 1.5))
-        moves.append(y)
-    target = _patch_targets(torch.stack(moves).flatten(0, 1), geometry)
-    return torch.stack(pictures), target.unflatten(0, (len(video), -1)).flatten(1, 2)
-
-
 def embed(
     model: VisualEncoder, frames: NDArray[np.uint8], step: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -216,24 +169,43 @@ def embed(
         len(frames) / FPS, fps=FPS, frames=geometry.frames, tubelet=geometry.tubelet, step=step, windows="cover"
     )
     points = np.minimum(plan.starts[:, None] + np.arange(geometry.frames), len(frames) - 1)
+    pictures = seen(torch.from_numpy(np.asarray(frames)[points]), geometry)
     with torch.inference_mode():
-        rows = model(scale_pixels(torch.from_numpy(np.asarray(frames)[points])).transpose(1, 2)).numpy()
+        rows = model(scale_pixels(pictures).transpose(1, 2)).numpy()
     values, ticks = segments.merge_rows(rows, plan, overlap="central")
     return values, segments.tick_times_s(ticks, FPS)
 
 
-def examples(
-    world: World, track: Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float64]]]
-) -> list[Example]:
-    """Every clip's track beside its truth."""
-    return [
-        Example(*track(frames), truth.beats_s, truth.tempo_bpm, truth.intensity_times_s, truth.intensity)
-        for frames, truth in zip(world.frames, world.truths, strict=True)
-    ]
+def examples(world: World, model: VisualEncoder, change: str = "") -> list[Example]:
+    """Every clip's track beside its truth, in a changed framing."""
+    found = []
+    for number, (frames, truth) in enumerate(zip(world.frames, world.truths, strict=True)):
+        camera = changed(change, number, len(frames), FPS, frames.shape[1]) if change else None
+        track = embed(model, reframe(frames, camera) if camera else frames, model.geometry.segment_step)
+        found.append(Example(*track, truth.beats_s, truth.tempo_bpm, truth.intensity_times_s, truth.intensity))
+    return found
+
+
+def score(model: VisualEncoder, held_out: Mapping[str, World], changes: Sequence[str]) -> dict[str, Probe]:
+    """Probes by world and change: fitted to half of the clips as drawn, scored on the others."""
+    rows = {}
+    for name, world in held_out.items():
+        half = len(world.sounds) // 2
+        fit = examples(world.part(0, half), model)
+        for change in changes:
+            test = examples(world.part(half, 2 * half), model, "" if change == "as drawn" else change)
+            rows[f"{name}, {change}"] = probe(fit, test)
+    return rows
 
 
 def warm_start(
-    model: Synchrony, world: World, geometry: Geometry, *, minutes: float, seed: int, say: Callable[[str], None]
+    model: Synchrony,
+    worlds: Sequence[World],
+    geometry: Geometry,
+    *,
+    minutes: float,
+    seed: int,
+    say: Callable[[str], None],
 ) -> None:
     """Teach the patch embedding and the first MLP what moves, patch by patch and without attention, which is cheap.
 
@@ -247,16 +219,11 @@ def warm_start(
     while (done := (time.process_time() - begin) / (60.0 * minutes)) < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = 3e-3 * min(1.0, (done + 1e-3) / 0.04) * (0.05 + 0.95 * (1.0 - done))
-        clips, rows = (rng.integers(0, len(world.sounds), size=96), rng.integers(0, world.motion.shape[1], size=96))
-        pictures = np.stack(
-            [world.frames[c, tubelet * r : tubelet * (r + 1)] for c, r in zip(clips, rows, strict=True)]
-        )
-        moves = np.stack([world.motion[c, r] for c, r in zip(clips, rows, strict=True)])
-        video = scale_pixels(torch.from_numpy(pictures)).transpose(1, 2).contiguous()  # [N, 3, f, H, W]
-        video = video * float(rng.uniform(0.7, 1.3)) + float(rng.uniform(-0.2, 0.2))
-        target = _patch_targets(torch.from_numpy(moves).float(), geometry)  # [N, n, 2]
+        batch = draw(worlds, 6, geometry, rng)
+        video = batch["frames"].unflatten(2, (-1, tubelet)).transpose(1, 2).flatten(0, 1)  # [N, 3, f, H, W]
+        target = batch["motion"].unflatten(1, (-1, geometry.patches)).flatten(0, 1)  # [N, n, 2]
         x = (
-            video.view(len(video), 3, tubelet, side, patch, side, patch)
+            video.reshape(len(video), 3, tubelet, side, patch, side, patch)
             .permute(0, 3, 5, 1, 2, 4, 6)
             .flatten(3)
             .flatten(1, 2)
@@ -275,14 +242,8 @@ def warm_start(
             said, lost, power = time.process_time(), 0.0, 0.0
 
 
-def _patch_targets(motion: Tensor, geometry: Geometry) -> Tensor:
-    """Cells [N, 2, h, w] averaged over each patch, scaled to about unit size: [N, n, 2]."""
-    pooled = functional.avg_pool2d(motion, geometry.patch // MOTION_CELL_PX)
-    return (2.0 * pooled).flatten(2).transpose(1, 2).clamp(-4.0, 4.0)
-
-
 def train(
-    world: World,
+    worlds: Sequence[World],
     geometry: Geometry,
     *,
     minutes: float,
@@ -291,13 +252,20 @@ def train(
     peak_lr: float,
     say: Callable[[str], None],
     check: Callable[[VisualEncoder], str] | None = None,
+    start: Path | None = None,
 ) -> tuple[Synchrony, list[dict[str, float]]]:
-    """AdamW under a budget of processor time: warm-up over the first 4%, then cosine to a hundredth of the peak."""
+    """AdamW under a budget of processor time: warm-up over the first 4%, then cosine to a hundredth of the peak.
+
+    With `start` the video encoder begins as that file has it, and stands still until the heads know it.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 7])
     model = Synchrony(geometry, seed)
-    warm_start(model, world, geometry, minutes=0.15 * minutes, seed=seed, say=say)
-    minutes = 0.85 * minutes
+    if start is None:
+        warm_start(model, worlds, geometry, minutes=0.15 * minutes, seed=seed, say=say)
+        minutes = 0.85 * minutes
+    else:
+        model.video.load_state_dict(load(start, geometry).model.state_dict())
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -314,7 +282,8 @@ def train(
         rate = peak_lr * min(1.0, (done + 1e-3) / 0.04) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss, parts = model(draw(world, clips_per_step, geometry, rng))
+        model.video.requires_grad_(start is None or done > STILL_PART)
+        loss, parts = model(draw(worlds, clips_per_step, geometry, rng))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -327,7 +296,7 @@ def train(
             record = {name: round(value / since, 4) for name, value in sums.items()}
             history.append({"step": step, "seconds": round(time.process_time() - begin, 1), **record})
             sums, said = {}, time.process_time()
-            extra = check(model.video.eval()) if check and len(history) % 4 == 0 else ""
+            extra = check(model.video.eval()) if check and len(history) % 8 == 0 else ""
             model.train()
             say(json.dumps(history[-1]) + (" " + extra if extra else ""))
     return model, history
@@ -351,63 +320,58 @@ def main() -> None:
     """Render, train, standardise, probe, save."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument(
-        "--minutes", type=float, default=15.0, help="processor time of the training, after rendering"
+        "--minutes", type=float, default=12.0, help="processor time of the training, after rendering"
     )
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--clips", type=int, default=600, help="training clips, from ENCODER_SEEDS")
-    arguments.add_argument("--probe-clips", type=int, default=80, help="held-out clips, half to fit the probes")
-    arguments.add_argument("--clips-per-step", type=int, default=16)
-    arguments.add_argument("--lr", type=float, default=1.5e-3)
+    arguments.add_argument("--clips", type=int, default=240, help="of each world, from ENCODER_SEEDS")
+    arguments.add_argument("--probe-clips", type=int, default=40, help="held-out clips, half to fit the probes")
+    arguments.add_argument("--clips-per-step", type=int, default=8)
+    arguments.add_argument("--lr", type=float, default=2e-3)
+    arguments.add_argument("--start", type=Path, help="weights to begin from, in place of the warm start")
     arguments.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "expotion" / "train")
-    arguments.add_argument("--out", type=Path, default=SHIPPED)
+    arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument(
         "--smoke", action="store_true", help="a few steps on a few short clips, to see that it runs"
     )
     options = arguments.parse_args()
-    duration_s = 10.0
+    duration_s = DURATION_S
     if options.smoke:
-        options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.001, 3, 3, 2
+        options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.001, 2, 2, 2
         duration_s = 2.0
-    geometry = GEOMETRIES["tiny"]
+    geometry = GEOMETRIES["tiny_moving"]
+    torch.set_num_threads(1)
 
     def say(text: str) -> None:
         print(text, flush=True)
 
-    train_world = render(
-        range(ENCODER_SEEDS, ENCODER_SEEDS + options.clips), options.cache, geometry, duration_s=duration_s, say=say
-    )
-    held_out = render(
-        range(DEVELOPMENT_SEEDS, DEVELOPMENT_SEEDS + options.probe_clips),
-        options.cache,
-        geometry,
-        duration_s=duration_s,
-        say=say,
-    )
-    half = options.probe_clips // 2
+    def rendered(style: str, first: int, count: int) -> World:
+        seeds = range(first, first + count)
+        return render(seeds, options.cache, geometry, style=style, duration_s=duration_s, say=say)
 
-    def score(model: VisualEncoder) -> str:
-        found = examples(held_out, lambda frames: embed(model, frames, geometry.segment_step))
-        return probe(found[:half], found[half:]).row()
+    conductors, people = (rendered(style, ENCODER_SEEDS, options.clips) for style in ("conductor-1", "people"))
+    worlds = [conductors, people, conductors]
+    held_out = {
+        style: rendered(style, DEVELOPMENT_SEEDS, options.probe_clips) for style in ("conductor-1", "beating")
+    }
 
     def keep(model: VisualEncoder) -> None:
         rows = np.concatenate(
-            [embed(model, frames, geometry.segment_step)[0] for frames in train_world.frames[:40]]
+            [embed(model, frames, geometry.segment_step)[0] for world in worlds[:2] for frames in world.frames[:30]]
         )
         save(model, rows.mean(0).astype(np.float32), rows.std(0).astype(np.float32), options.out)
 
     def check(model: VisualEncoder) -> str:
-        keep(model)
-        return score(model)
+        return " ".join(f"{probed.beat_f1:.3f}" for probed in score(model, held_out, ["as drawn"]).values())
 
-    say("phase r | beat F1 | log tempo r | intensity r | intensity r within a clip")
-    say("random weights: " + score(seeded(geometry, options.seed).eval()))
     model, history = train(
-        train_world, geometry, minutes=options.minutes, seed=options.seed, clips_per_step=options.clips_per_step,
-        peak_lr=options.lr, say=say, check=check,
+        worlds, geometry, minutes=options.minutes, seed=options.seed, clips_per_step=options.clips_per_step,
+        peak_lr=options.lr, say=say, check=check, start=options.start,
     )  # fmt: skip
     video = model.video.eval()
-    say("trained: " + score(video))
     keep(video)
+    say("| world, change | phase r | beat F1 | log tempo r | intensity r | intensity r within a clip |")
+    for name, probed in score(video, held_out, tuple(CHANGES)).items():
+        say(f"| {name} | {probed.row()} |")
     say(f"{len(history)} reports; wrote {options.out} ({options.out.stat().st_size / 1e6:.2f} MB)")
 
 

@@ -63,6 +63,8 @@ def _weights(options: SynchformerOptions) -> Sequence[Weights]:
         ]
     if options.geometry == "tiny":
         return [Weights(name="synchformer_tiny", source="shipped", licence="Apache-2.0")]
+    if options.geometry == "tiny_moving":
+        return []
     return [OFFICIAL_WEIGHTS]
 
 

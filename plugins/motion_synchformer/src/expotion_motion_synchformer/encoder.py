@@ -111,7 +111,8 @@ class SynchformerEncoder(Encoder):
             chunk = times_s[start : start + at_once]
             unique_s, index = np.unique(chunk, return_inverse=True)
             pictures = pictures_at(video, unique_s, self.geometry, between=between)
-            out.append(self.embed(pictures[torch.from_numpy(index.reshape(chunk.shape))]).numpy())
+            looked = seen(pictures[torch.from_numpy(index.reshape(chunk.shape))], self.geometry)
+            out.append(self.embed(looked).numpy())
         return np.concatenate(out)
 
     @torch.inference_mode()
@@ -125,10 +126,20 @@ class SynchformerEncoder(Encoder):
         return rows
 
 
+def seen(pictures: Tensor, geometry: Geometry) -> Tensor:
+    """What is seen of segments of pictures uint8 [B, F, P, P, 3]: uint8 [B, F, image, image, 3]."""
+    if geometry.look is None:
+        return pictures
+    from expotion_motion_synchformer.place import look_at, moving_square  # noqa: PLC0415 - OpenCV, for this only
+
+    parts = [look_at(one, moving_square(one), geometry.image) for one in pictures.numpy()]
+    return torch.from_numpy(np.stack(parts))
+
+
 def pictures_at(
     video: Video, times_s: NDArray[np.float64], geometry: Geometry, *, between: Literal["blend", "nearest"]
 ) -> Tensor:
-    """What the encoder sees at these times, uint8 [m, image, image, 3]; see `segments.around`."""
+    """Pictures at these times, uint8 [m, P, P, 3], P the geometry's `frame_px`; see `segments.around`."""
     used, index, weight = frames_around(video, times_s, between)
     frames = fetch(video, video.frame_times_s[used] + HAIR_S, geometry)
     first, second = (frames[torch.from_numpy(part)] for part in np.split(index, 2))
@@ -157,16 +168,16 @@ def shorter_side_px(video: Video, geometry: Geometry) -> int:
     if geometry.resize is not None:
         return geometry.resize
     height, width = video.size
-    return max(1, round(geometry.image * min(height, width) / max(height, width)))
+    return max(1, round(geometry.frame_px * min(height, width) / max(height, width)))
 
 
 def fetch(video: Video, times_s: NDArray[np.float64], geometry: Geometry) -> Tensor:
-    """Frames at these times in the model's picture size, uint8 [m, image, image, 3].
+    """Frames at these times, uint8 [m, P, P, 3], P the geometry's `frame_px`.
 
     With `geometry.resize` as the reference does: shorter side to it, then the centre crop. Without, the whole frame
     is fitted into the square and padded with grey.
     """
-    size = geometry.image
+    size = geometry.frame_px
     frames = torch.from_numpy(video.frames_at(times_s, shorter_side=shorter_side_px(video, geometry)))
     if geometry.resize is not None:
         top, left = (round((side - size) / 2) for side in frames.shape[1:3])
@@ -188,6 +199,9 @@ def _load(options: SynchformerOptions, geometry: Geometry) -> loader.Loaded:
         return loader.load(options.weights.expanduser(), geometry)
     if options.geometry == "tiny":
         return loader.load(loader.SHIPPED, geometry)
+    if options.geometry == "tiny_moving":
+        fix = "set `weights` to a file that plugins/motion_synchformer/train/tiny.py wrote"
+        raise WeightsError(Problem("motion_synchformer: weights", "a file for geometry 'tiny_moving'", "none", fix))
     file = pulled_weights(OFFICIAL)
     if file is not None:
         return loader.load(file, geometry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ class Geometry:
 
     `resize` is the shorter side before the centre crop of `image`, as the reference does it; None fits the whole
     frame into the square instead and pads the rest with grey. `segment_step` is the default step between segments.
+    `look`: the frame is fitted into a square of this many pixels, of which the part that moves is taken (`place`).
     """
 
     image: int
@@ -31,6 +32,12 @@ class Geometry:
     resize: int | None = None
     segment_step: int = 16
     between: Literal["blend", "nearest"] = "nearest"
+    look: int | None = None
+
+    @property
+    def frame_px(self) -> int:
+        """Side of the square that holds a frame."""
+        return self.look or self.image
 
     @property
     def rows(self) -> int:
@@ -43,24 +50,27 @@ class Geometry:
         return (self.image // self.patch) ** 2
 
 
+_TINY = Geometry(
+    image=48,
+    patch=12,
+    frames=32,
+    tubelet=2,
+    dim=96,
+    depth=3,
+    heads=3,
+    mlp_ratio=2,
+    segment_step=24,
+    between="blend",
+)
 GEOMETRIES: dict[str, Geometry] = {
-    "tiny": Geometry(
-        image=48,
-        patch=12,
-        frames=32,
-        tubelet=2,
-        dim=96,
-        depth=3,
-        heads=3,
-        mlp_ratio=2,
-        segment_step=24,
-        between="blend",
-    ),
+    "tiny": _TINY,
+    "tiny_moving": replace(_TINY, look=96),
     "base": Geometry(
         image=224, patch=16, frames=16, tubelet=2, dim=768, depth=12, heads=12, resize=256, segment_step=8
     ),
 }
-"""`base` is the released model's geometry; `tiny` ships with weights trained on the conductor world."""
+"""`base` is the released model's geometry; `tiny` ships with weights trained on conductors; `tiny_moving` is
+as large and looks at what moves, for weights of `train/tiny.py`."""
 
 
 TOKENS_AT_ONCE = 2100
@@ -70,7 +80,7 @@ TOKENS_AT_ONCE = 2100
 class SynchformerOptions(Options):
     """Options of `motion_synchformer`.
 
-    `weights`: None takes the shipped file (tiny) and is an error for `base`; `seeded` means random weights made
+    `weights`: None takes the shipped file (tiny) and is an error for the others; `seeded` means random weights made
     from `seed`; anything else is a path to a .safetensors, .pt, .pth or .ckpt file in any of the official layouts.
     `segment_step_frames`: frames between the starts of two segments; None is the geometry's default (tiny 24 of 32,
     base 8 of 16 as the released sync models; 16 is their stage I; 5 is the paper's stride).
@@ -85,7 +95,7 @@ class SynchformerOptions(Options):
     `precision` of the matrix products: `auto` is bfloat16 for `base` where that is right and faster, else float32.
     """
 
-    geometry: Literal["tiny", "base"] = "tiny"
+    geometry: Literal["tiny", "tiny_moving", "base"] = "tiny"
     weights: Path | Literal["seeded"] | None = None
     seed: int = Field(default=0, ge=0)
     fps: float = Field(default=25.0, gt=0, le=120)
@@ -106,7 +116,7 @@ class SynchformerOptions(Options):
     def runs_in(self, has_bfloat16: bool) -> Literal["float32", "bfloat16"]:
         """The precision, with `auto` decided."""
         if self.precision == "auto":
-            return "bfloat16" if has_bfloat16 and self.geometry != "tiny" else "float32"
+            return "bfloat16" if has_bfloat16 and self.geometry == "base" else "float32"
         return self.precision
 
     @property

@@ -1,12 +1,10 @@
-"""Render clips of the conductor world once and keep what training needs: small pictures and an analysis of
-the rhythm.
-"""
+"""Render clips of the worlds once and keep what training needs: pictures, their flow, an analysis of the rhythm."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from expotion.contracts import Clip
 from expotion_conductor.clip import ConductorClip
+from expotion_conductor.people.cast import people_plan
 from expotion_conductor.plan import make_plan
 from expotion_motion_synchformer.encoder import pictures_at
 from expotion_motion_synchformer.options import Geometry
@@ -24,8 +23,17 @@ from expotion_motion_synchformer.options import Geometry
 FPS = 25.0
 AUDIO_HZ = 32_000
 TUBELET = 2
-MOTION_CELL_PX = 3
-"""Cells of the motion targets, in pixels of the small pictures. Flow itself is found at twice their size."""
+MOTION_CELLS = 16
+"""Cells of the motion targets on each side of a picture."""
+DURATION_S = 10.0
+STYLES: dict[str, Callable[[int, float], ConductorClip]] = {
+    "conductor-1": lambda seed, s: ConductorClip(make_plan(seed, s)),
+    "people": lambda seed, s: ConductorClip(people_plan(seed, s, performed=False)),
+    "beating": lambda seed, s: ConductorClip(
+        people_plan(seed, s, performed=False, role="beats", change="as drawn")
+    ),
+}
+"""Conductors; people as they come, to steady music; people who beat time, as drawn, whose marks are the beats."""
 
 
 @dataclass(frozen=True)
@@ -40,54 +48,41 @@ class Truth:
 
 @dataclass
 class World:
-    """`frames` uint8 [N, n, S, S, 3] at 25 Hz from 0 s; `motion` float16 [N, n / 2, 2, S / 3, S / 3] the DIS
-    flow within each tubelet in pixels of twice the size, averaged over cells; one Sound and one Truth per
-    clip."""
+    """`frames` uint8 [N, n, S, S, 3] at 25 Hz from 0 s; `motion` float16 [N, n / 2, 2, 16, 16] the DIS flow within
+    each tubelet in pixels, averaged over cells; one Sound and one Truth per clip. `framed`: each clip has a framing
+    of its own already."""
 
     frames: NDArray[np.uint8]
     motion: NDArray[np.float16]
     sounds: list[rhythm.Sound]
     truths: list[Truth]
+    framed: bool = False
 
     def part(self, first: int, last: int) -> World:
         """Clips first .. last - 1."""
         return World(
-            self.frames[first:last], self.motion[first:last], self.sounds[first:last], self.truths[first:last]
-        )
-
-
-def open_clip(seed: int, duration_s: float) -> Clip:
-    """One clip of the world."""
-    return ConductorClip(make_plan(seed, duration_s))
+            self.frames[first:last], self.motion[first:last], self.sounds[first:last], self.truths[first:last],
+            self.framed,
+        )  # fmt: skip
 
 
 def grid_frames(clip: Clip, geometry: Geometry) -> NDArray[np.uint8]:
-    """All frames of a clip on the 25 Hz grid as an encoder of this geometry sees them, uint8 [n, S, S, 3]."""
+    """All frames of a clip on the 25 Hz grid, of this geometry's size, uint8 [n, S, S, 3]."""
     video = clip.video
     assert video is not None
     grid_s = np.arange(round(clip.duration_s * FPS)) / FPS
     return np.asarray(pictures_at(video, grid_s, geometry, between=geometry.between).numpy())
 
 
-def halve(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average blocks of 2 x 2 pixels: [n, 2 S, 2 S, 3] -> [n, S, S, 3], as area scaling to half the size does."""
-    n, side = frames.shape[:2]
-    blocks = frames.reshape(n, side // 2, 2, side // 2, 2, 3).astype(np.uint16).sum((2, 4))
-    return ((blocks + 2) // 4).astype(np.uint8)
-
-
 def tubelet_motion(frames: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """DIS flow from the first to the second frame of every tubelet: [n, 2 S, 2 S, 3] -> [n / 2, 2, S / 3, S /
-    3].
-    """
+    """DIS flow from the first to the second frame of every tubelet: [n, S, S, 3] -> [n / 2, 2, 16, 16]."""
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     found = np.stack(
         [method.calc(a, b, None) for a, b in zip(grey[0::2], grey[1::2], strict=False)]
-    )  # [m, 2 S, 2 S, 2]
-    cell = 2 * MOTION_CELL_PX
-    cells = found.shape[1] // cell
-    pooled = found.reshape(-1, cells, cell, cells, cell, 2).mean((2, 4))
+    )  # [m, S, S, 2]
+    cell = found.shape[1] // MOTION_CELLS
+    pooled = found.reshape(-1, MOTION_CELLS, cell, MOTION_CELLS, cell, 2).mean((2, 4))
     return np.ascontiguousarray(pooled.transpose(0, 3, 1, 2)).astype(np.float16)
 
 
@@ -118,30 +113,39 @@ def read_records(path: Path) -> list[Record]:
     return [(rhythm.Sound(**fields(i, rhythm.Sound)), Truth(**fields(i, Truth))) for i in range(count)]
 
 
+def truth_of(clip: ConductorClip) -> Truth:
+    """Of who beats time the marks that are seen, of others the music's beats."""
+    truth = clip.truth
+    assert truth.tempo_bpm is not None
+    beats_s, tempo_bpm = truth.beats_s, truth.tempo_bpm
+    if clip.plan.people is not None and truth.ictus_s is not None and len(truth.ictus_s) > 2:
+        beats_s, tempo_bpm = truth.ictus_s, 60.0 / float(np.median(np.diff(truth.ictus_s)))
+    return Truth(beats_s, tempo_bpm, truth.intensity_times_s, truth.intensity)
+
+
 def render(
     seeds: Sequence[int],
     folder: Path,
     geometry: Geometry,
     *,
-    duration_s: float = 10.0,
+    style: str = "conductor-1",
+    duration_s: float = DURATION_S,
     with_motion: bool = True,
     say: Callable[[str], None] = print,
 ) -> World:
     """Clips of these seeds, from the folder where they are complete, else rendered (and kept) one by one.
 
-    Without motion the pictures are drawn at their own size and `motion` is a stand-in of zeros.
-
-    Clips are written in order and counted in `done`, so that a second process may read a growing cache.
+    Without motion `motion` is a stand-in of zeros. Clips are written in order: a run that was stopped goes on.
     """
     cv2.setNumThreads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{seeds[0]}_{len(seeds)}_{geometry.image}_{duration_s:g}"
-    shape = (len(seeds), round(duration_s * FPS), geometry.image, geometry.image, 3)
+    size = geometry.frame_px
+    name = f"{style}_{seeds[0]}_{len(seeds)}_{size}_{duration_s:g}"
+    shape = (len(seeds), round(duration_s * FPS), size, size, 3)
     path, notes = folder / f"{name}.u8", folder / f"{name}.npz"
     records = read_records(notes) if notes.exists() else []
-    mode = "r+" if path.exists() else "w+"
-    frames: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode=mode, shape=shape)
-    cells = geometry.image // MOTION_CELL_PX if with_motion else 1
+    frames: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r+" if path.exists() else "w+", shape=shape)
+    cells = MOTION_CELLS if with_motion else 1
     flow_path = folder / f"{name}.f16"
     motion: NDArray[np.float16] = np.memmap(
         flow_path if with_motion else folder / "none.f16",
@@ -150,23 +154,16 @@ def render(
         shape=(len(seeds), shape[1] // TUBELET, 2, cells, cells),
     )
     for number in range(len(records), len(seeds)):
-        clip = open_clip(seeds[number], duration_s)
+        clip = STYLES[style](seeds[number], duration_s)
+        frames[number] = grid_frames(clip, geometry)
         if with_motion:
-            large = grid_frames(clip, replace(geometry, image=2 * geometry.image))
-            frames[number], motion[number] = halve(large), tubelet_motion(large)
-        else:
-            frames[number] = grid_frames(clip, geometry)
+            motion[number] = tubelet_motion(frames[number])
         samples = clip.audio(AUDIO_HZ)
-        truth = clip.truth
-        assert samples is not None and truth is not None and truth.tempo_bpm is not None
-        records.append(
-            (
-                rhythm.listen(samples, AUDIO_HZ),
-                Truth(truth.beats_s, truth.tempo_bpm, truth.intensity_times_s, truth.intensity),
-            )
-        )
+        assert samples is not None
+        records.append((rhythm.listen(samples, AUDIO_HZ), truth_of(clip)))
         clip.close()
         if (number + 1) % 20 == 0 or number + 1 == len(seeds):
             write_records(notes, records)
-            say(f"rendered {number + 1} of {len(seeds)} clips")
-    return World(frames, motion, [record[0] for record in records], [record[1] for record in records])
+            say(f"{style}: rendered {number + 1} of {len(seeds)} clips")
+    sounds, truths = [record[0] for record in records], [record[1] for record in records]
+    return World(frames, motion, sounds, truths, framed=style == "people")
