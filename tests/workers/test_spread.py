@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import errands
@@ -142,14 +142,17 @@ def test_no_ray_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
         list(spread(errands.errand, ["a"], ray="local"))
 
 
-@pytest.fixture
-def known_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's workers find the errands."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(errands.__file__).parent), prepend=os.pathsep)
+@pytest.fixture(scope="module")
+def started_ray() -> Iterator[None]:
+    """A Ray that `local` finds started; its workers find the errands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(errands.__file__).parent), prepend=os.pathsep)
+        with workers.connected("local", cpus=2):
+            yield
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("known_to_ray")
+@pytest.mark.usefixtures("started_ray")
 def test_ray_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Three deaths may come in a row here, by chance of which worker starts first; giving up is tested above.
     monkeypatch.setattr(workers, "DEATHS_IN_A_ROW", 10)
@@ -166,7 +169,7 @@ def test_ray_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("known_to_ray")
+@pytest.mark.usefixtures("started_ray")
 def test_closing_the_iterator_interrupts_what_ray_does(tmp_path: Path) -> None:
     items = ["a", ("sleep", 60, str(tmp_path / "started"), str(tmp_path / "tidied"))]
     results = spread(errands.errand, items, workers=2, ray="local", grace_s=20.0)
