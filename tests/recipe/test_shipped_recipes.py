@@ -8,9 +8,11 @@ import pytest
 
 from expotion.matrix.declare import load_matrix
 from expotion.recipe import load_recipe, read_profiles
+from expotion.recipe.tasks import load_task
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-FILES = sorted(RECIPES.rglob("*.yaml"))
+TASKS = [path for path in sorted(RECIPES.rglob("*.yaml")) if load_task(path, registry=None)]
+FILES = [path for path in sorted(RECIPES.rglob("*.yaml")) if path not in TASKS]
 CASES = [(path, profile) for path in FILES for profile in (None, *read_profiles(path))]
 
 
@@ -26,6 +28,29 @@ def test_each_recipe_and_profile_loads(path: Path, profile: str | None) -> None:
     assert recipe.name == path.stem
     assert recipe.plugins, "a shipped recipe declares its plugins"
     assert recipe.description
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_each_recipe_of_a_task_loads_and_lacks_nothing(path: Path) -> None:
+    from expotion.plugins import discover
+
+    recipe = load_task(path, registry=discover(), ready=True)
+    assert recipe is not None and recipe.name == path.stem
+    assert recipe.plugins and recipe.description and recipe.evaluate.metrics
+
+
+def test_the_scenes_are_there() -> None:
+    assert {path.stem for path in TASKS} == {"musiscene"}
+    matrix = load_matrix(RECIPES / "scene_prompts.yaml", registry=None)
+    assert matrix is not None
+    words = {row.name: matrix.cell(row.name).recipe.text for row in matrix.rows}
+    assert [text.captioner for text in words.values()] == [
+        "conductor_watcher",
+        "conductor_listener",
+        "conductor_watcher",
+        "musiscene",
+    ]
+    assert words["fused_captions"].captioner_options == {"of": "fused"} != words["video_captions"].captioner_options
 
 
 def test_the_matrices_are_there() -> None:

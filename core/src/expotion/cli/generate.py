@@ -42,6 +42,12 @@ def generate(
     samples: Annotated[
         int, files("--samples", "-n", metavar="N", help="Takes of each clip, numbered. E.g. 3.")
     ] = 1,
+    prompt_from: Annotated[
+        str | None,
+        files(
+            "--prompt-from", metavar="WORDS", help="A captioner's words of the clip or a SOUND. E.g. scene:b.wav."
+        ),
+    ] = None,
     best: Annotated[
         str | None,
         files("--best", metavar="METRIC", help="Choose among the takes by a metric. E.g. beat_alignment."),
@@ -101,6 +107,7 @@ def generate(
     from expotion.errors import Problem
     from expotion.music.best import Best
     from expotion.music.make import generate_files
+    from expotion.music.prompts import PromptFrom
     from expotion.music.targets import Output
 
     named = [name.strip().lower().lstrip(".") for name in formats.split(",")] if formats else []
@@ -114,6 +121,7 @@ def generate(
         out=out,
         samples=samples,
         best=None if best is None else Best(best, samples, keep or 0),
+        prompt_from=None if prompt_from is None else PromptFrom.of(prompt_from),
         jobs=jobs,
         ray=ray,
         overwrite=overwrite,

@@ -75,7 +75,7 @@ class Truth:
     sampled at `intensity_times_s` [k]; so are `landmarks`, pixels [k, 2] by name, unless `landmark_times_s` [f] has
     other times, those of the frames. At these: `visible` [f] by landmark, `framing` [f, 2, 3] from the
     world's lengths to pixels, `expression` [f], parts of the face by name. `events_s` has times by kind, some kinds
-    also `event_strengths`.
+    also `event_strengths`. `traits` says in a word what holds from beginning to end, by name, as style or mood.
     """
 
     beats_s: NDArray[np.float64]
@@ -93,6 +93,7 @@ class Truth:
     event_strengths: Mapping[str, NDArray[np.float64]] | None = None
     framing: NDArray[np.float64] | None = None
     expression: Mapping[str, NDArray[np.float64]] | None = None
+    traits: Mapping[str, str] | None = None
 
 
 class Clip(ABC):
@@ -155,7 +156,10 @@ class DataSourceSpec:
 
 @dataclass(frozen=True)
 class CaptionerSpec:
-    """Writes a caption for a clip. `build(options)` returns a function of one clip."""
+    """Writes a caption for a clip. `build(options)` returns a function of one clip.
+
+    `says` is what its words are of, as `scene`: `generate --prompt-from` finds it by that, too.
+    """
 
     name: str
     description: str
@@ -163,3 +167,4 @@ class CaptionerSpec:
     options: type[Options] = Options
     licence: str = "Apache-2.0"
     weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
+    says: str = ""

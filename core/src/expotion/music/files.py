@@ -42,6 +42,8 @@ def is_done(target: Target, asked: Callable[[Target], Mapping[str, Any]]) -> boo
         before["composing"] = Steering.of(**before["composing"]).to_json()  # of an earlier version, perhaps
         if "best" in now:  # the seed that was chosen, of those from the first one on
             now["composing"]["seed"] = before["composing"]["seed"]
+        if "prompt_from" in now:  # the words that were written, or what they were edited to
+            now["composing"]["prompt"] = before["composing"]["prompt"]
         files = {target.record.with_name(name): digest for name, digest in content["files"].items()}
         return {**before, "threads": 0} == {**now, "threads": 0} and all(
             path.is_file() and sha256_of(path) == digest for path, digest in files.items()

@@ -33,6 +33,7 @@ from expotion.music.files import is_done, read_record, write_files
 from expotion.music.out_of_memory import memory_problem
 from expotion.music.overlay import write_overlay
 from expotion.music.piece import Music
+from expotion.music.prompts import PromptFrom
 from expotion.music.steering import Steering, described
 from expotion.music.targets import FORMATS, Output, Plan, Takes, Target, check_formats, plan, scan_clips, unfit
 from expotion.musicgen.engine import choose
@@ -53,6 +54,7 @@ def generate_files(
     out: Path | None,
     samples: int,
     best: Best | None = None,
+    prompt_from: PromptFrom | None = None,
     jobs: int | None,
     ray: str | None,
     overwrite: bool,
@@ -79,6 +81,7 @@ def generate_files(
         with contextlib.suppress(ExpotionError):  # an adaptor that is not there has been found out before
             recipe, _ = described(steering.folder)
         found += best.problems(steering, recipe)
+    found += [] if prompt_from is None else prompt_from.problems(steering.prompt)
     planned = plan(
         clips,
         out=out,
@@ -103,7 +106,7 @@ def generate_files(
             console.print(f"{folder}: {sounds} passed over", style="yellow", markup=False)
     for clip, why in bad.items():
         report.add(Outcome(clip, problems=tuple(why)))
-    job = Job(steering, output, best=best)
+    job = Job(steering, output, best=best, prompt_from=prompt_from)
     with planned.held():
         if planned.report_folder is not None and not overwrite:
             takes = report.left(job, takes)
@@ -137,6 +140,7 @@ class Job:
     output: Output
     threads: int = 0
     best: Best | None = None
+    prompt_from: PromptFrom | None = None
 
     def open(self) -> Composer:
         """Load adaptor, backbone and encoders with the registry of this process."""
@@ -157,8 +161,9 @@ class Job:
         try:
             with contextlib.closing(FileClip(takes.clip, scanned=takes.source)) as clip:
                 check_formats(clip.scanned, self.output.formats)
-                for target, music in self._music(composer, clip, takes.targets, warnings.append, console):
-                    asked = self.asked(target)
+                job = self._with_words(clip, warnings.append, console)
+                for target, music in job._music(composer, clip, takes.targets, warnings.append, console):
+                    asked = job.asked(target)
                     draw = functools.partial(write_overlay, clip, composer.encoders, warnings.append)
                     files += write_files(target, music, clip.scanned, self.output, asked, warnings.append, draw)
         except ExpotionError as error:
@@ -169,6 +174,15 @@ class Job:
             fault = None if short is not None else traceback.format_exc()
         seconds, said = time.monotonic() - started, dict.fromkeys(warnings)
         return Outcome(takes.clip, tuple(files), tuple(said), tuple(problems), seconds, fault)
+
+    def _with_words(self, clip: FileClip, warn: Warn, console: Console | None) -> Job:
+        """The same with the words that a captioner has for the clip."""
+        words = None if self.prompt_from is None else self.prompt_from.words(clip, warn)
+        if words is None:
+            return self
+        if console is not None:
+            console.print(f"prompt: {words}", soft_wrap=True, highlight=False, markup=False)
+        return dataclasses.replace(self, steering=self.steering.model_copy(update={"prompt": words}))
 
     def _music(
         self, composer: Composer, clip: FileClip, targets: Sequence[Target], warn: Warn, console: Console | None
@@ -204,6 +218,7 @@ class Job:
             "output": dataclasses.asdict(self.output),
             "threads": torch.get_num_threads(),
             **({} if self.best is None else {"best": self.best.to_json(self.steering.seed)}),
+            **({} if self.prompt_from is None else {"prompt_from": self.prompt_from.to_json()}),
         }
 
 

@@ -44,12 +44,15 @@ A run of `{command}`, started {created}.
 | `metrics_notes.json` | what each metric was measured with, and warnings |
 | `recipe.yaml` | the resolved recipe, with versions |
 | `run.json` | stages, times, hashes, versions, what `auto` stood for |
-| `adaptor/` | the trained adaptor: `expotion generate CLIP.mp4 --adaptor {folder}` |
-| `training.jsonl` | one line per step |
+{own}| `training.jsonl` | one line per step |
 | `checkpoints/` | where training goes on after an interruption |
-| `samples/` | generated sound per condition and clip |
 | `log.txt` | what happened |
 """
+_OF_MUSIC = """\
+| `adaptor/` | the trained adaptor: `expotion generate CLIP.mp4 --adaptor {folder}` |
+| `samples/` | generated sound per condition and clip |
+"""
+_OF_A_TASK = "| whatever else | what the stages of the task `{task}` made |\n"
 
 
 def place_of(recipe: Trained, out_dir: Path | None, resume: Path | Literal["auto"] | None) -> Path:
@@ -146,8 +149,11 @@ class RunFolder:
             write_text(file, recipe.to_yaml())
         if not readme.exists():
             told = {key: self.state[key] for key in ("command", "created")}
-            about = {"name": recipe.name, "description": recipe.description, "folder": self.path}
-            write_text(readme, README.format(**told, **about))
+            about = {"name": recipe.name, "description": recipe.description}
+            own = _OF_MUSIC.format(folder=self.path)
+            if isinstance(recipe, TaskRecipe):
+                own = _OF_A_TASK.format(task=recipe.task)
+            write_text(readme, README.format(**told, **about, own=own))
 
     def _sweep(self) -> None:
         """Remove the unfinished files and folders of a process that was killed."""

@@ -1,9 +1,9 @@
 """What is true of a sound, by ears that write no captions: its tempo class, its mood and its instruments.
 
 The tempo is that of core's beat tracker, for any music. Mood and instruments are ridge regressions from how the
-bands of the log-mel spectrum are filled, fitted on pieces of the world (`train/judge.py`, seeds of the encoders'
-training) and kept in `weights/judge.npz`: they know the world's music and no other. How often each is right on
-pieces that it was not fitted on stands in that file and is told with every result.
+bands of the log-mel spectrum are filled, fitted on pieces of the world (`train/judge.py`, seeds of the
+encoders' training) and kept in `weights/judge.npz`: they know the world's music and no other. How often each is
+right on pieces that it was not fitted on stands in that file and is told with every result.
 """
 
 from __future__ import annotations

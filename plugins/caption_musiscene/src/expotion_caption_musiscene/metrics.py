@@ -37,6 +37,25 @@ def _bleu(captions: Any, reference: Any) -> Score:
     return bleu_of(captions, reference)
 
 
+def _scene(name: str) -> Callable[[Any, Any], Score]:
+    """The statistic of that name in scene_scores.py, or the balanced accuracy of a kind."""
+
+    def statistic(scenes: Any, reference: Any) -> Score:
+        from expotion_caption_musiscene import scene_scores  # noqa: PLC0415
+
+        made = getattr(scene_scores, name, None) or scene_scores.balanced(name)
+        score: Score = made(scenes, reference)
+        return score
+
+    return statistic
+
+
+def _scene_rows() -> Callable[[Scored], Any]:
+    from expotion_caption_musiscene.scene_scores import build_rows  # noqa: PLC0415
+
+    return build_rows()
+
+
 def _said() -> str:
     from expotion_caption_musiscene.judge import said  # noqa: PLC0415
 
@@ -51,6 +70,15 @@ _fact = partial(
     source="after arXiv 2511.05550",
     measured_with=_said,
     not_comparable_with="the same of another judge, or of other music than the judge knows",
+)
+_of_scenes = partial(
+    MetricSpec,
+    build=_scene_rows,
+    higher_is_better=True,
+    over="set",
+    needs=frozenset({"prompt", "truth"}),
+    source="ours",
+    not_comparable_with="scores of another reader, or of music with other classes",
 )
 
 METRICS = [
@@ -115,6 +143,29 @@ METRICS = [
         description="claims (mood, tempo class, instruments) of a caption: what the shares stand on",
         build=_late("claims"),
         higher_is_better=True,
+        compared=False,
+    ),
+    *(
+        _of_scenes(
+            name=f"scene_{kind}",
+            label=f"{kind} read",
+            description=f"balanced accuracy of the {kind} that a fixed reader takes from the words",
+            statistic=_scene(kind),
+        )
+        for kind in ("mood", "energy", "tempo", "style")
+    ),
+    _of_scenes(
+        name="scene_retrieval",
+        label="own of 10",
+        description="chance that of ten pieces the scene's own is the one of which most of it is true",
+        statistic=_scene("retrieval"),
+    ),
+    _of_scenes(
+        name="scene_distinct",
+        label="different",
+        description="different scenes for every hundred pieces",
+        statistic=_scene("distinct"),
+        digits=0,
         compared=False,
     ),
 ]

@@ -1,8 +1,8 @@
 """Scores of a caption against a reference, by the libraries that papers use, and against the sound itself.
 
-What is scored is the words beside the sound: `Scored.prompt` is the caption, the clip's own `caption` the reference
-(several of them one a line). Scores against references see how like they are worded and little of whether they are
-true (arXiv 2511.05550); `caption_precision` and `caption_recall` see nothing else.
+What is scored is the words beside the sound: `Scored.prompt` is the caption, the clip's own `caption` the
+reference (several of them one a line). Scores against references see how like they are worded and little of
+whether they are true (arXiv 2511.05550); `caption_precision` and `caption_recall` see nothing else.
 """
 
 from __future__ import annotations

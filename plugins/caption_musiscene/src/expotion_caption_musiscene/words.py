@@ -1,8 +1,8 @@
 """What the words of a caption claim of the music: a fixed reader, the same for people's captions and for models'.
 
-A claim is a kind and a value, as (tempo, slow) or (instrument, piano). Words that stand for a value are listed here
-once; the longest that fits is taken, whole words only. A word that is denied ("no drums", "without a piano", "not
-sad") claims nothing: what is absent is not judged.
+A claim is a kind and a value, as (tempo, slow) or (instrument, piano). Words that stand for a value are listed
+here once; the longest that fits is taken, whole words only. A word that is denied ("no drums", "without a
+piano", "not sad") claims nothing: what is absent is not judged.
 """
 
 from __future__ import annotations
@@ -55,5 +55,10 @@ def claims_of(text: str) -> frozenset[Claim]:
     return frozenset(
         claim
         for claim, pattern in _PATTERNS.items()
-        if any(not _DENIED.search(plain[: found.start()]) for found in pattern.finditer(plain))
+        if any(not denied(plain[: found.start()]) for found in pattern.finditer(plain))
     )
+
+
+def denied(before: str) -> bool:
+    """Whether what follows these words is said not to be."""
+    return _DENIED.search(before) is not None

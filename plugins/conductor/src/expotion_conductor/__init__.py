@@ -1,6 +1,7 @@
 """A procedural world of conducted music and a tiny MusicGen trained on it.
 
-Offers the data source `conductor`, the backbones `tiny` and `tiny-1` and the captioner `conductor_listener`.
+Offers the data source `conductor`, the backbones `tiny` and `tiny-1` and the captioners
+`conductor_listener` and `conductor_watcher`.
 Importing this draws nothing and loads neither torch nor OpenCV.
 """
 
@@ -27,7 +28,7 @@ def expotion_backbones() -> list[BackboneSpec]:
 
 @hookimpl
 def expotion_captioners() -> list[CaptionerSpec]:
-    """A captioner that listens to the world's music."""
-    from expotion_conductor import listener  # noqa: PLC0415
+    """One captioner that listens to the world's music, and one that looks at its picture."""
+    from expotion_conductor import listener, watcher  # noqa: PLC0415
 
-    return [listener.SPEC]
+    return [listener.SPEC, watcher.SPEC]

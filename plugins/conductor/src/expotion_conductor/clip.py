@@ -254,6 +254,7 @@ class ConductorClip(Clip):
             notes=piece.notes if piece else None,
             landmarks=self.figure.joints(plan.intensity_times_s) if piece else None,
             events_s=piece.events_s if piece else None,
+            traits=plan.traits,
         )
 
     @property

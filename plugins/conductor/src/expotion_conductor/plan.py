@@ -96,6 +96,13 @@ class Plan:
         """Seconds from beat to beat before the first beat and after the last."""
         return self.beat_period_s, self.late_period_s or self.beat_period_s
 
+    @property
+    def traits(self) -> dict[str, str]:
+        """What holds throughout, in words: mood and leading instrument; of the band's music all traits."""
+        if self.piece is None:
+            return {"mood": self.mood, "lead": self.timbre}
+        return {name: value for name, value in vars(self.piece.traits).items() if isinstance(value, str)}
+
     def intensity_at(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """The intensity at any times, linear between grid points and held beyond the ends."""
         return np.interp(times_s, self.intensity_times_s, self.intensity)

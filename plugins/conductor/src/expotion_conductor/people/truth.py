@@ -73,4 +73,5 @@ def truth_of(plan: Plan, mover: Mover, frame_times_s: Floats) -> Truth:
         event_strengths={"movement": strength},
         framing=mover.camera_matrices(frame_times_s),
         expression=mover.pose(frame_times_s).face.named(),
+        traits=plan.traits,
     )
