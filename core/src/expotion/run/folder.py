@@ -150,9 +150,8 @@ class RunFolder:
         if not readme.exists():
             told = {key: self.state[key] for key in ("command", "created")}
             about = {"name": recipe.name, "description": recipe.description}
-            own = _OF_MUSIC.format(folder=self.path)
-            if isinstance(recipe, TaskRecipe):
-                own = _OF_A_TASK.format(task=recipe.task)
+            task = getattr(recipe, "task", None)
+            own = _OF_A_TASK.format(task=task) if task else _OF_MUSIC.format(folder=self.path)
             write_text(readme, README.format(**told, **about, own=own))
 
     def _sweep(self) -> None:
