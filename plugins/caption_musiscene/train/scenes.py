@@ -18,7 +18,7 @@ from expotion.recipe.schema import Train
 from expotion.train.loop import Loop
 from expotion_caption_musiscene import scene_scores
 from expotion_caption_musiscene.heard import Heard, listen
-from expotion_caption_musiscene.learn import SceneObjective
+from expotion_caption_musiscene.learn import SceneObjective, teach_words
 from expotion_caption_musiscene.lexicon import VALUES
 from expotion_caption_musiscene.task import tell_all
 from expotion_caption_musiscene.teller import WEIGHTS, SceneTeller, save
@@ -86,6 +86,7 @@ def main() -> None:
     loop.finish()
     model = loop.trained
     assert isinstance(model, SceneTeller)
+    teach_words(model, options.seed)
     spent_s = time.process_time() - before
     save(model, options.out)
     size = options.out.stat().st_size
@@ -121,8 +122,8 @@ uv run python plugins/caption_musiscene/train/scenes.py --pieces {options.pieces
 
 trains the model of `recipes/musiscene.yaml` on {options.pieces} pieces of 10 s of the world's band (seeds from
 {FIRST:,}) and {options.plain} of its first music (from {FIRST_PLAIN:,}; without a style), {options.steps:,}
-steps of 32 pieces, {spent_s:,.0f} s of processor time with {options.threads} thread(s) without the listening, and
-writes {size / 1e6:.1f} MB. The program wrote this file.
+steps of 32 pieces, then the words alone, {spent_s:,.0f} s of processor time ({options.threads} thread) without
+the listening, and writes {size / 1e6:.1f} MB and this file.
 
 On {options.tested} other pieces (development seeds from {FIRST_TESTED:,}): balanced accuracy of what the reader
 takes from the words (of how many values), the chance to find the scene's own piece among ten, different scenes for

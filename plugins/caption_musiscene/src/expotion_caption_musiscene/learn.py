@@ -5,8 +5,9 @@
 CE(kinds) is the mean over the four kinds, smoothed by 0.1; CE(helpers) that over the other traits of the truth
 (mode, kit, lead, the single genre ...), which make the ear hear more than the four ask for and are not used
 afterwards. The words are a scene of the piece's classes, drawn anew in every step. A step's pieces are cut to a
-stretch of 7 to 10 s and some neighbouring bands are silenced. All of it is drawn by (seed, step), so that a
-resumed run is the uninterrupted one and several workers are one.
+stretch of 7 to 10 s and some neighbouring bands are silenced. Afterwards the words are taught alone
+(`teach_words`). All of it is drawn by (seed, step), so that a resumed run is the uninterrupted one and several
+workers are one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SMOOTHED = 0.1
 SHORTEST_SHARE = 0.7
 MOST_BANDS = 10
 MOST_VALUES = 64
+WORD_STEPS, WORD_BATCH, WORD_RATE = 700, 32, 3e-3
 UNKNOWN = -100
 """Number of a value that training has not; it counts for nothing."""
 
@@ -159,6 +161,26 @@ class SceneObjective:
         model = self.trained
         assert isinstance(model, SceneTeller)
         return model
+
+
+def teach_words(model: SceneTeller, seed: int, steps: int = WORD_STEPS) -> None:
+    """Train the words alone, the ear as it is: scenes of classes drawn at random, each told of its own classes."""
+    own = [parameter for name, parameter in model.named_parameters() if not name.startswith("ear.")]
+    optimizer = torch.optim.AdamW(own, lr=WORD_RATE, weight_decay=0.01)
+    rng = np.random.default_rng((seed, 3))
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = WORD_RATE * min(1.0, 2.0 * (1.0 - step / steps))
+        classes = [
+            {kind: values[int(rng.integers(len(values)))] for kind, values in VALUES.items()}
+            for _ in range(WORD_BATCH)
+        ]
+        texts = [tales.encode(tales.tell(one, rng)) for one in classes]
+        told = torch.stack([certain(one) for one in classes])
+        loss = -model.likelihood(padded(texts), told).mean() / (sum(map(len, texts)) / len(texts))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(own, 1.0)
+        optimizer.step()
 
 
 def heard_loss(logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:

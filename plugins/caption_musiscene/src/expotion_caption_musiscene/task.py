@@ -27,7 +27,7 @@ from expotion.contracts import Clip, Scored, Stage, TaskRun, Truth, Video
 from expotion_caption_musiscene import tales
 from expotion_caption_musiscene.classes import KINDS, Classes
 from expotion_caption_musiscene.heard import Heard, listen, told_whole
-from expotion_caption_musiscene.learn import SceneObjective, padded
+from expotion_caption_musiscene.learn import SceneObjective, padded, teach_words
 from expotion_caption_musiscene.lexicon import VALUES
 from expotion_caption_musiscene.mel import SOUND_RATE_HZ
 from expotion_caption_musiscene.options import SceneTaskOptions
@@ -66,6 +66,7 @@ def _train(options: SceneTaskOptions, run: TaskRun) -> None:
     objective = SceneObjective(heard, run.settings, run.seed, validation, helpers=options.helpers)
     model = run.train(objective)
     assert isinstance(model, SceneTeller)
+    teach_words(model, run.seed)
     save(model, run.folder / MODEL)
 
 
