@@ -96,18 +96,17 @@ def test_what_tells_its_classes_is_learned_and_told() -> None:
     assert len(set(told["commonest_scene"])) == 1 < len(set(told["one_scene_per_mood"])) <= len(VALUES["mood"])
 
 
-def test_other_wording_follows_what_is_heard_not_what_is_common() -> None:
-    model = load()
-    [classes, other] = (
-        {**one, "style": style} for one, style in zip(made_up(2).classes, ("jazz", "march"), strict=True)
-    )
+def test_other_wording_follows_what_is_heard_and_what_is_common_does_not_count() -> None:
+    model, styles = load(), [style for style in VALUES["style"] if style != "jig"]  # no steady piece is one
+    classes = [{**one, "style": styles[i]} for i, one in enumerate(made_up(16).classes)]
     logits = {
-        kind: torch.tensor([[20.0 * (value == one[kind]) for value in VALUES[kind]] for one in (classes, other)])
+        kind: torch.tensor([[20.0 * (value == one[kind]) for value in VALUES[kind]] for one in classes])
         for kind in KINDS
     }
     average = torch.cat([torch.full((len(values),), 1 / len(values)) for values in VALUES.values()])
-    lines = other_wording(model, logits, [1, 2], average)
-    assert [read(line) for line in lines] == [classes, other]
+    lines = other_wording(model, logits, list(range(16)), average)
+    right = [read(line).get(kind) == one[kind] for line, one in zip(lines, classes, strict=True) for kind in KINDS]
+    assert np.mean(right) > 0.85
 
 
 def test_a_stretch_is_a_copy_of_the_right_frames() -> None:

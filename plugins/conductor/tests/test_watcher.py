@@ -24,8 +24,8 @@ def test_the_pace_is_that_of_the_movement(bpm: float, pace: str) -> None:
 
 
 def test_the_size_is_the_mean_change() -> None:
-    assert "small gestures" in told_of(np.full(100, WIDE_FROM - 0.1) + 0.01 * np.arange(100) % 2)
-    assert "wide gestures" in told_of(np.full(100, WIDE_FROM + 0.1) + 0.01 * np.arange(100) % 2)
+    assert "small gestures" in told_of(np.full(100, WIDE_FROM - 0.1) + 0.01 * (np.arange(100) % 2))
+    assert "wide gestures" in told_of(np.full(100, WIDE_FROM + 0.1) + 0.01 * (np.arange(100) % 2))
     assert told_of(np.zeros(100)) == told_of(np.zeros(0)) == "somebody stands still"
 
 
