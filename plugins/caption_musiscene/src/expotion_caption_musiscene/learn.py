@@ -178,7 +178,7 @@ def teach_words(model: SceneTeller, seed: int, steps: int = WORD_STEPS) -> None:
         told = torch.stack([certain(one) for one in classes])
         loss = -model.likelihood(padded(texts), told).mean() / (sum(map(len, texts)) / len(texts))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(own, 1.0)
         optimizer.step()
 
