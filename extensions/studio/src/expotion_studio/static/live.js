@@ -22,7 +22,7 @@ export async function open(room) {
   const faders = el("div", { class: "faders" });
   const osc = el("input", { type: "text", placeholder: "127.0.0.1:9000", autocomplete: "off", spellcheck: "false" }), midi = el("input", { type: "text", placeholder: "Expotion", autocomplete: "off", spellcheck: "false" });
   const list = el("ul", { class: "list" });
-  room.append(el("p", { class: "lede" }, "Move, and the music follows while you do. Use headphones or turn the speakers to you; nothing is sent anywhere."),
+  room.append(el("p", { class: "lede" }, "Move, and the music follows while you do. Use headphones, or turn the speakers to you."),
     el("div", { class: "studio" },
       el("div", {}, el("div", { class: "screen" }, video), el("p", { class: "buttons" }, start, stop), doing,
         el("dl", { class: "meters" }, numbers.map(([label, value]) => el("div", {}, el("dt", {}, label), value)))),
