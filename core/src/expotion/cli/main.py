@@ -144,8 +144,9 @@ def _global_options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Codes: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C."""
+    gc.set_threshold(50_000)  # what is imported stays: fewer searches for garbage among it
     code = run(list(sys.argv[1:] if arguments is None else arguments))
-    gc.freeze()  # the process ends: its several searches for garbage on the way out would take most of a second
+    gc.freeze()  # the process ends: its several searches on the way out would take most of a second
     raise SystemExit(code)
 
 
