@@ -170,6 +170,7 @@ def test_generate_hands_over_every_option(registry: Registry, stand_in: StandIn,
         "jobs": 2,
         "ray": None,
         "overwrite": True,
+        "prompt_from": None,
     }
     assert "Wrote out.mp4" in capsys.readouterr().out
     assert call["steering"].model_fields_set == wanted.model_fields_set
