@@ -202,7 +202,7 @@ def test_there_are_four_commands_of_few_options_in_groups(capsys: Capture) -> No
         params = commands.get_command(context, name).params
         assert steering <= {param.name for param in params}
     options = [p for p in commands.commands["generate"].params if p.param_type_name == "option"]
-    assert len(options) <= 34
+    assert len(options) <= 35
     assert commands.get_command(context, "again") is not None
     assert run(["generate", "--help"]) == 0
     shown = capsys.readouterr().out
