@@ -115,12 +115,11 @@ class Screen:
         return str(self.page.locator("#said").inner_text())
 
     def reach(self, tag: str, name: str) -> None:
-        """Go to an element by Tab alone."""
-        for _ in range(300):
-            if self.page.evaluate(FOCUSED) == [tag, name]:
-                return
+        """Go to an element by Tab alone, round and round for a minute, as a room may not have opened yet."""
+        until = time.monotonic() + 60.0
+        while self.page.evaluate(FOCUSED) != [tag, name]:
+            assert time.monotonic() < until, f"no {tag} {name!r} is reached by Tab"
             self.page.keyboard.press("Tab")
-        raise AssertionError(f"no {tag} {name!r} is reached by Tab")
 
     def press(self, name: str, key: str = "Enter", tag: str = "button") -> None:
         """Press something by keyboard."""
