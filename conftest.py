@@ -15,6 +15,7 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ["EXPOTION_AUTO"] = "fp32"
+os.environ["EXPOTION_ADAPTOR"] = "pixels"  # whatever models were pulled here
 
 sys.dont_write_bytecode = False
 sys.pycache_prefix = str(Path(__file__).parent / ".cache" / "bytecode")

@@ -191,7 +191,7 @@ def main() -> None:
         for clip_name, opened in clips:
             path = asked.state / f"{clip_name}_{asked.takes}.json"
             if not path.exists() and (asked.limit is None or made < asked.limit):
-                composer = composer or expotion.load()
+                composer = composer or expotion.load("pixels")
                 clip, prompt, judge = opened()
                 write_json(path, measured(composer, clip, prompt, metrics, asked.takes, judge))
                 made += 1

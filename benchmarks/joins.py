@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--change-every", type=float, default=None, help="seconds; look at changes of the prompt")
     parser.add_argument("--overlap", type=float, default=None, help="seconds of a window that continue the last")
     asked = parser.parse_args()
-    composer = expotion.load()
+    composer = expotion.load("pixels")
     rng = np.random.default_rng(0)
     onset: tuple[list[float], list[float]] = ([], [])
     step: tuple[list[float], list[float]] = ([], [])

@@ -34,7 +34,7 @@ def main() -> None:
     clip = ConductorClip(make_plan(5_000_500, asked.seconds))
     times_s = clip.video.frame_times_s
     frames = clip.video.frames_at(times_s)
-    composer = expotion.load()
+    composer = expotion.load("pixels")
     LiveSession(composer, hop_s=asked.hop, window_s=asked.window).rehearse((360, 360), 25.0)  # compiles
     session = LiveSession(composer, prompt=clip.caption, hop_s=asked.hop, window_s=asked.window)
     latencies, works, samples, ready_at = [], [], [], []

@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=88.0)
     parser.add_argument("--hop", type=float, default=0.08)
-    parser.add_argument("--adaptor")
+    parser.add_argument("--adaptor", default="pixels")
     parser.add_argument("--recipe", type=Path, help="its controls, with an adaptor that was not trained")
     parser.add_argument("--clip", type=Path, help="played over and over; by default faces of the conductor world")
     asked = parser.parse_args()

@@ -66,7 +66,7 @@ def main() -> None:
     for number in range(asked.pieces):
         path = asked.state / f"piece_{number}.json"
         if not path.exists() and (asked.limit is None or made < asked.limit):
-            models = models or (expotion.load(), Listener())
+            models = models or (expotion.load("pixels"), Listener())
             write_json(path, heard(*models, number))
             made += 1
             print(f"piece {number}: done", file=sys.stderr, flush=True)

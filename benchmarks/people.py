@@ -298,7 +298,7 @@ def main() -> None:
     """Look, test the measure, make music, score it, tell."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--adaptor", default=None, help="a run folder or adaptor; default: what the package ships")
+    parser.add_argument("--adaptor", default="pixels", help="a run folder or adaptor, or one that ships")
     parser.add_argument("--systems", type=Path, default=None, help="folders of sounds that others made")
     parser.add_argument("--takes", type=int, default=8)
     parser.add_argument("--prompts", type=Path, default=None, help="a second table: a CSV with clip and prompt")

@@ -55,7 +55,7 @@ def music(composer: expotion.Composer, clips: list[ConductorClip]) -> list[Score
 def main() -> None:
     """Compose in every framing, score, print a table of each metric."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--adaptor", type=Path, help="an adaptor or run folder; the shipped one by default")
+    parser.add_argument("--adaptor", default="pixels", help="an adaptor or run folder, or one that ships")
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--worlds", nargs="+", choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument("--changes", nargs="+", choices=list(CHANGES), default=list(CHANGES))

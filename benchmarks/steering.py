@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=12)
     asked = parser.parse_args()
-    composer = expotion.load()
+    composer = expotion.load("pixels")
     codec = composer.backbone.codec
     assert codec is not None
     clips = [ConductorClip(make_plan(FIRST_SEED + k)) for k in range(asked.clips)]

@@ -20,7 +20,8 @@ HELP = """Make music that follows clips: as long as each clip, as sound and as v
 
 Writes a wav, a video with the picture copied, and a JSON to make them again. A
 folder is searched through; what is done already is left alone. Without
---adaptor it uses the small one that ships with the tiny backbone.
+--adaptor it uses one that ships: person (a body's landmarks) where its
+models were pulled, else pixels, which needs nothing.
 
 \b
 Example: expotion generate dance.mp4 --out music.mp4

@@ -87,7 +87,10 @@ def _options(
         str | None, draw("--precision", metavar="KIND", help="auto, fp32, bf16, fp16 or int8. E.g. int8.")
     ] = None,
     adaptor: Annotated[
-        Path | None, models("--adaptor", "-a", metavar="DIR", help="Run or adaptor folder. E.g. runs/best.")
+        Path | None,
+        models(
+            "--adaptor", "-a", metavar="DIR", help="A run or adaptor folder, pixels, or person. E.g. runs/best."
+        ),
     ] = None,
     backbone: Annotated[
         str | None, models("--backbone", metavar="NAME", help="Another backbone of the same size. E.g. tiny.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,9 @@ Mode = Literal["fp32", "bf16", "fp16", "int8"]
 class BackboneSpec:
     """A MusicGen that a recipe can name. `locate()` returns a folder in the layout of transformers' MusicGen.
 
-    `default_adaptor()` is a trained adaptor's folder, for `expotion generate` without --adaptor. `train_cost_s` and
+    `default_adaptor()` is a trained adaptor's folder, for `expotion generate` without --adaptor. `adaptors`: those
+    that ship, by the name that --adaptor takes, the best first; where the weights of the encoders of one before the
+    default are here, it is used in its place. `train_cost_s` and
     `generate_cost_s` are processor seconds of one core: per training step and second of clip in its batch, and per
     second of music (None: estimated from the arithmetic). `default`: recipes that name no backbone get this one.
     """
@@ -32,6 +34,7 @@ class BackboneSpec:
     train_cost_s: float | None = None
     generate_cost_s: float | None = None
     default: bool = False
+    adaptors: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,7 @@ class Composer:
 def load(
     adaptor: str | Path | None = None, *, backbone: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Composer:
-    """A composer from an adaptor or run folder; without one, with the adaptor that the package ships.
+    """A composer from an adaptor or run folder, or one that ships by its name; without, the one for this machine.
 
     `backbone` names another MusicGen (a plugin's name, `hf:ORG/NAME`, a folder) of the same size.
     `precision`: fp32, bf16, fp16, int8, or auto for what suits the machine. Raises ExpotionError with what is

@@ -107,6 +107,7 @@ def generate_files(
     for clip, why in bad.items():
         report.add(Outcome(clip, problems=tuple(why)))
     job = Job(steering, output, best=best, prompt_from=prompt_from)
+    steering.say_adaptor(console)
     with planned.held():
         if planned.report_folder is not None and not overwrite:
             takes = report.left(job, takes)

@@ -14,10 +14,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
@@ -31,12 +31,16 @@ from expotion.music.parts import LEAST_PART_S, Part
 from expotion.music.schedule import Schedule, short
 from expotion.music.theme import LOOKED_AT_HZ, theme_of
 from expotion.recipe import Recipe
+from expotion.recipe.lacks import missing_weights
 from expotion.recipe.names import Names, misnamed
 from expotion.recipe.nodes import Node, from_plain
 from expotion.recipe.problems import field_path, problems_of
 from expotion.recipe.schema import Later, NotNegative, Positive, PromptAt, Sampling, Seed, forwards
 from expotion.timeline import CODEC_RATE_HZ, frames_duration_s
 from expotion.video.scan import check, scan
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEFAULT_PROMPT = "a calm piano piece"
 DEFAULT_THEME_S = 3.0
@@ -221,8 +225,16 @@ class Steering(Sampling, arbitrary_types_allowed=True):
 
     @cached_property
     def folder(self) -> Path:
-        """The folder that holds `adaptor.json`: as given, inside a run folder, `hf:ORG/NAME`, or the default."""
+        """The folder that holds `adaptor.json`: as given, inside a run folder, `hf:ORG/NAME`, or one that ships."""
         return find_adaptor(self.adaptor, plugins.discover(), self.backbone)
+
+    def say_adaptor(self, console: Console) -> None:
+        """Print which of the adaptors that ship was chosen, where none is named."""
+        if self.adaptor is not None:
+            return
+        registry = plugins.discover()
+        _, why = shipped_adaptor(registry, self.backbone or registry.default("backbone"))
+        console.print(why, soft_wrap=True, highlight=False, markup=False)
 
     @property
     def window_s(self) -> float:
@@ -342,15 +354,54 @@ def _plain(value: Any) -> Any:
 
 
 def find_adaptor(folder: Path | None, registry: plugins.Registry, backbone: str | None) -> Path:
-    """The folder of the adaptor that is meant; without one, the default of the backbone. Raises ExpotionError."""
-    if folder is not None:
-        return adaptor_folder(folder)
-    name = backbone or registry.default("backbone")
-    default = registry.backbone(name).default_adaptor
-    if default is None:
+    """The folder of the adaptor that is meant: as given, of a name that ships, or the one for this machine.
+
+    A folder comes before a name. Raises ExpotionError.
+    """
+    if folder is None:
+        return shipped_adaptor(registry, backbone or registry.default("backbone"))[0]
+    if not folder.is_dir() and not is_published(folder):
+        with contextlib.suppress(ExpotionError):  # no backbone that could ship one
+            ships = registry.backbone(backbone or registry.default("backbone")).adaptors
+            return ships[str(folder)]() if str(folder) in ships else folder
+    return adaptor_folder(folder)
+
+
+def shipped_adaptor(registry: plugins.Registry, backbone: str) -> tuple[Path, str]:
+    """The folder of the adaptor that a backbone uses where none is named, and a line that says which and why.
+
+    That is the first of those that ship whose encoders' weights are here, or that which EXPOTION_ADAPTOR names.
+    Raises ExpotionError where there is none.
+    """
+    spec = registry.backbone(backbone)
+    lacking: list[str] = []
+    named = os.environ.get("EXPOTION_ADAPTOR") if spec.adaptors else None
+    if named and named not in spec.adaptors:
+        raise ExpotionError(
+            Problem("EXPOTION_ADAPTOR", " or ".join(spec.adaptors), named, "unset it, or give --adaptor")
+        )
+    for name, locate in spec.adaptors.items():
+        if named and named != name:
+            continue
+        folder = locate()
+        lacks = [] if named else list(_lacks(described(folder)[0], registry))
+        if not lacks or locate is spec.default_adaptor:
+            return folder, "; ".join([f"adaptor: {name}", *lacking])
+        lacking.append(f"{name} after: {lacks[0]}")
+    if spec.default_adaptor is None:
         fix = "name one: --adaptor RUN_DIR (of `features`: --recipe or --encoder)"
-        raise ExpotionError(Problem(f"backbone '{name}'", "a default adaptor", "none", fix))
-    return default()
+        raise ExpotionError(Problem(f"backbone '{backbone}'", "a default adaptor", "none", fix))
+    return spec.default_adaptor(), "; ".join([f"adaptor: that of {backbone}", *lacking])
+
+
+def _lacks(recipe: Recipe, registry: plugins.Registry) -> Iterator[str]:
+    """What brings each encoder's weights that are not here."""
+    for condition in recipe.conditions:
+        if condition.encoder not in registry.offers("encoder"):
+            yield f"the plugin of the encoder {condition.encoder}"
+            continue
+        spec = registry.encoder(condition.encoder)
+        yield from (lack.problem.fix or "" for lack in missing_weights(spec, spec.options(**condition.options)))
 
 
 def described(folder: Path) -> tuple[Recipe, dict[str, Any]]:

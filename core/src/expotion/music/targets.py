@@ -142,7 +142,7 @@ def plan(
     with one name, files that would be written over a clip.
     """
     folders = any(clip.is_dir() for clip in clips)
-    target = out or (adaptor or Path()) / "generated"
+    target = out or (adaptor if adaptor is not None and adaptor.is_dir() else Path()) / "generated"
     suffix = "" if out is None or out.is_dir() else out.suffix.lower().removeprefix(".")
     pairs: list[tuple[Path, Path]] = []
     if suffix and (len(clips) > 1 or folders):

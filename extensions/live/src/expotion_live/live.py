@@ -73,6 +73,7 @@ def play_live(
             found += error.problems
         if found:
             raise ExpotionError(found)
+        steering.say_adaptor(console)
         with stage_progress(console, "load models"):
             composer = open_composer(steering.folder, plugins.discover(), steering.backbone)
         session = functools.partial(LiveSession, composer, steering, hop_s=hop_s, window_s=window_s)

@@ -32,6 +32,7 @@ def play_clip(
         found.append(Problem("play", "all of a clip", "parts", fix))
     if found:
         raise ExpotionError(found)
+    steering.say_adaptor(console)
     with stage_progress(console, "load models"):
         composer = open_composer(steering.folder, plugins.discover(), steering.backbone)
     warned: list[str] = []

@@ -1,4 +1,4 @@
-"""Adaptors that a page may name: the one that ships, those given at start, those trained here."""
+"""Adaptors that a page may name: those that ship, those given at start, those trained here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 
 from expotion.errors import ExpotionError
+from expotion.plugins import discover
 from expotion_web.limited import limited
 
 SHIPPED = ""
@@ -22,11 +23,15 @@ class Adaptors:
     def __init__(self, runs: Path, given: list[Path]) -> None:
         self.runs = runs
         self._given = {folder.resolve().name: folder for folder in given}
+        registry = discover()
+        spec = registry.backbone(registry.default("backbone"))
+        self._ships = {name: locate() for name, locate in spec.adaptors.items()}
 
     def all(self) -> dict[str, Path | None]:
-        """Every adaptor's folder; that of the shipped one, '', is found by core."""
-        trained = sorted(self.runs.glob("*/adaptor/adaptor.json"), key=lambda path: -path.stat().st_mtime)
-        return {SHIPPED: None, **self._given, **{path.parent.parent.name: path.parent.parent for path in trained}}
+        """Every adaptor's folder; that of '', which core chooses among those that ship, is found by core."""
+        found = sorted(self.runs.glob("*/adaptor/adaptor.json"), key=lambda path: -path.stat().st_mtime)
+        trained = {path.parent.parent.name: path.parent.parent for path in found}
+        return {SHIPPED: None, **self._ships, **self._given, **trained}
 
     def named(self, name: str) -> str | None:
         """The folder of an adaptor, None of the shipped one. Raises HTTPException for a name that is none."""
@@ -62,7 +67,7 @@ def adaptor_calls(adaptors: Adaptors) -> APIRouter:
 
     @calls.get("")
     def names() -> list[str]:
-        """Names of adaptors; '' is the one that ships."""
+        """Names of adaptors; '' is the one that ships for this machine."""
         return list(adaptors.all())
 
     @calls.get("/about")

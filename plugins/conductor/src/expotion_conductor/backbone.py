@@ -31,8 +31,13 @@ def locate_tiny() -> Path:
 
 
 def locate_default_adaptor() -> Path:
-    """Folder of the adaptor that `expotion generate` uses without --adaptor."""
+    """Folder of the adaptor `pixels`: the whole picture of face and body, which needs nothing else."""
     return _shipped("default_adaptor", "the trained default adaptor")
+
+
+def locate_person_adaptor() -> Path:
+    """Folder of the adaptor `person`: the beat of a person's landmarks, for which models are pulled."""
+    return _shipped("person_adaptor", "the adaptor trained by recipes/person.yaml")
 
 
 SPEC = BackboneSpec(
@@ -44,6 +49,7 @@ SPEC = BackboneSpec(
     train_cost_s=0.0181,
     generate_cost_s=0.087,
     default_adaptor=locate_default_adaptor,
+    adaptors={"person": locate_person_adaptor, "pixels": locate_default_adaptor},
 )
 
 TINY_1 = replace(

@@ -151,7 +151,7 @@ export async function open(room) {
     if (["compose", "again"].includes(job.kind)) listTakes().catch((error) => say(error.message, true));
   });
   const names = await call("/api/adaptors");
-  adaptor.replaceChildren(...names.map((name) => el("option", { value: name }, name || "the one that ships")));
+  adaptor.replaceChildren(...names.map((name) => el("option", { value: name }, name || "the one for this machine")));
   await pickAdaptor("");
   await list();
   return () => { off(); view.close(); };

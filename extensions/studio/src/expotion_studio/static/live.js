@@ -101,7 +101,7 @@ export async function open(room) {
     if (job.kind === "session" && ended(job) && before?.state !== job.state) listSessions().catch((error) => say(error.message, true));
   });
   const names = await call("/api/adaptors");
-  adaptor.replaceChildren(...names.map((name) => el("option", { value: name }, name || "the one that ships")));
+  adaptor.replaceChildren(...names.map((name) => el("option", { value: name }, name || "the one for this machine")));
   await Promise.all([pick(""), listSessions()]);
   return () => { off(); state.session?.leave(); };
 }
