@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expotion.music.guidance import Branch, plan
@@ -25,6 +25,7 @@ def literal(
     return total
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from("abc"), unique=True),
     SCALES,

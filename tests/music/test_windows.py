@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expotion.music.windows import FrameWindow, Windows
@@ -21,6 +21,7 @@ def test_long_clip_by_hand() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 5000), longest=st.integers(2, 600), share=st.floats(0.0, 0.99))
 def test_every_frame_is_made_once_and_in_order(n: int, longest: int, share: float) -> None:
     windows = Windows(longest, int(share * (longest - 1))).cover(n)

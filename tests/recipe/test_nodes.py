@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expotion.errors import Problem, RecipeError
@@ -56,6 +56,7 @@ def test_infinity_and_not_a_number_are_read_as_such() -> None:
     assert math.isnan(float(parse_scalar(".nan") or 0))
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_any_float_that_python_prints_is_read_back(value: float) -> None:
     assert parse_scalar(repr(value)) == value

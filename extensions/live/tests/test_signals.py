@@ -189,6 +189,12 @@ def test_what_is_no_address(where: str) -> None:
     assert address("127.0.0.1:9000") == ("127.0.0.1", 9000) and address("[::1]:9000")[0] == "::1"
 
 
+def test_a_name_for_both_kinds_of_address_is_the_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [(socket.AF_INET6, 2, 17, "", ("::1", 9000, 0, 0)), (socket.AF_INET, 2, 17, "", ("127.0.0.1", 9000))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    assert address("localhost:9000") == ("127.0.0.1", 9000)
+
+
 def test_what_lacks_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("mido", "pythonosc.udp_client"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from expotion_study.session import comparison_cells, rating_cells, round_robin, williams_rows
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9))
 def test_a_williams_square_balances_position_and_neighbour(n: int) -> None:
     rows = williams_rows(n)
@@ -23,6 +24,7 @@ def test_a_williams_square_balances_position_and_neighbour(n: int) -> None:
     assert len(set(neighbours.values())) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 10))
 def test_a_tournament_meets_every_pair_once_and_its_rounds_share_nobody(n: int) -> None:
     pairs = round_robin(n)

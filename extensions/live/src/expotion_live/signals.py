@@ -282,6 +282,7 @@ def address(where: str) -> tuple[str, int]:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
         raise ExpotionError(Problem(f"--osc {where}", "a host that is known", str(error))) from None
+    found.sort(key=lambda one: one[0] != socket.AF_INET)  # where a name stands for both, most listen at IPv4 alone
     return str(found[0][4][0]), int(port)
 
 
