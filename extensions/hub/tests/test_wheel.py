@@ -39,7 +39,7 @@ def installer(tmp_path, monkeypatch):
     program.write_text(
         f'#!/bin/sh\necho "$@" > {log}\n'
         'while [ "$1" != "--target" ]; do shift; done\n'
-        f'{sys.executable} -c "import zipfile, sys; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])" {source} "$2"\n'
+        f'{sys.executable} -m zipfile -e {source} "$2"\n'
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
