@@ -131,6 +131,22 @@ def test_set_metrics_average_seeds_and_keep_the_jackknife() -> None:
     assert set_estimate([SetScore(None, 0)]).mean is None
 
 
+def test_the_interval_of_a_share_is_that_of_its_log_odds() -> None:
+    left = tuple(np.linspace(-0.02, 0.02, 12).tolist())
+    for value in (0.5, 0.98):
+        plain, share = (
+            set_estimate([SetScore(value, 12, tuple(value + one for one in left), share)]) for share in (False, True)
+        )
+        assert plain.ci_high is not None and share.ci_low is not None and share.ci_high is not None
+        half = (plain.ci_high - value) / (value * (1 - value))
+        odds = value / (1 - value)
+        assert share.ci_low / (1 - share.ci_low) == pytest.approx(odds * np.exp(-half))
+        assert share.ci_high / (1 - share.ci_high) == pytest.approx(odds * np.exp(half))
+    assert plain.ci_high > 1.0 > share.ci_high
+    whole = set_estimate([SetScore(1.0, 12, (1.0,) * 12, share=True)])
+    assert (whole.ci_low, whole.ci_high) == (1.0, 1.0)
+
+
 def test_set_differences_leave_the_same_clips_out() -> None:
     rng = np.random.default_rng(5)
     noise = rng.normal(0, 0.05, 20)

@@ -2,7 +2,7 @@
 
 Intervals are a delete-a-group jackknife over clips (Efron and Tibshirani 1993, ch. 11): the statistic is computed
 again without each group of clips, in the sounds and in the reference, and its spread gives the interval with
-Student's t. The bootstrap would draw clips twice, which makes a set look narrower than it is and moves a Fréchet
+Student's t; that of a share is symmetric in its log odds, so that it ends between 0 and 1. The bootstrap would draw clips twice, which makes a set look narrower than it is and moves a Fréchet
 distance upwards, often so far that the interval does not hold the value.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from expotion.contracts import MetricSpec, Rows, Score, Scored
 from expotion.errors import FAULTS, in_short
@@ -171,11 +172,15 @@ Numbers = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class SetScore:
-    """A statistic over `n` sounds; `left_out` are its values without each group of clips, [G] (NaN: undefined)."""
+    """A statistic over `n` sounds; `left_out` are its values without each group of clips, [G] (NaN: undefined).
+
+    A `share` lies between 0 and 1.
+    """
 
     value: float | None
     n: int
     left_out: tuple[float, ...] = ()
+    share: bool = False
 
     def as_dict(self) -> Numbers:
         """{mean, ci_low, ci_high, n}; `mean` is the value over the set. Without a spread the interval is empty."""
@@ -203,6 +208,9 @@ def set_estimate(scores: Sequence[SetScore]) -> Estimate:
     value, left = _mean(defined)
     reach = jackknife(list(left), [float(score.value or 0.0) for score in defined])
     low, high = (None, None) if reach is None else (value - reach[0], value + reach[0])
+    if reach is not None and defined[0].share and 0.0 < value < 1.0:
+        half = reach[0] / (value * (1.0 - value))  # of the log odds
+        low, high = (float(expit(logit(value) + end)) for end in (-half, half))
     return Estimate(value, low, high, min(score.n for score in defined), len(defined))
 
 
@@ -303,7 +311,7 @@ def _score(
     groups = range(1 + max(group_of.values(), default=0))
     left = [value(group).value for group in groups] if len(kept) > 1 else []
     numbers = tuple(float("nan") if number is None else float(number) for number in left)
-    return SetScore(float(whole.value), len(kept), numbers), whole.reason
+    return SetScore(float(whole.value), len(kept), numbers, spec.share), whole.reason
 
 
 class _RowMaker:

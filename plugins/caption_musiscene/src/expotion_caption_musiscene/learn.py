@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,6 +37,8 @@ SHORTEST_SHARE = 0.7
 MOST_BANDS = 10
 MOST_VALUES = 64
 WORD_STEPS, WORD_BATCH, WORD_RATE = 700, 32, 3e-3
+MOST_SURE = 4.0
+"""Largest spread of the logarithms of a doubt's odds."""
 UNKNOWN = -100
 """Number of a value that training has not; it counts for nothing."""
 
@@ -164,23 +167,35 @@ class SceneObjective:
 
 
 def teach_words(model: SceneTeller, seed: int, steps: int = WORD_STEPS) -> None:
-    """Train the words alone, the ear as it is: scenes of classes drawn at random, each told of its own classes."""
+    """Train the words alone, the ear as it is: every second scene is told of its classes, the others of a doubt.
+
+    A doubt gives each value a share, and the scene's value is drawn by these shares: what the words then say of
+    shares is how often it is so.
+    """
     own = [parameter for name, parameter in model.named_parameters() if not name.startswith("ear.")]
     optimizer = torch.optim.AdamW(own, lr=WORD_RATE, weight_decay=0.01)
     rng = np.random.default_rng((seed, 3))
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = WORD_RATE * min(1.0, 2.0 * (1.0 - step / steps))
-        classes = [
-            {kind: values[int(rng.integers(len(values)))] for kind, values in VALUES.items()}
-            for _ in range(WORD_BATCH)
-        ]
-        texts = [tales.encode(tales.tell(one, rng)) for one in classes]
-        told = torch.stack([certain(one) for one in classes])
-        loss = -model.likelihood(padded(texts), told).mean() / (sum(map(len, texts)) / len(texts))
+        told, texts = [], []
+        for i in range(WORD_BATCH):
+            shares = [doubt(len(values), rng, certain=i % 2 == 0) for values in VALUES.values()]
+            drawn = {k: v[int(rng.choice(len(v), p=p))] for (k, v), p in zip(VALUES.items(), shares, strict=True)}
+            texts.append(tales.encode(tales.tell(drawn, rng)))
+            told.append(torch.from_numpy(np.concatenate(shares)).float())
+        loss = -model.likelihood(padded(texts), torch.stack(told)).mean() / (sum(map(len, texts)) / len(texts))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(own, 1.0)
         optimizer.step()
+
+
+def doubt(n: int, rng: np.random.Generator, *, certain: bool = False) -> NDArray[np.float64]:
+    """Shares of n values, [n], between all alike and one alone; `certain` is one alone."""
+    if certain:
+        return np.eye(n)[int(rng.integers(n))]
+    odds = np.exp(rng.uniform(0.0, MOST_SURE) * rng.normal(size=n))
+    return np.asarray(odds / odds.sum())
 
 
 def heard_loss(logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:

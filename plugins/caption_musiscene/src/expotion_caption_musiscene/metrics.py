@@ -151,6 +151,7 @@ METRICS = [
             label=f"{kind} read",
             description=f"balanced accuracy of the {kind} that a fixed reader takes from the words",
             statistic=_scene(kind),
+            share=True,
         )
         for kind in ("mood", "energy", "tempo", "style")
     ),
@@ -159,6 +160,7 @@ METRICS = [
         label="own of 10",
         description="chance that of ten pieces the scene's own is the one of which most of it is true",
         statistic=_scene("retrieval"),
+        share=True,
     ),
     _of_scenes(
         name="scene_distinct",
