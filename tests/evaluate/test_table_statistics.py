@@ -135,7 +135,8 @@ def test_the_interval_of_a_share_is_that_of_its_log_odds() -> None:
     left = tuple(np.linspace(-0.02, 0.02, 12).tolist())
     for value in (0.5, 0.98):
         plain, share = (
-            set_estimate([SetScore(value, 12, tuple(value + one for one in left), share)]) for share in (False, True)
+            set_estimate([SetScore(value, 12, tuple(value + one for one in left), share)])
+            for share in (False, True)
         )
         assert plain.ci_high is not None and share.ci_low is not None and share.ci_high is not None
         half = (plain.ci_high - value) / (value * (1 - value))

@@ -1,13 +1,12 @@
-"""Training of the small captioner, as an objective of core's loop.
+"""Training of the small captioner: its ear, as an objective of core's loop, and then its words.
 
-    loss = CE(kinds) + H CE(helpers) + W NLL(words) / tokens
+    loss = CE(kinds) + H CE(helpers)
 
 CE(kinds) is the mean over the four kinds, smoothed by 0.1; CE(helpers) that over the other traits of the truth
 (mode, kit, lead, the single genre ...), which make the ear hear more than the four ask for and are not used
-afterwards. The words are a scene of the piece's classes, drawn anew in every step. A step's pieces are cut to a
-stretch of 7 to 10 s and some neighbouring bands are silenced. Afterwards the words are taught alone
-(`teach_words`). All of it is drawn by (seed, step), so that a resumed run is the uninterrupted one and several
-workers are one.
+afterwards. A step's pieces are cut to a stretch of 7 to 10 s and some neighbouring bands are silenced. All of it
+is drawn by (seed, step), so that a resumed run is the uninterrupted one and several workers are one. The words
+need no sound: `teach_words` teaches them scenes of the grammar.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from expotion_caption_musiscene.classes import KINDS
 from expotion_caption_musiscene.heard import Heard
 from expotion_caption_musiscene.lexicon import VALUES
 from expotion_caption_musiscene.mel import N_BANDS
-from expotion_caption_musiscene.teller import SIZES, SceneTeller, certain, doubting
+from expotion_caption_musiscene.teller import SIZES, SceneTeller
 
-HELPERS, WORDS = 0.5, 0.5
+HELPERS = 0.5
 SMOOTHED = 0.1
 SHORTEST_SHARE = 0.7
 MOST_BANDS = 10
 MOST_VALUES = 64
-WORD_STEPS, WORD_BATCH, WORD_RATE = 700, 32, 3e-3
+WORD_STEPS, WORD_BATCH, WORD_RATE = 1500, 32, 3e-3
 MOST_SURE = 4.0
 """Largest spread of the logarithms of a doubt's odds."""
 UNKNOWN = -100
@@ -45,10 +44,9 @@ UNKNOWN = -100
 
 @dataclass(frozen=True)
 class StepDraw:
-    """What is random in a step: pieces, scenes, the stretch (shares of a piece), silenced bands, a seed."""
+    """What is random in a step: pieces, the stretch (shares of a piece), silenced bands, a seed."""
 
     index: list[int]
-    scenes: list[list[int]]
     stretch: tuple[float, float]
     bands: tuple[int, int]
     seed: int
@@ -86,8 +84,8 @@ class SceneObjective:
         return torch.float32
 
     def rate_groups(self) -> Mapping[str, Sequence[nn.Parameter]]:
-        """One rate for all."""
-        return {"other": list(self.trained.parameters())}
+        """One rate for all of the ear."""
+        return {"other": list(self._model.ear.parameters())}
 
     def targets(self, heard: Heard) -> dict[str, Tensor]:
         """Number of the true value of each kind, int64 [N]."""
@@ -115,18 +113,15 @@ class SceneObjective:
         }
         index = [int(orders[at // n][at % n]) for at in places]
         rng = np.random.default_rng((self.seed, 2, step))
-        scenes = [tales.encode(tales.tell(self.heard.classes[i], rng)) for i in index]
         share = float(rng.uniform(SHORTEST_SHARE, 1.0))
         first, width = int(rng.integers(N_BANDS)), int(rng.integers(MOST_BANDS))
-        return StepDraw(
-            index, scenes, (float(rng.uniform(0.0, 1.0 - share)), share), (first, width), int(rng.integers(2**31))
-        )
+        stretch = (float(rng.uniform(0.0, 1.0 - share)), share)
+        return StepDraw(index, stretch, (first, width), int(rng.integers(2**31)))
 
     def part_loss(self, draw: StepDraw, number: int) -> Tensor:
         """Loss of part `number` of a step, a scalar; the parts add up to the mean of the step."""
         size = self.settings.batch_size
-        mine = slice(number * size, (number + 1) * size)
-        index, texts = draw.index[mine], padded(draw.scenes[mine])
+        index = draw.index[number * size : (number + 1) * size]
         mel = cut(self.heard.mel[index].float(), draw.stretch)
         tones = cut(self.heard.tones[index].float(), draw.stretch)
         first, width = draw.bands
@@ -135,12 +130,7 @@ class SceneObjective:
             torch.manual_seed(draw.seed + number)
             logits = self._model.hear(mel, tones)
         targets = {kind: target[index] for kind, target in self._targets.items()}
-        n_tokens = sum(map(len, draw.scenes)) / len(draw.scenes)
-        truth = torch.stack([certain(self.heard.classes[i]) for i in index])
-        told = torch.cat([truth, doubting(logits).detach()])
-        words = -self._model.likelihood(texts.repeat(2, 1), told).mean() / n_tokens
-        loss: Tensor = (heard_loss(logits, targets) + WORDS * words) / self.settings.n_parts
-        return loss
+        return heard_loss(logits, targets) / self.settings.n_parts
 
     def validate(self, world: Workers) -> Mapping[str, float]:
         """Loss of the classes of the validation's pieces, and the share that is heard right."""
