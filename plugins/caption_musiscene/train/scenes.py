@@ -1,8 +1,8 @@
 """Train the captioner that ships: `uv run python plugins/caption_musiscene/train/scenes.py`.
 
-The model and the objective of `recipes/musiscene.yaml`, on more pieces and some more steps. What the pieces sound
+The model and the objective of `recipes/musiscene.yaml`, on more pieces and for longer. What the pieces sound
 like is kept in `.cache/scenes`, so that a second training does not play them again. Weights go into the
-package, TRAINING.md is written here, its table from development pieces on which nothing was trained.
+package, the table of TRAINING.md is written here, from development pieces on which nothing was trained.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from expotion.recipe.schema import Train
 from expotion.train.loop import Loop
 from expotion_caption_musiscene import scene_scores
 from expotion_caption_musiscene.heard import Heard, listen
-from expotion_caption_musiscene.learn import WORD_BATCH, WORD_STEPS, SceneObjective, teach_words
+from expotion_caption_musiscene.learn import SceneObjective, teach_words
 from expotion_caption_musiscene.lexicon import VALUES
 from expotion_caption_musiscene.task import tell_all
 from expotion_caption_musiscene.teller import WEIGHTS, SceneTeller, save
@@ -53,10 +53,10 @@ def heard_of(first: int, n: int, processes: int, plan_of: Callable[[int, float],
 def main() -> None:
     """Listen, train, score, write."""
     given = argparse.ArgumentParser()
-    given.add_argument("--pieces", type=int, default=2_000)
+    given.add_argument("--pieces", type=int, default=1_700)
     given.add_argument("--plain", type=int, default=400)
     given.add_argument("--tested", type=int, default=250)
-    given.add_argument("--steps", type=int, default=1_200)
+    given.add_argument("--steps", type=int, default=2_200)
     given.add_argument("--seed", type=int, default=7)
     given.add_argument("--processes", type=int, default=2)
     given.add_argument("--threads", type=int, default=1)
@@ -122,8 +122,8 @@ uv run python plugins/caption_musiscene/train/scenes.py --pieces {options.pieces
 
 trains the model of `recipes/musiscene.yaml` on {options.pieces} pieces of 10 s of the world's band (seeds from
 {FIRST:,}) and {options.plain} of its first music (from {FIRST_PLAIN:,}; without a style), {options.steps:,}
-steps of 32 pieces for the ear, {WORD_STEPS:,} of {WORD_BATCH} scenes for the words, {spent_s:,.0f} s of processor
-time ({options.threads} thread) without the listening, and writes {size / 1e6:.1f} MB and this file.
+steps of 32 pieces, then the words alone, {spent_s:,.0f} s of processor time ({options.threads} thread) without
+the listening, and writes {size / 1e6:.1f} MB and this file.
 
 On {options.tested} other pieces (development seeds from {FIRST_TESTED:,}): balanced accuracy of what the reader
 takes from the words (of how many values), the chance to find the scene's own piece among ten, different scenes for

@@ -1,12 +1,13 @@
-"""Training of the small captioner: its ear, as an objective of core's loop, and then its words.
+"""Training of the small captioner, as an objective of core's loop.
 
-    loss = CE(kinds) + H CE(helpers)
+    loss = CE(kinds) + H CE(helpers) + W NLL(words) / tokens
 
 CE(kinds) is the mean over the four kinds, smoothed by 0.1; CE(helpers) that over the other traits of the truth
 (mode, kit, lead, the single genre ...), which make the ear hear more than the four ask for and are not used
-afterwards. A step's pieces are cut to a stretch of 7 to 10 s and some neighbouring bands are silenced. All of it
-is drawn by (seed, step), so that a resumed run is the uninterrupted one and several workers are one. The words
-need no sound: `teach_words` teaches them scenes of the grammar.
+afterwards. The words are a scene of the piece's classes, drawn anew in every step. A step's pieces are cut to a
+stretch of 7 to 10 s and some neighbouring bands are silenced. Afterwards the words are taught alone
+(`teach_words`). All of it is drawn by (seed, step), so that a resumed run is the uninterrupted one and several
+workers are one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,25 +28,24 @@ from expotion_caption_musiscene.classes import KINDS
 from expotion_caption_musiscene.heard import Heard
 from expotion_caption_musiscene.lexicon import VALUES
 from expotion_caption_musiscene.mel import N_BANDS
-from expotion_caption_musiscene.teller import SIZES, SceneTeller
+from expotion_caption_musiscene.teller import SIZES, SceneTeller, certain, doubting
 
-HELPERS = 0.5
+HELPERS, WORDS = 0.5, 0.5
 SMOOTHED = 0.1
 SHORTEST_SHARE = 0.7
 MOST_BANDS = 10
 MOST_VALUES = 64
-WORD_STEPS, WORD_BATCH, WORD_RATE = 1500, 32, 3e-3
-MOST_SURE = 4.0
-"""Largest spread of the logarithms of a doubt's odds."""
+WORD_STEPS, WORD_BATCH, WORD_RATE = 700, 32, 3e-3
 UNKNOWN = -100
 """Number of a value that training has not; it counts for nothing."""
 
 
 @dataclass(frozen=True)
 class StepDraw:
-    """What is random in a step: pieces, the stretch (shares of a piece), silenced bands, a seed."""
+    """What is random in a step: pieces, scenes, the stretch (shares of a piece), silenced bands, a seed."""
 
     index: list[int]
+    scenes: list[list[int]]
     stretch: tuple[float, float]
     bands: tuple[int, int]
     seed: int
@@ -84,8 +83,8 @@ class SceneObjective:
         return torch.float32
 
     def rate_groups(self) -> Mapping[str, Sequence[nn.Parameter]]:
-        """One rate for all of the ear."""
-        return {"other": list(self._model.ear.parameters())}
+        """One rate for all."""
+        return {"other": list(self.trained.parameters())}
 
     def targets(self, heard: Heard) -> dict[str, Tensor]:
         """Number of the true value of each kind, int64 [N]."""
@@ -113,15 +112,18 @@ class SceneObjective:
         }
         index = [int(orders[at // n][at % n]) for at in places]
         rng = np.random.default_rng((self.seed, 2, step))
+        scenes = [tales.encode(tales.tell(self.heard.classes[i], rng)) for i in index]
         share = float(rng.uniform(SHORTEST_SHARE, 1.0))
         first, width = int(rng.integers(N_BANDS)), int(rng.integers(MOST_BANDS))
-        stretch = (float(rng.uniform(0.0, 1.0 - share)), share)
-        return StepDraw(index, stretch, (first, width), int(rng.integers(2**31)))
+        return StepDraw(
+            index, scenes, (float(rng.uniform(0.0, 1.0 - share)), share), (first, width), int(rng.integers(2**31))
+        )
 
     def part_loss(self, draw: StepDraw, number: int) -> Tensor:
         """Loss of part `number` of a step, a scalar; the parts add up to the mean of the step."""
         size = self.settings.batch_size
-        index = draw.index[number * size : (number + 1) * size]
+        mine = slice(number * size, (number + 1) * size)
+        index, texts = draw.index[mine], padded(draw.scenes[mine])
         mel = cut(self.heard.mel[index].float(), draw.stretch)
         tones = cut(self.heard.tones[index].float(), draw.stretch)
         first, width = draw.bands
@@ -130,7 +132,12 @@ class SceneObjective:
             torch.manual_seed(draw.seed + number)
             logits = self._model.hear(mel, tones)
         targets = {kind: target[index] for kind, target in self._targets.items()}
-        return heard_loss(logits, targets) / self.settings.n_parts
+        n_tokens = sum(map(len, draw.scenes)) / len(draw.scenes)
+        truth = torch.stack([certain(self.heard.classes[i]) for i in index])
+        told = torch.cat([truth, doubting(logits).detach()])
+        words = -self._model.likelihood(texts.repeat(2, 1), told).mean() / n_tokens
+        loss: Tensor = (heard_loss(logits, targets) + WORDS * words) / self.settings.n_parts
+        return loss
 
     def validate(self, world: Workers) -> Mapping[str, float]:
         """Loss of the classes of the validation's pieces, and the share that is heard right."""
@@ -157,35 +164,23 @@ class SceneObjective:
 
 
 def teach_words(model: SceneTeller, seed: int, steps: int = WORD_STEPS) -> None:
-    """Train the words alone, the ear as it is: every second scene is told of its classes, the others of a doubt.
-
-    A doubt gives each value a share, and the scene's value is drawn by these shares: what the words then say of
-    shares is how often it is so.
-    """
+    """Train the words alone, the ear as it is: scenes of classes drawn at random, each told of its own classes."""
     own = [parameter for name, parameter in model.named_parameters() if not name.startswith("ear.")]
     optimizer = torch.optim.AdamW(own, lr=WORD_RATE, weight_decay=0.01)
     rng = np.random.default_rng((seed, 3))
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = WORD_RATE * min(1.0, 2.0 * (1.0 - step / steps))
-        told, texts = [], []
-        for i in range(WORD_BATCH):
-            shares = [doubt(len(values), rng, certain=i % 2 == 0) for values in VALUES.values()]
-            drawn = {k: v[int(rng.choice(len(v), p=p))] for (k, v), p in zip(VALUES.items(), shares, strict=True)}
-            texts.append(tales.encode(tales.tell(drawn, rng)))
-            told.append(torch.from_numpy(np.concatenate(shares)).float())
-        loss = -model.likelihood(padded(texts), torch.stack(told)).mean() / (sum(map(len, texts)) / len(texts))
+        classes = [
+            {kind: values[int(rng.integers(len(values)))] for kind, values in VALUES.items()}
+            for _ in range(WORD_BATCH)
+        ]
+        texts = [tales.encode(tales.tell(one, rng)) for one in classes]
+        told = torch.stack([certain(one) for one in classes])
+        loss = -model.likelihood(padded(texts), told).mean() / (sum(map(len, texts)) / len(texts))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(own, 1.0)
         optimizer.step()
-
-
-def doubt(n: int, rng: np.random.Generator, *, certain: bool = False) -> NDArray[np.float64]:
-    """Shares of n values, [n], between all alike and one alone; `certain` is one alone."""
-    if certain:
-        return np.eye(n)[int(rng.integers(n))]
-    odds = np.exp(rng.uniform(0.0, MOST_SURE) * rng.normal(size=n))
-    return np.asarray(odds / odds.sum())
 
 
 def heard_loss(logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:

@@ -31,7 +31,7 @@ from expotion_caption_musiscene.learn import SceneObjective, padded, teach_words
 from expotion_caption_musiscene.lexicon import VALUES
 from expotion_caption_musiscene.mel import SOUND_RATE_HZ
 from expotion_caption_musiscene.options import SceneTaskOptions
-from expotion_caption_musiscene.teller import SceneTeller, doubting, likeliest, load, save
+from expotion_caption_musiscene.teller import SIZES, SceneTeller, certain, doubting, likeliest, load, save
 
 MODEL = "scenes.safetensors"
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -131,23 +131,28 @@ def other_wording(
 ) -> list[str]:
     """Of every piece the sentence, in an order never trained on, that its sound speaks for.
 
-    Of one kind after the other, all values stand in turn in the same sentence, whose other values are those heard;
-    that is kept whose log p(sentence | sound) - log p(sentence | nothing heard) is largest.
+    Of one kind after the other, the values v of training stand in turn in the same sentence, whose other values are
+    those heard; that is kept whose log p(sentence v | sound) - log p(sentence v | nothing heard) is largest, where
+
+        p(sentence v | c) = sum over the values u of c(u) p(sentence v | u),
+
+    c what the ear says of the sound, or the shares of the values in training. The words are asked of certain values
+    alone: asked of the shares themselves they are too vague about an ear in doubt.
     """
-    told, heard = doubting(logits), likeliest(logits)
+    told, heard = doubting(logits).split(list(SIZES.values()), dim=1), likeliest(logits)
+    common = average.split(list(SIZES.values()))
     lines = []
     for i, seed in enumerate(seeds):
         chosen = dict(heard[i])
-        for kind in KINDS:
-            tries = [
-                tales.tell({**heard[i], kind: value}, np.random.default_rng(seed), held_out=True)
-                for value in VALUES[kind]
-            ]
-            words = padded([tales.encode(text) for text in tries])
-            gain = model.likelihood(words, told[i].expand(len(tries), -1)) - model.likelihood(
-                words, average.expand(len(tries), -1)
-            )
-            chosen[kind] = VALUES[kind][int(gain.argmax())]
+        for kind, shares, usual in zip(KINDS, told, common, strict=True):
+            known = usual > 0
+            values = [{**heard[i], kind: v} for v, is_known in zip(VALUES[kind], known, strict=True) if is_known]
+            tries = [tales.encode(tales.tell(one, np.random.default_rng(seed), held_out=True)) for one in values]
+            of = torch.stack([certain(one) for one in values])
+            n = len(values)
+            log_p = model.likelihood(padded(tries).repeat_interleave(n, dim=0), of.repeat(n, 1)).view(n, n)
+            gain = (log_p + shares[i, known].log()).logsumexp(1) - (log_p + usual[known].log()).logsumexp(1)
+            chosen[kind] = values[int(gain.argmax())][kind]
         lines.append(tales.tell(chosen, np.random.default_rng(seed), held_out=True))
     return lines
 

@@ -2,10 +2,9 @@
 
     c = softmax of the ear's four kinds, side by side;   p(word | before, c) = softmax(W GRU(before, V c) + U c)
 
-In training half of the scenes are told of certain classes, half of shares by which their classes are drawn: the
-words keep to what they are told, and their likelihood is honest about an ear in doubt. A scene is drawn from the
-words' distribution given the likeliest classes, by a generator whose seed is the sound: the same sound gives the
-same scene.
+In training each scene is told of the truth and of the ear's own c: the words keep to the classes that they are
+told, and their likelihood is honest about an ear in doubt. A scene is drawn from the words' distribution given
+the likeliest classes, by a generator whose seed is the sound: the same sound gives the same scene.
 """
 
 from __future__ import annotations
