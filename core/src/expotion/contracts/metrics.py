@@ -55,10 +55,11 @@ class MetricSpec:
     what was used where there is a choice (a tracker, a version), and `check()` what else is missing; both are
     cheap and import nothing heavy.
 
-    For readers: `label` is its name in tables (default: the name, without underscores), `claim` the sentence that a
-    clear effect of the video makes true ('The video drives the beat'), `thing` what else the report says no effect
-    on or harm to ('the beat'); `digits` stand behind the point below 10. A `fraction` is 1 or 0 for a clip and per
-    cent over clips; a `share` of a set lies between 0 and 1, and so does its interval. `compared` is false where the metric only tells whether others mean anything: no claim is made.
+    For readers: `label` is its name in tables (default: the name, without underscores), `claim` the sentence
+    that a clear effect of the video makes true ('The video drives the beat'), `thing` what else the report says
+    no effect on or harm to ('the beat'); `digits` stand behind the point below 10. A `fraction` is 1 or 0 for a
+    clip and per cent over clips; a `share` of a set lies between 0 and 1, and so does its interval. `compared`
+    is false where the metric only tells whether others mean anything: no claim is made.
     """
 
     name: str

@@ -2,8 +2,9 @@
 
 Intervals are a delete-a-group jackknife over clips (Efron and Tibshirani 1993, ch. 11): the statistic is computed
 again without each group of clips, in the sounds and in the reference, and its spread gives the interval with
-Student's t; that of a share is symmetric in its log odds, so that it ends between 0 and 1. The bootstrap would draw clips twice, which makes a set look narrower than it is and moves a Fréchet
-distance upwards, often so far that the interval does not hold the value.
+Student's t; that of a share is symmetric in its log odds, so that it ends between 0 and 1. The bootstrap would
+draw clips twice, which makes a set look narrower than it is and moves a Fréchet distance upwards, often so far
+that the interval does not hold the value.
 """
 
 from __future__ import annotations
