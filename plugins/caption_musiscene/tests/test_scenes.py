@@ -239,6 +239,12 @@ def test_true_scenes_score_one_and_empty_words_nothing() -> None:
     assert scene_scores.distinct(empty, []).value == 2.5
 
 
+def test_scenes_that_differ_are_counted_by_both_numbers_of_their_words() -> None:
+    rows = [scene_scores.row_of({}, f"{i * 7919} at night") for i in range(400)]
+    assert all(len({row[0, at] for row in rows}) < 400 for at in (-2, -1))  # neither number alone tells them apart
+    assert scene_scores.distinct(rows, []).value == 100.0
+
+
 def test_accuracy_is_balanced_over_true_values() -> None:
     joyful, dark = ({**some_classes(1)[0], "mood": mood} for mood in ("joyful", "dark"))
     rows = [row(joyful, "happy")] * 9 + [row(dark, "happy")]
