@@ -24,7 +24,7 @@ os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 os.fsync = lambda _file: None
 
-pytest_plugins = ["lamp_fixtures", "model_fixtures", "sound_fixtures"]
+pytest_plugins = ["chromium_fixtures", "lamp_fixtures", "model_fixtures", "sound_fixtures"]
 
 
 gc.disable()  # nearly all that is made while tests are collected stays

@@ -10,12 +10,13 @@ Samples are computed with a frame from the first hop on that holds rows which di
 `dropouts` are counted as `expotion live` counts them: chunks that a player misses which stays as far behind the
 frames as the rehearsal says; it then waits. `notes` say when each was.
 
-Without `--clip` a person of the conductor world is shown whose face turns from still to strongest and back, every
-two seconds or so. `latency_sound_s` is the median, over the turns to strong, of the time from the first frame that
+With `--recipe` a person of the drawn world who beats time is shown. Without either, four people of the conductor
+world one after the other, whose faces turn from still to strongest and back every two seconds or so.
+`latency_sound_s` is the median, over the turns to strong, of the time from the first frame that
 shows it to the moment at which that player lets a level be heard that is halfway from before to after (means of
 the level of 50 ms in dB); turns whose levels are less than 6 dB apart count as not heard, which `notes` say, as the
-95th percentile. Speaker, browser and network are not in it. It is null with a recipe's untrained adaptor and with a
-clip. Last line: JSON.
+95th percentile. Speaker, browser and network are not in it. It is null with a recipe, whose adaptor is untrained,
+and with a clip. Last line: JSON.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,16 +39,19 @@ from expotion import plugins
 from expotion.adaptor.build import build_adaptor
 from expotion.contracts import Clip
 from expotion.features.encoders import build_encoders
+from expotion.music.composer import Composer
 from expotion.recipe import load_recipe
 from expotion.video.clip import FileClip
 from expotion_conductor.clip import ConductorClip
-from expotion_conductor.plan import Plan, make_plan
+from expotion_conductor.people.cast import people_plan
+from expotion_conductor.plan import make_plan
 from expotion_live.loop import Clock, Delay, music
 from expotion_live.session import LiveSession, Looking
 from expotion_live.sink import to_s16le
 
 HEAD = struct.Struct(">dI")
 FRAME_S, HEARD_DB = 0.05, 6.0
+SEED, PEOPLE = 5_000_500, 4
 
 
 def main() -> None:
@@ -56,23 +61,24 @@ def main() -> None:
     parser.add_argument("--hop", type=float, default=0.08)
     parser.add_argument("--adaptor", default="pixels")
     parser.add_argument("--recipe", type=Path, help="its controls, with an adaptor that was not trained")
-    parser.add_argument("--clip", type=Path, help="played over and over; by default faces of the conductor world")
+    parser.add_argument("--clip", type=Path, help="played over and over")
     asked = parser.parse_args()
     composer = expotion.load(asked.adaptor)
     if asked.recipe is not None:
-        composer.recipe = load_recipe(asked.recipe, registry=plugins.discover())
-        composer.encoders = build_encoders(composer.recipe, plugins.discover())
-        geometry, rows = composer.backbone.geometry, composer.window_frames + 1
-        composer.adaptor = build_adaptor(composer.recipe, composer.encoders, geometry, rows).eval()
-        composer.adaptor.gates.data.fill_(0.1)  # what is closed costs as much; so that it is heard
+        untrained(composer, asked.recipe)
     LiveSession(composer, hop_s=asked.hop).rehearse((360, 360), 30.0)  # compiles
     look_s, work_s = LiveSession(composer, hop_s=asked.hop).rehearse((360, 360), 30.0)
     live = LiveSession(composer, hop_s=asked.hop)
     delay = Delay(live.hop_s, look_s, work_s, live.behind_s)
     ours, theirs = socket.socketpair()
-    rises_s, faces = faces_plan(asked.seconds)
-    clip = ConductorClip(faces) if asked.clip is None else FileClip(asked.clip)
-    pusher = threading.Thread(target=push, args=(theirs, clip, asked.seconds), daemon=True)
+    rises_s, clips = np.zeros(0), list[Clip]()
+    if asked.clip is not None:
+        clips = [FileClip(asked.clip)]
+    elif asked.recipe is not None:
+        clips = [ConductorClip(people_plan(SEED, 10.0, role="beats", change="as drawn"), size_px=360)]
+    else:
+        rises_s, clips = faces(asked.seconds)
+    pusher = threading.Thread(target=push, args=(theirs, clips, asked.seconds), daemon=True)
     taker = threading.Thread(target=take, args=(theirs,), daemon=True)
     pusher.start()
     taker.start()
@@ -105,14 +111,27 @@ def main() -> None:
     )
 
 
-def faces_plan(seconds: float) -> tuple[np.ndarray, Plan]:
-    """When a face turns from still to strongest, and the plan of a person who does; the turns are not on a grid."""
-    plan = make_plan(5_000_500, seconds)
+def untrained(composer: Composer, recipe: Path) -> None:
+    """A recipe's controls, with an adaptor whose weights are of a seed."""
+    composer.recipe = load_recipe(recipe, registry=plugins.discover())
+    composer.encoders = build_encoders(composer.recipe, plugins.discover())
+    geometry, rows = composer.backbone.geometry, composer.window_frames + 1
+    composer.adaptor = build_adaptor(composer.recipe, composer.encoders, geometry, rows).eval()
+    composer.adaptor.gates.data.fill_(0.1)  # what is closed costs as much; so that it is heard
+
+
+def faces(seconds: float) -> tuple[np.ndarray, list[Clip]]:
+    """When faces turn from still to strongest, and the people's clips; the turns are not on a grid."""
     rng = np.random.default_rng(0)
-    turns_s = np.cumsum(rng.uniform(1.9, 2.4, int(seconds / 1.9) + 1))
-    strong = np.searchsorted(turns_s, plan.intensity_times_s, side="right") % 2 == 1
-    rises_s = turns_s[::2]
-    return rises_s[rises_s < seconds - 2.5], replace(plan, intensity=strong.astype(np.float64), variant="turns")
+    length_s, found, clips = seconds / PEOPLE, [], list[Clip]()
+    for number in range(PEOPLE):
+        plan = make_plan(SEED + number, length_s)
+        turns_s = np.cumsum(rng.uniform(1.9, 2.4, int(length_s / 1.9) + 1))
+        strong = np.searchsorted(turns_s, plan.intensity_times_s, side="right") % 2 == 1
+        clips.append(ConductorClip(replace(plan, intensity=strong.astype(np.float64), variant="turns")))
+        rises_s = turns_s[::2]
+        found.append(number * length_s + rises_s[rises_s < length_s - 2.0])
+    return np.concatenate(found), clips
 
 
 def turns_heard(sound: np.ndarray, rate_hz: int, rises_s: np.ndarray) -> np.ndarray:
@@ -134,20 +153,20 @@ def turns_heard(sound: np.ndarray, rate_hz: int, rises_s: np.ndarray) -> np.ndar
     return np.array(found)
 
 
-def push(to: socket.socket, clip: Clip, seconds: float) -> None:
-    """JPEGs with their times, each when it is time."""
-    assert clip.video is not None
-    times_s = clip.video.frame_times_s
-    jpegs = [
-        cv2.imencode(".jpg", cv2.cvtColor(clip.video.frames_at(times_s[k : k + 1])[0], cv2.COLOR_RGB2BGR))[
-            1
-        ].tobytes()
-        for k in range(len(times_s))
-    ]
+def push(to: socket.socket, clips: Sequence[Clip], seconds: float) -> None:
+    """JPEGs with their times, each when it is time: the clips, over and over."""
+    shown: list[tuple[float, bytes]] = []
+    start_s = 0.0
+    for clip in clips:
+        assert clip.video is not None
+        for time_s, frame in clip.video.iter_frames():
+            jpeg = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes()
+            shown.append((start_s + time_s, jpeg))
+        start_s += clip.duration_s
     started, turn = time.monotonic(), 0
-    while turn * clip.duration_s < seconds:
-        for own_s, jpeg in zip(times_s, jpegs, strict=True):
-            at_s = turn * clip.duration_s + float(own_s)
+    while turn * start_s < seconds:
+        for own_s, jpeg in shown:
+            at_s = turn * start_s + own_s
             if at_s >= seconds:
                 break
             time.sleep(max(0.0, at_s - (time.monotonic() - started)))

@@ -110,9 +110,11 @@ def take_of(seed: int, duration_s: float, delay_s: float) -> bytes:
 
 
 @contextmanager
-def the_studio(folder: Path) -> Iterator[str]:
-    """`expotion studio` on a folder; gives its address."""
+def the_studio(folder: Path, *adaptors: Path) -> Iterator[str]:
+    """`expotion studio` on a folder, which offers these adaptors too; gives its address."""
     command = ["from expotion.cli.main import main; main()", "studio", "--folder", str(folder), "--port", "0"]
+    for adaptor in adaptors:
+        command += ["--adaptor", str(adaptor)]
     with subprocess.Popen(
         [sys.executable, "-u", "-c", *command, "--no-browser"], stdout=subprocess.PIPE, text=True
     ) as process:

@@ -31,6 +31,7 @@ from expotion_live import frames as live_frames
 from expotion_live import loop as live_loop
 from expotion_live import session as live_session
 from expotion_live import sink as listening
+from expotion_live.eye import Windowed
 from expotion_live.frames import Arriving, Camera, open_pictures
 from expotion_live.loop import Clock, Delay
 from expotion_live.session import LiveSession, Seen
@@ -166,6 +167,30 @@ def test_a_prompt_said_while_it_plays_changes_what_follows(composer: Composer) -
     faded = LiveSession(composer, strength={"glow": 0.0, "sway": 0.0}, hop_s=0.4, window_s=0.8)
     faded.set_strength("glow", 1.0)
     assert list(faded.eye._followed) == ["glow"]
+
+
+@pytest.mark.parametrize("out", [True, False], ids=["to a file", "to a player"])
+def test_what_can_be_foreseen_is_given_for_when_it_is_heard(
+    live: Callable[..., int],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    out: bool,
+) -> None:
+    """A player is behind the frames; in a file a beat belongs to its moment."""
+    given: list[float] = []
+    rows = Windowed.at
+
+    def at(windowed: Windowed, times_s: Any, ahead_s: float) -> SmoothedTrack:
+        given.append(ahead_s)
+        return rows(windowed, times_s, ahead_s)
+
+    monkeypatch.setattr(Windowed, "at", at)
+    assert live(clip, "--to", "-", *(("--out", tmp_path / "live.wav") if out else ())) == 0
+    assert len(capfdbinary.readouterr().out) > RATE_HZ
+    assert set(given[:4]) == {0.0}  # it rehearses
+    assert given[-1] == 0.0 if out else given[-1] > 0.4 + live_loop.IN_HAND_S
 
 
 def test_strengths_follow_their_schedule_and_muting_is_strength_0(composer: Composer) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +23,6 @@ from expotion_web.guard import Guard
 from expotion_web.jobs import Jobs
 from expotion_web.server import LOCAL, PageServer
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HERE = frozenset({*LOCAL, "testserver"})
 
 
@@ -70,16 +67,14 @@ def served(made: Studio) -> Iterator[tuple[Studio, str]]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Any]:
-    """Debian's Chromium; a test that needs it is skipped where there is none."""
-    if CHROMIUM is None or sys.platform == "win32":
-        pytest.skip("no Chromium here")
+def browser(chromium: str) -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         flags = ["--autoplay-policy=no-user-gesture-required", "--use-fake-ui-for-media-stream"]
         flags += ["--use-fake-device-for-media-stream", "--disable-gpu"]
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        running = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield running
         running.close()
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pythonosc.osc_message import OscMessage
 
 from expotion.video.audio import load_audio
 from expotion.video.scan import scan
+from expotion.video.sound_files import write_wav
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-LONG_MS = 180_000
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600, func_only=True)]
+LONG_MS = 400_000
 
 
 def test_compose_from_a_file_to_a_kept_take(opened: Any, clip: Path) -> None:
@@ -57,14 +61,43 @@ def test_a_clip_from_the_camera(opened: Any) -> None:
     assert screen.faults == []
 
 
-def test_live_from_the_camera_to_a_video(opened: Any, served: Any) -> None:
-    """Music comes for the browser's camera, which shows nobody; another prompt, a fader, another tab, an end."""
+def test_sounds_of_ones_own_come_together(opened: Any, served: Any, tmp_path: Path) -> None:
+    studio, _ = served
+    screen = opened("record")
+    files = [tmp_path / f"{name}.wav" for name in ("one", "two", "none")]
+    for file in files[:2]:
+        write_wav(file, 0.1 * np.sin(np.arange(96_000) / 20).astype(np.float32), 32_000)
+    files[2].write_bytes(b"no sound")
+    screen.until("document.querySelector('input[type=file]').files.length === 0")
+    screen.page.set_input_files("input[type=file]", files)
+    screen.until("document.querySelector('#said').textContent.includes('none')", 240)
+    assert sorted(job.title for job in studio.jobs.all()) == ["one through the codec", "two through the codec"]
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Another program, which OSC messages come to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        found.settimeout(30.0)
+        yield found
+
+
+def test_live_from_the_camera_to_a_video(opened: Any, served: Any, listener: socket.socket) -> None:
+    """Music comes for the browser's camera, which shows nobody; another prompt, a fader, another tab, an end.
+
+    What moves in the picture goes to another program.
+    """
     studio, _ = served
     screen = opened("live")
     page = screen.page
     screen.until("document.querySelector('textarea').value !== ''", 180)
+    screen.press("Beats and values for other programs", tag="summary")
+    screen.write("OSC to HOST:PORT", f"127.0.0.1:{listener.getsockname()[1]}")
     screen.press("Start")
     screen.until("document.querySelector('#room').textContent.includes('It plays.')", 180)
+    message = OscMessage(listener.recv(1024))
+    assert message.address == "/expotion/quantity_of_motion" and 0.0 < message.params[0] < 1.0
     page.evaluate(LOUDEST)
     screen.until("window.loudest > 0.001", 60)
     screen.until("Number.parseFloat(document.querySelector('.meters dd').textContent) > 0.2")
@@ -113,9 +146,9 @@ def test_the_buffer_between_network_and_speakers(opened: Any, channels: int) -> 
     """What comes in pieces comes out whole; a gap counts once and the buffer grows; what is spare is cut."""
     found = opened().page.evaluate(JITTER, channels)
     assert found["early"] == 0 and found["same"]
-    assert found["dropouts"] == 1 and found["silent"] and found["grown"] == pytest.approx(0.2)
+    assert found["dropouts"] == 1 and found["silent"] and found["grown"] == pytest.approx(0.35)
     assert found["again"] == 128
-    assert found["cut"] > 0.2 and found["level"] < 0.15 and found["jump"] < 0.03
+    assert found["cut"] > 0.2 and 0.2 < found["level"] < 0.3 and found["jump"] < 0.03
 
 
 LOUDEST = """() => {
@@ -140,7 +173,7 @@ JITTER = """async (channels) => {
   };
   push(2560);
   found.early = jitter.pull(out());
-  push(2560); push(100);
+  push(7000); push(100);
   let at = 0, same = true, last = out();
   while (jitter.level >= 128) {
     last = out(); jitter.pull(last);

@@ -19,7 +19,7 @@ PROMPT = "calm music for marimba with light drums"
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose, "limited", lambda _function, path, where: seeing.examined(path))
+    monkeypatch.setattr(compose, "limited", lambda _function, path, **_options: seeing.examined(path))
 
 
 def _given(made: Any, clip: Path, name: str = "my dance.mp4") -> dict[str, Any]:
@@ -43,6 +43,22 @@ def test_a_clip_comes_and_goes(made: Any, clip: Path) -> None:
     made.jobs.stop(job.id)
     assert made.client.delete(f"/api/clips/{found['id']}").status_code == 200
     assert not folder.exists()
+
+
+def test_a_clip_that_comes_while_something_plays_is_opened_behind_it(
+    made: Any, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind: list[bool] = []
+
+    def opened(_function: str, path: str, **options: Any) -> dict[str, Any]:
+        behind.append(options["behind"])
+        return seeing.examined(path)
+
+    monkeypatch.setattr(compose, "limited", opened)
+    _given(made, clip)
+    with made.jobs.suspended():
+        _given(made, clip)
+    assert behind == [False, True]
 
 
 def test_what_is_no_clip_leaves_nothing(made: Any, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ wire = Wire.own()
 words = wire.heard()
 given = next(words)
 folder = pathlib.Path(given["folder"])
-about = {**given["asked"], "rate_hz": RATE, "channels": 1, "said": [(0.0, "calm")]}
+about = {**given["asked"], "rate_hz": RATE, "channels": 1, "behind_s": 0.2, "said": [(0.0, "calm")]}
 (folder / "asked.json").write_text(json.dumps(about))
 keeping = Keeping(folder)
 wire.say({"event": "ready", "steering": given["steering"]})
@@ -115,14 +115,16 @@ def test_frames_become_sound_and_a_session(played: Any, tmp_path: Path) -> None:
     assert played.client.get(f"/api/sessions/{folder.name}/video").status_code == 404
     sessions.write({"folder": str(folder)}, Telling(sys.stdout, tmp_path))  # type: ignore[arg-type]
     (kept,) = played.client.get("/api/sessions").json()
-    assert (kept["frames"], kept["duration_s"], kept["said"]) == (8, 0.8, [[0.0, "calm"]])
+    assert (kept["frames"], kept["duration_s"], kept["said"]) == (8, 1.0, [[0.0, "calm"]])
     video = played.client.get(f"/api/sessions/{folder.name}/video")
     assert video.headers["content-type"] == "video/mp4" and len(video.content) > 1000
     source = scan(folder / f"{folder.name}.mp4")
     assert source.picture is not None and source.sound is not None
     np.testing.assert_allclose(source.picture.times_s, np.arange(8) / 10, atol=2e-3)
     samples = load_audio(folder / f"{folder.name}.mp4", RATE_HZ)
-    assert samples is not None and 0.02 < np.abs(samples).max() < 0.05 and len(samples) == 0.8 * RATE_HZ
+    assert samples is not None and 0.02 < np.abs(samples).max() < 0.05 and len(samples) == 1.0 * RATE_HZ
+    assert np.abs(samples[: int(0.18 * RATE_HZ)]).max() < 0.003  # it was heard so much later
+    assert np.abs(samples[int(0.22 * RATE_HZ) : int(0.3 * RATE_HZ)]).max() > 0.02
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".mp4", ".txt"]
     assert sessions.write({"folder": str(folder)}, Telling(sys.stdout, tmp_path)) == {}  # type: ignore[arg-type]
     assert played.client.delete(f"/api/sessions/{folder.name}").status_code == 409  # its job waits
@@ -166,7 +168,7 @@ def test_a_page_that_goes_loses_nothing(played: Any, served: Any) -> None:
             page.recv(10.0)
     _soon(lambda: len(played.jobs.all()) == 1 and played.jobs.all()[0].ended)
     (session,) = played.shelf.all_sessions()
-    assert (session.frames, session.duration_s) == (6, 0.6)
+    assert (session.frames, session.duration_s) == (6, 0.8)
 
 
 def test_a_process_that_dies_loses_nothing(played: Any) -> None:
@@ -219,6 +221,14 @@ def test_what_is_asked_is_checked_before_anything_is_loaded(made: Any) -> None:
     assert "strengths smile" in refused({"strengths": {"smile": 1}})
     assert "what is asked, as JSON" in refused({"seed": "x"})
     assert not made.shelf.sessions.exists() or [*made.shelf.sessions.iterdir()] == []
+
+
+def test_where_beats_cannot_go_is_said_by_the_process_itself(made: Any) -> None:
+    with made.client.websocket_connect("/api/live") as socket:
+        socket.send_json({"osc": "nowhere"})
+        wrong = socket.receive_json()
+    assert wrong["event"] == "wrong" and "--osc nowhere: HOST:PORT" in wrong["problems"][0]
+    assert [*made.shelf.sessions.iterdir()] == []
 
 
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900, func_only=True)]
 FULL = bool(os.environ.get("EXPOTION_STUDIO_FULL"))
 STEPS = 100 if FULL else 3
 """`.ci/full studio` trains on, is stopped, goes on, and builds a listening study; the suite trains a moment."""
@@ -50,13 +50,23 @@ def _record(screen: Any) -> None:
             screen.press("Piece", "ArrowDown", "select")
         screen.press("Listen once")
         screen.until("!document.querySelector('.steps .main').disabled", 60)
-        screen.press("Record")
-        screen.until(f"document.querySelectorAll('.list video').length === {number + 1}", 180)
-        assert "Kept:" in screen.said()
+        _take(screen, number + 1)
     screen.press("Write the manifest")
     told = "The manifest holds 3 clips, 3 songs, 1 performers"
     screen.until(f"document.body.textContent.includes('{told}')", 240)
     screen.looked_at("record")
+
+
+def _take(screen: Any, count: int) -> None:
+    """Record one; where the machine was too busy for the camera the page says to do it again."""
+    for _ in range(3):
+        screen.press("Record")
+        screen.until("document.querySelector('.steps .main').disabled")
+        screen.until("!document.querySelector('.steps .main').disabled", 180)
+        if "Kept:" in screen.said():
+            break
+        assert "record it again" in screen.said()
+    assert screen.page.locator(".list video").count() == count
 
 
 def _train(screen: Any) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,17 @@ import pytest
 
 from expotion_study.server import StudyServer
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None or sys.platform == "win32", reason="no Chromium here"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240, func_only=True)]
 NEXT = "form.gated button[type=submit]:not([name])"
 
 
-def _open_browser(profile: Path) -> Any:
+def _open_browser(chromium: str, profile: Path) -> Any:
     path = Path(__file__).with_name("browser.py")
     spec = importlib.util.spec_from_file_location("study_browser", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Browser(CHROMIUM, profile)
+    return module.Browser(chromium, profile)
 
 
 def _send(browser: Any, selector: str = NEXT) -> None:
@@ -63,8 +57,8 @@ def _begin(browser: Any, server: StudyServer) -> None:
     _send(browser)
 
 
-def test_a_session_in_a_browser(server: StudyServer, tmp_path: Path) -> None:
-    with _open_browser(tmp_path / "profile") as browser:
+def test_a_session_in_a_browser(server: StudyServer, chromium: str, tmp_path: Path) -> None:
+    with _open_browser(chromium, tmp_path / "profile") as browser:
         _begin(browser, server)
         kinds = []
         while browser.evaluate("document.querySelector('form.gated') !== null"):
@@ -96,8 +90,8 @@ def test_a_session_in_a_browser(server: StudyServer, tmp_path: Path) -> None:
     assert {value for a in answers if a.kind == "rating" for value in a.response["ratings"].values()} == {4}
 
 
-def test_by_keyboard_and_on_a_phone(server: StudyServer, tmp_path: Path) -> None:
-    with _open_browser(tmp_path / "profile") as browser:
+def test_by_keyboard_and_on_a_phone(server: StudyServer, chromium: str, tmp_path: Path) -> None:
+    with _open_browser(chromium, tmp_path / "profile") as browser:
         browser.resize(360, 700, dark=True)
         _begin(browser, server)
         for width in (320, 360):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -113,6 +114,7 @@ def test_foreign_files_are_opened_apart(tmp_path: Path, monkeypatch: pytest.Monk
         "def bad(path): raise MediaError(Problem(path, 'a clip', 'a poem'))\n"
         "def crash(path): os.abort()\n"
         "def greedy(path): return {'n': len(bytearray(8 << 30))}\n"
+        "def waits(): return {'idle': os.sched_getscheduler(0) == os.SCHED_IDLE}\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert limited("foreign:fine", "x.mp4", where="x") == {"path": "x.mp4"}
@@ -123,3 +125,6 @@ def test_foreign_files_are_opened_apart(tmp_path: Path, monkeypatch: pytest.Monk
     if os.name == "posix":
         with pytest.raises(MediaError, match="MemoryError"):
             limited("foreign:greedy", "x.mp4", where="x")
+    if sys.platform == "linux":
+        assert limited("foreign:waits", where="x") == {"idle": False}
+        assert limited("foreign:waits", where="x", behind=True) == {"idle": True}

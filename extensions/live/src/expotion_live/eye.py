@@ -40,7 +40,8 @@ class Watched(Protocol):
 class Eye:
     """Rows of every control that needs pictures alone; `without_frames` names the others, which stay silent.
 
-    `late` names the controls that are known only for short windows.
+    `late` names the controls that are known only for short windows. `ahead_s`: how much later than its moment music
+    is heard; what can be foreseen, as a beat can, is given for then.
     """
 
     def __init__(self, composer: Composer, rate_hz: float, used: Sequence[str], shared: dict[str, Any]) -> None:

@@ -84,6 +84,7 @@ def play_live(
         if sounding.signals:
             live.eye.watch(watch(plugins.discover(), shared, lambda text: _warn(console, text)))
         delay = Delay(hop_s, look_s, work_s, live.behind_s)
+        live.eye.ahead_s = delay.player_s if sounding.out is None else 0.0  # a file's beats belong to its moments
         _say_start(console, pictures, live, window_s, delay)
         channels = composer.backbone.geometry.channels
         clock = Clock(live.sample_rate_hz, 0.0, delay.player_s)

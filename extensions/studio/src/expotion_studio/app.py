@@ -62,17 +62,17 @@ def studio(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> FastAPI:
     app.mount(AT, Studies(shelf))
 
     @app.get("/api/about", tags=["studio"])
-    def about(request: Request) -> dict[str, Any]:
+    async def about(request: Request) -> dict[str, Any]:
         """What the page must know before anything else."""
         return {"version": core_version(), "folder": str(shelf.root), "secure": request.url.scheme == "https"}
 
     @app.get("/static/{name}", include_in_schema=False)
-    def static(name: str) -> Response:
+    async def static(name: str) -> Response:
         return _file(name)
 
     @app.get("/{room}", include_in_schema=False)
     @app.get("/", include_in_schema=False)
-    def page(room: str = "") -> Response:
+    async def page(room: str = "") -> Response:
         if room not in ("", *ROOMS):
             raise HTTPException(404, "there is no such page; start from /")
         return _file("index.html")

@@ -73,9 +73,8 @@ def clip_calls(shelf: Shelf, jobs: Jobs, adaptors: Adaptors) -> APIRouter:
         with arriving(shelf.clips) as (clip_id, folder):
             path = folder / f"{plain_name(name, 'clip')}{suffix}"
             await receive(request, path)
-            found = await run_in_threadpool(
-                limited, "expotion_studio.seeing:examined", str(path), where=plain_name(name, "clip")
-            )
+            called, where = "expotion_studio.seeing:examined", plain_name(name, "clip")
+            found = await run_in_threadpool(limited, called, str(path), where=where, behind=jobs.held)
             clip = Clip(id=clip_id, name=Path(name).name[:80], file=path.name, added=now(), **found)
             write_json(folder / "clip.json", clip.model_dump())
         return {"clip": clip, "job": look_at(clip, folder_of)}

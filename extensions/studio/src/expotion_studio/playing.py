@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 TIME = struct.Struct(">d")
 SIZE, FPS = (360, 480), 30.0
 """What the page sends, about."""
+WAITS_S = 0.3
+"""How much music the page lets wait (`jitter.js`)."""
 EVERY_S = 0.5
 """How often it is told how things stand."""
 LONGEST_GAP_S = 2.0
@@ -127,8 +129,9 @@ class Player:
         if self._osc or self._midi_port:
             live.eye.watch(watch(plugins.discover(), shared, self._say_note))
         delay = Delay(live.hop_s, look_s, work_s, live.behind_s)
+        live.eye.ahead_s = behind_s = delay.ready_s + WAITS_S
         channels = composer.backbone.geometry.channels
-        self._asked |= {"rate_hz": live.sample_rate_hz, "channels": channels}
+        self._asked |= {"rate_hz": live.sample_rate_hz, "channels": channels, "behind_s": behind_s}
         self._asked["said"] = [(0.0, composer.resolved(steering, {}).prompt)]
         write_json(self._folder / "asked.json", self._asked)
         self._say_ready(live, delay, channels)

@@ -73,10 +73,9 @@ def song_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
         with arriving(shelf.songs) as (song, folder):
             path = folder / f"given{suffix}"
             await receive(request, path)
-            await run_in_threadpool(
-                limited, "expotion_studio.songs:heard", str(path), where=plain_name(name, "piece")
-            )
-            title = plain_name(name, "piece").replace("_", " ")
+            called, where = "expotion_studio.songs:heard", plain_name(name, "piece")
+            await run_in_threadpool(limited, called, str(path), where=where, behind=jobs.held)
+            title = where.replace("_", " ")
             given = {"folder": str(folder), "file": path.name, "title": title, "caption": caption[:200] or "music"}
             return jobs.add("song", f"{title} through the codec", given, song)
 
@@ -141,8 +140,9 @@ def recording_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
             raw = folder / "frames.part"
             await receive(request, raw)
             sound, out = str(shelf.song_folder(song) / "sound.wav"), str(folder / f"{name}.mp4")
+            limits = {"where": "take", "time_s": WRITING_S, "behind": jobs.held}
             found = await run_in_threadpool(
-                limited, "expotion_studio.recording:write", str(raw), sound, out, where="take", time_s=WRITING_S
+                limited, "expotion_studio.recording:write", str(raw), sound, out, **limits
             )
             raw.unlink()
             one = Recording(id=name, song=song, title=piece.title, performer=performer, added=now(), **found)

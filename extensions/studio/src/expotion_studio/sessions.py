@@ -1,4 +1,4 @@
-"""Sessions of the room Live: kept as they are played, and written as video afterwards.
+"""Sessions of the room Live: kept as they are played, then written as video, the music as late as it was heard.
 
 sessions/ID/  while it plays asked.json, frames.part (of each frame time as float64 and length as uint32, big end
               first, and the JPEG) and sound.part (16-bit samples, little end first); then session.json and ID.mp4
@@ -93,10 +93,13 @@ def write(given: dict[str, Any], telling: Telling) -> dict[str, Any]:
     sound = np.frombuffer((folder / "sound.part").read_bytes()[: _whole(folder, asked["channels"])], "<i2")
     samples = (sound.astype(np.float32) / 32767.0).reshape(-1, asked["channels"])
     sound_s = len(samples) / asked["rate_hz"]
-    duration_s = max(sound_s, float(times_s[-1]) + 0.02) if len(times_s) else 0.0
+    silence = np.zeros((round(asked.get("behind_s", 0.0) * asked["rate_hz"]), asked["channels"]), np.float32)
+    duration_s = len(silence) / asked["rate_hz"] + sound_s
+    duration_s = max(duration_s, float(times_s[-1]) + 0.02) if len(times_s) else 0.0
     if sound_s < LEAST_S or len(times_s) < 2:
         shutil.rmtree(folder, ignore_errors=True)
         raise MediaError(Problem("session", f"at least {LEAST_S:g} s of it", f"{sound_s:.1f} s", "play longer"))
+    samples = np.concatenate([silence, samples])
     if asked["channels"] == 1:
         samples = samples[:, 0]
     write_video(

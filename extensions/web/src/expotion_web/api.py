@@ -79,7 +79,7 @@ async def _events(jobs: Jobs, request: Request) -> AsyncIterator[str]:
     quiet = 0
     yield "retry: 1000\n\n"
     while jobs.told and not await request.is_disconnected():
-        now = {job.id: job.model_dump_json() for job in reversed(jobs.all())}
+        now = jobs.texts()
         quiet += 1
         for name, text in now.items():
             if known.get(name) != text:

@@ -34,6 +34,7 @@ MAX_STARTS = 3
 PATIENCE_S = 30.0
 """How long a job that is stopped may take to leave things in order."""
 LINES_MAX = 200
+AGE_S = 0.2
 
 
 class Shown(BaseModel):
@@ -94,6 +95,7 @@ class Jobs:
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
         self._holders = 0
+        self._told_s, self._texts = -AGE_S, dict[str, str]()
         self._closing = False
         self.told = True
         """Whether changes are still told; a server that stops hangs up first."""
@@ -121,6 +123,11 @@ class Jobs:
         """Nobody is told of changes any more."""
         self.told = False
 
+    @property
+    def held(self) -> bool:
+        """Whether something goes before all jobs now."""
+        return self._holders > 0
+
     def add(self, kind: str, title: str, given: Mapping[str, Any], about: str = "") -> Shown:
         """A new job behind those that wait. Raises ExpotionError where it cannot be kept."""
         with self._changed:
@@ -136,6 +143,15 @@ class Jobs:
         """Every job, the newest first."""
         with self._changed:
             return [job.shown() for job in sorted(self._jobs.values(), key=lambda job: -job.number)]
+
+    def texts(self) -> dict[str, str]:
+        """Every job as JSON, by its id, the oldest first: as of AGE_S ago at most, however many ask."""
+        with self._changed:
+            now = time.monotonic()
+            if now > self._told_s + AGE_S:
+                self._told_s = now
+                self._texts = {job.id: job.model_dump_json() for job in reversed(self.all())}
+            return self._texts
 
     def get(self, name: str) -> Shown | None:
         """The job of that name."""

@@ -16,12 +16,21 @@ MEMORY_BYTES, TIME_S = 6 << 30, 60
 """Address space, of which libraries reserve much and use little, and time on the clock and on the processor."""
 
 
-def limited(function: str, *given: str, where: str, time_s: int = TIME_S) -> dict[str, Any]:
+def limited(function: str, *given: str, where: str, time_s: int = TIME_S, behind: bool = False) -> dict[str, Any]:
     """The plain values that `module:function` gives for texts, from a process of its own.
 
-    Raises MediaError with what it found wrong; one that breaks a limit, or breaks down, is named by `where`.
+    `behind`: something plays, and it gets what that leaves of the processor. Raises MediaError with what it found
+    wrong; one that breaks a limit, or breaks down, is named by `where`.
     """
-    command = [sys.executable, "-m", "expotion_web.limited", str(time_s), function, *given]
+    command = [
+        sys.executable,
+        "-m",
+        "expotion_web.limited",
+        str(time_s),
+        "idle" if behind else "",
+        function,
+        *given,
+    ]
     broken = MediaError(Problem(where, "a file that can be read", "one on which reading broke down", "convert it"))
     try:
         done = subprocess.run(command, capture_output=True, timeout=time_s, check=False, stdin=subprocess.DEVNULL)
@@ -38,22 +47,34 @@ def limited(function: str, *given: str, where: str, time_s: int = TIME_S) -> dic
     return result
 
 
+def stand_back() -> None:
+    """Take what others leave of the processor, and make way for them at once (Linux); elsewhere the least share."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
+
+
 def main() -> None:
     """Set the limits, call the function, write what it gives or what is wrong."""
-    time_s = int(sys.argv[1])
+    time_s, idle, called, *given = int(sys.argv[1]), bool(sys.argv[2]), *sys.argv[3:]
     if os.name == "posix":
         import resource
 
+        if idle:
+            stand_back()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    module, _, function = sys.argv[2].partition(":")
+    module, _, function = called.partition(":")
     try:
-        answer = {"result": getattr(importlib.import_module(module), function)(*sys.argv[3:])}
+        answer = {"result": getattr(importlib.import_module(module), function)(*given)}
     except ExpotionError as error:
         answer = {"problems": [vars(problem) for problem in error.problems]}
     except Exception as error:
-        answer = {"problems": [vars(Problem(Path(sys.argv[3]).name, "a file that can be read", in_short(error)))]}
+        answer = {
+            "problems": [vars(Problem(Path((*given, called)[0]).name, "a file that can be read", in_short(error)))]
+        }
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 

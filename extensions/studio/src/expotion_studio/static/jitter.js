@@ -1,10 +1,10 @@
 // Sound that arrives in pieces becomes sound without gaps: a buffer between them. Times in seconds, samples interleaved.
 
 const MOST_S = 0.6, MORE_S = 0.05, FADE_S = 0.01; // the longest start, how much it grows by after a gap, a cut's crossfade
-const WATCHED_S = 5, SPARE_S = 0.15, KEPT_S = 0.08; // what was more than spare for so long is cut down to what is kept
+const START_S = 0.3, WATCHED_S = 5, SPARE_S = 0.35, KEPT_S = 0.25; // music comes up to 0.2 s later than it can; what was more than spare for so long is cut down to what is kept
 
 export class Jitter {
-  constructor(channels, rate, start_s = 0.15) {
+  constructor(channels, rate, start_s = START_S) {
     Object.assign(this, { channels, rate, start_s, pieces: [], first: 0, level: 0, played: 0, dropouts: 0, cut: 0, waits: true, least: Infinity, watched: 0, began: false });
   }
 

@@ -13,7 +13,7 @@ export async function open(room) {
   const video = el("video", { playsinline: true, "aria-label": "The camera" });
   const start = el("button", { type: "button", class: "main", onclick: act(begin) }, "Start"), stop = el("button", { type: "button", class: "main", hidden: true, onclick: () => { stop.disabled = true; state.session?.stop(); } }, "Stop");
   const doing = el("p", { class: "hint", "aria-live": "polite" }, "The camera opens when it starts; sound and picture stay on this machine.");
-  const numbers = ["From camera to speaker", "Of it to make it", "Buffer", "Dropouts", "Frames left out"].map((label) => [label, el("dd", {}, "–")]);
+  const numbers = ["From camera to speaker", "Of that, to make it", "Buffer", "Dropouts", "Frames left out"].map((label) => [label, el("dd", {}, "–")]);
   const [heard, made, level, gaps, lost] = numbers.map(([, value]) => value);
   const adaptor = el("select", { name: "adaptor", onchange: act(() => pick(adaptor.value)) });
   const prompt = el("textarea", { name: "prompt", rows: "2", maxlength: "2000" });
@@ -22,7 +22,7 @@ export async function open(room) {
   const faders = el("div", { class: "faders" });
   const osc = el("input", { type: "text", placeholder: "127.0.0.1:9000", autocomplete: "off", spellcheck: "false" }), midi = el("input", { type: "text", placeholder: "Expotion", autocomplete: "off", spellcheck: "false" });
   const list = el("ul", { class: "list" });
-  room.append(el("p", { class: "lede" }, "Move, and the music follows while you do. Use headphones, or turn the speakers to you."),
+  room.append(el("p", { class: "lede" }, "Move, and the music follows while you do."),
     el("div", { class: "studio" },
       el("div", {}, el("div", { class: "screen" }, video), el("p", { class: "buttons" }, start, stop), doing,
         el("dl", { class: "meters" }, numbers.map(([label, value]) => el("div", {}, el("dt", {}, label), value)))),
@@ -66,7 +66,8 @@ export async function open(room) {
     if (event.event === "stage") doing.textContent = `The studio ${event.text}.`;
     else if (event.event === "ready") {
       change.disabled = false;
-      const notes = [...event.late.map((name) => `${name} needs 0.64 s of pictures, and comes up to half a second later.`), ...event.without_frames.map((name) => `${name} needs more than a picture, and is left out.`)];
+      const notes = event.without_frames.map((name) => `${name} needs more than a picture, and is left out.`);
+      if (event.late.length) notes.unshift(`What ${event.late.join(" and ")} show comes up to half a second later: 0.64 s of pictures are needed for it.`);
       if (event.slow) notes.push("This machine makes music about as slowly as it is played: expect dropouts.");
       doing.textContent = ["It plays.", ...notes].join(" ");
       unknown.textContent = event.unknown;

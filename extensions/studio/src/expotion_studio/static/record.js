@@ -16,7 +16,7 @@ export async function open(room) {
   const listen = el("button", { type: "button", class: "quiet", onclick: act(hear) }, "Listen once"), record = el("button", { type: "button", class: "main", onclick: act(film) }, "Record");
   const stop = el("button", { type: "button", class: "quiet", hidden: true }, "Call off");
   const length = el("input", { type: "number", min: "2", max: "30", value: "30" }), count = el("input", { type: "number", min: "1", max: "50", value: "3" });
-  const file = el("input", { type: "file", accept: "audio/*,video/*", class: "away", "aria-label": "A sound from this machine", onchange: act(giveOwn) });
+  const file = el("input", { type: "file", multiple: true, accept: "audio/*,video/*", class: "away", "aria-label": "Sounds from this machine", onchange: act(giveOwn) });
   const made = el("p", { class: "hint" });
   const open_camera = el("button", { type: "button", class: "quiet", onclick: act(openEye) }, "Open the camera"), measure = el("button", { type: "button", class: "quiet", disabled: true, onclick: act(calibration) }, "Calibrate");
   room.append(el("p", { class: "lede" }, "Hear a piece, then move to it: the camera records you while it plays, on one clock with the sound."),
@@ -24,7 +24,7 @@ export async function open(room) {
       el("section", { class: "card fields" }, el("h2", {}, "1. Pieces"), songs,
         el("div", { class: "pair" }, el("label", {}, "How many", count), el("label", {}, "Seconds each", length)),
         el("p", { class: "buttons" }, el("button", { type: "button", class: "quiet", onclick: act(() => call(`/api/songs/world?count=${count.value}&seconds=${length.value}`, { method: "POST" })) }, "Make them"),
-          el("button", { type: "button", class: "quiet", onclick: () => file.click() }, "Take one of mine"), file)),
+          el("button", { type: "button", class: "quiet", onclick: () => file.click() }, "Take some of mine"), file)),
       el("section", { class: "card fields" }, el("h2", {}, "2. Who moves"), consent, el("label", {}, "A code, no name", code),
         el("label", { class: "tick" }, agreed, " I have read this and agree."),
         el("p", { class: "buttons" }, el("button", { type: "button", class: "quiet", onclick: act(agree) }, "Agree"), el("label", {}, "Now ", people))),
@@ -56,9 +56,10 @@ export async function open(room) {
     ready();
   }
   async function giveOwn() {
-    const own = file.files[0];
-    if (own) await send(`/api/songs?name=${encodeURIComponent(own.name)}`, own);
+    const refused = [];
+    for (const own of file.files) await send(`/api/songs?name=${encodeURIComponent(own.name)}`, own).catch((error) => refused.push(error.message));
     file.value = "";
+    if (refused.length) throw new Error(refused.join("\n"));
   }
   async function listPeople(wanted = null) {
     const found = await call("/api/consent");
