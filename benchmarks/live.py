@@ -2,26 +2,30 @@
 
     uv run python benchmarks/live.py                # 30 s, tiny model, the shipped adaptor's pixel encoders
 
-Frames are pushed when their time has come on the wall clock. Last line: JSON with `latency_s` (mean and
-largest wall time from a moment to the sample that belongs to it being ready), `real_time_factor` (time to
-make a hop / its length), `dropouts` (hops that were ready later than a player that starts `latency` after the
-first hop would need them), `notes`.
+Frames come when their time has come on the wall clock, and are looked at in a thread of their own, as in `expotion
+live`. Last line: JSON with `latency_s` (mean and largest wall time from a moment to the sample that belongs to it
+being ready), `real_time_factor` (time to make a hop / its length), `dropouts` (as `expotion live` counts them),
+`beat_f1`, `notes`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 import expotion
 from expotion.contracts import Scored
 from expotion.evaluate.beat_metrics import BEAT_F1
 from expotion_conductor.clip import ConductorClip
 from expotion_conductor.plan import make_plan
-from expotion_live.session import LiveSession
+from expotion_live.loop import Clock, Delay, music
+from expotion_live.session import LiveSession, Looking
 
 
 def main() -> None:
@@ -36,35 +40,33 @@ def main() -> None:
     frames = clip.video.frames_at(times_s)
     composer = expotion.load("pixels")
     LiveSession(composer, hop_s=asked.hop, window_s=asked.window).rehearse((360, 360), 25.0)  # compiles
+    look_s, work_s = LiveSession(composer, hop_s=asked.hop, window_s=asked.window).rehearse((360, 360), 25.0)
     session = LiveSession(composer, prompt=clip.caption, hop_s=asked.hop, window_s=asked.window)
-    latencies, works, samples, ready_at = [], [], [], []
-    started = time.monotonic()
-    for frame, time_s in zip(frames, times_s, strict=True):
-        time.sleep(max(0.0, time_s - (time.monotonic() - started)))
-        before = session.made_s
-        session.push_frames(frame[None], np.array([time_s]))
-        made = session.read()
-        if len(made):
-            now_s = time.monotonic() - started
-            first = sum(map(len, samples)) / session.sample_rate_hz
-            latencies.append(now_s - first)  # the oldest sample of the chunk has waited longest
-            ready_at.append((first, now_s))
-        if session.made_s > before:
-            works.append(session.work_s)
-        samples.append(made)
-    music = np.concatenate([*samples, session.finish()])
-    lead_s = max(latencies[: max(3, len(latencies) // 5)])
-    late = sum(now_s > first + lead_s + 0.05 for first, now_s in ready_at)
-    score = BEAT_F1.build()(Scored(music, session.sample_rate_hz, clip))
+    delay = Delay(session.hop_s, look_s, work_s, session.behind_s)
+    clock = Clock(session.sample_rate_hz, time.monotonic(), delay.player_s)
+
+    def paced() -> Iterator[tuple[NDArray[np.uint8], float]]:
+        for frame, time_s in zip(frames, times_s.tolist(), strict=True):
+            time.sleep(max(0.0, clock.started_s + time_s - time.monotonic()))
+            yield frame, time_s
+
+    with Looking(session, paced()) as looking:
+        samples = [made.samples for made in music(session, looking, clock, threading.Event())]
+    pieces = np.concatenate([*samples, session.finish()])
+    score = BEAT_F1.build()(Scored(pieces, session.sample_rate_hz, clip))
     print(
         json.dumps(
             {
-                "latency_s": {"mean": round(float(np.mean(latencies)), 3), "largest": round(max(latencies), 3)},
-                "real_time_factor": round(float(np.mean(works)) / asked.hop, 3),
-                "dropouts": late,
-                "hops": len(works),
+                "latency_s": {
+                    "mean": round(float(np.mean(clock.latencies_s)), 3),
+                    "largest": round(max(clock.latencies_s), 3),
+                },
+                "real_time_factor": round(clock.busy_s / clock.busy_for_s, 3),
+                "dropouts": len(clock.late_s),
                 "beat_f1": None if score.value is None else round(score.value, 3),
-                "notes": [f"hop {asked.hop:g} s, window {asked.window:g} s; the player starts {lead_s:.2f} s late"],
+                "notes": [
+                    f"hop {asked.hop:g} s, window {asked.window:g} s; a player {delay.player_s:.2f} s behind"
+                ],
             }
         )
     )

@@ -183,9 +183,10 @@ class LiveSession:
         return self.read()
 
     def rehearse(self, size: tuple[int, int], fps: float) -> tuple[float, float]:
-        """Seconds that looking at a frame takes (95 in 100: most may wait for a window), and making a hop (the median).
+        """Seconds that looking at a frame takes, and making a hop, on noise of (height, width).
 
-        On noise of (height, width). Only for a new session, which is of no use afterwards.
+        The first for 95 in 100, as most frames may wait for a window; the second at the median. Only for a new
+        session, which is of no use afterwards.
         """
         noise = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
         looks, works = [0.0], [0.0]
