@@ -140,9 +140,9 @@ def recording_calls(shelf: Shelf, jobs: Jobs) -> APIRouter:
             raw = folder / "frames.part"
             await receive(request, raw)
             sound, out = str(shelf.song_folder(song) / "sound.wav"), str(folder / f"{name}.mp4")
-            limits = {"where": "take", "time_s": WRITING_S, "behind": jobs.held}
+            called, behind = "expotion_studio.recording:write", jobs.held
             found = await run_in_threadpool(
-                limited, "expotion_studio.recording:write", str(raw), sound, out, **limits
+                limited, called, str(raw), sound, out, where="take", time_s=WRITING_S, behind=behind
             )
             raw.unlink()
             one = Recording(id=name, song=song, title=piece.title, performer=performer, added=now(), **found)
