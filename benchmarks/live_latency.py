@@ -75,7 +75,7 @@ def main() -> None:
     if asked.clip is not None:
         clips = [FileClip(asked.clip)]
     elif asked.recipe is not None:
-        clips = [ConductorClip(people_plan(SEED, 10.0, role="beats", change="as drawn"), size_px=360)]
+        clips = [person()]
     else:
         rises_s, clips = faces(asked.seconds)
     pusher = threading.Thread(target=push, args=(theirs, clips, asked.seconds), daemon=True)
@@ -118,6 +118,12 @@ def untrained(composer: Composer, recipe: Path) -> None:
     geometry, rows = composer.backbone.geometry, composer.window_frames + 1
     composer.adaptor = build_adaptor(composer.recipe, composer.encoders, geometry, rows).eval()
     composer.adaptor.gates.data.fill_(0.1)  # what is closed costs as much; so that it is heard
+
+
+def person() -> ConductorClip:
+    """Somebody of the people's world who beats time: 10 s of 360 x 360 pixels at 30 frames a second."""
+    plan = people_plan(SEED, 10.0, role="beats", change="as drawn")
+    return ConductorClip(plan, frame_times_s=np.arange(300) / 30.0, size_px=360)
 
 
 def faces(seconds: float) -> tuple[np.ndarray, list[Clip]]:

@@ -41,7 +41,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from live_latency import HEAD, untrained
+from live_latency import HEAD, person, untrained
 from own_gestures import the_studio
 from own_gestures_camera import opened
 from websockets.sync.client import connect
@@ -49,11 +49,9 @@ from websockets.sync.client import connect
 import expotion
 from expotion.adaptor.checkpoint import save_adaptor
 from expotion.video.writing import write_video
-from expotion_conductor.clip import ConductorClip
-from expotion_conductor.people.cast import people_plan
 from expotion_web.limited import stand_back
 
-SEED, CLIP_S, FPS, SIZE_PX = 5_000_500, 10.0, 30.0, 360
+CLIP_S = 10.0
 START_S, MORE_S, MOST_S = 0.3, 0.05, 0.6
 WATCHED_S, SPARE_S, KEPT_S = 5.0, 0.35, 0.25
 """What `jitter.js` goes by."""
@@ -95,12 +93,12 @@ class Heard:
             self._least_s, self._watched_s = np.inf, now_s
 
 
-def person(folder: Path) -> tuple[Path, list[float], list[bytes]]:
-    """Somebody who beats time, as a clip, and as frames' times and JPEGs."""
-    times_s = np.arange(round(CLIP_S * FPS)) / FPS
-    plan = people_plan(SEED, CLIP_S, role="beats", change="as drawn")
-    frames = list(ConductorClip(plan, frame_times_s=times_s, size_px=SIZE_PX).video.frames_at(times_s))
-    write_video(folder / "person.mp4", frames, times_s, duration_s=CLIP_S)
+def film(folder: Path) -> tuple[Path, list[float], list[bytes]]:
+    """Somebody who beats time, as a file, and as frames' times and JPEGs."""
+    clip = person()
+    times_s = clip.video.frame_times_s
+    frames = list(clip.video.frames_at(times_s))
+    write_video(folder / "person.mp4", frames, times_s, duration_s=clip.duration_s)
     turned = (cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in frames)
     jpegs = [cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes() for frame in turned]
     return folder / "person.mp4", times_s.tolist(), jpegs
@@ -298,7 +296,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        clip, times_s, jpegs = person(folder)
+        clip, times_s, jpegs = film(folder)
         given = Path(options.adaptor) if options.adaptor else None
         if given is None:
             given = seeded_adaptor(options.recipe, folder / "seeded")
