@@ -52,7 +52,7 @@ def _record(screen: Any) -> None:
         screen.until("!document.querySelector('.steps .main').disabled", 60)
         _take(screen, number + 1)
     screen.press("Write the manifest")
-    told = "The manifest holds 3 clips, 3 songs, 1 performers"
+    told = "Clips: 3; songs: 3; performers: 1."
     screen.until(f"document.body.textContent.includes('{told}')", 240)
     screen.looked_at("record")
 

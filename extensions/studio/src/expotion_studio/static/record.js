@@ -27,7 +27,7 @@ export async function open(room) {
           el("button", { type: "button", class: "quiet", onclick: () => file.click() }, "Take some of mine"), file)),
       el("section", { class: "card fields" }, el("h2", {}, "2. Who moves"), consent, el("label", {}, "A code, no name", code),
         el("label", { class: "tick" }, agreed, " I have read this and agree."),
-        el("p", { class: "buttons" }, el("button", { type: "button", class: "quiet", onclick: act(agree) }, "Agree"), el("label", {}, "Now ", people))),
+        el("p", { class: "buttons" }, el("button", { type: "button", class: "quiet", onclick: act(agree) }, "Agree"), el("label", {}, "Moving now ", people))),
       el("section", { class: "card" }, el("h2", {}, "3. Record"), el("div", { class: "screen" }, video), el("p", { class: "buttons" }, open_camera, measure),
         offset, el("p", { class: "buttons" }, el("label", {}, "Piece ", chosen), listen, record, stop, clock))),
     el("section", {}, el("h2", {}, "Recordings"), list, el("p", { class: "buttons" }, el("button", { type: "button", class: "quiet", onclick: act(() => call("/api/manifest", { method: "POST" })) }, "Write the manifest")), made), screen);
@@ -123,7 +123,7 @@ export async function open(room) {
   async function listRecordings() {
     const found = await call("/api/recordings");
     list.replaceChildren(...found.map((one) => el("li", {}, el("div", {}, el("strong", {}, one.title), ` by ${one.performer}, ${seconds(one.duration_s)}, ${one.fps} frames a second `, el("span", { class: "hint" }, `${(1000 * one.offset_s).toFixed(0)} ms taken off, ${one.offset_from}`), one.notes.map((text) => el("p", { class: "notice" }, text))),
-      el("video", { controls: true, preload: "none", src: `/api/recordings/${one.id}/video`, "aria-label": `${one.title} by ${one.performer}` }),
+      el("video", { controls: true, preload: "metadata", src: `/api/recordings/${one.id}/video`, "aria-label": `${one.title} by ${one.performer}` }),
       el("span", { class: "buttons" }, el("button", { type: "button", class: "quiet", onclick: () => { chosen.value = one.song; ready(); record.scrollIntoView({ block: "center" }); } }, "Repeat"),
         el("button", { type: "button", class: "quiet", "aria-label": `Delete ${one.title} by ${one.performer}`, onclick: act(() => forget(one)) }, "Delete")))));
     if (!found.length) list.replaceChildren(el("li", {}, "None yet."));
@@ -143,7 +143,7 @@ export async function open(room) {
   const off = onJob((job, before) => {
     if (!ended(job) || before?.state === job.state) return;
     if (["song", "songs"].includes(job.kind)) listSongs().catch((error) => say(error.message, true));
-    if (job.kind === "manifest" && job.state === "done") made.textContent = `The manifest holds ${job.result.clips} clips, ${job.result.songs} songs, ${job.result.performers} performers.`;
+    if (job.kind === "manifest" && job.state === "done") made.textContent = `The manifest is written. Clips: ${job.result.clips}; songs: ${job.result.songs}; performers: ${job.result.performers}.`;
   });
   await Promise.all([listSongs(), listPeople(), listRecordings()]);
   return () => { off(); state.camera?.close(); state.context?.close(); };

@@ -147,7 +147,7 @@ const MOST_SHOWN = 12;
 
 // The newest sound made while it trained, then those of the test: with all controls first, [place, what it is of].
 function shown(samples) {
-  const all = samples.map(([of, clip], i) => [i, of === "training_samples" ? `after ${Number(clip.replace("step_", ""))} steps` : `${NAMED[of] ?? of}, ${clip}`, of]);
+  const all = samples.map(([of, clip], i) => [i, of === "training_samples" ? `after step ${Number(clip.replace("step_", ""))}` : `${NAMED[of] ?? of}, ${clip}`, of]);
   const rank = (of) => of === "training_samples" ? 0 : of in NAMED ? 2 : 1;
   return all.sort((a, b) => rank(a[2]) - rank(b[2]) || a[0] - b[0]).slice(0, MOST_SHOWN);
 }
