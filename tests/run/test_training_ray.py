@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from expotion.run.training import Callbacks, train_adaptor
 from expotion.train.examples import Examples
 from expotion.train.loop import Loop
 from expotion.train.ray import from_arrays, to_arrays
+from expotion.workers import connected
 
 RECIPE = """\
 name: workers
@@ -92,6 +93,13 @@ def train(recipe: Recipe, folder: Path, callback: TrainingCallback | None = None
         )
 
 
+@pytest.fixture(scope="module")
+def started_ray() -> Iterator[None]:
+    """A Ray that `local` finds started: to start it takes longer than to train."""
+    with connected("local", cpus=3, store_bytes=300_000_000, library="ray.train"):
+        yield
+
+
 class Killer(TrainingCallback):
     """Kills the last worker once step 4 has been reported."""
 
@@ -113,6 +121,7 @@ class Killer(TrainingCallback):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started_ray")
 def test_two_workers_give_the_curve_of_one_even_when_one_is_killed(
     recipe_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,6 +141,7 @@ def test_two_workers_give_the_curve_of_one_even_when_one_is_killed(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started_ray")
 def test_what_a_killed_worker_leaves_goes_on_with_and_without_workers(
     recipe_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

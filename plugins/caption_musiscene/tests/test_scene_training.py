@@ -77,8 +77,8 @@ def test_two_runs_are_the_same_and_the_objective_travels() -> None:
 
 
 def test_what_tells_its_classes_is_learned_and_told() -> None:
-    heard = made_up(32)
-    given = settings(steps=90, batch_size=32)
+    heard = made_up(12)
+    given = settings(steps=24, batch_size=12, learning_rate=4e-3)
     loop = Loop(SceneObjective(heard, given, 1, heard), given)
     for _ in loop.run():
         pass

@@ -7,7 +7,9 @@ import pytest
 
 from expotion.errors import ExpotionError
 from expotion.testing import SyntheticClip
+from expotion_conductor import watcher
 from expotion_conductor.clip import ConductorClip
+from expotion_conductor.listener import Listener
 from expotion_conductor.plan import DEVELOPMENT_SEEDS, make_plan
 from expotion_conductor.watcher import RATE_HZ, SPEC, WIDE_FROM, Watcher, WatcherOptions, change_of, told_of
 
@@ -43,7 +45,8 @@ def test_a_clip_without_a_picture_is_refused() -> None:
         Watcher(WatcherOptions())(SyntheticClip(n_frames=0))
 
 
-def test_fused_words_are_those_of_the_music_and_of_the_picture() -> None:
+def test_fused_words_are_those_of_the_music_and_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "Listener", lambda: Listener(n_pieces=12))  # it need not be right
     clip = ConductorClip(make_plan(DEVELOPMENT_SEEDS + 900, 3.0), size_px=64)
     plain, fused = (SPEC.build(SPEC.options(of=of))(clip) for of in ("video", "fused"))
     music, _, video = fused.partition(". The music accompanies a video: ")
