@@ -94,7 +94,7 @@ def test_alone_in_a_folder_in_processes_and_over_ray_the_bytes_are_the_same(tmp_
     """With the encoders and the adaptor that ship, on as many threads as there are."""
     source = tmp_path / "clips"
     source.mkdir()
-    for n, name in enumerate(("a.mp4", "b.mp4"), start=70):
+    for n, name in enumerate(("a.mp4", "b.mp4"), start=30):
         encode(source / name, n=n, sound="aac", rate_hz=44_100)
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     ways = {

@@ -19,14 +19,15 @@ from expotion.errors import MediaError
 from expotion.video.audio import load_audio
 from expotion.video.scan import scan
 from expotion_studio import live, playing, sessions
-from expotion_studio.sessions import HEAD, Keeping, frames_of, unwritten
+from expotion_studio.keeping import HEAD, Keeping, frames_of
+from expotion_studio.sessions import unwritten
 from expotion_web.talk import packed
 from expotion_web.worker import Telling
 
 RATE_HZ = 8000
 FAKE = """
 import json, math, pathlib, struct, sys, time
-from expotion_studio.sessions import Keeping
+from expotion_studio.keeping import Keeping
 from expotion_web.talk import Wire
 wire = Wire.own()
 words = wire.heard()

@@ -14,11 +14,13 @@ from expotion_conductor.plan import DEVELOPMENT_SEEDS, make_plan
 
 @pytest.fixture(scope="module")
 def listener() -> Listener:
-    return Listener(n_pieces=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expotion_conductor.listener.PIECE_S", 5.0)
+        return Listener(n_pieces=60)
 
 
 def test_most_captions_name_instrument_and_mood(listener: Listener) -> None:
-    plans = [make_plan(DEVELOPMENT_SEEDS + 500 + i, 6.0) for i in range(24)]
+    plans = [make_plan(DEVELOPMENT_SEEDS + 500 + i, 4.0) for i in range(24)]
     said = [listener(ConductorClip(plan)) for plan in plans]
     timbres = sum(plan.timbre in caption for plan, caption in zip(plans, said, strict=True))
     moods = sum(plan.mood in caption for plan, caption in zip(plans, said, strict=True))

@@ -255,7 +255,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.smoke:
         args.minutes, args.clips, args.probe_clips, args.batch_size = 0.001, 2, 2, 4
-    clip_s = 1.5 if args.smoke else 10.0
+    clip_s = 1.0 if args.smoke else 10.0
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)

@@ -262,7 +262,7 @@ def main() -> None:
     options = arguments.parse_args()
     duration_s, batch = 10.0, 16
     if options.smoke:
-        options.minutes, options.clips, options.probe_clips, duration_s, batch = 0.001, 2, 2, 1.5, 4
+        options.minutes, options.clips, options.probe_clips, duration_s, batch = 0.001, 2, 2, 1.0, 4
 
     def say(text: str) -> None:
         print(text, flush=True)

@@ -12,7 +12,7 @@ from expotion_person_landmarks.landmarks import LEFT_SHOULDER, LEFT_WRIST, N_POS
 from expotion_person_landmarks.live import LiveBeat, LivePerson, Watched
 from expotion_person_landmarks.pose_features import pose_features
 
-PERIOD_S, FPS, SECONDS = 0.5, 30, 12.0
+PERIOD_S, FPS, SECONDS = 0.5, 30, 8.0
 
 
 def _points(time_s: float) -> np.ndarray:

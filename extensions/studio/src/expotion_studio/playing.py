@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from expotion.errors import FAULTS, ExpotionError, Problem, in_short
 from expotion.files import write_json
-from expotion_studio.sessions import Keeping
+from expotion_studio.keeping import Keeping
 from expotion_web.talk import Wire
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Sessions of the room Live: kept as they are played, then written as video, the music as late as it was heard.
 
-sessions/ID/  while it plays asked.json, frames.part (of each frame time as float64 and length as uint32, big end
-              first, and the JPEG) and sound.part (16-bit samples, little end first); then session.json and ID.mp4
+sessions/ID/  while it plays asked.json and the parts (`keeping.py`); then session.json and ID.mp4
 
 A killed studio leaves the parts, and the next one writes the video of what there is.
 """
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from starlette.responses import Response
 
 from expotion.errors import MediaError, Problem
 from expotion.files import write_json
+from expotion_studio.keeping import frames_of
 from expotion_studio.shelf import Session, Shelf
 from expotion_web.jobs import Jobs
 from expotion_web.media import file_response
@@ -29,56 +28,8 @@ from expotion_web.media import file_response
 if TYPE_CHECKING:
     from expotion_web.worker import Telling
 
-HEAD = struct.Struct(">dI")
-LONGEST_S = 1800.0
-"""A session plays on, but no more than this of it is kept."""
 LEAST_S = 0.5
 """Shorter ones are not kept."""
-
-
-class Keeping:
-    """Writes frames and sound as they come. `stopped` says why it does not any more."""
-
-    def __init__(self, folder: Path) -> None:
-        self._frames, self._sound = (folder / "frames.part").open("ab"), (folder / "sound.part").open("ab")
-        self.stopped = ""
-
-    def frame(self, time_s: float, jpeg: bytes) -> None:
-        """A frame at a time of the session."""
-        if time_s > LONGEST_S:
-            self.stopped = self.stopped or f"{LONGEST_S / 60:.0f} min are kept of a session; it plays on"
-        self._write(self._frames, HEAD.pack(time_s, len(jpeg)) + jpeg)
-
-    def sound(self, samples: bytes) -> None:
-        """More of the music."""
-        self._write(self._sound, samples)
-
-    def close(self) -> None:
-        """Write what waits."""
-        for file in (self._frames, self._sound):
-            try:
-                file.close()
-            except OSError as error:
-                self.stopped = self.stopped or str(error)
-
-    def _write(self, file: Any, data: bytes) -> None:
-        if self.stopped:
-            return
-        try:
-            file.write(data)
-        except OSError as error:
-            self.stopped = f"the session could not be kept any further ({error.strerror}); it plays on"
-
-
-def frames_of(path: Path) -> Iterator[tuple[float, bytes]]:
-    """Times and JPEGs of a session's frames, as far as they are whole."""
-    with path.open("rb") as file:
-        while len(head := file.read(HEAD.size)) == HEAD.size:
-            time_s, length = HEAD.unpack(head)
-            jpeg = file.read(length)
-            if len(jpeg) < length:
-                return
-            yield time_s, jpeg
 
 
 def write(given: dict[str, Any], telling: Telling) -> dict[str, Any]:
