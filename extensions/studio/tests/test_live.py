@@ -18,6 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 from expotion.errors import MediaError
 from expotion.video.audio import load_audio
 from expotion.video.scan import scan
+from expotion_studio import keeping as keeping_file
 from expotion_studio import live, playing, sessions
 from expotion_studio.keeping import HEAD, Keeping, frames_of
 from expotion_studio.sessions import unwritten
@@ -275,7 +276,7 @@ def test_frames_of_a_page_are_checked_and_kept(tmp_path: Path) -> None:
 
 def test_a_full_disk_and_a_long_session_play_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keeping = Keeping(tmp_path)
-    monkeypatch.setattr(sessions, "LONGEST_S", 1.0)
+    monkeypatch.setattr(keeping_file, "LONGEST_S", 1.0)
     keeping.frame(0.5, b"x")
     keeping.frame(1.5, b"y")
     assert "plays on" in keeping.stopped

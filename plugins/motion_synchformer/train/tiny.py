@@ -337,7 +337,7 @@ def main() -> None:
     duration_s = DURATION_S
     if options.smoke:
         options.minutes, options.clips, options.probe_clips, options.clips_per_step = 0.001, 2, 2, 2
-        duration_s = 1.2
+        duration_s = 2.0
     geometry = GEOMETRIES["tiny_moving"]
     torch.set_num_threads(1)
 
