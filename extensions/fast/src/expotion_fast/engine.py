@@ -150,18 +150,16 @@ class FusedEngine(Engine):
         if state.scratch is None or len(state.scratch) < threads * int(frame[f.SCRATCH_BYTES]):
             state.scratch = torch.zeros(threads * int(frame[f.SCRATCH_BYTES]), dtype=torch.uint8)
             frame[f.SCRATCH] = state.scratch.data_ptr()
+            state.counters = counters_for(PHASES * len(state.table) + 1)
+            frame[f.COUNTERS] = state.counters.ctypes.data
         frame[f.LENGTH], frame[f.START] = length, start
-        counters = counters_for(PHASES * len(state.table) + 1)
-        frame[f.COUNTERS] = counters.data_ptr()
-        of_row = np.arange(length)
+        state.counters.fill(0)
         on_all(
             run,
             frame,
             state.table,
             self.layers[0].head_width ** -0.5,
-            np.arange(batch * length),
-            np.arange(batch if last else 0) * length + length - 1,
-            (state.text_rows[:, None] * length + of_row).ravel(),
+            *state.items(length, last=last),
             state.text_counts,
             state.prefix_of,
             state.prefix_lengths,

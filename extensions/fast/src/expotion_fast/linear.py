@@ -80,7 +80,7 @@ class FusedLinear:
                 where,
                 to.data_ptr(),
                 scratch.data_ptr(),
-                counters.data_ptr(),
+                counters.ctypes.data,
                 n_bytes=self.n_bytes,
             )
         return out

@@ -44,7 +44,7 @@ FLOAT32, BFLOAT16, INT8 = 4, 2, 1
 """Kinds of weights, by their bytes."""
 STORE, ADD, GELU = 0, 1, 2
 """What becomes of a product."""
-AHEAD = 8192
+AHEAD = 2048
 """Bytes between what is multiplied and what is asked for."""
 
 

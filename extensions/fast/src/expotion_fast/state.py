@@ -38,14 +38,24 @@ class FusedState(Fed):
     x: Tensor = field(default_factory=lambda: torch.empty(0))
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     scratch: Tensor | None = None
+    counters: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     kept: list[Tensor | FusedLinear] = field(default_factory=list)
     steered_by: list[Tensor] = field(default_factory=list)
     """Tensors of the prefix, which can be put in the place of another."""
+    _items: dict[tuple[int, bool], tuple[Numbers, Numbers, Numbers]] = field(default_factory=dict)
 
     def hold(self, tensor: Tensor) -> int:
         """Keep a tensor alive as long as the state; its address."""
         self.kept.append(tensor)
         return tensor.data_ptr()
+
+    def items(self, length: int, *, last: bool) -> tuple[Numbers, Numbers, Numbers]:
+        """Items of a call of `length` positions: all, those of the last one if it is wanted, those with a text."""
+        if (length, last) not in self._items:
+            ends = np.arange(1, 1 + (self.batch if last else 0)) * length - 1
+            texts = self.text_rows[:, None] * length + np.arange(length)
+            self._items[length, last] = np.arange(self.batch * length), ends, texts.ravel()
+        return self._items[length, last]
 
     def read_by_a_step(self) -> Iterator[Tensor]:
         """Caches, the text's matrices and the prefix."""

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from expotion import machine
 from expotion_fast.sharing import phase_bytes
@@ -69,9 +70,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.cache_clear)  # threads do not outlive a fork
 
 
-def counters_for(phases: int) -> torch.Tensor:
+def counters_for(phases: int) -> NDArray[np.uint8]:
     """Zeros for the counters of `phases` phases on all threads."""
-    return torch.zeros(phases * phase_bytes(machine.threads()), dtype=torch.uint8)
+    # not torch's, whose own threads would fill them and then spin for milliseconds where a part is to run
+    return np.zeros(phases * phase_bytes(machine.threads()), np.uint8)
 
 
 @cache
