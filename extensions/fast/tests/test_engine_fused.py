@@ -18,6 +18,7 @@ from expotion_fast.compile import entry
 from expotion_fast.engine import FusedEngine
 from expotion_fast.linear import FusedLinear
 from expotion_fast.simd import load, store
+from expotion_fast.target import multiplies_bytes
 
 MODES = ["fp32", "bf16", "int8"]
 
@@ -86,6 +87,21 @@ def test_int8_products_are_exact_in_the_rounded_weights():
     assert torch.equal(FusedLinear(weight, "int8")(torch.zeros(2, 48)), torch.zeros(2, 40))
 
 
+@pytest.mark.skipif(not multiplies_bytes(), reason="many rows are torch's where bytes are not multiplied as such")
+def test_many_rows_of_an_int8_product_have_inputs_of_8_bits():
+    torch.manual_seed(0)
+    weight, x = torch.randn(130, 128), functional.gelu(3 * torch.randn(67, 128))
+    x[1], x[2], x[3] = 0.0, 2.5, x[3] * 1e4
+    scale = weight.abs().amax(dim=1, keepdim=True) / 127
+    low = x.double().amin(dim=1, keepdim=True)
+    step = (x.double().amax(dim=1, keepdim=True) - low).clamp(min=1e-20) / 255
+    seen = low + step * ((x - low) / step).round()
+    wanted = seen @ ((weight / scale).round() * scale).double().T
+    got = FusedLinear(weight, "int8")(x)
+    assert all(relative(a, b) < 3e-5 for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if i != 1)
+    assert torch.equal(got[1], torch.zeros(130))
+
+
 @pytest.mark.parametrize("kind", [4, 2, 1])
 def test_tiles_hold_the_matrix(kind):
     torch.manual_seed(0)
@@ -99,13 +115,13 @@ def test_tiles_hold_the_matrix(kind):
 def test_bytes_do_not_depend_on_the_number_of_threads(small_lm, monkeypatch, mode):
     torch.manual_seed(1)
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
-    engine, source = FusedEngine(small_lm, mode), torch.randn(2, 4, 32)
+    engine, source, rows = FusedEngine(small_lm, mode), torch.randn(2, 4, 32), torch.randn(70, 32)
     drawn = []
     for count in (1, 2, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
-        seen: list[torch.Tensor] = []
+        seen: list[torch.Tensor] = [engine.block(0).ffn_in(rows)]
         generate_codes(engine, source, 12, sampler=Sampler(greedy=True), on_logits=seen.append)
-        drawn.append(torch.stack(seen))
+        drawn.append(torch.cat([one.flatten() for one in seen]))
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
 
 

@@ -10,7 +10,17 @@ from expotion_fast import fields as f
 from expotion_fast.arithmetic import layer_norm, soften
 from expotion_fast.attention import attend, keep
 from expotion_fast.compile import entry, kernel
-from expotion_fast.product import ADD, GELU, STORE, input_bytes, product, take
+from expotion_fast.product import (
+    ADD,
+    GELU,
+    STORE,
+    TILE,
+    four_rows,
+    input_bytes,
+    product,
+    take,
+    take_bytes,
+)
 from expotion_fast.sharing import finished, next_piece
 from expotion_fast.simd import LANES, add, arrive, every, load, mul, store
 
@@ -178,3 +188,23 @@ def multiply(kind, w, scale, n, k, x, rows, out, scratch, counters, part, parts)
     for j in range(len(rows)):
         take(kind, x + 4 * k * rows[j], k, mine + j * size)
     product(kind, w, scale, n, k, mine, rows, out, n, STORE, counters, part, parts)
+
+
+@entry
+def multiply_many(w, scale, n, k, x, count, out, scratch, counters, wait, part, parts):  # type: ignore[no-untyped-def]
+    """W x for `count` rows of floats at x by an int8 matrix, with inputs of 8 bits, as `multiply`."""
+    size = k + 64
+    row = next_piece(counters, count, part, parts)
+    while row >= 0:
+        take_bytes(x + 4 * k * row, k, scratch + size * row)
+        arrive(counters)
+        row = next_piece(counters, count, part, parts)
+    counters = finished(counters, count, parts, wait)
+    tiles = n // TILE
+    tile = next_piece(counters, tiles, part, parts)
+    while tile >= 0:
+        start, at, to = w + tile * TILE * k, scale + 8 * TILE * tile, out + 4 * TILE * tile
+        for j in range(0, count, 4):
+            four_rows(start, at, k, scratch + size * j, size, count - 1 - j, to + 4 * n * j, n)
+        arrive(counters)
+        tile = next_piece(counters, tiles, part, parts)

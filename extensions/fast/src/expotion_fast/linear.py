@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from expotion import machine
 from expotion.contracts import Mode
-from expotion_fast.kernel import multiply
-from expotion_fast.layout import KINDS, TILE, gather_heads, matrix, pad, padded, spread_heads, tiles, whole_numbers
-from expotion_fast.threads import counters_for, on_all
+from expotion_fast.kernel import multiply, multiply_many
+from expotion_fast.layout import KINDS, TILE, gather_heads, matrix, pad, padded, spread_heads, tiles
+from expotion_fast.target import multiplies_bytes
+from expotion_fast.threads import counters_for, on_all, yield_address
 
 AT_ONCE = 64
 """Rows of one call."""
@@ -56,12 +57,30 @@ class FusedLinear:
         return out[:, : self.n].reshape(*x.shape[:-1], self.n)
 
     def _of_many(self, rows: Tensor) -> Tensor:
-        """A matrix product of many rows is torch's own trade; int8 weights are then met in bfloat16."""
-        if self.kind != KINDS["int8"]:
-            weight = matrix(self.packed, self.scales)
-            return functional.linear(rows.to(weight.dtype), weight).float()
-        whole = whole_numbers(self.packed).bfloat16()
-        return functional.linear(rows.bfloat16(), whole).float() * self.scales[:, 0].reshape(-1)
+        """A matrix product of many rows is torch's own trade, but for bytes where they are multiplied as such."""
+        if self.kind == KINDS["int8"] and multiplies_bytes():
+            return self._of_many_in_bytes(rows)
+        weight = matrix(self.packed, self.scales)
+        return functional.linear(rows.to(weight.dtype), weight).float()
+
+    def _of_many_in_bytes(self, rows: Tensor) -> Tensor:
+        out = torch.empty(len(rows), self.n_wide)
+        scratch = torch.empty(len(rows) * (self.k_wide + 64), dtype=torch.uint8)
+        counters = counters_for(2)
+        on_all(
+            multiply_many,
+            *self.addresses,
+            self.n_wide,
+            self.k_wide,
+            rows.data_ptr(),
+            len(rows),
+            out.data_ptr(),
+            scratch.data_ptr(),
+            counters.ctypes.data,
+            yield_address(),
+            n_bytes=self.n_bytes,
+        )
+        return out
 
     def _multiply(self, rows: Tensor) -> Tensor:
         out = torch.empty(len(rows), self.n_wide)

@@ -7,7 +7,10 @@ are multiplied in float32. int8 weights are multiplied by inputs of 16 bits, exa
     X = round(32512 x / a) + 32896, a = max|x|;   X = 256 H + L, two unsigned bytes
     W x = s a / 32512 (256 (Q H - 128 sum Q) + (Q L - 128 sum Q))
 
-so one row is two rows of an integer product, and the correction is where the sums start.
+so one row is two rows of an integer product, and the correction is where the sums start. Of many rows (a prefix, once
+per clip) arithmetic and not memory is the limit; there inputs have 8 bits, on a scale of each row's own:
+
+    X = round(255 (x - b) / r), b = min x, r = max x - b;   W x = s (r / 255 Q X + b sum Q)
 """
 
 from __future__ import annotations
@@ -30,11 +33,16 @@ from expotion_fast.simd import (
     load_whole,
     magnitude,
     mul,
+    no_sums,
     number,
     prefetch,
     put,
+    smaller,
+    smallest,
     store,
+    store_bytes,
     store_halves,
+    sub,
     to_floats,
 )
 
@@ -171,3 +179,50 @@ def product(kind, w, scale, n, k, x, rows, out, stride, then, counters, part, pa
         arrive(counters)
         tile = next_piece(counters, tiles, part, parts)
     return tiles
+
+
+@kernel
+def take_bytes(x, k, out):  # type: ignore[no-untyped-def]
+    """Lay out `k` floats at x as X, in k + 64 bytes: the numbers, then r / 255 and b."""
+    low = high = load(x)
+    for i in range(LANES, k, LANES):
+        low, high = smaller(low, load(x + 4 * i)), larger(high, load(x + 4 * i))
+    least = smallest(low)
+    step = (max(largest(high) - least, 1e-20)) / 255.0
+    low, scale = every(least), every(1.0 / step)
+    for i in range(0, k, LANES):
+        store_bytes(out + i, fma(sub(load(x + 4 * i), low), scale, every(0.5)))
+    put(out + k, step)
+    put(out + k + 4, least)
+
+
+@kernel
+def finish_bytes(a, b, c, d, scale, amounts, out):  # type: ignore[no-untyped-def]
+    """64 outputs of a row from its sums."""
+    step, low = every(number(amounts)), every(number(amounts + 4) / -128.0)
+    store(out, mul(fma(to_floats(a), step, mul(to_floats(load_whole(scale + 256)), low)), load(scale)))
+    store(out + 64, mul(fma(to_floats(b), step, mul(to_floats(load_whole(scale + 320)), low)), load(scale + 64)))
+    store(out + 128, mul(fma(to_floats(c), step, mul(to_floats(load_whole(scale + 384)), low)), load(scale + 128)))
+    store(out + 192, mul(fma(to_floats(d), step, mul(to_floats(load_whole(scale + 448)), low)), load(scale + 192)))
+
+
+@kernel
+def four_rows(w, scale, k, x, size, last, out, stride):  # type: ignore[no-untyped-def]
+    """64 outputs of rows 0, 1, 2, 3 (none behind `last`, which is done again) of X, `size` bytes apart."""
+    y, z, v = x + size * min(1, last), x + size * min(2, last), x + size * min(3, last)
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = no_sums()
+    for i in range(0, k, 4):
+        w0, w1, w2, w3 = load_whole(w), load_whole(w + 64), load_whole(w + 128), load_whole(w + 192)
+        w += 256
+        u = every_whole(x + i)
+        a0, a1, a2, a3 = dot(a0, u, w0), dot(a1, u, w1), dot(a2, u, w2), dot(a3, u, w3)
+        u = every_whole(y + i)
+        b0, b1, b2, b3 = dot(b0, u, w0), dot(b1, u, w1), dot(b2, u, w2), dot(b3, u, w3)
+        u = every_whole(z + i)
+        c0, c1, c2, c3 = dot(c0, u, w0), dot(c1, u, w1), dot(c2, u, w2), dot(c3, u, w3)
+        u = every_whole(v + i)
+        d0, d1, d2, d3 = dot(d0, u, w0), dot(d1, u, w1), dot(d2, u, w2), dot(d3, u, w3)
+    finish_bytes(a0, a1, a2, a3, scale, x + k, out)
+    finish_bytes(b0, b1, b2, b3, scale, y + k, out + 4 * stride * min(1, last))
+    finish_bytes(c0, c1, c2, c3, scale, z + k, out + 4 * stride * min(2, last))
+    finish_bytes(d0, d1, d2, d3, scale, v + k, out + 4 * stride * min(3, last))

@@ -136,6 +136,15 @@ def _store_halves(b: Any, m: Any, v: Sequence[Any]) -> Any:
 store_halves = _operation(types.void(_address, _address, floats), _store_halves)
 
 
+def _store_bytes(b: Any, m: Any, v: Sequence[Any]) -> Any:
+    kind = ir.VectorType(I8, LANES)
+    return b.store(b.trunc(b.fptosi(v[1], whole.llvm), kind), _at(b, v[0], kind), align=1)
+
+
+store_bytes = _operation(types.void(_address, floats), _store_bytes)
+"""16 numbers 0..255 as bytes."""
+
+
 def _prefetch(b: Any, m: Any, v: Sequence[Any]) -> Any:
     build = _call("llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
     return build(b, m, [_at(b, v[0], I8), *(ir.Constant(I32, n) for n in (0, 2, 1))])
@@ -149,12 +158,14 @@ prefetch = _operation(types.void(_address), _prefetch)
 every = _operation(floats(types.float32), lambda b, m, v: _splat(b, v[0], floats.llvm))
 every_whole = _operation(whole(_address), lambda b, m, v: _splat(b, _load(b, v[0], I32), whole.llvm))
 """The four bytes at an address in every lane."""
+no_sums = _operation(whole(), lambda b, m, v: _same(0))
 add = _operation(_vectors(2), lambda b, m, v: b.fadd(*v))
 sub = _operation(_vectors(2), lambda b, m, v: b.fsub(*v))
 mul = _operation(_vectors(2), lambda b, m, v: b.fmul(*v))
 div = _operation(_vectors(2), lambda b, m, v: b.fdiv(*v))
 fma = _operation(_vectors(3), _call("llvm.fma.v16f32", floats.llvm, [floats.llvm] * 3))
 """a b + c."""
+smaller = _operation(_vectors(2), _call("llvm.minnum.v16f32", floats.llvm, [floats.llvm] * 2))
 larger = _operation(_vectors(2), _call("llvm.maxnum.v16f32", floats.llvm, [floats.llvm] * 2))
 nearest = _operation(_vectors(1), _call("llvm.rint.v16f32", floats.llvm, [floats.llvm]))
 magnitude = _operation(_vectors(1), _call("llvm.fabs.v16f32", floats.llvm, [floats.llvm]))
@@ -180,6 +191,7 @@ def _total(b: Any, m: Any, v: Sequence[Any]) -> Any:
 
 total = _operation(types.float32(floats), _total)
 largest = _operation(types.float32(floats), _call("llvm.vector.reduce.fmax.v16f32", F32, [floats.llvm]))
+smallest = _operation(types.float32(floats), _call("llvm.vector.reduce.fmin.v16f32", F32, [floats.llvm]))
 
 
 def _first(b: Any, m: Any, v: Sequence[Any]) -> Any:
