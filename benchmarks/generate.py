@@ -31,6 +31,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from expotion import machine
 from expotion.adaptor.adaptor import Adaptor
 from expotion.adaptor.config import AdaptorConfig, Modality
 from expotion.adaptor.guidance import guided_prefix
@@ -92,10 +93,11 @@ class AudiocraftPeer:
 def ours(
     engine: Engine, source: Tensor, n_frames: int, steered: tuple[Adaptor, dict[str, TrackInput]] | None
 ) -> Tensor:
-    """Greedy codes; with an adaptor, its prefix is part of the work."""
-    prefix = None if steered is None else guided_prefix(steered[0], engine, steered[1])
-    sampler = Sampler(greedy=True)
-    return generate_codes(engine, source, n_frames, prefix=prefix, cfg_scale=CFG_SCALE, sampler=sampler)
+    """Greedy codes, made as a command makes them; with an adaptor, its prefix is part of the work."""
+    with machine.steady(engine.steady):
+        prefix = None if steered is None else guided_prefix(steered[0], engine, steered[1])
+        sampler = Sampler(greedy=True)
+        return generate_codes(engine, source, n_frames, prefix=prefix, cfg_scale=CFG_SCALE, sampler=sampler)
 
 
 def adaptor_for(geometry: LMGeometry, n_frames: int, device: str) -> tuple[Adaptor, dict[str, TrackInput]]:

@@ -60,17 +60,11 @@ def tiles(weight: Tensor, kind: int) -> tuple[Tensor, Tensor]:
     return whole.view(n // TILE, TILE, k // 4, 4).transpose(1, 2).contiguous(), both.contiguous()
 
 
-def matrix(packed: Tensor, scales: Tensor) -> Tensor:
-    """W [n, k] of what `tiles` made; float32 where it was rounded to int8."""
+def float_tiles(packed: Tensor, scales: Tensor) -> Tensor:
+    """[n / 64, k, 64] of what `tiles` made: as it is, or float32 of an int8 matrix."""
     if packed.dtype != torch.int8:
-        return packed.transpose(1, 2).reshape(-1, packed.shape[1])
-    return whole_numbers(packed).float() * scales[:, 0].reshape(-1, 1)
-
-
-def whole_numbers(packed: Tensor) -> Tensor:
-    """Q [n, k] of int8 tiles."""
-    four = packed.view(torch.int32)[..., 0].transpose(1, 2)
-    return four.reshape(packed.shape[0] * TILE, -1).view(torch.int8)
+        return packed
+    return packed.transpose(2, 3).reshape(len(packed), -1, TILE) * scales[:, :1]
 
 
 def key_blocks(keys: Tensor, dtype: torch.dtype) -> Tensor:

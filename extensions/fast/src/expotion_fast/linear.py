@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from expotion import machine
 from expotion.contracts import Mode
 from expotion_fast.kernel import multiply, multiply_many
-from expotion_fast.layout import KINDS, TILE, gather_heads, matrix, pad, padded, spread_heads, tiles
+from expotion_fast.layout import KINDS, TILE, float_tiles, gather_heads, pad, padded, spread_heads, tiles
 from expotion_fast.target import multiplies_bytes
-from expotion_fast.threads import counters_for, on_all, yield_address
+from expotion_fast.threads import counters_for, in_parts, on_all, yield_address
 
 AT_ONCE = 64
 """Rows of one call."""
@@ -57,11 +56,16 @@ class FusedLinear:
         return out[:, : self.n].reshape(*x.shape[:-1], self.n)
 
     def _of_many(self, rows: Tensor) -> Tensor:
-        """A matrix product of many rows is torch's own trade, but for bytes where they are multiplied as such."""
+        """Matrix products of many rows are torch's own trade, but for bytes where they are multiplied as such."""
         if self.kind == KINDS["int8"] and multiplies_bytes():
             return self._of_many_in_bytes(rows)
-        weight = matrix(self.packed, self.scales)
-        return functional.linear(rows.to(weight.dtype), weight).float()
+
+        def of_tiles(first: int, end: int) -> Tensor:
+            some = float_tiles(self.packed[first:end], self.scales[first:end])
+            inputs = rows.to(some.dtype)
+            return torch.cat([torch.mm(inputs, tile) for tile in some], dim=1)
+
+        return torch.cat(in_parts(of_tiles, len(self.packed)), dim=1).float()
 
     def _of_many_in_bytes(self, rows: Tensor) -> Tensor:
         out = torch.empty(len(rows), self.n_wide)

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from expotion import machine
@@ -64,6 +65,15 @@ def on_all(function: Callable[..., Any], *arguments: Any, n_bytes: int) -> None:
         for other in others:
             if not other.cancel():
                 other.result()
+
+
+def in_parts(function: Callable[[int, int], torch.Tensor], total: int) -> list[torch.Tensor]:
+    """function(first, end) of stretches of 0..total in order: as many as leave torch its own threads in each."""
+    parts = max(1, machine.threads() // torch.get_num_threads())
+    ends = [total * part // parts for part in range(parts + 1)]
+    with _one_call:
+        others = [_workers(parts - 1).submit(function, *ends[i : i + 2]) for i in range(1, parts)]
+        return [function(*ends[:2]), *(other.result() for other in others)]
 
 
 if hasattr(os, "register_at_fork"):
