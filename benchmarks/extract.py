@@ -1,6 +1,6 @@
 """How fast features are extracted at full size: against the reference procedure, and three encoders together.
 
-    uv run python benchmarks/extract.py                 # about five minutes on two cores
+    uv run python benchmarks/extract.py                 # within six minutes on two cores
     uv run python benchmarks/extract.py --video talking_head.mp4 --only joint
 
 MARLIN base on a clip of a face, 224 x 224, 30 fps: ours end to end (decode, windows, network) in its default
@@ -42,7 +42,7 @@ from expotion.video.frames import FileVideo
 from expotion.video.writing import write_video
 
 PEAK_SIDE = 2048
-REFERENCE_S = 40.0
+REFERENCE_S = 15.0
 """For each of two stretches of the reference's windows."""
 JOINT_TURNS = 5
 JOINT_PART = 0.2

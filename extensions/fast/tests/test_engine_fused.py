@@ -9,6 +9,7 @@ from torch.nn import functional
 import expotion_fast as fused
 from expotion import machine
 from expotion.errors import ExpotionError
+from expotion.musicgen.attention import attend
 from expotion.musicgen.engine import memory, prepare
 from expotion.musicgen.engine.step import Engine
 from expotion.musicgen.generate import Sampler, generate_codes
@@ -127,6 +128,28 @@ def test_bytes_do_not_depend_on_the_number_of_threads(small_lm, monkeypatch, mod
         generate_codes(engine, source, 12, sampler=Sampler(greedy=True), on_logits=seen.append)
         drawn.append(torch.cat([one.flatten() for one in seen]))
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_prefix_is_the_same_bytes_on_any_number_of_threads(monkeypatch, mode):
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
+    torch.manual_seed(1)
+    linear, x, (q, k, v) = (
+        FusedLinear(torch.randn(300, 96), mode),
+        torch.randn(90, 96),
+        torch.randn(3, 1, 5, 90, 16),
+    )
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            with machine.steady(), torch.no_grad():
+                assert machine.threads() == count
+                found.append([linear(x), attend(q, k, v), attend(q, k, v, mask=torch.arange(90)[None] < 40)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    assert relative(found[2][1], functional.scaled_dot_product_attention(q, k, v)) < 1e-6
 
 
 def test_a_long_prompt_is_fed_in_pieces(small_lm):

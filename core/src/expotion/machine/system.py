@@ -8,6 +8,8 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +106,31 @@ def threads() -> int:
     import torch  # noqa: PLC0415
 
     return _steady[0][0] if _steady else torch.get_num_threads()
+
+
+@cache
+def helpers(count: int) -> ThreadPoolExecutor:
+    """`count` kept threads, for parts of a calculation beside the caller's own."""
+    return ThreadPoolExecutor(count, thread_name_prefix="expotion-part")
+
+
+def in_parts(function: Callable[[int, int], torch.Tensor], total: int, dim: int) -> torch.Tensor:
+    """function(first, end) of stretches of 0..total, joined along `dim`: as many as give torch its threads in each.
+
+    Within `steady` on several cores there are several. For what is the same bytes however it is cut.
+    """
+    import torch  # noqa: PLC0415
+
+    parts = min(total, threads() // torch.get_num_threads())
+    if parts < 2:
+        return function(0, total)
+    ends = [total * part // parts for part in range(parts + 1)]
+    others = [helpers(parts - 1).submit(function, *ends[i : i + 2]) for i in range(1, parts)]
+    return torch.cat([function(*ends[:2]), *(other.result() for other in others)], dim=dim)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=helpers.cache_clear)  # threads do not outlive a fork
 
 
 # Memory

@@ -3,7 +3,8 @@
 Everywhere this is torch's fused operator, except for training in bfloat16 on a CPU, where its backward pass is
 the larger part of a step. There the same sums run clip by clip in blocks of rows that stay in the cache, as
 plain matrix products (which have hardware of their own on recent CPUs), and causal blocks skip what they cannot
-see. Scores are rounded to bfloat16 there, as in any eager bfloat16 attention.
+see. Scores are rounded to bfloat16 there, as in any eager bfloat16 attention. While music is made, heads of
+many rows are divided among the process's threads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from expotion import machine
 
 BLOCK_NUMBERS = 2**20
 """Attention weights of one block, all heads together: about 2 MiB in bfloat16, which a core's cache holds."""
@@ -24,7 +27,7 @@ KEEP_BYTES = 24 * 2**20
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """q [B, h, S, c], k and v [B, h, R, c] to [B, h, S, c]; causal needs S = R.
 
-    `mask` bool, broadcast to [B, h, S, R]: which keys are seen.
+    `mask` bool, the same for every head, broadcast to [B, h, S, R]: which keys are seen.
     """
     in_blocks = (
         mask is None
@@ -37,7 +40,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tenso
     if in_blocks:
         result: Tensor = _BlockAttention.apply(q, k, v, causal)
         return result
-    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+
+    def of_heads(first: int, end: int) -> Tensor:
+        some = (x[:, first:end] for x in (q, k, v))
+        return functional.scaled_dot_product_attention(*some, attn_mask=mask, is_causal=causal)
+
+    apart = q.device.type == "cpu" and q.shape[2] >= MIN_ROWS and not torch.is_grad_enabled()
+    return machine.in_parts(of_heads, q.shape[1], dim=1) if apart else of_heads(0, q.shape[1])
 
 
 def _blocks(heads: int, n_rows: int, n_keys: int, causal: bool) -> list[tuple[int, int, int]]:

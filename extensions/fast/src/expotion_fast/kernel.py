@@ -10,17 +10,7 @@ from expotion_fast import fields as f
 from expotion_fast.arithmetic import layer_norm, soften
 from expotion_fast.attention import attend, keep
 from expotion_fast.compile import entry, kernel
-from expotion_fast.product import (
-    ADD,
-    GELU,
-    STORE,
-    TILE,
-    four_rows,
-    input_bytes,
-    product,
-    take,
-    take_bytes,
-)
+from expotion_fast.product import ADD, GELU, STORE, TILE, four_rows, input_bytes, product, take, take_bytes
 from expotion_fast.sharing import finished, next_piece
 from expotion_fast.simd import LANES, add, arrive, every, load, mul, store
 

@@ -11,7 +11,7 @@ from expotion.contracts import Mode
 from expotion_fast.kernel import multiply, multiply_many
 from expotion_fast.layout import KINDS, TILE, float_tiles, gather_heads, pad, padded, spread_heads, tiles
 from expotion_fast.target import multiplies_bytes
-from expotion_fast.threads import counters_for, in_parts, on_all, yield_address
+from expotion_fast.threads import counters_for, on_all, yield_address
 
 AT_ONCE = 64
 """Rows of one call."""
@@ -65,7 +65,7 @@ class FusedLinear:
             inputs = rows.to(some.dtype)
             return torch.cat([torch.mm(inputs, tile) for tile in some], dim=1)
 
-        return torch.cat(in_parts(of_tiles, len(self.packed)), dim=1).float()
+        return machine.in_parts(of_tiles, len(self.packed), dim=1).float()
 
     def _of_many_in_bytes(self, rows: Tensor) -> Tensor:
         out = torch.empty(len(rows), self.n_wide)

@@ -7,8 +7,8 @@ are multiplied in float32. int8 weights are multiplied by inputs of 16 bits, exa
     X = round(32512 x / a) + 32896, a = max|x|;   X = 256 H + L, two unsigned bytes
     W x = s a / 32512 (256 (Q H - 128 sum Q) + (Q L - 128 sum Q))
 
-so one row is two rows of an integer product, and the correction is where the sums start. Of many rows (a prefix, once
-per clip) arithmetic and not memory is the limit; there inputs have 8 bits, on a scale of each row's own:
+so one row is two rows of an integer product, and the correction is where the sums start. Of many rows (a prefix,
+once per clip) arithmetic and not memory is the limit; there inputs have 8 bits, on a scale of each row's own:
 
     X = round(255 (x - b) / r), b = min x, r = max x - b;   W x = s (r / 255 Q X + b sum Q)
 """

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from expotion import machine
@@ -43,11 +40,6 @@ def _said_when_compiling(function: Any) -> Iterator[None]:
         timer.cancel()
 
 
-@cache
-def _workers(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="expotion-step")
-
-
 def on_all(function: Callable[..., Any], *arguments: Any, n_bytes: int) -> None:
     """function(*arguments, part, parts) for every part that gets to run; part 0 always does.
 
@@ -60,24 +52,11 @@ def on_all(function: Callable[..., Any], *arguments: Any, n_bytes: int) -> None:
             function(*arguments, 0, 1)
         return
     with _one_call, _said_when_compiling(function):  # parts of two calls must not hold each other's threads
-        others = [_workers(parts - 1).submit(function, *arguments, part, parts) for part in range(1, parts)]
+        others = [machine.helpers(parts - 1).submit(function, *arguments, part, parts) for part in range(1, parts)]
         function(*arguments, 0, parts)
         for other in others:
             if not other.cancel():
                 other.result()
-
-
-def in_parts(function: Callable[[int, int], torch.Tensor], total: int) -> list[torch.Tensor]:
-    """function(first, end) of stretches of 0..total in order: as many as leave torch its own threads in each."""
-    parts = max(1, machine.threads() // torch.get_num_threads())
-    ends = [total * part // parts for part in range(parts + 1)]
-    with _one_call:
-        others = [_workers(parts - 1).submit(function, *ends[i : i + 2]) for i in range(1, parts)]
-        return [function(*ends[:2]), *(other.result() for other in others)]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_workers.cache_clear)  # threads do not outlive a fork
 
 
 def counters_for(phases: int) -> NDArray[np.uint8]:
