@@ -4,14 +4,15 @@
     uv run python benchmarks/generate.py --frames 500                      # 10 s of music
     uv run python benchmarks/generate.py --device cuda --geometry large    # on a GPU
 
-Batch 1 with classifier-free guidance, greedy, 5 s unless --frames says otherwise. Repetitions take turns and the
-best of each counts; the peers, which take most of the time, run once. audiocraft runs on a CPU only, in an
+Batch 1 with classifier-free guidance, greedy, 5 s unless --frames says otherwise. Repetitions take turns and
+the best of each counts; the peers, which take most of the time, run once. audiocraft runs on a CPU only, in an
 environment of its own (`UV_PROJECT_ENVIRONMENT=.cache/environments/oracle uv sync --group oracle`, or --oracle
-PYTHON). The table goes to standard error; the last line is one JSON object with the ratios, `ms_per_step` by peer
-and precision, `rates_gb_per_s`, `adaptor_overhead_MODE`, `machine` and `notes`. `adaptor_overhead_MODE` is the median
-over turns of a steered run over the plain one right before it. `bandwidth_fraction_MODE` is every byte that a step
-reads (weights, the folded text, caches at their mean length) over its time and the best rate of a two-row product;
-`bandwidth_fraction` that of the fastest mode. What ran beside other work is run again while there is time, and said.
+PYTHON). The table goes to standard error; the last line is one JSON object with the ratios, `ms_per_step` by
+peer and precision, `rates_gb_per_s`, `machine` and `notes`. `adaptor_overhead_MODE` is the median over turns of
+a steered run over the plain one right before it. `bandwidth_fraction_MODE` is every byte that a step reads
+(weights, the folded text, caches at their mean length) over its time and the best rate of a two-row product;
+`bandwidth_fraction` that of the fastest mode. What ran beside other work is run again while there is time, and
+said.
 """
 
 from __future__ import annotations
