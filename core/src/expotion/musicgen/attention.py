@@ -42,8 +42,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tenso
         return result
 
     def of_heads(first: int, end: int) -> Tensor:
-        some = (x[:, first:end] for x in (q, k, v))
-        return functional.scaled_dot_product_attention(*some, attn_mask=mask, is_causal=causal)
+        heads = slice(first, end)
+        return functional.scaled_dot_product_attention(
+            q[:, heads], k[:, heads], v[:, heads], attn_mask=mask, is_causal=causal
+        )
 
     apart = q.device.type == "cpu" and q.shape[2] >= MIN_ROWS and not torch.is_grad_enabled()
     return machine.in_parts(of_heads, q.shape[1], dim=1) if apart else of_heads(0, q.shape[1])
