@@ -57,7 +57,7 @@ export async function open(room) {
   }
   async function giveOwn() {
     const refused = [];
-    for (const own of file.files) await send(`/api/songs?name=${encodeURIComponent(own.name)}`, own).catch((error) => refused.push(error.message));
+    for (const own of file.files) await send(`/api/songs?name=${encodeURIComponent(own.name)}`, own).catch((error) => refused.push(`${own.name}: ${error.message}`));
     file.value = "";
     if (refused.length) throw new Error(refused.join("\n"));
   }
