@@ -41,6 +41,22 @@ def test_orders_of_words_for_testing_are_not_those_of_training() -> None:
         assert all(f"{{{part}}}" in form for part in ("people", "move", "place", "weather", "feeling", "voice"))
 
 
+def test_what_is_told_for_testing_has_an_order_for_testing() -> None:
+    [classes] = some_classes(1)
+    told = {
+        held_out: {tales.tell(classes, np.random.default_rng(i), held_out=held_out) for i in range(30)}
+        for held_out in (False, True)
+    }
+    assert not told[False] & told[True]
+    assert all(", all of" in text or " film." in text or text.startswith("It is") for text in told[True])
+
+
+@pytest.mark.parametrize("word", ["angry", "empty", "icy", "old", "uneasy"])
+def test_an_stands_before_vowels(word: str) -> None:
+    assert tales.spaced(f"it is a {word} day") == f"It is an {word} day"
+    assert tales.spaced("an quiet day. a end") == "A quiet day. An end"
+
+
 def test_a_phrase_stands_for_one_value() -> None:
     groups = [
         (kind, value, table[value])
