@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from expotion.cli.main import run
-from expotion.contracts import Weights, pulled_weights
+from expotion.cli.recipe_view import print_rehearsal
+from expotion.contracts import CaptionerRehearsal, CaptionerSpec, Clip, Options, Weights, pulled_weights
 from expotion.errors import Problem
 from expotion.machine.gpus import Gpu
-from expotion.plugins import discover
+from expotion.plugins import Offer, discover
 from expotion.recipe import load_recipe
 from expotion.recipe.lacks import Lack
 from expotion.recipe.plan import Found, Geometry, forward_flops, n_decoder, plan_of
@@ -64,6 +66,9 @@ def test_the_whole_run_is_rates_times_what_there_is() -> None:
     assert told["generation"] == pytest.approx(5.0 + 5 * 24 * 0.25)  # five conditions are made
     assert told["evaluation"] == pytest.approx(len(recipe.evaluation_conditions()) * 24 * 0.01)
     assert told["other"] == pytest.approx(4.0 * 24 / 8)
+    captions = [(9.0, True), (2.0, False)]  # of all clips, of test clips
+    described = whole_run(RATES, [(recipe, plan)], 8, table=False, captions=captions)
+    assert described["captions"] - told["captions"] == pytest.approx(9.0 * 280 + 2.0 * 24)
     twice = whole_run(RATES, [(recipe, plan)] * 2, 8, table=True)
     assert twice["clips"] == told["clips"] and twice["training"] == pytest.approx(2 * told["training"])
     gpu = Gpu("one", 100, 1000, 10, 0.5)
@@ -117,6 +122,41 @@ def test_what_a_clip_keeps_is_counted_layer_by_layer() -> None:
     three = replace(plan, geometry=replace(plan.geometry, n_layers=3), n_adapted=3)
     found = gpu_memory(recipe, three)  # from one layer and two
     assert found is not None and found.clip_bytes == kept_bytes(recipe, three, 3) > 3 * 51 * 192 * 2 * 10
+    half = recipe.model_copy(update={"train": recipe.train.model_copy(update={"stretch_frames": 25})})
+    assert kept_bytes(half, three, 3) < 0.6 * kept_bytes(recipe, three, 3)  # what is trained on, not the clip
+
+
+def test_a_captioner_without_weights_rehearses_itself(capsys: Capture) -> None:
+    asked: list[str] = []
+    one = CaptionerRehearsal(16_000_000_000, {"ear": 32}, 3.0, 90.0)
+
+    def rehearse(options: Options, clip: Clip) -> CaptionerRehearsal:
+        asked.append(clip.id)
+        return one
+
+    far = Weights("some/far", "hf:some/far", "MIT")
+    spec = CaptionerSpec("far_ear", "", lambda options: str, weights=lambda options: [far], rehearse=rehearse)
+    known = discover()
+    captioners = {**known.offers("captioner"), "far_ear": Offer(spec, "far", "1")}
+    registry = replace(known, tables={**known.tables, "captioner": captioners})
+    recipe = load_recipe("recipes/face_motion.yaml", registry=known)
+    learned = recipe.model_copy(update={"text": recipe.text.model_copy(update={"captioner": "far_ear"})})
+    tested = learned.model_copy(update={"conditions": []})
+    lacks = (Lack(Problem("captioner 'far_ear'", "the weights"), far),)
+    task = walk.Task("some", (tested, learned), True, lacks, recipe.data, None, False)
+    left_out = walk._left_out(task, registry)
+    found = walk._captioners(task, registry, left_out, Console(quiet=True))
+    assert left_out == {"far_ear"} and len(asked) == 1
+    assert found == {"far_ear": (one, True)}
+
+    told = walk.Rehearsal(task, (), RATES, 1.0, 1, 0, 1, {}, (), None, None, captioners={"far_ear": one})
+    computed = told.to_dict()["captioners"]["far_ear"]
+    assert computed["caption_s_computed"] == 90.0 and computed["one_real_layer_of"] == {"ear": 32}
+    print_rehearsal(told, Console())
+    shown = " ".join(capsys.readouterr().out.split())
+    whole = "the whole, 16.0 GB, on torch's device meta: as published"
+    assert f"captioner far_ear: one of 32 layers of ear; {whole}" in shown
+    assert "per caption at most 90 s (computed)" in shown
 
 
 def test_temporary_files_are_gone_after_an_interruption(tmp_path: Path) -> None:

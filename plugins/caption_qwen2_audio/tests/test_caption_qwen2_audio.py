@@ -217,3 +217,49 @@ def test_an_answer_becomes_one_line() -> None:
     assert one_line('"A calm piano. Then it ri\ufffd', whole=False) == "A calm piano."
     assert one_line("A calm pia", whole=False) == "A calm pia"
     assert one_line("\n\t", whole=True) == ""
+
+
+def test_the_whole_is_held_against_the_published_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from expotion_caption_qwen2_audio import published
+    from expotion_caption_qwen2_audio.rehearsal import whole_fault
+
+    hears, sees = "Qwen/Qwen2-Audio-7B-Instruct", "Qwen/Qwen2-VL-2B-Instruct"
+    assert published.n_bytes(hears) == 2 * 8_397_094_912
+    assert published.n_bytes(sees) == 2 * 2_208_985_600
+    assert [own.size_bytes for own in SPEC.weights(SPEC.options(style="fused"))] == [16_794_189_824, 4_417_971_200]
+    assert whole_fault(hears) is None and whole_fault(sees) is None
+    monkeypatch.setitem(published.SIZES[sees]["vision_config"], "mlp_ratio", 3)
+    assert str(whole_fault(sees)).startswith(
+        f"{sees}: visual.blocks.0.mlp.fc1.bias is (5120,) as published, (3840,)"
+    )
+
+
+def test_a_captioner_rehearses_itself_one_layer_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    from expotion_caption_qwen2_audio import published, rehearsal
+
+    narrow = {"d_model": 16, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "embed_dim": 16, "num_heads": 2}
+    narrow |= {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+    narrow["rope_parameters"] = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    for name in ("Qwen/Qwen2-Audio-7B-Instruct", "Qwen/Qwen2-VL-2B-Instruct"):
+        sizes = {
+            part: {key: narrow.get(key, value) for key, value in own.items()} if isinstance(own, dict) else own
+            for part, own in published.SIZES[name].items()
+        }
+        monkeypatch.setitem(published.SIZES, name, sizes)
+    monkeypatch.setattr(rehearsal, "whole_fault", lambda name: "another" if "VL" in name else None)
+    told = SPEC.rehearse(SPEC.options(style="fused", frames=1), SyntheticClip())
+    assert told is not None and told.fault == "another" and told.n_bytes == 16_794_189_824 + 4_417_971_200
+    assert [*told.layers.values()] == [32, 32, 32, 28] and told.caption_s > told.walked_s > 0
+    assert SPEC.rehearse(SPEC.options(model="someone/else"), SyntheticClip()) is None
+
+
+def test_a_caption_of_all_layers_is_computed_from_one_of_each() -> None:
+    from expotion_caption_qwen2_audio.rehearsal import Watch
+
+    watch = Watch.__new__(Watch)
+    watch.n, watch.tower_s = {"audio encoder": 32, "language model": 28}, [0.5]
+    # Two answers of three tokens: a prompt and two more each.
+    watch.layer_s, watch.pass_s = [2.0, 0.1, 0.1, 1.0, 0.1, 0.1], [3.0, 0.3, 0.3, 2.0, 0.3, 0.3]
+    watch.is_prompt = [True, False, False] * 2
+    token_s = 0.3 + 27 * 0.1
+    assert watch.beyond_s(10) == pytest.approx(31 * 0.5 + 27 * 3.4 + (2 * 10 - 6) * token_s)

@@ -6,29 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-AUDIO_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
-VIDEO_SPECIAL = [
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
-    *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
-]
-VIDEO_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def _tokenizer(special: list[str]) -> Any:
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import Qwen2Tokenizer
-
-    letters = sorted(ByteLevel.alphabet())
-    return Qwen2Tokenizer(
-        vocab={token: i for i, token in enumerate([*letters, *special])},
-        merges=[],
-        extra_special_tokens=special[1:],
-    )
+from expotion_caption_qwen2_audio.rehearsal import AUDIO_SPECIAL, VIDEO_SPECIAL, VIDEO_TEMPLATE, letters_tokenizer
 
 
 def tiny_qwen2_audio(folder: Path, seed: int = 0, width: int = 16) -> Path:
@@ -41,7 +19,7 @@ def tiny_qwen2_audio(folder: Path, seed: int = 0, width: int = 16) -> Path:
         WhisperFeatureExtractor,
     )
 
-    tokenizer = _tokenizer(AUDIO_SPECIAL)
+    tokenizer = letters_tokenizer(AUDIO_SPECIAL)
     size = len(tokenizer)
     config = Qwen2AudioConfig(
         audio_config={
@@ -87,7 +65,7 @@ def tiny_qwen2_vl(folder: Path, seed: int = 1) -> Path:
     import torch
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessor
 
-    tokenizer = _tokenizer(VIDEO_SPECIAL)
+    tokenizer = letters_tokenizer(VIDEO_SPECIAL)
     number = tokenizer.convert_tokens_to_ids
     config = Qwen2VLConfig(
         text_config={
@@ -143,7 +121,7 @@ def tiny_qwen2(folder: Path, seed: int = 2) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = _tokenizer(AUDIO_SPECIAL[:3])
+    tokenizer = letters_tokenizer(AUDIO_SPECIAL[:3])
     tokenizer.chat_template = (
         "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

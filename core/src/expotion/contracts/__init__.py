@@ -16,6 +16,7 @@ hooks.py     golden numbers, training callbacks, report sections; the hooks that
 
 from expotion.contracts.base import API_VERSION, ENTRY_POINT_GROUP, Options, Weights, pulled_weights
 from expotion.contracts.clips import (
+    CaptionerRehearsal,
     CaptionerSpec,
     Clip,
     DataSource,
@@ -57,6 +58,7 @@ __all__ = [
     "FEATURES_VERSION",
     "BackboneSpec",
     "CallbackSpec",
+    "CaptionerRehearsal",
     "CaptionerSpec",
     "Clip",
     "DataSource",

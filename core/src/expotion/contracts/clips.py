@@ -155,10 +155,27 @@ class DataSourceSpec:
 
 
 @dataclass(frozen=True)
+class CaptionerRehearsal:
+    """What a captioner found of itself at its real sizes without its weights, which are `n_bytes`.
+
+    `layers`: what was run one layer deep, and how many such layers the whole has. `caption_s` is computed from that
+    for the longest caption through all of them. `fault`: where the whole, built on torch's device `meta`, differs
+    from what is published.
+    """
+
+    n_bytes: int
+    layers: Mapping[str, int]
+    walked_s: float
+    caption_s: float
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
 class CaptionerSpec:
     """Writes a caption for a clip. `build(options)` returns a function of one clip.
 
     `says` is what its words are of, as `scene`: `generate --prompt-from` finds it by that, too.
+    `rehearse(options, clip)` is what `recipe rehearse` asks while the weights are not here; None where it cannot.
     """
 
     name: str
@@ -168,3 +185,4 @@ class CaptionerSpec:
     licence: str = "Apache-2.0"
     weights: Callable[[Any], Sequence[Weights]] = field(default=lambda options: ())
     says: str = ""
+    rehearse: Callable[[Any, Clip], CaptionerRehearsal | None] = lambda options, clip: None

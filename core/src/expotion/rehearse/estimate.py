@@ -130,9 +130,18 @@ def rates_of(
 
 
 def whole_run(
-    rates: Rates, cells: Sequence[tuple[Recipe, Plan]], n_walked: int, *, n_probes: int = 0, table: bool
+    rates: Rates,
+    cells: Sequence[tuple[Recipe, Plan]],
+    n_walked: int,
+    *,
+    n_probes: int = 0,
+    table: bool,
+    captions: Sequence[tuple[float, bool]] = (),
 ) -> dict[str, float]:
-    """Seconds of each part of the whole run here, by name. `n_walked`: test clips of the walk."""
+    """Seconds of each part of the whole run here, by name. `n_walked`: test clips of the walk.
+
+    `captions`: of each captioner that was not walked the seconds of one, and whether training clips get one, too.
+    """
     n_train = max(plan.clips["train"] for _, plan in cells)
     n_test = max(plan.clips["test"] for _, plan in cells)
     n_clips = n_test + (n_train if any(recipe.conditions for recipe, _ in cells) else 0)
@@ -141,6 +150,7 @@ def whole_run(
     )
     found["clips"] = rates.start_s + (n_clips + n_probes) * rates.clip_s
     found["captions"] = rates.caption_s * n_clips * any(recipe.text.captioner for recipe, _ in cells)
+    found["captions"] += sum(caption_s * (n_clips if trained else n_test) for caption_s, trained in captions)
     for recipe, plan in cells:
         names = recipe.evaluation_conditions()
         pieces = n_test * len(set(names) - {*NOT_GENERATED}) + (n_probes if recipe.conditions else 0)
@@ -231,7 +241,7 @@ def kept_bytes(recipe: Recipe, plan: Plan, n_layers: int) -> int:
 
     g = plan.geometry
     assert g is not None
-    settings, t = recipe.adaptor, plan.n_steps
+    settings, t = recipe.adaptor, min(recipe.train.stretch_frames or plan.n_steps, plan.n_steps)
     config = AdaptorConfig(
         tuple(Modality(c.name, c.width, c.rank, null=settings.null) for c in plan.conditions),
         width=g.width,

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 
 from expotion import machine
-from expotion.contracts import Clip, DataSource
-from expotion.errors import ExpotionError, Problem
+from expotion.contracts import CaptionerRehearsal, Clip, DataSource
+from expotion.errors import ExpotionError, MediaError, Problem
 from expotion.machine.gpus import Gpu
 from expotion.matrix.run import prepare
 from expotion.plugins import Offer, Registry
@@ -112,6 +113,7 @@ class Rehearsal:
     gpus: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     memory: GpuMemory | None = None
     table: tuple[Gpu, ...] = ()
+    captioners: Mapping[str, CaptionerRehearsal] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -123,6 +125,7 @@ class Rehearsal:
             "missing": [_missing(lack, task, self.made) for lack in task.lacks],
             "seeded": dict(self.made),
             "left_out": list(self.left_out),
+            "captioners": {name: _told(one) for name, one in self.captioners.items()},
             "one_real_layer": task.truncated,
             "layout_fault": self.layout_fault,
             "walked_s": round(self.walked_s, 1),
@@ -145,6 +148,11 @@ class Rehearsal:
 
 def _rounded(value: float | bool) -> float | bool:
     return value if isinstance(value, bool) else round(value, 4)
+
+
+def _told(one: CaptionerRehearsal) -> dict[str, Any]:
+    layers = {"bytes": one.n_bytes, "layout_fault": one.fault, "one_real_layer_of": dict(one.layers)}
+    return layers | {"walked_s": _rounded(one.walked_s), "caption_s_computed": _rounded(one.caption_s)}
 
 
 def missing_bytes(lack: Lack, task: Task) -> int | None:
@@ -247,6 +255,30 @@ def _left_out(task: Task, registry: Registry) -> set[str]:
     return names
 
 
+def _captioners(
+    task: Task, registry: Registry, left_out: set[str], console: Console
+) -> dict[str, tuple[CaptionerRehearsal, bool]]:
+    """Captioners that are left out, as they rehearse themselves; and whether each describes training clips."""
+    spec = registry.data_source(task.data.source)
+    clip = spec.build(spec.options(**task.data.options)).clips("test")[0]
+    found: dict[str, tuple[CaptionerRehearsal, bool]] = {}
+    for recipe in task.recipes:
+        name, options = recipe.text.captioner, recipe.text.captioner_options
+        if name is None or name not in left_out:
+            continue
+        told = ", ".join([name, *(f"{key} {value}" for key, value in options.items())])
+        if told in found:
+            found[told] = (found[told][0], found[told][1] or bool(recipe.conditions))
+            continue
+        captioner = registry.captioner(name)
+        console.print(f"rehearsing {escape(told)}", highlight=False)
+        with contextlib.suppress(MediaError):  # a clip that it does not describe
+            if (one := captioner.rehearse(captioner.options(**options), clip)) is not None:
+                found[told] = (one, bool(recipe.conditions))
+    clip.close()
+    return found
+
+
 @contextlib.contextmanager
 def temporary(parent: Path | None) -> Iterator[Path]:
     """A folder that is gone at the end, however it comes."""
@@ -269,6 +301,7 @@ def rehearse(
     Raises what a stage raises: that is what the rehearsal is for.
     """
     left_out = _left_out(task, registry)
+    captioners = _captioners(task, registry, left_out, console)
     with temporary(parent) as folder, seeded.own_cache(folder) as cache:
         if shutil.disk_usage(folder).free < task.disk_bytes:
             wanted = f"{task.disk_bytes / 1e9:.1f} GB for the weights of a seed"
@@ -310,14 +343,22 @@ def rehearse(
         worker_peak_bytes=peaks[1],
         disk_bytes=written,
         made=made,
-        left_out=tuple(sorted(left_out)),
+        left_out=tuple(sorted(left_out - {name.partition(",")[0] for name in captioners})),
         layout_fault=seeded.checked_layout(task.geometry) if task.truncated and task.geometry else None,
-        here=whole_run(rates, cells, counts["n_test"], n_probes=_n_probes(task, registry), table=task.table)
+        here=whole_run(
+            rates,
+            cells,
+            counts["n_test"],
+            n_probes=_n_probes(task, registry),
+            table=task.table,
+            captions=[(one.caption_s, trained) for one, trained in captioners.values()],
+        )
         if known
         else None,
         gpus={gpu.name: on_gpu(gpu, cells) for gpu in gpus} if known else {},
         memory=gpu_memory(task.walked, walked_plan),
         table=tuple(gpus),
+        captioners={name: one for name, (one, _) in captioners.items()},
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from expotion.contracts import CaptionerSpec, Clip, Stage, TaskCost, TaskSpec, Weights, hookimpl
+from expotion.contracts import CaptionerRehearsal, CaptionerSpec, Clip, Stage, TaskCost, TaskSpec, Weights, hookimpl
 from expotion_caption_qwen2_audio.options import FinetuneOptions, FuseOptions, Qwen2AudioOptions
+from expotion_caption_qwen2_audio.published import SIZES, n_bytes
 
 __all__ = ["FUSE", "SPEC", "TASK", "FinetuneOptions", "Qwen2AudioOptions", "expotion_captioners", "expotion_tasks"]
 
@@ -31,7 +32,21 @@ def _build(options: Any) -> Callable[[Clip], str]:
 def _weights(options: Any) -> Sequence[Weights]:
     heard = [] if options.style == "video" else [options.model]
     used = [*heard, *([options.video_model] if options.style in ("fused", "video") else [])]
-    return [Weights(name, f"hf:{name}", "Apache-2.0" if name in PUBLISHED else "its own") for name in used]
+    return [
+        Weights(
+            name,
+            f"hf:{name}",
+            "Apache-2.0" if name in PUBLISHED else "its own",
+            size_bytes=n_bytes(name) if name in SIZES else None,
+        )
+        for name in used
+    ]
+
+
+def _rehearse(options: Any, clip: Clip) -> CaptionerRehearsal | None:
+    from expotion_caption_qwen2_audio.rehearsal import rehearse  # noqa: PLC0415 - heavy
+
+    return rehearse(options, clip)
 
 
 SPEC = CaptionerSpec(
@@ -41,6 +56,7 @@ SPEC = CaptionerSpec(
     options=Qwen2AudioOptions,
     licence="Apache-2.0",
     weights=_weights,
+    rehearse=_rehearse,
 )
 
 

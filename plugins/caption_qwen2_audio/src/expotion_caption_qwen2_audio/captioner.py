@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ SILENCE = 1e-4
 class Qwen2AudioCaptioner:
     """One line of words about a clip, decoded greedily: the same clip gives the same words."""
 
-    def __init__(self, options: Qwen2AudioOptions) -> None:
+    def __init__(self, options: Qwen2AudioOptions, load: Callable[..., tuple[Any, Any]] = load) -> None:
         self.options = options
         where = (options.device, options.precision)
         self.model: Any = None

@@ -17,39 +17,21 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from expotion.contracts import TaskCost
 from expotion_caption_qwen2_audio.finetune import beside
 from expotion_caption_qwen2_audio.options import FinetuneOptions
+from expotion_caption_qwen2_audio.published import QWEN2_AUDIO_7B
 
 QUESTION_TOKENS = 64
 CAUSAL = {"full_attention": None}
 """No mask but the order: a ready one, as transformers would look at the positions, which `meta` has not."""
 FRAMES_PER_TOKEN = 2
 """The tower's frames that are pooled into one token."""
-PUBLISHED_7B: dict[str, Any] = {
-    "audio_config": {
-        "model_type": "qwen2_audio_encoder",
-        "d_model": 1280,
-        "encoder_layers": 32,
-        "encoder_attention_heads": 20,
-        "encoder_ffn_dim": 5120,
-        "num_mel_bins": 128,
-        "max_source_positions": 1500,
-    },
-    "text_config": {
-        "model_type": "qwen2",
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 156032,
-    },
-}
-"""Sizes of Qwen2-Audio-7B and its Instruct."""
 
 
 def cost_of(options: FinetuneOptions) -> TaskCost:
     """The cost of one clip; the sizes are those of a folder, or else those of the published models."""
     folder = Path(options.model)
-    config: Any = Qwen2AudioConfig.from_pretrained(folder) if folder.is_dir() else Qwen2AudioConfig(**PUBLISHED_7B)
+    config: Any = (
+        Qwen2AudioConfig.from_pretrained(folder) if folder.is_dir() else Qwen2AudioConfig(**QWEN2_AUDIO_7B)
+    )
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:

@@ -25,11 +25,7 @@ def load(kind: Any, model_type: str, source: str, device: str, precision: str) -
     if not list(folder.glob("*.safetensors")):
         raise WeightsError(Problem(str(folder), "safetensors files", "none"))
     place = chosen_device(device)
-    dtype = (
-        torch.bfloat16
-        if precision == "bf16" or (precision == "auto" and multiplies_bfloat16(place))
-        else torch.float32
-    )
+    dtype = chosen_type(precision, place)
     try:
         config = AutoConfig.from_pretrained(folder)
         if config.model_type != model_type:
@@ -79,6 +75,14 @@ def chosen_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise WeightsError(Problem("device", "cpu on this machine", device, "leave it at auto"))
     return device
+
+
+def chosen_type(precision: str, place: str) -> Any:
+    """torch's type of the weights; `auto` is bfloat16 where that is measured to be right and faster."""
+    import torch  # noqa: PLC0415
+
+    bfloat16 = precision == "bf16" or (precision == "auto" and multiplies_bfloat16(place))
+    return torch.bfloat16 if bfloat16 else torch.float32
 
 
 def keep_convolutions_float32(model: Any) -> None:
