@@ -151,7 +151,7 @@ def test_a_captioner_without_weights_rehearses_itself(capsys: Capture) -> None:
 
     told = walk.Rehearsal(task, (), RATES, 1.0, 1, 0, 1, {}, (), None, None, captioners={"far_ear": one})
     computed = told.to_dict()["captioners"]["far_ear"]
-    assert computed["caption_s_computed"] == 90.0 and computed["one_real_layer_of"] == {"ear": 32}
+    assert computed["computed_caption_s"] == 90.0 and computed["layers"] == {"ear": 32}
     print_rehearsal(told, Console())
     shown = " ".join(capsys.readouterr().out.split())
     whole = "the whole, 16.0 GB, on torch's device meta: as published"

@@ -208,10 +208,9 @@ def print_rehearsal(found: Rehearsal, console: Console) -> None:
     for name, one in found.captioners.items():
         real = ", ".join(f"one of {n} layers of {kind}" for kind, n in one.layers.items())
         whole = "as published" if one.fault is None else one.fault
-        text = f"captioner {name}: {real}; the whole, {_size(one.n_bytes)}, on torch's device meta: {whole}"
+        text = f"captioner {name}: {real}; the whole, {_size(one.n_bytes)}, on torch's device meta: {whole}; "
+        text += f"per caption at most {rough_time(one.computed_caption_s)} (computed)"
         console.print(escape(text), highlight=False, soft_wrap=True)
-        most = f"per caption at most {rough_time(one.caption_s)} (computed)"
-        console.print(f"walked in {rough_time(one.walked_s)}; {most}", highlight=False)
     workers = f", {_size(found.worker_peak_bytes)} at most in a process beside" if found.worker_peak_bytes else ""
     console.print(
         f"walked in {rough_time(found.walked_s)}; memory {_size(found.peak_bytes)}{workers}; "

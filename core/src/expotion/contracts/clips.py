@@ -158,15 +158,14 @@ class DataSourceSpec:
 class CaptionerRehearsal:
     """What a captioner found of itself at its real sizes without its weights, which are `n_bytes`.
 
-    `layers`: what was run one layer deep, and how many such layers the whole has. `caption_s` is computed from that
-    for the longest caption through all of them. `fault`: where the whole, built on torch's device `meta`, differs
-    from what is published.
+    `layers`: what was run one layer deep, of how many. `computed_caption_s`: the longest caption through all of them.
+    `fault`: where the whole, built on torch's device `meta`, differs from what is published.
     """
 
     n_bytes: int
     layers: Mapping[str, int]
     walked_s: float
-    caption_s: float
+    computed_caption_s: float
     fault: str | None = None
 
 

@@ -138,10 +138,8 @@ def whole_run(
     table: bool,
     captions: Sequence[tuple[float, bool]] = (),
 ) -> dict[str, float]:
-    """Seconds of each part of the whole run here, by name. `n_walked`: test clips of the walk.
-
-    `captions`: of each captioner that was not walked the seconds of one, and whether training clips get one, too.
-    """
+    """Seconds of each part of the whole run here, by name. `n_walked`: test clips of the walk; `captions`: of each
+    captioner that was not walked the seconds of one, and whether training clips get one, too."""
     n_train = max(plan.clips["train"] for _, plan in cells)
     n_test = max(plan.clips["test"] for _, plan in cells)
     n_clips = n_test + (n_train if any(recipe.conditions for recipe, _ in cells) else 0)

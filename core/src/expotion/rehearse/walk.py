@@ -125,7 +125,7 @@ class Rehearsal:
             "missing": [_missing(lack, task, self.made) for lack in task.lacks],
             "seeded": dict(self.made),
             "left_out": list(self.left_out),
-            "captioners": {name: _told(one) for name, one in self.captioners.items()},
+            "captioners": {name: dict(vars(one)) for name, one in self.captioners.items()},
             "one_real_layer": task.truncated,
             "layout_fault": self.layout_fault,
             "walked_s": round(self.walked_s, 1),
@@ -148,11 +148,6 @@ class Rehearsal:
 
 def _rounded(value: float | bool) -> float | bool:
     return value if isinstance(value, bool) else round(value, 4)
-
-
-def _told(one: CaptionerRehearsal) -> dict[str, Any]:
-    layers = {"bytes": one.n_bytes, "layout_fault": one.fault, "one_real_layer_of": dict(one.layers)}
-    return layers | {"walked_s": _rounded(one.walked_s), "caption_s_computed": _rounded(one.caption_s)}
 
 
 def missing_bytes(lack: Lack, task: Task) -> int | None:
@@ -259,22 +254,21 @@ def _captioners(
     task: Task, registry: Registry, left_out: set[str], console: Console
 ) -> dict[str, tuple[CaptionerRehearsal, bool]]:
     """Captioners that are left out, as they rehearse themselves; and whether each describes training clips."""
+    groups: dict[str, list[Recipe]] = {}
+    for recipe in task.recipes:
+        if (name := recipe.text.captioner) is not None and name in left_out:
+            set_ = (f"{key} {value}" for key, value in recipe.text.captioner_options.items())
+            groups.setdefault(", ".join([name, *set_]), []).append(recipe)
     spec = registry.data_source(task.data.source)
     clip = spec.build(spec.options(**task.data.options)).clips("test")[0]
     found: dict[str, tuple[CaptionerRehearsal, bool]] = {}
-    for recipe in task.recipes:
-        name, options = recipe.text.captioner, recipe.text.captioner_options
-        if name is None or name not in left_out:
-            continue
-        told = ", ".join([name, *(f"{key} {value}" for key, value in options.items())])
-        if told in found:
-            found[told] = (found[told][0], found[told][1] or bool(recipe.conditions))
-            continue
-        captioner = registry.captioner(name)
+    for told, recipes in groups.items():
         console.print(f"rehearsing {escape(told)}", highlight=False)
+        captioner = registry.captioner(told.partition(",")[0])
+        options = captioner.options(**recipes[0].text.captioner_options)
         with contextlib.suppress(MediaError):  # a clip that it does not describe
-            if (one := captioner.rehearse(captioner.options(**options), clip)) is not None:
-                found[told] = (one, bool(recipe.conditions))
+            if (one := captioner.rehearse(options, clip)) is not None:
+                found[told] = (one, any(recipe.conditions for recipe in recipes))
     clip.close()
     return found
 
@@ -351,7 +345,7 @@ def rehearse(
             counts["n_test"],
             n_probes=_n_probes(task, registry),
             table=task.table,
-            captions=[(one.caption_s, trained) for one, trained in captioners.values()],
+            captions=[(one.computed_caption_s, trained) for one, trained in captioners.values()],
         )
         if known
         else None,

@@ -91,7 +91,7 @@ def rehearse(options: Qwen2AudioOptions, clip: Clip) -> CaptionerRehearsal | Non
             f"{name}, {kind}": n for name, watch in zip(names, watches, strict=True) for kind, n in watch.n.items()
         },
         walked_s=walked_s,
-        caption_s=walked_s + sum(watch.beyond_s(options.max_new_tokens) for watch in watches),
+        computed_caption_s=walked_s + sum(watch.beyond_s(options.max_new_tokens) for watch in watches),
     )
 
 
