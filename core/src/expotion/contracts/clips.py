@@ -158,7 +158,7 @@ class DataSourceSpec:
 class CaptionerRehearsal:
     """What a captioner found of itself at its real sizes without its weights, which are `n_bytes`.
 
-    `layers`: what was run one layer deep, of how many. `computed_caption_s`: the longest caption through all of them.
+    `layers`: what was run one layer deep, of how many. `computed_caption_s`: the longest caption through them all.
     `fault`: where the whole, built on torch's device `meta`, differs from what is published.
     """
 
