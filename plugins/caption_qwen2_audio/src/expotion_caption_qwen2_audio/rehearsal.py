@@ -193,7 +193,7 @@ class Watch:
             )
         else:
             tower, kind, n = model.model.visual.blocks, "vision tower", sizes["vision_config"]["depth"]
-        self.n = {kind: n, "language model": sizes["text_config"]["num_hidden_layers"]}
+        self.n: dict[str, int] = {kind: n, "language model": sizes["text_config"]["num_hidden_layers"]}
         self.tower_s = self._timed(tower[0])
         self.layer_s = self._timed(model.model.language_model.layers[0])
         self.pass_s = self._timed(model)
