@@ -207,9 +207,8 @@ def print_rehearsal(found: Rehearsal, console: Console) -> None:
         )
     for name, one in found.captioners.items():
         real = ", ".join(f"one of {n} layers of {kind}" for kind, n in one.layers.items())
-        whole = "as published" if one.fault is None else one.fault
-        text = f"captioner {name}: {real}; the whole, {_size(one.n_bytes)}, on torch's device meta: {whole}; "
-        text += f"per caption at most {rough_time(one.computed_caption_s)} (computed)"
+        whole = f"the whole, {_size(one.n_bytes)}, on torch's device meta: {one.fault or 'as published'}"
+        text = f"captioner {name}: {real}; {whole}; per caption at most {rough_time(one.computed_caption_s)} (computed)"
         console.print(escape(text), highlight=False, soft_wrap=True)
     workers = f", {_size(found.worker_peak_bytes)} at most in a process beside" if found.worker_peak_bytes else ""
     console.print(
