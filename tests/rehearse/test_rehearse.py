@@ -156,7 +156,7 @@ def test_a_captioner_without_weights_rehearses_itself(capsys: Capture) -> None:
     shown = " ".join(capsys.readouterr().out.split())
     whole = "the whole, 16.0 GB, on torch's device meta: as published"
     assert f"captioner far_ear: one of 32 layers of ear; {whole}" in shown
-    assert "per caption at most 90 s (computed)" in shown
+    assert "at most 90 s a clip (computed)" in shown
 
 
 def test_temporary_files_are_gone_after_an_interruption(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples
 from expotion.train.loop import Loop, SteeredMusic
+from expotion.train.world import World
 
 N_FRAMES = 24
 GEOMETRY = LMGeometry(width=16, n_layers=2, n_heads=2, ffn_width=32, n_codebooks=4, card=8, text_width=6)
@@ -184,6 +185,23 @@ def test_the_control_is_learned() -> None:
     last = [record for record in run.records if "control_gain" in record][-1]
     assert last["validation_loss"] < 0.9 * last["baseline_loss"]
     assert last["control_gain"] > 0.05
+
+
+def test_validation_scores_a_clips_own_codes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    music = SteeredMusic(frozen_lm(), fresh_adaptor(), make_examples(), SETTINGS, 3, make_examples(2, seed=9))
+    foreign = torch.zeros(2, N_FRAMES, dtype=torch.bool)
+    foreign[0, 5:9] = True
+    monkeypatch.setattr("expotion.train.loop.draw_foreign", lambda *_: foreign)
+    asked: list[torch.Tensor] = []
+    of = music.loss.of
+
+    def listened(*given: Any, **named: Any) -> torch.Tensor:
+        asked.append(given[2])
+        return of(*given, **named)
+
+    monkeypatch.setattr(music.loss, "of", listened)
+    assert music.validate(World())["validation_loss"] > 0
+    assert len(asked) == 3 and all(torch.equal(scored, ~foreign) for scored in asked)
 
 
 def test_no_clips_is_an_error() -> None:

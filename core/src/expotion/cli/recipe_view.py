@@ -208,7 +208,7 @@ def print_rehearsal(found: Rehearsal, console: Console) -> None:
     for name, one in found.captioners.items():
         real = ", ".join(f"one of {n} layers of {kind}" for kind, n in one.layers.items())
         whole = f"the whole, {_size(one.n_bytes)}, on torch's device meta: {one.fault or 'as published'}"
-        text = f"captioner {name}: {real}; {whole}; per caption at most {rough_time(one.computed_caption_s)} (computed)"
+        text = f"captioner {name}: {real}; {whole}; at most {rough_time(one.computed_caption_s)} a clip (computed)"
         console.print(escape(text), highlight=False, soft_wrap=True)
     workers = f", {_size(found.worker_peak_bytes)} at most in a process beside" if found.worker_peak_bytes else ""
     console.print(
