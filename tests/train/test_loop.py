@@ -17,6 +17,7 @@ from expotion.recipe.schema import ContextSwap, LearningRate, Train
 from expotion.train.checkpoints import CheckpointFolder
 from expotion.train.examples import Examples
 from expotion.train.loop import Loop, SteeredMusic
+from expotion.train.objective import SteeredLoss
 from expotion.train.world import World
 
 N_FRAMES = 24
@@ -193,13 +194,13 @@ def test_validation_scores_a_clips_own_codes_alone(monkeypatch: pytest.MonkeyPat
     foreign[0, 5:9] = True
     monkeypatch.setattr("expotion.train.loop.draw_foreign", lambda *_: foreign)
     asked: list[torch.Tensor] = []
-    of = music.loss.of
+    of = SteeredLoss.of
 
     def listened(*given: Any, **named: Any) -> torch.Tensor:
-        asked.append(given[2])
+        asked.append(given[3])
         return of(*given, **named)
 
-    monkeypatch.setattr(music.loss, "of", listened)
+    monkeypatch.setattr(SteeredLoss, "of", listened)
     assert music.validate(World())["validation_loss"] > 0
     assert len(asked) == 3 and all(torch.equal(scored, ~foreign) for scored in asked)
 
