@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import sys
 import threading
 import webbrowser
 from pathlib import Path
@@ -25,6 +26,7 @@ from expotion_web.jobs import Jobs
 from expotion_web.server import LOCAL, PageServer
 
 EVERYWHERE = ("0.0.0.0", "::")
+SWITCH_S = 0.0005
 
 
 def serve(
@@ -57,6 +59,9 @@ def serve(
         certificate = own_certificate(shelf.root / "certificate", [*LOCAL, *called])
     token = None if local else secrets.token_urlsafe(24)
     hosts = frozenset(name.lower() for name in (*LOCAL, *called))
+    # The loop that carries a session's frames and sound waits for the interpreter behind every busy thread of the
+    # others' calls, 5 ms each by default.
+    sys.setswitchinterval(SWITCH_S)
     drop_half_written(shelf)
     with held(shelf.root), Jobs(shelf.jobs, JOBS) as jobs:
         unwritten(shelf, jobs)
