@@ -9,6 +9,7 @@ import pytest
 from expotion import contracts
 from expotion.video.frames import AHEAD_PART, FileVideo
 from expotion.video.memory import FrameCache
+from expotion.video.read import PictureSource
 
 FRAME_BYTES = 48 * 96 * 3
 
@@ -100,6 +101,26 @@ def test_several_threads_may_ask(make):
         worker.join()
     assert np.array_equal(found["forwards"], wanted)
     assert np.array_equal(found["backwards"], wanted[::-1])
+
+
+def test_its_size_is_looked_up_by_one_thread_at_a_time(make, monkeypatch):
+    video = FileVideo(make(duration_s=1.0))
+    inside, seen = [], []
+
+    def size(_):  # decodes the first frame, and two threads in one decoder end the process
+        inside.append(None)
+        time.sleep(0.05)
+        seen.append(len(inside))
+        inside.pop()
+        return 48, 96
+
+    monkeypatch.setattr(PictureSource, "size", property(size))
+    workers = [threading.Thread(target=lambda: video.size) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert seen == [1, 1]
 
 
 def test_a_video_that_cannot_read_ahead_is_left_alone():

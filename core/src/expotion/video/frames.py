@@ -103,7 +103,8 @@ class FileVideo:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of delivered frames: after rotation, reduced to the limit of the working size."""
-        return self._source.size
+        with self._ahead:  # the first frame is decoded for it
+            return self._source.size
 
     @property
     def decodable_until_s(self) -> float:
