@@ -74,8 +74,8 @@ def test_a_beat_is_sent_at_its_time_once_with_24_clocks_and_none_where_none_is_s
         time.sleep(2 * period_s)
     assert kept.values("beat") == [*range(1, n_beats + 1)] and 5 <= n_beats <= 7
     at_s = np.array(kept.times("beat")) - clock.started_s
-    late_s = at_s - np.arange(1, n_beats + 1) * period_s
-    assert np.abs(np.median(late_s)) < 0.04 and late_s.min() > -0.02
+    late_s = np.sort(at_s - np.arange(1, n_beats + 1) * period_s)
+    assert np.abs(late_s[:-1]).max() < 0.04  # a machine with other work may be late once
     names = [what for _, what, _ in kept.got if what in ("beat", "tick", "lost")]
     assert names[0] == "beat" and names.count("lost") == 1 and names[-1] == "lost"
     text = "".join(what[0] for what in names)

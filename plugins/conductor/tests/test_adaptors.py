@@ -53,12 +53,14 @@ def test_with_them_it_is_the_persons(nothing_pulled: Path) -> None:
     assert Steering(adaptor=Path("pixels")).folder == locate_default_adaptor()
 
 
-def test_a_name_forces_it_and_a_folder_comes_first(tmp_path: Path) -> None:
+def test_a_name_forces_it_and_a_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = Steering.of(adaptor="person")
     assert named.folder == locate_person_adaptor() and said(named) == ""
     assert named.named_adaptor == str(locate_person_adaptor())
     (tmp_path / "person").mkdir()
     assert find_adaptor(Path("person"), discover(), None) == Path("person")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_adaptor(Path("~/mine"), discover(), None) == tmp_path / "mine"
 
 
 def test_the_environment_names_one_of_them(monkeypatch: pytest.MonkeyPatch, nothing_pulled: Path) -> None:

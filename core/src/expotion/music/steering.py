@@ -360,11 +360,11 @@ def find_adaptor(folder: Path | None, registry: plugins.Registry, backbone: str 
     """
     if folder is None:
         return shipped_adaptor(registry, backbone or registry.default("backbone"))[0]
+    ships: Mapping[str, Callable[[], Path]] = {}
     if not folder.is_dir() and not is_published(folder):
         with contextlib.suppress(ExpotionError):  # no backbone that could ship one
             ships = registry.backbone(backbone or registry.default("backbone")).adaptors
-            return ships[str(folder)]() if str(folder) in ships else folder
-    return adaptor_folder(folder)
+    return ships[str(folder)]() if str(folder) in ships else adaptor_folder(folder)
 
 
 def shipped_adaptor(registry: plugins.Registry, backbone: str) -> tuple[Path, str]:
